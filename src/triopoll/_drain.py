@@ -1,0 +1,128 @@
+"""One drain for one process: tell every parked wait to end before the server does.
+
+A deploy must not cut parked requests: a client that sees its connection die cannot
+tell a restart from an outage, and a thousand of them come back in the same instant.
+So a server that is asked to stop first *begins* the drain (readiness turns false and
+a load balancer looks elsewhere), later *releases* it (parked waits end, a few at a
+time, and are answered "poll again"), and only then goes away.
+
+The server drives `begin` and `release`; use cases wait inside `interruptible()`.
+The waits are registered as cancel scopes, not raced against an event, because a race
+would cost each parked poll a nursery and a second task.
+
+There is no server in here and no Quart. A server that never calls `begin`, such as
+plain ``hypercorn -k trio``, leaves the waits alone; its lifespan shutdown comes after
+the parked requests have been cut and is too late to drain them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Generator
+
+import trio
+
+__all__ = ["Drain"]
+
+# Seconds between two chunks, and the least number of waits in one. A window is for
+# crowds: a handful of waits should not be stretched over all of it.
+_STEP = 0.05
+_LEAST_CHUNK = 4
+
+
+class Drain:
+    """Say whether the server is going away, and end the waits that are parked.
+
+    Attributes:
+        draining: True from `begin` on: the server wants no new clients.
+        released: True from `release` on: a wait entered now ends at once.
+    """
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.released = False
+        # Insertion order is the order of release: who waited longest leaves first.
+        self._parked: dict[object, Callable[[], None]] = {}
+
+    def __repr__(self) -> str:
+        state = "released" if self.released else "draining" if self.draining else "open"
+        return f"<triopoll.Drain: {state}, {len(self._parked)} parked>"
+
+    @property
+    def parked(self) -> int:
+        """Return how many waits are parked."""
+        return len(self._parked)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Generator[trio.CancelScope, None, None]:
+        """Open a cancel scope that the drain cancels when the turn of this wait comes.
+
+        Returns:
+            The scope. After the block, ``scope.cancelled_caught`` is True if the
+            drain ended the wait: answer "poll again". Keep anything that must not be
+            interrupted (taking a message, answering) outside the block.
+
+        Cancellation:
+            Cancelling from outside passes through; the wait is no longer registered
+            when the block has been left, however it was left.
+        """
+        with trio.CancelScope() as scope, self.calling(scope.cancel):
+            yield scope
+
+    @contextlib.contextmanager
+    def calling(self, callback: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `callback` once, from the drain's task, when this turn comes.
+
+        Args:
+            callback: Must be quick and must not raise. It is called at once if the
+                drain has been released already, and never after the block.
+        """
+        token = object()
+        if self.released:
+            callback()
+        else:
+            self._parked[token] = callback
+        try:
+            yield
+        finally:
+            self._parked.pop(token, None)
+
+    async def wait(self) -> None:
+        """Wait until the drain releases this task.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        with self.interruptible():
+            await trio.sleep_forever()
+
+    def begin(self) -> None:
+        """Turn readiness off; parked waits stay parked, and new ones may still park.
+
+        Calling it again changes nothing.
+        """
+        self.draining = True
+
+    async def release(self, window: float) -> None:
+        """End all parked waits in chunks; waits entered from now on end at once.
+
+        Args:
+            window: Seconds over which a crowd is spread, >= 0. Small numbers leave
+                sooner. 0 ends all of them now.
+
+        Cancellation:
+            The waits whose turn had not come stay parked; calling again goes on.
+        """
+        self.begin()
+        self.released = True
+        steps = max(1, math.floor(window / _STEP))
+        chunk = max(_LEAST_CHUNK, math.ceil(len(self._parked) / steps))
+        while self._parked:
+            self._release_some(chunk if window else len(self._parked))
+            await trio.sleep(_STEP if window else 0)
+        await trio.lowlevel.checkpoint()
+
+    def _release_some(self, count: int) -> None:
+        for token in list(self._parked)[:count]:
+            self._parked.pop(token)()
