@@ -1,0 +1,95 @@
+"""The steps of this project. Each also runs with ``--no-venv`` where all is installed.
+
+``nox -s lint types layers tests docs build``; ``nox -s live -- --slock HOST:PORT``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "layers", "tests", "docs", "build"]
+nox.options.reuse_existing_virtualenvs = True
+
+# ruff's ASYNC rules are a part of flake8-async; these are the rest and the optional
+# ones, written out in full so that a new release does not change what is checked.
+ASYNC_RULES = ",".join(
+    f"ASYNC{number}"
+    for number in (
+        *(100, 101, 102, 103, 104, 105, 106, 109, 110, 111, 112, 113, 114, 115, 116),
+        *(118, 119, 120, 121, 122, 123, 125, 126, 127, 128),
+        *(200, 210, 211, 212, 220, 221, 222, 230, 231, 232, 240, 250, 251),
+        *(400, 401),
+    )
+)
+CHECKPOINT_RULES = "ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project with its server extra and some dependency groups."""
+    flags = [f"--group={group}" for group in groups]
+    session.install("-e", ".[poll]", *flags)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, style and trio habits; ``nox -s lint -- --fix`` repairs what it can."""
+    install(session, "lint")
+    fix = "--fix" in session.posargs
+    session.run("ruff", "format", *([] if fix else ["--check"]), ".")
+    session.run("ruff", "check", *(["--fix"] if fix else []), ".")
+    flake8 = ("flake8", "--isolated", "--max-line-length=88")
+    session.run(*flake8, f"--select={ASYNC_RULES}", "src", "tests", "bench", "examples")
+    session.run(*flake8, f"--select={CHECKPOINT_RULES}", "src/trioslock")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types strictly with mypy and pyright."""
+    install(session, "lint", "test")
+    session.run("mypy", "src", "tests/typing")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes=trioslock", "--ignoreexternal")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Check which way the imports point."""
+    install(session, "lint")
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests with branch coverage."""
+    install(session, "test")
+    session.run("pytest", "--cov", "--cov-report=term", *session.posargs)
+
+
+@nox.session
+def live(session: nox.Session) -> None:
+    """Run the tests marked live on a real slock: ``-- --slock HOST:PORT``."""
+    install(session, "test")
+    session.run("pytest", "-m", "live", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation and run its examples; a warning is an error."""
+    install(session, "docs", "test")
+    session.run(
+        *("sphinx-build", "-W", "--keep-going", "-E", "-q"),
+        *("-b", "html", "docs", "docs/_build/html"),
+    )
+    session.run("pytest", "-q", "tests/test_repository.py")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel, and try the installed wheel in environments of its own."""
+    session.install("build==1.6.1")
+    session.run("python", "-m", "build", "--outdir", "dist", ".")
+    wheel = max(Path("dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.run("python", ".ci/try_wheel.py", str(wheel))

@@ -1,0 +1,98 @@
+"""Real programs that tests run against, and how to find them.
+
+A tool that is missing skips the test which needs it, with a reason that names it.
+Where all tools are expected (the continuous integration run), setting
+``TRIOSLOCK_REQUIRE_TOOLS=1`` turns such a skip into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+REQUIRE_TOOLS = "TRIOSLOCK_REQUIRE_TOOLS"
+START_LIMIT = 10.0
+
+
+def find_tool(name: str) -> str:
+    """Return the path of a program, or skip (or fail) the test that needs it."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    reason = f"{name} is not installed"
+    if os.environ.get(REQUIRE_TOOLS):
+        pytest.fail(f"{reason}, and {REQUIRE_TOOLS} is set")
+    pytest.skip(reason)
+
+
+def find_free_port() -> int:
+    """Return a TCP port on 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Block until something listens on the port, or fail if the process ends first."""
+    deadline = time.monotonic() + START_LIMIT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"{process.args!r} ended with code {process.returncode}")
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    pytest.fail(f"{process.args!r} does not listen on port {port}")
+
+
+@dataclass
+class RedisServer:
+    """A redis-server of our own on a free port, without persistence.
+
+    ``kill`` and ``start`` bring it down and up again on the same port, empty.
+    """
+
+    directory: Path
+    port: int = field(default_factory=find_free_port)
+    host: str = "127.0.0.1"
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}/0"
+
+    def start(self) -> None:
+        command = [
+            find_tool("redis-server"),
+            *("--bind", self.host),
+            *("--port", str(self.port)),
+            *("--dir", str(self.directory)),
+            *("--save", ""),
+            *("--appendonly", "no"),
+        ]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_for_port(self.port, self._process)
+
+    def stop(self) -> None:
+        """End the server in order: clients see their connections closed."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, signum: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signum)
+        self._process.wait(START_LIMIT)
+        self._process = None
