@@ -1,0 +1,139 @@
+"""The client's side of a binary connection, without I/O.
+
+Order of calls, for whoever does the I/O:
+
+1. ``send(command)`` returns the bytes to write; nothing is written here.
+2. ``receive_data(data)`` takes what was read, ``b""`` at the end of the stream.
+3. ``next_event()`` until it returns ``NEED_DATA``; or ``results()``, which
+   returns everything that is whole so far in one list.
+
+After a ``RemoteProtocolError`` the stream has lost its frames: close it. Each
+further call raises the same error.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from .._errors import RemoteProtocolError
+from ._commands import Command, Result
+from ._constants import FRAME_SIZE
+from ._frames import decode_result, encode_command, result_trailer_size
+
+
+class NeedData(Enum):
+    """Type of the one value ``NEED_DATA``."""
+
+    NEED_DATA = "NEED_DATA"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+NEED_DATA: Final = NeedData.NEED_DATA
+"""Returned where the next event is not whole yet."""
+
+
+class ClientSide:
+    """Turn commands into bytes, and bytes into results.
+
+    The buffer never holds more than one incomplete frame with its trailer
+    (64 bytes and at most 1 MiB) and what one ``receive_data`` brought.
+    """
+
+    __slots__ = ("_buffer", "_error", "_offset")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._offset = 0
+        self._error: RemoteProtocolError | None = None
+
+    def __repr__(self) -> str:
+        state = "broken" if self._error else f"{self.buffered} bytes buffered"
+        return f"<ClientSide: {state}>"
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that are no whole frame yet, or not asked for yet."""
+        return len(self._buffer) - self._offset
+
+    def send(self, command: Command) -> bytes:
+        """Return the bytes of a command.
+
+        Raises:
+            LocalProtocolError: The protocol cannot carry the command.
+        """
+        return encode_command(command)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer; ``b""`` says that no more will come.
+
+        Raises:
+            RemoteProtocolError: The stream ended within a frame.
+        """
+        if self._error is not None:
+            raise self._error
+        if data:
+            self._buffer += data
+        elif self.buffered:
+            raise self._fail(
+                RemoteProtocolError(
+                    f"the stream ended within a frame, {self.buffered} bytes into it"
+                )
+            )
+
+    def next_event(self) -> Result | NeedData:
+        """Return the next result, or ``NEED_DATA``.
+
+        Raises:
+            RemoteProtocolError: The peer sent no frame of the protocol.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            return self._next_event()
+        except RemoteProtocolError as error:
+            raise self._fail(error) from None
+
+    def results(self) -> list[Result]:
+        """Return all results that are whole, in order.
+
+        Raises:
+            RemoteProtocolError: The peer sent no frame of the protocol and no
+                whole one before it; after whole ones the next call raises.
+        """
+        found: list[Result] = []
+        try:
+            while (event := self.next_event()) is not NEED_DATA:
+                found.append(event)
+        except RemoteProtocolError:
+            if not found:
+                raise
+        return found
+
+    def _next_event(self) -> Result | NeedData:
+        start = self._offset
+        body = start + FRAME_SIZE
+        if body > len(self._buffer):
+            return self._wait()
+        size = result_trailer_size(self._buffer, start)
+        if size is None or body + size > len(self._buffer):
+            return self._wait()
+        trailer = bytes(self._buffer[body : body + size]) if size else None
+        result = decode_result(self._buffer, start, trailer)
+        self._offset = body + size
+        return result
+
+    def _wait(self) -> NeedData:
+        """Forget what was read, so that the buffer holds one partial frame."""
+        if self._offset:
+            del self._buffer[: self._offset]
+            self._offset = 0
+        return NEED_DATA
+
+    def _fail(self, error: RemoteProtocolError) -> RemoteProtocolError:
+        self._error = error
+        self._buffer.clear()
+        self._offset = 0
+        return error

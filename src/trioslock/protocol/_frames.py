@@ -1,0 +1,480 @@
+"""64-byte frames to commands and results and back, by table.
+
+Rules of this file:
+
+- A frame is 64 bytes: magic, version, type, 16 bytes of request id, then what
+  the type's layout says. Some are followed by a *trailer*: a data frame behind
+  LOCK, UNLOCK and PUBLISH when their flag says so, content behind CALL.
+- Decoders take a buffer and an offset and never read past one frame; the
+  trailer is handed in, cut by `command_trailer_size` or `result_trailer_size`.
+- Encoders check the length of every id: ``struct`` would cut or pad it without
+  a word, and a lock on the wrong key is the worst thing a client can do.
+
+Source: snower/slock 2.1.12, ``protocol/command.go`` (``Encode``, ``Decode``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from .._errors import LocalProtocolError, RemoteProtocolError
+from ._commands import (
+    CallCommand,
+    CallResult,
+    Command,
+    InitCommand,
+    InitResult,
+    LeaderResult,
+    LockCommand,
+    LockResult,
+    PlainCommand,
+    PlainResult,
+    Result,
+    StateCommand,
+    StateResult,
+    SubscribeCommand,
+    SubscribeResult,
+)
+from ._constants import (
+    FRAME_SIZE,
+    ID_SIZE,
+    MAGIC,
+    MAX_DATA_SIZE,
+    RESULT_FLAG_DATA,
+    VERSION,
+    CommandType,
+    LockFlag,
+)
+
+_HEADER = struct.Struct("<BBB16s45x")
+_INIT = struct.Struct("<BBB16s16s29x")
+_LOCK = struct.Struct("<BBB16sBB16s16sHHHHHB")
+_STATE = struct.Struct("<BBB16sBB43x")
+_CALL = struct.Struct("<BBB16sBBBI38s")
+_SUBSCRIBE = struct.Struct("<BBB16sBIIB16sII11x")
+
+_PLAIN_RESULT = struct.Struct("<BBB16sB44x")
+_INIT_RESULT = struct.Struct("<BBB16sBB43x")
+_LOCK_RESULT = struct.Struct("<BBB16sBBB16s16sHHBB4x")
+_STATE_RESULT = struct.Struct("<BBB16sBBBBQQIIIIIIx")
+_CALL_RESULT = struct.Struct("<BBB16sBBBBI37s")
+_LEADER_RESULT = struct.Struct("<BBB16sBB43s")
+_SUBSCRIBE_RESULT = struct.Struct("<BBB16sBBII35x")
+_LENGTH = struct.Struct("<I")
+
+# What is read once magic and version have been looked at.
+_LOCK_FIELDS = struct.Struct("<2xB16sBB16s16sHHHHHB")
+_LOCK_RESULT_FIELDS = struct.Struct("<2xB16sBBB16s16sHHBB4x")
+
+LOCK_TYPES = frozenset(
+    map(
+        int,
+        (
+            CommandType.LOCK,
+            CommandType.UNLOCK,
+            CommandType.WILL_LOCK,
+            CommandType.WILL_UNLOCK,
+        ),
+    )
+)
+"""The types that share the layout of LOCK."""
+
+_LOCK_RESULT_TYPES = LOCK_TYPES | {int(CommandType.PUBLISH)}
+
+_TYPE_OFFSET = 2
+_COMMAND_FLAG_OFFSET = 19
+_RESULT_FLAG_OFFSET = 20
+_CALL_SIZE_OFFSET = 22
+_CALL_RESULT_SIZE_OFFSET = 23
+_CALL_TYPE = int(CommandType.CALL)
+_FLAG_DATA = int(LockFlag.DATA)
+
+
+# Commands: encode.
+
+
+def encode_command(command: Command) -> bytes:
+    """Return a command's frame and what follows it.
+
+    Raises:
+        LocalProtocolError: An id is not 16 bytes long, a number does not fit
+            its field, or the data is larger than the server accepts.
+    """
+    if type(command) is LockCommand:
+        return encode_lock(command)
+    try:
+        return _COMMAND_ENCODERS[type(command)](command)
+    except struct.error as error:
+        raise LocalProtocolError(f"{command!r}: {error}") from error
+
+
+def encode_lock(command: LockCommand) -> bytes:
+    """Return a LOCK's or UNLOCK's frame, its data frame behind it.
+
+    The data flag follows ``command.data``; what ``flag`` says of it is ignored.
+
+    Raises:
+        LocalProtocolError: As for `encode_command`.
+    """
+    data = command.data
+    if not (
+        len(command.request_id) == ID_SIZE
+        and len(command.lock_id) == ID_SIZE
+        and len(command.key) == ID_SIZE
+    ):
+        raise LocalProtocolError(f"{command!r}: every id must be {ID_SIZE} bytes")
+    try:
+        if data is None:
+            return _LOCK.pack(MAGIC, VERSION, *command[:-1])
+        _check_data(data)
+        frame = command._replace(flag=command.flag | _FLAG_DATA)[:-1]
+        return _LOCK.pack(MAGIC, VERSION, *frame) + data
+    except struct.error as error:
+        raise LocalProtocolError(f"{command!r}: {error}") from error
+
+
+def _check_data(data: bytes) -> None:
+    if len(data) - _LENGTH.size > MAX_DATA_SIZE:
+        raise LocalProtocolError(
+            f"data of {len(data)} bytes is above the server's {MAX_DATA_SIZE}"
+        )
+
+
+def _check_id(value: bytes, what: str) -> bytes:
+    if len(value) != ID_SIZE:
+        raise LocalProtocolError(f"{what} must be {ID_SIZE} bytes, not {len(value)}")
+    return value
+
+
+def _encode_init(command: InitCommand) -> bytes:
+    request_id = _check_id(command.request_id, "a request id")
+    client_id = _check_id(command.client_id, "a client id")
+    return _INIT.pack(MAGIC, VERSION, CommandType.INIT, request_id, client_id)
+
+
+def _encode_plain(command: PlainCommand) -> bytes:
+    request_id = _check_id(command.request_id, "a request id")
+    return _HEADER.pack(MAGIC, VERSION, command.type, request_id)
+
+
+def _encode_state(command: StateCommand) -> bytes:
+    request_id = _check_id(command.request_id, "a request id")
+    return _STATE.pack(
+        MAGIC, VERSION, CommandType.STATE, request_id, command.flag, command.db
+    )
+
+
+def _encode_call(command: CallCommand) -> bytes:
+    request_id, flag, encoding, charset, method, content = command
+    _check_id(request_id, "a request id")
+    head = (flag, encoding, charset, len(content), method.encode("utf-8"))
+    return _CALL.pack(MAGIC, VERSION, _CALL_TYPE, request_id, *head) + content
+
+
+def _encode_subscribe(command: SubscribeCommand) -> bytes:
+    _check_id(command.request_id, "a request id")
+    _check_id(command.mask, "a key mask")
+    return _SUBSCRIBE.pack(MAGIC, VERSION, CommandType.SUBSCRIBE, *command)
+
+
+_COMMAND_ENCODERS: dict[type, Callable[..., bytes]] = {
+    InitCommand: _encode_init,
+    PlainCommand: _encode_plain,
+    StateCommand: _encode_state,
+    CallCommand: _encode_call,
+    SubscribeCommand: _encode_subscribe,
+}
+
+
+# Commands: decode.
+
+
+def command_trailer_size(buffer: bytes | bytearray, offset: int) -> int | None:
+    """Return how many bytes follow the command frame at ``offset``.
+
+    Returns:
+        The size, or None while the data frame's length field is not there yet.
+
+    Raises:
+        RemoteProtocolError: The size is above what a server accepts.
+    """
+    kind = buffer[offset + _TYPE_OFFSET]
+    if kind in LOCK_TYPES:
+        if not buffer[offset + _COMMAND_FLAG_OFFSET] & _FLAG_DATA:
+            return 0
+        return _data_frame_size(buffer, offset + FRAME_SIZE)
+    if kind == _CALL_TYPE:
+        return _content_size(buffer, offset + _CALL_SIZE_OFFSET)
+    return 0
+
+
+def _data_frame_size(buffer: bytes | bytearray, offset: int) -> int | None:
+    if len(buffer) - offset < _LENGTH.size:
+        return None
+    return _LENGTH.size + _content_size(buffer, offset)
+
+
+def _content_size(buffer: bytes | bytearray, offset: int) -> int:
+    size: int = _LENGTH.unpack_from(buffer, offset)[0]
+    if size > MAX_DATA_SIZE:
+        raise RemoteProtocolError(
+            f"{size} bytes announced behind a frame, {MAX_DATA_SIZE} are allowed"
+        )
+    return size
+
+
+def decode_command(
+    buffer: bytes | bytearray, offset: int = 0, trailer: bytes | None = None
+) -> Command:
+    """Read the command frame at ``offset``; magic and version are not looked at.
+
+    Args:
+        buffer: At least 64 bytes from ``offset`` on.
+        offset: Where the frame starts.
+        trailer: What follows the frame, as measured by `command_trailer_size`.
+
+    Returns:
+        The command. A type without a layout of its own, known or not, becomes a
+        ``PlainCommand``.
+    """
+    kind = buffer[offset + _TYPE_OFFSET]
+    if kind in LOCK_TYPES:
+        return LockCommand._make((*_LOCK_FIELDS.unpack_from(buffer, offset), trailer))
+    decoder = _COMMAND_DECODERS.get(kind)
+    if decoder is not None:
+        return decoder(buffer, offset, trailer)
+    return PlainCommand(kind, _HEADER.unpack_from(buffer, offset)[3])
+
+
+def _decode_init(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> InitCommand:
+    return InitCommand(*_INIT.unpack_from(buffer, offset)[3:])
+
+
+def _decode_state(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> StateCommand:
+    return StateCommand(*_STATE.unpack_from(buffer, offset)[3:])
+
+
+def _decode_call(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> CallCommand:
+    fields = _CALL.unpack_from(buffer, offset)
+    request_id, flag, encoding, charset, _, method = fields[3:]
+    return CallCommand(
+        request_id, flag, encoding, charset, _zero_padded(method), trailer or b""
+    )
+
+
+def _decode_subscribe(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> SubscribeCommand:
+    return SubscribeCommand(*_SUBSCRIBE.unpack_from(buffer, offset)[3:])
+
+
+def _zero_padded(name: bytes) -> str:
+    return name.rstrip(b"\0").decode("utf-8", "replace")
+
+
+_COMMAND_DECODERS: dict[
+    int, Callable[[bytes | bytearray, int, bytes | None], Command]
+] = {
+    CommandType.INIT: _decode_init,
+    CommandType.STATE: _decode_state,
+    CommandType.CALL: _decode_call,
+    CommandType.SUBSCRIBE: _decode_subscribe,
+}
+
+
+# Results: encode.
+
+
+def encode_result(result: Result) -> bytes:
+    """Return a result's frame and what follows it.
+
+    Raises:
+        LocalProtocolError: A number does not fit its field.
+    """
+    try:
+        if type(result) is LockResult:
+            return _encode_lock_result(result)
+        return _RESULT_ENCODERS[type(result)](result)
+    except struct.error as error:
+        raise LocalProtocolError(f"{result!r}: {error}") from error
+
+
+def _encode_lock_result(result: LockResult) -> bytes:
+    data = result.data
+    if data is None:
+        return _LOCK_RESULT.pack(MAGIC, VERSION, *result[:-1])
+    fields = result._replace(flag=result.flag | RESULT_FLAG_DATA)[:-1]
+    return _LOCK_RESULT.pack(MAGIC, VERSION, *fields) + data
+
+
+def _encode_plain_result(result: PlainResult) -> bytes:
+    return _PLAIN_RESULT.pack(MAGIC, VERSION, *result)
+
+
+def _encode_init_result(result: InitResult) -> bytes:
+    return _INIT_RESULT.pack(MAGIC, VERSION, CommandType.INIT, *result)
+
+
+def _encode_state_result(result: StateResult) -> bytes:
+    return _STATE_RESULT.pack(MAGIC, VERSION, CommandType.STATE, *result)
+
+
+def _encode_call_result(result: CallResult) -> bytes:
+    request_id, code, flag, encoding, charset, error, content = result
+    head = (flag, encoding, charset, len(content), error.encode("utf-8"))
+    frame = _CALL_RESULT.pack(MAGIC, VERSION, _CALL_TYPE, request_id, code, *head)
+    return frame + content
+
+
+def _encode_leader_result(result: LeaderResult) -> bytes:
+    host = result.host.encode("utf-8")
+    return _LEADER_RESULT.pack(
+        MAGIC,
+        VERSION,
+        CommandType.LEADER,
+        result.request_id,
+        result.result,
+        len(host),
+        host,
+    )
+
+
+def _encode_subscribe_result(result: SubscribeResult) -> bytes:
+    return _SUBSCRIBE_RESULT.pack(MAGIC, VERSION, CommandType.SUBSCRIBE, *result)
+
+
+_RESULT_ENCODERS: dict[type, Callable[..., bytes]] = {
+    PlainResult: _encode_plain_result,
+    InitResult: _encode_init_result,
+    StateResult: _encode_state_result,
+    CallResult: _encode_call_result,
+    LeaderResult: _encode_leader_result,
+    SubscribeResult: _encode_subscribe_result,
+}
+
+
+# Results: decode.
+
+
+def result_trailer_size(buffer: bytes | bytearray, offset: int) -> int | None:
+    """Return how many bytes follow the result frame at ``offset``.
+
+    Returns:
+        The size, or None while the data frame's length field is not there yet.
+
+    Raises:
+        RemoteProtocolError: The size is above what the protocol allows.
+    """
+    kind = buffer[offset + _TYPE_OFFSET]
+    if kind in _LOCK_RESULT_TYPES:
+        if not buffer[offset + _RESULT_FLAG_OFFSET] & RESULT_FLAG_DATA:
+            return 0
+        return _data_frame_size(buffer, offset + FRAME_SIZE)
+    if kind == _CALL_TYPE:
+        return _content_size(buffer, offset + _CALL_RESULT_SIZE_OFFSET)
+    return 0
+
+
+def decode_lock_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None = None
+) -> LockResult:
+    """Read the LOCK, UNLOCK or PUBLISH result at ``offset``.
+
+    The caller has looked at the type. This is the hot path of a client.
+    """
+    return LockResult._make((*_LOCK_RESULT_FIELDS.unpack_from(buffer, offset), trailer))
+
+
+def decode_result(
+    buffer: bytes | bytearray, offset: int = 0, trailer: bytes | None = None
+) -> Result:
+    """Read the result frame at ``offset``.
+
+    Args:
+        buffer: At least 64 bytes from ``offset`` on.
+        offset: Where the frame starts.
+        trailer: What follows the frame, as measured by `result_trailer_size`.
+
+    Raises:
+        RemoteProtocolError: Magic, version or type are not the protocol's, or a
+            text in the frame is no UTF-8.
+    """
+    magic, version, kind = buffer[offset], buffer[offset + 1], buffer[offset + 2]
+    if magic != MAGIC or version != VERSION:
+        raise RemoteProtocolError(
+            f"a frame starts with {magic:#04x} {version:#04x}, "
+            f"not {MAGIC:#04x} {VERSION:#04x}"
+        )
+    if kind in _LOCK_RESULT_TYPES:
+        return decode_lock_result(buffer, offset, trailer)
+    decoder = _RESULT_DECODERS.get(kind)
+    if decoder is None:
+        raise RemoteProtocolError(f"a result has the unknown type {kind}")
+    return decoder(buffer, offset, trailer)
+
+
+def _decode_plain_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> PlainResult:
+    return PlainResult(*_PLAIN_RESULT.unpack_from(buffer, offset)[2:])
+
+
+def _decode_init_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> InitResult:
+    return InitResult(*_INIT_RESULT.unpack_from(buffer, offset)[3:])
+
+
+def _decode_state_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> StateResult:
+    return StateResult(*_STATE_RESULT.unpack_from(buffer, offset)[3:])
+
+
+def _decode_call_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> CallResult:
+    fields = _CALL_RESULT.unpack_from(buffer, offset)
+    request_id, code, flag, encoding, charset, _, error = fields[3:]
+    return CallResult(
+        request_id, code, flag, encoding, charset, _zero_padded(error), trailer or b""
+    )
+
+
+def _decode_leader_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> LeaderResult:
+    request_id, code, size, host = _LEADER_RESULT.unpack_from(buffer, offset)[3:]
+    if size > len(host):
+        raise RemoteProtocolError(f"a leader's address of {size} bytes is cut off")
+    try:
+        return LeaderResult(request_id, code, host[:size].decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RemoteProtocolError("a leader's address is no UTF-8") from error
+
+
+def _decode_subscribe_result(
+    buffer: bytes | bytearray, offset: int, trailer: bytes | None
+) -> SubscribeResult:
+    return SubscribeResult(*_SUBSCRIBE_RESULT.unpack_from(buffer, offset)[3:])
+
+
+_RESULT_DECODERS: dict[
+    int, Callable[[bytes | bytearray, int, bytes | None], Result]
+] = {
+    CommandType.INIT: _decode_init_result,
+    CommandType.STATE: _decode_state_result,
+    CommandType.ADMIN: _decode_plain_result,
+    CommandType.PING: _decode_plain_result,
+    CommandType.QUIT: _decode_plain_result,
+    CommandType.CALL: _decode_call_result,
+    CommandType.LEADER: _decode_leader_result,
+    CommandType.SUBSCRIBE: _decode_subscribe_result,
+}

@@ -1,0 +1,55 @@
+"""Any name to the 16 bytes that the wire calls a key or an id.
+
+The rule is the one of the server's text dialect and of the Go client, so a name
+means the same key here as in ``redis-cli``: short names are padded on the left
+with zero bytes, 16 bytes are taken as they are, 32 hexadecimal digits are
+decoded, everything else is hashed with MD5. The Java, .NET and Rust clients
+hash 32 hexadecimal digits instead of decoding them; with those, share keys of
+another length or pass the 16 bytes.
+
+Source: snower/slock 2.1.12, ``server/protocol.go`` (``ConvertTextLockId``) and
+``client/lock.go``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from .._errors import LocalProtocolError
+from ._constants import ID_SIZE
+
+_HEX_ID = re.compile(rb"[0-9a-fA-F]{32}")
+
+
+def to_key(name: str | bytes) -> bytes:
+    """Convert a name to its key.
+
+    Args:
+        name: Text (encoded as UTF-8) or bytes, of any length; 16 bytes are the
+            key itself.
+
+    Returns:
+        Exactly 16 bytes.
+
+    Raises:
+        LocalProtocolError: ``name`` is text that UTF-8 cannot carry (a lone
+            surrogate).
+    """
+    raw = _utf8(name) if isinstance(name, str) else bytes(name)
+    if len(raw) == ID_SIZE:
+        return raw
+    if len(raw) < ID_SIZE:
+        return raw.rjust(ID_SIZE, b"\0")
+    if _HEX_ID.fullmatch(raw):
+        return bytes.fromhex(raw.decode("ascii"))
+    return hashlib.md5(raw, usedforsecurity=False).digest()
+
+
+def _utf8(name: str) -> bytes:
+    try:
+        return name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(
+            f"a key must be text that UTF-8 can carry, not {name!r}"
+        ) from error
