@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
+from nox.virtualenv import PassthroughEnv
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "types", "layers", "tests", "docs", "build"]
@@ -28,7 +30,12 @@ CHECKPOINT_RULES = "ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Install the project with its server extra and some dependency groups."""
+    """Install the project with its server extra and some dependency groups.
+
+    With ``--no-venv`` everything is taken from the environment that is there.
+    """
+    if isinstance(session.virtualenv, PassthroughEnv):
+        return
     flags = [f"--group={group}" for group in groups]
     session.install("-e", ".[poll]", *flags)
 
@@ -89,7 +96,8 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build sdist and wheel, and try the installed wheel in environments of its own."""
-    session.install("build==1.6.1")
+    install(session, "build")
+    shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist", ".")
-    wheel = max(Path("dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    (wheel,) = Path("dist").glob("*.whl")
     session.run("python", ".ci/try_wheel.py", str(wheel))

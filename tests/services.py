@@ -96,3 +96,16 @@ class RedisServer:
         self._process.send_signal(signum)
         self._process.wait(START_LIMIT)
         self._process = None
+
+
+def wait_for_line(process: subprocess.Popen[str], start: str) -> str:
+    """Return the process's next line of output; it must begin with ``start``.
+
+    The test's own time limit ends the wait if no line comes.
+    """
+    assert process.stdout is not None
+    line = process.stdout.readline().rstrip("\n")
+    if not line.startswith(start):
+        process.kill()
+        pytest.fail(f"{process.args!r} printed {line!r}, not {start!r}")
+    return line

@@ -1,0 +1,157 @@
+"""What the repository says about itself is true: commands, links, examples, records."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from tests.services import wait_for_line
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FRAGMENTS = sorted(
+    path for path in (ROOT / "newsfragments").iterdir() if path.suffix == ".md"
+)
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+# What follows the name of an example that takes more than the URL of a server.
+EXAMPLE_ARGUMENTS = {"set_event.py": ["examples-set-event"]}
+
+
+def readme_commands() -> list[str]:
+    """The README's two commands: the lines that make a virtual environment."""
+    return re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
+
+
+def test_readme_has_the_two_commands() -> None:
+    """One command serves and one tests, each a single line in a block of its own."""
+    serve, test = readme_commands()
+    assert serve.endswith(".venv/bin/hypercorn -k trio triopoll:app")
+    assert test.endswith(".venv/bin/pytest")
+    for command in (serve, test):
+        assert f"```console\n{command}\n```" in README
+
+
+def test_ci_runs_the_readme_command() -> None:
+    """.ci/run finds the test command by the rule that it uses, and writes none."""
+    script = (ROOT / ".ci" / "run").read_text()
+    rule = re.search(
+        r"^readme_command\(\) \{\n.*?^\}", script, re.MULTILINE | re.DOTALL
+    )
+    assert rule is not None
+    found = subprocess.run(
+        ["bash", "-c", f"{rule.group()}\nreadme_command 2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.rstrip("\n") == readme_commands()[1]
+    assert ".venv/bin/pytest" not in script
+
+
+def test_tutorial_begins_with_the_readme_command() -> None:
+    """The tutorial and the README start the service by the same line."""
+    tutorial = (ROOT / "docs" / "tutorials" / "first-push.md").read_text()
+    assert f"```console\n{readme_commands()[0]}\n```" in tutorial
+
+
+def test_readme_links_lead_somewhere() -> None:
+    """Each relative link of the README is a file of the repository."""
+    targets = re.findall(r"\]\(([^)#]+)", README)
+    files = [target for target in targets if "://" not in target]
+    assert len(files) > 5
+    assert [name for name in files if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_runs(example: Path, served_port: int) -> None:
+    """Each example runs against ``python -m trioslock serve`` and says something."""
+    arguments = EXAMPLE_ARGUMENTS.get(example.name, [])
+    url = f"slock://127.0.0.1:{served_port}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(example), *arguments, url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.fixture(scope="module")
+def served_port():  # type: ignore[no-untyped-def]
+    """The port of an embedded engine that is served by its command line."""
+    command = [sys.executable, "-m", "trioslock", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = wait_for_line(process, "listening on ")
+        yield int(line.rpartition(":")[2])
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: path.name)
+def test_fragment_has_a_known_type(fragment: Path) -> None:
+    """A news fragment is named <issue>.<type>.md or +<slug>.<type>.md."""
+    types = "|".join(kind["directory"] for kind in PROJECT["tool"]["towncrier"]["type"])
+    pattern = rf"(\d+|\+[a-z0-9-]+)\.({types})(\.\d+)?\.md"
+    assert re.fullmatch(pattern, fragment.name)
+    assert fragment.read_text().strip()
+
+
+def test_decisions_are_numbered_once() -> None:
+    """Each decision has a number of its own and says it in its title."""
+    numbers = [path.name[:4] for path in DECISIONS]
+    assert len(numbers) == len(set(numbers))
+    for number, path in zip(numbers, DECISIONS, strict=True):
+        assert path.read_text().startswith(f"# {number}: ")
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
+def test_decision_has_its_sections(decision: Path) -> None:
+    """A decision tells context, choice and consequences, in this order."""
+    headings = re.findall(r"^## (.*)$", decision.read_text(), flags=re.MULTILINE)
+    wanted = ["Context", "Choice", "Consequences"]
+    assert [heading for heading in headings if heading in wanted] == wanted
+
+
+def test_nobody_imports_private_parts_of_others() -> None:
+    """No module imports a name or module of another library that starts with _."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in imported_from_outside(node)
+        if any(part.startswith("_") for part in name.split("."))
+    ]
+    assert found == []
+
+
+def imported_from_outside(node: ast.AST) -> list[str]:
+    """The dotted names that a statement imports from other libraries."""
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    else:
+        names = []
+    ours = ("trioslock", "triopoll", "__future__")
+    return [name for name in names if name.split(".")[0] not in ours]
+
+
+def test_wheel_has_both_packages_and_their_types() -> None:
+    """Both packages are in the wheel and tell type checkers that they are typed."""
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert packages == ["src/trioslock", "src/triopoll"]
+    for package in packages:
+        assert (ROOT / package / "py.typed").exists()
