@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,25 +73,43 @@ def test_readme_links_lead_somewhere() -> None:
     assert [name for name in files if not (ROOT / name).exists()] == []
 
 
+def test_readme_and_wheel_test_set_the_event_alike() -> None:
+    """The command that wakes the README's poll is the one that the wheel is tried by."""
+    (command,) = re.findall(r"^redis-cli -p 5658 (.*)$", README, flags=re.MULTILINE)
+    assert f'SET_EVENT = "{command}"' in (ROOT / ".ci" / "try_wheel.py").read_text()
+
+
+@pytest.mark.slow
+def test_readme_snippet_runs(served_port: int) -> None:
+    """The README's use of the client runs as it stands, on another port."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert "127.0.0.1:5658" in snippet
+    run_python("-c", snippet.replace("127.0.0.1:5658", f"127.0.0.1:{served_port}"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(example: Path, served_port: int) -> None:
     """Each example runs against ``python -m trioslock serve`` and says something."""
     arguments = EXAMPLE_ARGUMENTS.get(example.name, [])
-    url = f"slock://127.0.0.1:{served_port}"
+    assert run_python(str(example), *arguments, f"slock://127.0.0.1:{served_port}")
+
+
+def run_python(*arguments: str) -> str:
+    """Run Python with warnings as errors; return what it printed on standard output."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(example), *arguments, url],
+        [sys.executable, "-W", "error", *arguments],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def served_port():  # type: ignore[no-untyped-def]
+def served_port() -> Iterator[int]:
     """The port of an embedded engine that is served by its command line."""
     command = [sys.executable, "-m", "trioslock", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
