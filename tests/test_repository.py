@@ -74,7 +74,7 @@ def test_readme_links_lead_somewhere() -> None:
 
 
 def test_readme_and_wheel_test_set_the_event_alike() -> None:
-    """The command that wakes the README's poll is the one that the wheel is tried by."""
+    """The wheel is tried with the command by which the README wakes its poll."""
     (command,) = re.findall(r"^redis-cli -p 5658 (.*)$", README, flags=re.MULTILINE)
     assert f'SET_EVENT = "{command}"' in (ROOT / ".ci" / "try_wheel.py").read_text()
 
