@@ -1,0 +1,1 @@
+"""Long polling on slock events and Redis lists, served by Quart-Trio."""

@@ -1,0 +1,140 @@
+"""Read the query string of a poll: bytes to a frozen dataclass, or a sentence.
+
+A query is hostile until it has been read here: nothing is guessed, cut or taken from
+the first of two values, because what a poll waits for must be what its author meant.
+Parameters that are not ours are let through (front ends add ``_=<time>`` to get
+around caches).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
+
+from .settings import Settings
+
+__all__ = ["BadParameter", "PollQuery", "parse_poll"]
+
+# Far above what a long key, percent-encoded, needs.
+_MAX_QUERY_BYTES = 8192
+_MAX_PARAMETERS = 32
+_PARAMETERS = ("event", "default_type", "wait_type", "timeout")
+# Only what a person would write: float() also takes "nan", "1_0" and "٣".
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
+_MAX_NUMBER_LENGTH = 32
+
+_Default: TypeAlias = Literal["clear", "set"]
+_Choice = TypeVar("_Choice")
+
+# An empty value is the default, which is what an absent parameter means as well.
+_DEFAULTS: dict[str, _Default] = {"": "clear", "clear": "clear", "set": "set"}
+_RESETS = {"": False, "reset": True}
+
+
+class BadParameter(ValueError):
+    """A parameter cannot be used; the message is a sentence that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollQuery:
+    """What one poll asks for.
+
+    Attributes:
+        key: The event's name, which is also the name of its list.
+        default: The state of an event that nobody has touched.
+        reset: Whether a successful wait puts the event back.
+        timeout: Seconds to wait, from 0 (look without waiting) to the maximum.
+        lease: Seconds for which a change that this poll makes to the event holds.
+    """
+
+    key: str
+    default: _Default
+    reset: bool
+    timeout: float
+    lease: float
+
+
+def parse_poll(query: bytes, settings: Settings) -> PollQuery:
+    """Read the parameters of ``/poll/event`` and ``/poll/message``.
+
+    Args:
+        query: The query string as it came, percent-encoded.
+        settings: For the default and the limits.
+
+    Returns:
+        The poll, its timeout clamped to ``settings.max_timeout``.
+
+    Raises:
+        BadParameter: For anything that is not as documented.
+    """
+    given = _parameters(query)
+    key = _key(given.get("event", ""), settings)
+    timeout = _timeout(given.get("timeout", ""), settings)
+    return PollQuery(
+        key=key,
+        default=_choice(given, "default_type", _DEFAULTS),
+        reset=_choice(given, "wait_type", _RESETS),
+        timeout=timeout,
+        # Twice the timeout, as in the recipe. A look without waiting may put the
+        # event back too, and a change without a lease would be none.
+        lease=2 * (timeout or settings.default_timeout),
+    )
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    if len(query) > _MAX_QUERY_BYTES:
+        raise BadParameter(f"query is longer than {_MAX_QUERY_BYTES} bytes")
+    try:
+        # Latin-1 keeps each byte as one character until the UTF-8 is checked.
+        pairs = parse_qsl(
+            query.decode("latin-1"),
+            keep_blank_values=True,
+            encoding="latin-1",
+            max_num_fields=_MAX_PARAMETERS,
+        )
+    except ValueError:
+        raise BadParameter(f"query has more than {_MAX_PARAMETERS} fields") from None
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in _PARAMETERS:
+            continue
+        if name in given:
+            raise BadParameter(f"{name} is given more than once")
+        given[name] = _utf8(name, value)
+    return given
+
+
+def _utf8(name: str, value: str) -> str:
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadParameter(f"{name} is not UTF-8") from None
+
+
+def _key(value: str, settings: Settings) -> str:
+    if not value:
+        raise BadParameter("event key is empty")
+    if len(value.encode()) > settings.max_key_bytes:
+        raise BadParameter(f"event is longer than {settings.max_key_bytes} bytes")
+    return value
+
+
+def _timeout(value: str, settings: Settings) -> float:
+    if not value:
+        return settings.default_timeout
+    if len(value) > _MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(value):
+        raise BadParameter("timeout is not a number of seconds, 0 or above")
+    return min(float(value), settings.max_timeout)
+
+
+def _choice(
+    given: dict[str, str], name: str, choices: Mapping[str, _Choice]
+) -> _Choice:
+    value = given.get(name, "")
+    if value not in choices:
+        words = ", ".join(filter(None, choices))
+        raise BadParameter(f"{name} is not one of: {words}")
+    return choices[value]

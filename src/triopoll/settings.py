@@ -1,0 +1,144 @@
+"""What can be configured: one frozen dataclass, read from the environment.
+
+Each field is one variable, ``TRIOPOLL_`` and the field's name in capitals. A variable
+that starts with ``TRIOPOLL_`` and is none of these is refused, because a mistyped
+limit that is silently ignored is found in production.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+__all__ = ["PREFIX", "Settings", "SettingsError", "settings_from"]
+
+PREFIX = "TRIOPOLL_"
+
+_SLOCK_SCHEMES = ("embedded", "slock")
+_REDIS_SCHEMES = ("memory", "redis", "rediss", "unix")
+
+
+class SettingsError(ValueError):
+    """A variable is unknown or its value cannot be used; the message names it."""
+
+
+def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        scheme = _split(text).scheme
+        if scheme not in schemes or "://" not in text:
+            forms = ", ".join(f"{scheme}://" for scheme in schemes)
+            # The value is not repeated: it may hold a password.
+            raise ValueError(f"is not a URL of one of the forms {forms}")
+        return text
+
+    return parse
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("is not a URL: the host or the port is malformed") from error
+    return parts
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"must be a number of seconds above 0, not {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
+        raise ValueError(f"must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
+    return dataclasses.field(
+        default=default, repr=not secret, metadata={"parse": parse}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Hold everything that can be configured.
+
+    Attributes:
+        slock_url: ``embedded://HOST:PORT`` runs an engine in this process which also
+            listens there for publishers; ``slock://HOST:PORT`` uses a server.
+        redis_url: Where messages are: ``memory://`` in this process, or ``redis://``,
+            ``rediss://`` or ``unix://`` as redis-py writes them.
+        default_timeout: Seconds a poll waits that does not say how long.
+        max_timeout: Seconds a poll waits at most, whatever it asks for.
+        backend_limit: Seconds within which slock and Redis must answer.
+        max_key_bytes: Longest key in bytes of UTF-8.
+        max_waits: Polls that may be parked in this process at once.
+    """
+
+    slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
+    redis_url: str = _setting("memory://", _url(_REDIS_SCHEMES), secret=True)
+    default_timeout: float = _setting(60.0, _seconds)
+    max_timeout: float = _setting(300.0, _seconds)
+    backend_limit: float = _setting(5.0, _seconds)
+    max_key_bytes: int = _setting(256, _count)
+    max_waits: int = _setting(16384, _count)
+
+    @property
+    def embedded_address(self) -> tuple[str, int] | None:
+        """Return host and port of the embedded engine, or None if there is none."""
+        parts = urlsplit(self.slock_url)
+        if parts.scheme != "embedded":
+            return None
+        return parts.hostname or "127.0.0.1", 5658 if parts.port is None else parts.port
+
+
+def settings_from(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from environment variables.
+
+    Args:
+        environ: All variables; those without the prefix are none of our business.
+
+    Returns:
+        The settings; what is absent or empty has its default.
+
+    Raises:
+        SettingsError: For an unknown variable, a bad value, or two values that
+            contradict each other; the message names the variable.
+    """
+    fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(PREFIX):
+            continue
+        if variable not in fields:
+            known = ", ".join(fields)
+            raise SettingsError(f"{variable} is not a setting; there are {known}")
+        if text:
+            values[fields[variable].name] = _parse(variable, fields[variable], text)
+    return _consistent(Settings(**values))
+
+
+def _parse(variable: str, field: dataclasses.Field[Any], text: str) -> Any:
+    try:
+        return field.metadata["parse"](text)
+    except ValueError as error:
+        raise SettingsError(f"{variable} {error}") from None
+
+
+def _consistent(settings: Settings) -> Settings:
+    if settings.default_timeout > settings.max_timeout:
+        raise SettingsError(
+            f"{PREFIX}DEFAULT_TIMEOUT ({settings.default_timeout:g}) is above "
+            f"{PREFIX}MAX_TIMEOUT ({settings.max_timeout:g})"
+        )
+    return settings

@@ -1,0 +1,364 @@
+"""Redis with and without trouble; the server is a real one, stopped and killed."""
+
+import logging
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import trio
+import trio.testing
+from tests.services import RedisServer, find_tool
+from tests.triopoll.support import eventually
+
+from triopoll.store import (
+    RedisStore,
+    StoreFailed,
+    StoreUnreachable,
+    open_redis_store,
+    open_store,
+)
+
+
+@pytest.fixture
+def key() -> str:
+    return f"list-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of our own, to be paused, filled and killed."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis(port=server.port) as client:
+        yield client
+
+
+def count_calls(admin: redis.Redis, command: str) -> int:
+    stats = admin.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+async def pop_into(store: RedisStore, key: str, taken: list[bytes | None]) -> None:
+    taken.append(await store.pop(key))
+
+
+async def settle(store: RedisStore) -> None:
+    """Return when all that was put before, and what undoes it, has been answered."""
+    for _ in range(2):
+        await store.ping()
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_many_tasks_share_few_round_trips(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """Each task gets a message of its own, and commands travel together."""
+    admin.rpush(key, *range(500))
+    taken: list[bytes | None] = []
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        before = admin.info("stats")["total_reads_processed"]
+        async with trio.open_nursery() as nursery:
+            for _ in range(500):
+                nursery.start_soon(pop_into, store, key, taken)
+        reads = admin.info("stats")["total_reads_processed"] - before
+    assert sorted(taken) == sorted(b"%d" % n for n in range(500))
+    assert reads < 100
+
+
+async def test_an_error_belongs_to_its_command(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """A key that holds no list fails one caller; its neighbours are served."""
+    admin.set(key + "-text", "not a list")
+    admin.rpush(key, "1", "2")
+    taken: list[bytes | None] = []
+
+    async def fail(store: RedisStore) -> None:
+        with pytest.raises(StoreFailed, match="WRONGTYPE"):
+            await store.pop(key + "-text")
+
+    async with open_redis_store(server.url, limit=5) as store:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pop_into, store, key, taken)
+            nursery.start_soon(fail, store)
+            nursery.start_soon(pop_into, store, key, taken)
+    assert sorted(map(str, taken)) == ["b'1'", "b'2'"]
+
+
+@pytest.mark.slow
+async def test_a_pop_cancelled_in_flight_gives_its_message_back(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """The caller leaves at once; two messages return to the head in their order."""
+    admin.rpush(key, "1", "2", "3")
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        admin.client_pause(200)
+        start = trio.current_time()
+        with trio.move_on_after(0.05):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.pop, key)
+                nursery.start_soon(store.pop, key)
+        assert trio.current_time() - start < 0.15
+        await settle(store)
+        assert count_calls(admin, "lpop") == 2
+        assert admin.lrange(key, 0, -1) == [b"1", b"2", b"3"]
+
+
+async def test_a_pop_cancelled_on_an_empty_list_changes_nothing(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """There is nothing to give back, and nothing appears in the list."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        admin.client_pause(100)
+        with trio.move_on_after(0.02):
+            await store.pop(key)
+        await settle(store)
+    assert count_calls(admin, "lpush") == 0
+    assert count_calls(admin, "lpop") == 1
+
+
+async def test_a_pop_cancelled_before_it_was_sent_is_not_sent(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """A command that still queues is withdrawn without a trace."""
+    admin.rpush(key, "1")
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        admin.client_pause(150)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.ping)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            with trio.move_on_after(0.02) as scope:
+                await store.pop(key)
+            assert scope.cancelled_caught
+        await settle(store)
+    assert count_calls(admin, "lpop") == 0
+
+
+async def test_closing_settles_what_is_in_flight(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """A worker that stops loses no message that it has asked for."""
+    admin.rpush(key, "1")
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        admin.client_pause(150)
+        with trio.move_on_after(0.02):
+            await store.pop(key)
+    assert count_calls(admin, "lpop") == 1
+    assert admin.lrange(key, 0, -1) == [b"1"]
+
+
+async def test_a_closed_store_says_so(server: RedisServer, key: str) -> None:
+    """A late request is refused, not parked for ever."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+    assert repr(store) == "<RedisStore: <Gatherer: closed, 0 waiting>>"
+    with pytest.raises(trio.ClosedResourceError):
+        await store.pop(key)
+
+
+async def test_the_queue_is_bounded(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """One command too many is an error at once, not memory without end."""
+    async with open_redis_store(server.url, limit=5, max_queued=1) as store:
+        await store.ping()
+        admin.client_pause(100)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.pop, key)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(StoreUnreachable, match="1 commands are waiting"):
+                await store.pop(key)
+        assert await store.pop(key) is None
+
+
+async def test_a_large_crowd_is_sent_in_bounded_batches(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """More callers than fit in one pipeline are all answered."""
+    admin.rpush(key, *range(1500))
+    taken: list[bytes | None] = []
+    async with open_redis_store(server.url, limit=5) as store:
+        async with trio.open_nursery() as nursery:
+            for _ in range(1500):
+                nursery.start_soon(pop_into, store, key, taken)
+    assert len(set(taken)) == 1500
+    assert None not in taken
+
+
+async def test_redis_that_is_not_there(free_port: int, key: str) -> None:
+    """No server is an error at once, and opening the store does not need one."""
+    url = f"redis://127.0.0.1:{free_port}"
+    async with open_store(url, limit=5) as store:
+        with trio.fail_after(1):
+            with pytest.raises(StoreUnreachable):
+                await store.pop(key)
+            with pytest.raises(StoreUnreachable):
+                await store.ping()
+
+
+async def test_redis_killed_and_restarted(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """Callers in flight get an error each; the next command finds the new server."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        admin.client_pause(10_000)
+
+        async def lose() -> None:
+            with pytest.raises(StoreUnreachable):
+                await store.pop(key)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lose)
+            nursery.start_soon(lose)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            server.kill()
+        with pytest.raises(StoreUnreachable):
+            await store.pop(key)
+        server.start()
+        assert await store.push(key, b"1") == 1
+        assert await store.pop(key) == b"1"
+
+
+async def test_redis_restarted_while_idle_is_not_noticed(
+    server: RedisServer, key: str
+) -> None:
+    """A connection that the server closed meanwhile costs nobody an error."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        server.stop()
+        server.start()
+        assert await store.pop(key) is None
+
+
+@pytest.mark.slow
+async def test_a_frozen_redis_fails_within_the_limit(
+    server: RedisServer, key: str
+) -> None:
+    """A server that takes commands and answers nothing is not waited for."""
+    async with open_redis_store(server.url, limit=0.2) as store:
+        await store.ping()
+        assert server._process is not None
+        os.kill(server._process.pid, signal.SIGSTOP)
+        with trio.fail_after(2):
+            with pytest.raises(StoreUnreachable):
+                await store.pop(key)
+        os.kill(server._process.pid, signal.SIGCONT)
+        assert await store.pop(key) is None
+
+
+async def test_what_is_owed_waits_for_redis(
+    server: RedisServer, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message given back while Redis is away is in its list when Redis is back."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        server.kill()
+        store.give_back(key, b"1")
+        with pytest.raises(StoreUnreachable):
+            await store.ping()
+        server.start()
+        await settle(store)
+        assert await store.pop(key) == b"1"
+    assert not caplog.records
+
+
+@pytest.mark.slow
+async def test_what_is_owed_is_tried_again_without_new_commands(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """No poll has to come by for a message to find its way back."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        server.kill()
+        store.give_back(key, b"1")
+        await trio.sleep(0.1)
+        server.start()
+        await eventually(lambda: admin.llen(key), limit=2)
+    assert admin.lrange(key, 0, -1) == [b"1"]
+
+
+async def test_what_stays_owed_is_logged_without_the_message(
+    server: RedisServer, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loss is told, by key; what the message said is nobody's business."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        server.kill()
+        store.give_back(key, b"secret")
+    assert caplog.record_tuples == [
+        (
+            "triopoll.store",
+            logging.ERROR,
+            f"Redis was away to the end, given up: 'LPUSH' '{key}'",
+        )
+    ]
+
+
+async def test_what_is_owed_and_refused_is_logged(
+    server: RedisServer,
+    admin: redis.Redis,
+    key: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A key that has become something else cannot take its message back."""
+    admin.set(key, "not a list")
+    async with open_redis_store(server.url, limit=5) as store:
+        store.give_back(key, b"secret")
+    (record,) = caplog.records
+    assert f"'LPUSH' '{key}': WRONGTYPE" in record.getMessage()
+    assert "secret" not in caplog.text
+
+
+async def test_a_connection_killed_while_idle_is_not_noticed(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """An idle limit of the server, or a proxy between, costs nobody an error."""
+    async with open_redis_store(server.url, limit=5) as store:
+        await store.ping()
+        for client in admin.client_list():
+            if client["id"] != str(admin.client_id()):
+                admin.client_kill(client["addr"])
+        assert await store.pop(key) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h", "redis://h?socket_timeout=soon", "redis://h?decode_responses=1"]
+)
+async def test_a_url_that_cannot_be_used(url: str) -> None:
+    """It fails when the store is opened, not at the first poll."""
+    with pytest.raises(ValueError, match=r"scheme|socket_timeout|decode_responses"):
+        async with open_store(url, limit=5):
+            pass
+
+
+async def test_a_unix_socket(tmp_path: Path, key: str) -> None:
+    """redis-py's other URL forms go through as they are."""
+    path = tmp_path / "redis.sock"
+    command = [find_tool("redis-server"), "--port", "0", "--save", ""]
+    command += ["--unixsocket", str(path), "--dir", str(tmp_path)]
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
+    try:
+        await eventually(path.exists)
+        async with open_store(f"unix://{path}?db=3", limit=5) as store:
+            assert await store.push(key, b"1") == 1
+            assert await store.pop(key) == b"1"
+    finally:
+        process.terminate()
+        await process.wait()

@@ -1,0 +1,103 @@
+"""Settings: one variable a field, and nothing unknown or half-read."""
+
+import dataclasses
+
+import pytest
+
+from triopoll.settings import PREFIX, Settings, SettingsError, settings_from
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """A newcomer configures nothing."""
+    settings = settings_from({})
+    assert settings == Settings()
+    assert settings.slock_url == "embedded://127.0.0.1:5658"
+    assert settings.redis_url == "memory://"
+    assert (settings.default_timeout, settings.max_timeout) == (60.0, 300.0)
+
+
+def test_each_field_is_read_from_its_variable() -> None:
+    """Every field can be set, under the prefix and its own name in capitals."""
+    given = Settings(
+        slock_url="slock://10.0.0.1:5658",
+        redis_url="rediss://:secret@cache:6380/2",
+        default_timeout=12.5,
+        max_timeout=100,
+        backend_limit=2,
+        max_key_bytes=64,
+        max_waits=9,
+    )
+    environ = {
+        PREFIX + field.name.upper(): str(getattr(given, field.name))
+        for field in dataclasses.fields(given)
+    }
+    assert settings_from(environ | {"PATH": "/bin"}) == given
+    for field in dataclasses.fields(given):
+        assert getattr(given, field.name) != getattr(Settings(), field.name)
+
+
+def test_an_empty_variable_is_an_absent_one() -> None:
+    """Compose files and unit files set variables to nothing to unset them."""
+    assert settings_from({"TRIOPOLL_MAX_WAITS": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TRIOPOLL_TIMEOUT_MAX", "5"),
+        ("TRIOPOLL_slock_url", "slock://h:1"),
+        ("TRIOPOLL_", "x"),
+        ("TRIOPOLL_SLOCK_URL", "http://127.0.0.1:5658"),
+        ("TRIOPOLL_SLOCK_URL", "127.0.0.1:5658"),
+        ("TRIOPOLL_SLOCK_URL", "slock:127.0.0.1"),
+        ("TRIOPOLL_SLOCK_URL", "embedded://127.0.0.1:port"),
+        ("TRIOPOLL_SLOCK_URL", "embedded://127.0.0.1:99999"),
+        ("TRIOPOLL_REDIS_URL", "postgres://h/1"),
+        ("TRIOPOLL_REDIS_URL", "redis://[::1"),
+        ("TRIOPOLL_MAX_TIMEOUT", "soon"),
+        ("TRIOPOLL_MAX_TIMEOUT", "nan"),
+        ("TRIOPOLL_MAX_TIMEOUT", "inf"),
+        ("TRIOPOLL_MAX_TIMEOUT", "0"),
+        ("TRIOPOLL_DEFAULT_TIMEOUT", "-1"),
+        ("TRIOPOLL_DEFAULT_TIMEOUT", "301"),
+        ("TRIOPOLL_BACKEND_LIMIT", "5s"),
+        ("TRIOPOLL_MAX_KEY_BYTES", "0"),
+        ("TRIOPOLL_MAX_KEY_BYTES", "1.5"),
+        ("TRIOPOLL_MAX_WAITS", "-3"),
+        ("TRIOPOLL_MAX_WAITS", "٣"),
+        ("TRIOPOLL_MAX_WAITS", "9999999999"),
+    ],
+)
+def test_a_bad_variable_is_named(variable: str, value: str) -> None:
+    """The message says which variable is wrong, since there may be many."""
+    with pytest.raises(SettingsError, match=variable):
+        settings_from({variable: value})
+
+
+def test_an_unknown_variable_comes_with_those_there_are() -> None:
+    """A mistyped name is corrected without a look into the documentation."""
+    with pytest.raises(SettingsError, match="TRIOPOLL_MAX_TIMEOUT"):
+        settings_from({"TRIOPOLL_MAXTIMEOUT": "5"})
+
+
+def test_no_password_in_errors_or_repr() -> None:
+    """Start-up errors and logs are read by more people than know the password."""
+    with pytest.raises(SettingsError) as caught:
+        settings_from({"TRIOPOLL_REDIS_URL": "rediss//:hunter2@h"})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(Settings(redis_url="redis://:hunter2@h"))
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("embedded://127.0.0.1:5658", ("127.0.0.1", 5658)),
+        ("embedded://127.0.0.1", ("127.0.0.1", 5658)),
+        ("embedded://", ("127.0.0.1", 5658)),
+        ("embedded://[::1]:0", ("::1", 0)),
+        ("slock://127.0.0.1:5658", None),
+    ],
+)
+def test_embedded_address(url: str, address: tuple[str, int] | None) -> None:
+    """The embedded engine listens where its URL says, by default as slock does."""
+    assert Settings(slock_url=url).embedded_address == address
