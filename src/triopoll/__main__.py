@@ -1,0 +1,166 @@
+"""The command ``triopoll``: serve the application until it is asked to drain."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+
+import trio
+
+from triopoll.serving import (
+    ASGIApp,
+    BindError,
+    LifespanError,
+    ServerSettings,
+    StartupFailed,
+    open_socket,
+    serve,
+    supervise,
+)
+from triopoll.serving.supervisor import EXIT_CUT, EXIT_STARTUP
+
+__all__ = ["main"]
+
+DEFAULT_APP = "triopoll:app"
+DEFAULT_BIND = "127.0.0.1:8000"
+
+# Settings that have an option, with what they mean to an operator.
+_OPTIONS = {
+    "drain_delay": "seconds from SIGTERM, with readiness off, until listeners close",
+    "drain_window": "seconds over which parked polls are then answered",
+    "drain_grace": "seconds after that until who is left is cut",
+    "keep_alive": "seconds that a connection may be idle between two requests",
+    "write_deadline": "seconds that a client may take to read what it is sent",
+    "max_connections": "connections of one worker; more are answered 503",
+    "websocket_ping": "seconds of silence after which a websocket is pinged",
+    "websocket_pong_deadline": "seconds that it then has to show a sign of life",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        arguments: Without the program's name; default: those of the process.
+
+    Returns:
+        0 after a drain in which everyone was answered, 1 if a client was cut, 2 for a
+        wrong command line, 3 if the application or its address refused to start.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s"
+    )
+    settings = ServerSettings(**{name: getattr(options, name) for name in _OPTIONS})
+    try:
+        if options.workers > 1:
+            return _run_crew(options, settings)
+        return _run_worker(options, settings)
+    except (BindError, LifespanError) as error:
+        logging.getLogger("triopoll").error("%s", error)
+        refused = isinstance(error, (BindError, StartupFailed))
+        return EXIT_STARTUP if refused else EXIT_CUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("triopoll", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve_parser = commands.add_parser(
+        "serve",
+        help="serve the application over HTTP/1.1",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    serve_parser.add_argument(
+        "app", nargs="?", default=DEFAULT_APP, help="module:name of an ASGI application"
+    )
+    serve_parser.add_argument(
+        "--bind",
+        action="append",
+        help="HOST:PORT, unix:PATH or fd:NUMBER; may be repeated "
+        f"(default: {DEFAULT_BIND})",
+    )
+    serve_parser.add_argument(
+        "--workers", type=_whole, default=1, help="processes, one a core"
+    )
+    for field in fields(ServerSettings):
+        if field.name in _OPTIONS:
+            serve_parser.add_argument(
+                "--" + field.name.replace("_", "-"),
+                type=_whole if isinstance(field.default, int) else _seconds,
+                default=field.default,
+                help=_OPTIONS[field.name],
+            )
+    return parser
+
+
+def load_app(path: str) -> ASGIApp:
+    """Import an application.
+
+    Args:
+        path: ``module:name``; the working directory is searched too.
+
+    Raises:
+        StartupFailed: There is no such module or name, or its import failed.
+    """
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise StartupFailed(f"{path!r} is not module:name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        app: ASGIApp = getattr(importlib.import_module(module_name), name)
+    except Exception as error:
+        raise StartupFailed(f"cannot import {path!r}: {error!r}") from error
+    return app
+
+
+def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
+    app = load_app(options.app)
+    sockets = [open_socket(bind) for bind in _binds(options)]
+
+    async def run() -> int:
+        listeners = [
+            trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+            for sock in sockets
+        ]
+        return await serve(app, listeners, settings)
+
+    return EXIT_CUT if trio.run(run) else 0
+
+
+def _run_crew(options: argparse.Namespace, settings: ServerSettings) -> int:
+    sockets = [open_socket(bind) for bind in _binds(options)]
+    command = [sys.executable, "-m", "triopoll", "serve", options.app]
+    for sock in sockets:
+        command += ["--bind", f"fd:{sock.fileno()}"]
+    for name in _OPTIONS:
+        command += ["--" + name.replace("_", "-"), str(getattr(settings, name))]
+    return trio.run(supervise, command, sockets, options.workers)
+
+
+def _binds(options: argparse.Namespace) -> list[str]:
+    return options.bind or [DEFAULT_BIND]
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not (0 <= number < math.inf):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

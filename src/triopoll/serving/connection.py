@@ -1,0 +1,171 @@
+"""One client connection from its first byte to its last.
+
+A connection is one task: it reads a request, runs the application on it, and goes on
+to the next. Whatever goes wrong in here ends this connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from triopoll._drain import Drain
+
+from .exchange import ASGIApp, Exchange, Scope, to_scope
+from .requests import NEED_DATA, BadRequest, Request, RequestReader
+from .responses import ResponseWriter, plain_response
+from .settings import ServerSettings
+from .websocket import WebSocketExchange, is_websocket
+from .wire import PeerGone, Wire
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger("triopoll.serving")
+
+
+class Connection:
+    """Serve an ASGI application on one socket.
+
+    Attributes:
+        busy: True while the application is at work on a request or a websocket.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        wire: Wire,
+        settings: ServerSettings,
+        drain: Drain,
+        base: Scope,
+    ) -> None:
+        """Prepare to serve; `base` is what the ASGI scopes of all requests share."""
+        self._app = app
+        self._wire = wire
+        self._settings = settings
+        self._drain = drain
+        self._base = base
+        self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
+        self._idle: trio.CancelScope | None = None
+        self._writer: ResponseWriter | None = None
+        self._head_deadline = 0.0
+        self._last = False
+        self.busy = False
+
+    async def run(self) -> None:
+        """Serve requests until the client leaves, misbehaves or is asked to leave.
+
+        Cancellation:
+            The running request is cut; the socket is closed.
+        """
+        try:
+            while await self._serve_one():
+                pass
+            await self._wire.finish(self._settings.linger)
+        except PeerGone:
+            pass
+        finally:
+            # Does nothing to a socket that has been closed in good order.
+            self._wire.abort()
+
+    def stop(self) -> None:
+        """Close when idle, else after the answer that is being made."""
+        self._last = True
+        if self._writer is not None:
+            self._writer.keep_alive = False
+        if self._idle is not None:
+            self._idle.cancel()
+
+    async def _serve_one(self) -> bool:
+        """Serve the next request; return whether another one may follow."""
+        try:
+            request = await self._next_request()
+            if request is None:
+                return False
+            if is_websocket(request):
+                await self._serve_websocket(request)
+                return False
+            return await self._serve_http(request)
+        except BadRequest as error:
+            await self._wire.send(plain_response(error.status, str(error)))
+            return False
+
+    async def _next_request(self) -> Request | None:
+        request = self._reader.next_request()
+        while request is NEED_DATA:
+            if self._last and not self._reader.buffered:
+                return None
+            begun = self._reader.buffered > 0
+            if not await (self._read_head() if begun else self._read_idle()):
+                return None
+            request = self._reader.next_request()
+        return request
+
+    async def _read_idle(self) -> bool:
+        with trio.move_on_after(self._settings.keep_alive) as scope:
+            self._idle = scope
+            try:
+                data = await self._wire.receive()
+            finally:
+                self._idle = None
+            self._reader.receive_data(data)
+            self._head_deadline = trio.current_time() + self._settings.head_deadline
+            return bool(data)
+        return False
+
+    async def _read_head(self) -> bool:
+        with trio.CancelScope(deadline=self._head_deadline):
+            data = await self._wire.receive()
+            self._reader.receive_data(data)
+            return bool(data)
+        raise BadRequest(408, "the request did not arrive in time")
+
+    async def _serve_http(self, request: Request) -> bool:
+        # An upgrade that is not taken up leaves bytes whose meaning is not known.
+        keep_alive = request.keep_alive and not request.upgrades and not self._last
+        writer = ResponseWriter(request.method, request.version, keep_alive=keep_alive)
+        self._writer = writer
+        exchange = Exchange(request, self._reader, writer, self._wire, self._settings)
+        scope = to_scope(request, kind="http", base=self._base)
+        await self._run_app(scope, exchange)
+        if exchange.refusal is not None and not writer.started:
+            raise exchange.refusal
+        if not writer.started and self._wire.alive:
+            raise BadRequest(500, "Internal Server Error")
+        if self._wire.alive and not writer.complete:
+            self._wire.abort()  # an end in good order would look like a whole answer
+        return exchange.reusable and not self._last
+
+    async def _serve_websocket(self, request: Request) -> None:
+        rest = self._reader.take_rest()
+        exchange = WebSocketExchange(request, rest, self._wire, self._settings)
+        scope = to_scope(request, kind="websocket", base=self._base)
+        scope["subprotocols"] = exchange.subprotocols
+        scope["extensions"] = {"websocket.http.response": {}}
+        code = 1001
+        try:
+            with self._drain.calling(exchange.go_away):
+                code = 1000 if await self._run_app(scope, exchange) else 1011
+        finally:
+            # Also when the server cuts what is left: a frame says more than an EOF.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await exchange.close(code)
+        if not exchange.accepted and not exchange.denied and self._wire.alive:
+            raise BadRequest(503, "the server did not take the websocket")
+
+    async def _run_app(
+        self, scope: Scope, exchange: Exchange | WebSocketExchange
+    ) -> bool:
+        """Run the application; return False if it failed."""
+        worked = True
+        self.busy = True
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except* PeerGone:
+            pass  # the application let ASGI's own "the client has left" pass through
+        except* Exception:
+            worked = False
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+        finally:
+            self.busy = False
+        return worked

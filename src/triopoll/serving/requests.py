@@ -1,0 +1,284 @@
+"""Bytes of one connection to HTTP/1.1 requests. Sans-IO.
+
+Rules of this file:
+
+- `RequestReader.receive_data` takes bytes; `next_request` and `next_body` say
+  NEED_DATA until there are enough. What the peer did wrong is `BadRequest`, which
+  carries the status to answer with; after it the connection is of no more use.
+- The head is cut off here, at the first empty line, and only then given to the
+  parser (httptools, that is llhttp in its strict mode). So its size has one limit,
+  and pipelined requests wait as bytes, not as objects.
+- A body of known length is cut off too. A chunked body shows its end only to the
+  parser: bytes that came behind it in the same read are lost, so the connection is
+  not reused then (`reusable` is False) and the client asks again on a new one.
+- Each request has its own parser, which is dropped at the end of the body. Nothing
+  but the headers stays in memory while a request is parked.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import httptools
+
+__all__ = ["NEED_DATA", "BadRequest", "NeedData", "Request", "RequestReader"]
+
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class NeedData(enum.Enum):
+    """The type of NEED_DATA."""
+
+    NEED_DATA = enum.auto()
+
+
+NEED_DATA: Final = NeedData.NEED_DATA
+
+
+class BadRequest(Exception):
+    """The peer broke the protocol or a limit.
+
+    Attributes:
+        status: What to answer before closing.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(slots=True)
+class Request:
+    """One request head.
+
+    Attributes:
+        target: As sent; ASCII, starts with "/" or is "*".
+        version: "1.0" or "1.1".
+        headers: In order, names in lower case.
+        keep_alive: Whether the client lets the connection live on.
+        expects_continue: Whether it waits for "100 Continue" before its body.
+        upgrades: Whether it asks for another protocol, in lower case, else b"".
+    """
+
+    method: str
+    target: bytes
+    version: str
+    headers: list[tuple[bytes, bytes]]
+    keep_alive: bool
+    expects_continue: bool
+    upgrades: bytes
+
+
+class RequestReader:
+    """Cut the bytes of one connection into requests and bodies."""
+
+    def __init__(self, max_head_bytes: int, max_headers: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._max_headers = max_headers
+        self._buffer = bytearray()
+        self._searched = 0
+        self._message: _Message | None = None
+        self._parser: httptools.HttpRequestParser | None = None
+        # Bytes of a body of known length that are still to come; None is chunked.
+        self._remaining: int | None = 0
+        self._without_body = 0
+        self.body_complete = True
+        self.reusable = True
+
+    @property
+    def buffered(self) -> int:
+        """Return how many bytes were received and not yet understood."""
+        return len(self._buffer)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+        self._buffer += data
+
+    def take_rest(self) -> bytes:
+        """Give up the bytes behind an upgrade request."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    def next_request(self) -> Request | Literal[NeedData.NEED_DATA]:
+        """Return the next request head.
+
+        Raises:
+            BadRequest: The head is malformed or too large, or asks for what this
+                server does not do.
+        """
+        head = self._cut_head()
+        if head is None:
+            return NEED_DATA
+        message = self._message = _Message()
+        parser = self._parser = httptools.HttpRequestParser(message)
+        try:
+            parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass  # llhttp stops behind each upgrade request; we decide whether it is
+        except httptools.HttpParserError as error:
+            raise BadRequest(400, f"malformed request: {error}") from None
+        if not message.head_complete or message.overrun:
+            raise BadRequest(400, "malformed request: the head does not end in CRLF")
+        request = _to_request(message, parser)
+        self._check(request)
+        self._expect_body(request)
+        return request
+
+    def next_body(self) -> bytes | Literal[NeedData.NEED_DATA]:
+        """Return the next piece of the body; `body_complete` says whether it was last.
+
+        Raises:
+            BadRequest: The chunked framing is malformed.
+        """
+        if self.body_complete:
+            return b""
+        size = len(self._buffer)
+        if self._remaining is not None:
+            size = min(size, self._remaining)
+            self._remaining -= size
+        if not size:
+            return NEED_DATA
+        piece = self._feed_body(bytes(self._buffer[:size]))
+        del self._buffer[:size]
+        self._bound_framing(0 if piece else size)
+        return piece if piece or self.body_complete else NEED_DATA
+
+    def _cut_head(self) -> bytes | None:
+        while self._buffer.startswith(b"\r\n"):  # RFC 9112 2.2: may precede a request
+            del self._buffer[:2]
+        end = self._buffer.find(_END_OF_HEAD, self._searched)
+        if max(end, len(self._buffer) if end < 0 else 0) > self._max_head_bytes:
+            line_end = self._buffer.find(b"\r\n")
+            if 0 <= line_end <= self._max_head_bytes:
+                raise BadRequest(431, "the request's headers are too large")
+            raise BadRequest(414, "the request line is too long")
+        if end < 0:
+            self._searched = max(0, len(self._buffer) - 3)
+            return None
+        self._searched = 0
+        end += len(_END_OF_HEAD)
+        head = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return head
+
+    def _check(self, request: Request) -> None:
+        if request.version not in ("1.0", "1.1"):
+            raise BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are served")
+        if request.method == "CONNECT":
+            raise BadRequest(405, "CONNECT is not served")
+        if len(request.headers) > self._max_headers:
+            raise BadRequest(431, "the request has too many headers")
+        hosts = sum(name == b"host" for name, _ in request.headers)
+        if hosts > 1 or (not hosts and request.version == "1.1"):
+            raise BadRequest(400, "the request needs exactly one Host header")
+
+    def _expect_body(self, request: Request) -> None:
+        self._without_body = 0
+        message = self._message
+        assert message is not None
+        self.body_complete = message.complete
+        if self.body_complete:
+            self._end_of_body()
+            return
+        self._remaining = None
+        for name, value in request.headers:
+            if name == b"content-length":  # llhttp has seen to it that it is a number
+                self._remaining = int(value)
+
+    def _feed_body(self, data: bytes) -> bytes:
+        message, parser = self._message, self._parser
+        assert message is not None
+        assert parser is not None
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            if not message.complete:
+                raise BadRequest(400, f"malformed body: {error}") from None
+            message.overrun = True
+        piece = b"".join(message.pieces)
+        message.pieces.clear()
+        if message.complete:
+            self.reusable = self.reusable and not message.overrun
+            self.body_complete = True
+            self._end_of_body()
+        return piece
+
+    def _bound_framing(self, size: int) -> None:
+        # Chunk extensions and trailers are not body: without a limit of their own a
+        # peer could send them for ever, and the parser would keep them.
+        self._without_body = self._without_body + size if size else 0
+        if self._without_body > self._max_head_bytes:
+            raise BadRequest(431, "chunk extensions or trailers are too large")
+
+    def _end_of_body(self) -> None:
+        # The parser holds the message's methods, and we both: cut the circle.
+        self._message = self._parser = None
+
+
+class _Message:
+    """What the parser tells about one message."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.head_complete = False
+        self.complete = False
+        self.overrun = False
+
+    def on_message_begin(self) -> None:
+        self.overrun = self.complete
+
+    def on_url(self, url: bytes) -> None:
+        if not self.head_complete:
+            self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.head_complete:  # trailers are not headers
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.head_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self.complete:
+            self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def _to_request(message: _Message, parser: httptools.HttpRequestParser) -> Request:
+    expects_continue = False
+    upgrades = b""
+    for name, value in message.headers:
+        if name == b"expect":
+            expects_continue = value.lower() == b"100-continue"
+        elif name == b"upgrade":
+            upgrades = value.lower()
+    return Request(
+        method=parser.get_method().decode("ascii"),
+        target=_check_target(message.target),
+        version=parser.get_http_version(),
+        headers=message.headers,
+        keep_alive=parser.should_keep_alive(),
+        expects_continue=expects_continue,
+        upgrades=upgrades if parser.should_upgrade() else b"",
+    )
+
+
+def _check_target(target: bytes) -> bytes:
+    if not target.isascii():
+        raise BadRequest(400, "the request target has bytes that are not ASCII")
+    if target.startswith(b"/") or target == b"*":
+        return target
+    try:  # RFC 9112 3.2.2: a server must accept the absolute form
+        url = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        raise BadRequest(400, "the request target is malformed") from None
+    return (url.path or b"/") + (b"?" + url.query if url.query else b"")

@@ -1,0 +1,188 @@
+"""HTTP/1.1 responses to bytes. Sans-IO, and the only place that frames a body.
+
+The head is held back until the first piece of the body, so that a short answer is one
+write. A response whose length is not known is chunked (HTTP/1.1) or ends with the
+connection (HTTP/1.0). What the application does wrong is a RuntimeError.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http
+import time
+from collections.abc import Iterable
+
+__all__ = ["ResponseWriter", "plain_response", "switching_protocols"]
+
+_FORBIDDEN = (b"\r", b"\n", b"\0")
+_STATUS_LINES = {
+    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode()
+    for status in http.HTTPStatus
+}
+
+
+class ResponseWriter:
+    """Turn the pieces of one response into bytes.
+
+    Attributes:
+        started: Bytes of the response have been handed out.
+        complete: All of it has been handed out.
+        keep_alive: The connection may serve another request after it.
+    """
+
+    def __init__(self, method: str, version: str, *, keep_alive: bool) -> None:
+        self._method = method
+        self._version = version
+        self._head: bytes | None = None
+        self._length: int | None = None
+        self._sent = 0
+        self._chunked = False
+        self._bodiless = False
+        self.started = False
+        self.complete = False
+        self.keep_alive = keep_alive
+
+    @property
+    def opened(self) -> bool:
+        """Return whether `start` has been called."""
+        return self._head is not None
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take status and headers.
+
+        Args:
+            status: 200 to 599.
+            headers: Names in any case. Connection: close ends the connection after
+                the response; other framing headers but Content-Length are ours.
+
+        Raises:
+            RuntimeError: It was called twice, or status or a header is not valid.
+        """
+        if self._head is not None:
+            raise RuntimeError("the response has been started already")
+        if not 200 <= status <= 599:
+            raise RuntimeError(f"status must be from 200 to 599, not {status}")
+        self._bodiless = self._method == "HEAD" or status in (204, 304)
+        lines = [_status_line(status)]
+        dated = False
+        for name, value in headers:
+            key = name.lower()
+            _check_header(key, value)
+            if key == b"connection":
+                self.keep_alive = self.keep_alive and value.lower() != b"close"
+                continue
+            if key in (b"transfer-encoding", b"keep-alive"):
+                continue
+            if key == b"content-length":
+                self._length = int(value)
+            dated = dated or key == b"date"
+            lines += (name, b": ", value, b"\r\n")
+        if not dated:
+            lines.append(_date_line())
+        self._head = b"".join(lines)
+
+    def data(self, body: bytes, *, more: bool) -> bytes:
+        """Take a piece of the body and return the bytes to write, maybe none.
+
+        Args:
+            body: The piece, maybe empty.
+            more: False for the last one.
+
+        Raises:
+            RuntimeError: The response was not started or is complete, or the body is
+                longer or shorter than its Content-Length.
+        """
+        if self._head is None:
+            raise RuntimeError("the response's body comes before its start")
+        if self.complete:
+            raise RuntimeError("the response is complete")
+        self._count(body, more=more)
+        prefix = b"" if self.started else self._end_head(len(body), more=more)
+        self.started = True
+        self.complete = not more
+        if self._bodiless:
+            return prefix
+        return prefix + self._frame(body, more=more)
+
+    def _count(self, body: bytes, *, more: bool) -> None:
+        if self._length is None or self._bodiless:
+            return
+        self._sent += len(body)
+        if self._sent > self._length or (not more and self._sent < self._length):
+            raise RuntimeError(
+                f"Content-Length is {self._length}, the body has {self._sent} bytes"
+            )
+
+    def _end_head(self, size: int, *, more: bool) -> bytes:
+        assert self._head is not None
+        lines = [self._head]
+        if self._length is None and not self._bodiless:
+            if not more:
+                lines.append(b"content-length: %d\r\n" % size)
+            elif self._version == "1.1":
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        elif self._version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self._head = b""
+        return b"".join(lines)
+
+    def _frame(self, body: bytes, *, more: bool) -> bytes:
+        if not self._chunked:
+            return body
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return chunk if more else chunk + b"0\r\n\r\n"
+
+
+def plain_response(status: int, text: str) -> bytes:
+    """Return a whole text/plain response that announces the end of the connection."""
+    writer = ResponseWriter("GET", "1.1", keep_alive=False)
+    writer.start(status, [(b"content-type", b"text/plain; charset=utf-8")])
+    return writer.data(text.encode() + b"\n", more=False)
+
+
+def switching_protocols(
+    protocol: bytes, headers: Iterable[tuple[bytes, bytes]]
+) -> bytes:
+    """Return the head that ends HTTP on this connection.
+
+    Raises:
+        RuntimeError: A header is not valid.
+    """
+    lines = [b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: "]
+    lines += (protocol, b"\r\n")
+    for name, value in headers:
+        _check_header(name, value)
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+def _check_header(name: bytes, value: bytes) -> None:
+    for byte in _FORBIDDEN:
+        if byte in value or byte in name:
+            raise RuntimeError(f"header {name!r} has a forbidden byte")
+    if not name or b":" in name or b" " in name:
+        raise RuntimeError(f"{name!r} is no header name")
+
+
+# The date header changes once a second; formatting it costs as much as a whole head.
+_date_cache: tuple[int, bytes] = (0, b"")
+
+
+def _date_line() -> bytes:
+    global _date_cache  # noqa: PLW0603  # a cache of one entry
+    now = int(time.time())
+    if now != _date_cache[0]:
+        text = email.utils.formatdate(now, usegmt=True)
+        _date_cache = (now, f"date: {text}\r\n".encode())
+    return _date_cache[1]

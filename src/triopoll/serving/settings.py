@@ -1,0 +1,51 @@
+"""What the server allows a client, and how long it waits, in one frozen record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ServerSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Limits, deadlines and drain times of one server process.
+
+    Sizes are bytes, times are seconds. No setting limits how long a handler may take
+    to answer: a parked poll is the normal case, and it ends itself.
+
+    Attributes:
+        max_connections: Connections beyond it are answered 503 and closed.
+        max_head_bytes: Request line and headers together.
+        max_headers: Header lines in one request.
+        max_ahead_bytes: Pipelined bytes kept while a request is being served; a
+            client that sends more is cut.
+        keep_alive: Idle time between two requests. Above the idle time of a proxy in
+            front (nginx: 60 s), so that the proxy is the one that closes.
+        head_deadline: From the first byte of a request to the end of its headers.
+        body_deadline: From the end of the headers to the end of the body.
+        write_deadline: For one write to be taken by the peer's kernel.
+        linger: How long to read on after the last answer, so that the peer sees it.
+        websocket_max_message_bytes: One message, all its fragments together.
+        websocket_ping: Idle time after which a ping is sent.
+        websocket_pong_deadline: From that ping to the next sign of life.
+        drain_delay: From SIGTERM, with readiness off, until listeners are closed.
+        drain_window: Over which parked waits are released.
+        drain_grace: After the window, until what is left is cut.
+    """
+
+    max_connections: int = 20_000
+    max_head_bytes: int = 16 * 1024
+    max_headers: int = 100
+    max_ahead_bytes: int = 64 * 1024
+    keep_alive: float = 75.0
+    head_deadline: float = 10.0
+    body_deadline: float = 30.0
+    write_deadline: float = 10.0
+    linger: float = 1.0
+    websocket_max_message_bytes: int = 64 * 1024
+    websocket_ping: float = 20.0
+    websocket_pong_deadline: float = 10.0
+    drain_delay: float = 5.0
+    drain_window: float = 10.0
+    drain_grace: float = 2.0

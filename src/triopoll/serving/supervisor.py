@@ -1,0 +1,131 @@
+"""Several worker processes on the same listening sockets.
+
+The workers are this same command with ``--workers 1`` and inherited sockets; nothing
+of the application is loaded in here. A worker that dies is started again after a
+backoff. A worker that cannot start at all ends everything: waiting would not help.
+
+The sockets are shared, not bound once per worker with SO_REUSEPORT, because the queue
+of connections that a dead or draining worker leaves behind is then served by others.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+import trio
+
+__all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise"]
+
+logger = logging.getLogger("triopoll.serving")
+
+# 2 is argparse's own for a wrong command line.
+EXIT_CUT = 1  # somebody was cut off
+EXIT_STARTUP = 3  # the application or its address refused to start
+
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 30.0
+_HEALTHY_AFTER = 60.0  # a worker that lived so long starts the backoff anew
+
+
+async def supervise(
+    command: Sequence[str], sockets: Sequence[socket.socket], workers: int
+) -> int:
+    """Run workers until SIGTERM or SIGINT; pass the signal on and wait for them.
+
+    Args:
+        command: The command line of one worker; it finds its sockets by number.
+        sockets: Listening sockets, which the workers inherit. They are closed here
+            as soon as the workers drain.
+        workers: How many.
+
+    Returns:
+        The greatest exit code of the workers that ran to the end: 0 if no client was
+        cut off, EXIT_STARTUP if a worker could not start.
+
+    Cancellation:
+        The workers are killed.
+    """
+    crew = _Crew(command, [sock.fileno() for sock in sockets])
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crew.pass_on, signals, sockets)
+            await crew.run(workers)
+            nursery.cancel_scope.cancel()
+    return crew.exit_code
+
+
+class _Crew:
+    """The worker processes and what has become of them."""
+
+    def __init__(self, command: Sequence[str], inherited: Sequence[int]) -> None:
+        self._command = command
+        self._inherited = inherited
+        self._processes: dict[int, trio.Process] = {}
+        self._stopping = trio.Event()
+        self.exit_code = 0
+
+    async def run(self, workers: int) -> None:
+        async with trio.open_nursery() as nursery:
+            for place in range(workers):
+                nursery.start_soon(self._keep_up, place)
+
+    async def pass_on(
+        self, signals: AsyncIterator[int], sockets: Sequence[socket.socket]
+    ) -> None:
+        async for number in signals:
+            self._stop(number)
+            # Clients must be refused once the workers have closed theirs.
+            for sock in sockets:
+                sock.close()
+
+    async def _keep_up(self, place: int) -> None:
+        """Have a worker in this place until the crew stops."""
+        backoff = _FIRST_BACKOFF
+        has_started = False
+        while not self._stopping.is_set():
+            begun = trio.current_time()
+            code = await self._run_one(place)
+            if self._stopping.is_set():
+                self.exit_code = max(self.exit_code, code if code >= 0 else EXIT_CUT)
+                return
+            if code == EXIT_STARTUP and not has_started:
+                logger.error("worker %d cannot start", place)
+                self.exit_code = EXIT_STARTUP
+                self._stop(signal.SIGTERM)
+                return
+            has_started = True
+            if trio.current_time() - begun > _HEALTHY_AFTER:
+                backoff = _FIRST_BACKOFF
+            logger.error("worker %d died (%d): again in %.1f s", place, code, backoff)
+            with trio.move_on_after(backoff):
+                await self._stopping.wait()
+            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+    async def _run_one(self, place: int) -> int:
+        async with trio.open_nursery() as nursery:
+            process: trio.Process = await nursery.start(
+                partial(
+                    trio.run_process,
+                    self._command,
+                    check=False,
+                    pass_fds=self._inherited,
+                    # A terminal's Ctrl-C reaches the whole group; we pass it on.
+                    process_group=0,
+                )
+            )
+            self._processes[place] = process
+            if self._stopping.is_set():
+                process.send_signal(signal.SIGTERM)
+        del self._processes[place]
+        code = process.returncode
+        assert code is not None
+        return code
+
+    def _stop(self, number: int) -> None:
+        self._stopping.set()
+        for process in self._processes.values():
+            process.send_signal(number)

@@ -1,0 +1,125 @@
+"""A socket that a hostile peer cannot hold on to.
+
+Reads say "gone" in one way, writes have a deadline, and a write that did not get out
+whole leaves the wire dead: half an answer must not be followed by another one.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import trio
+
+__all__ = ["PeerGone", "Wire"]
+
+_READ_BYTES = 64 * 1024
+# With this option close() sends RST at once and keeps nothing in the kernel.
+_ABORT = struct.pack("ii", 1, 0)
+
+
+class PeerGone(OSError):
+    """The peer left, or did not take what it was sent in time.
+
+    It is an OSError because ASGI says that ``send`` raises one then.
+    """
+
+
+class Wire:
+    """One connected socket.
+
+    Attributes:
+        alive: False when the peer has left or a write has failed.
+    """
+
+    def __init__(self, stream: trio.SocketStream, write_deadline: float) -> None:
+        self._stream = stream
+        self._socket = stream.socket
+        self._write_deadline = write_deadline
+        self._turn = trio.Lock()
+        self.alive = True
+
+    async def receive(self) -> bytes:
+        """Return some bytes, or b"" if the peer has left.
+
+        A peer that has closed only its sending side counts as gone: over TCP it
+        cannot be told from one that has left.
+
+        Cancellation:
+            No byte is lost.
+        """
+        try:
+            data = await self._socket.recv(_READ_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            self.alive = False
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """Write all of `data`, behind other writers.
+
+        Raises:
+            PeerGone: The peer left or did not take it before the write deadline.
+
+        Cancellation:
+            The wire is dead unless nothing of `data` had been written.
+        """
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            if not self.alive:
+                raise PeerGone("the peer has left")
+            with trio.move_on_after(self._write_deadline) as scope:
+                await self._send_all(data)
+            if scope.cancelled_caught:
+                self.alive = False
+                raise PeerGone(f"nothing taken for {self._write_deadline} s")
+        finally:
+            self._turn.release()
+
+    async def finish(self, linger: float) -> None:
+        """Close so that the peer still sees what was written last.
+
+        Closing with unread bytes makes the kernel throw away the answer on its way,
+        so first say that nothing more comes, then read until the peer closes too.
+
+        Args:
+            linger: Seconds to wait for that.
+
+        Cancellation:
+            The socket is closed.
+        """
+        try:
+            if self.alive:
+                self._socket.shutdown(socket.SHUT_WR)
+                with trio.move_on_after(linger):
+                    while await self.receive():
+                        pass
+        except OSError:
+            pass  # it has gone meanwhile
+        finally:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Close at once and drop what is still to be sent."""
+        self.alive = False
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        except OSError:
+            pass  # it has gone by itself
+        self._socket.close()
+
+    async def _send_all(self, data: bytes) -> None:
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += await self._socket.send(data[sent:] if sent else data)
+        except OSError as error:
+            self.alive = False
+            raise PeerGone("the peer has left") from error
+        except trio.Cancelled:
+            self.alive = self.alive and not sent
+            raise
