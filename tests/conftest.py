@@ -16,6 +16,7 @@ import pytest
 from tests.services import RedisServer, find_free_port
 
 LIVE_ADDRESS = "TRIOSLOCK_TEST_SERVER"
+SLOCK_BINARY = "TRIOSLOCK_SLOCK_BINARY"
 
 # PyPI's pyslock 0.0.1 decorates with asyncio.coroutine, which Python 3.11 lacks.
 # Set here, before any test module imports it.
@@ -28,6 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="HOST:PORT",
         default=os.environ.get(LIVE_ADDRESS),
         help=f"a real slock server for tests marked live (or set {LIVE_ADDRESS})",
+    )
+    parser.addoption(
+        "--slock-binary",
+        metavar="PATH",
+        default=os.environ.get(SLOCK_BINARY),
+        help=(
+            "a real slock server program, for tests that start a replica set "
+            f"(or set {SLOCK_BINARY})"
+        ),
     )
 
 
