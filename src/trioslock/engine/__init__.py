@@ -1,0 +1,29 @@
+"""The embedded engine, sans-IO: keys, holders, waiters and leases of one node.
+
+``Engine`` takes commands and the time, and returns replies and the next time it
+wants to be called. It opens no socket, starts no task and knows no clock.
+"""
+
+from __future__ import annotations
+
+from ._engine import Engine
+from ._types import (
+    ClaimView,
+    ClosePeer,
+    Counters,
+    EngineLimits,
+    EngineStatistics,
+    KeyView,
+    Reply,
+)
+
+__all__ = [
+    "ClaimView",
+    "ClosePeer",
+    "Counters",
+    "Engine",
+    "EngineLimits",
+    "EngineStatistics",
+    "KeyView",
+    "Reply",
+]

@@ -1,0 +1,397 @@
+"""The engine: commands and the time in, replies and the next deadline out.
+
+The order of calls for an integrator::
+
+    peer = engine.add_peer(now)
+    for reply in engine.submit(peer, command, now): ...  # may be for other peers
+    engine.next_deadline()              # call advance() at this time, or before
+    for reply in engine.advance(now): ...
+    for reply in engine.drop_peer(peer, now): ...
+
+``now`` is any clock in seconds that does not go back. Waits and leases in seconds
+end on full *wall* seconds, which are at ``now + wall_offset``. What is due by
+``now`` is worked off before anything else, so a late ``advance`` changes when
+replies go out and nothing else.
+
+Source: snower/slock 2.1.12, ``server/protocol.go`` (``ProcessCommand``,
+``BinaryServerProtocol.Close``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from ..protocol import (
+    CallCommand,
+    CallResult,
+    Command,
+    CommandType,
+    InitCommand,
+    InitResult,
+    InitType,
+    LeaderResult,
+    LockCommand,
+    PlainCommand,
+    PlainResult,
+    ResultCode,
+    StateCommand,
+    StateResult,
+    SubscribeCommand,
+    SubscribeResult,
+)
+from . import _endings
+from ._lock import lock
+from ._peers import Peer, Peers
+from ._subscriptions import Subscriptions
+from ._table import Table, TableFullError
+from ._times import wait_end
+from ._types import (
+    ClaimView,
+    ClosePeer,
+    Counters,
+    EngineLimits,
+    EngineStatistics,
+    KeyView,
+    Reply,
+)
+from ._unlock import unlock
+from ._values import check_frame
+from ._waiters import FOREVER, Claim
+
+_LOCK = int(CommandType.LOCK)
+_UNLOCK = int(CommandType.UNLOCK)
+_WILL_LOCK = int(CommandType.WILL_LOCK)
+_WILL_UNLOCK = int(CommandType.WILL_UNLOCK)
+_LOCK_TYPES = frozenset({_LOCK, _UNLOCK, _WILL_LOCK, _WILL_UNLOCK})
+_ERROR = int(ResultCode.ERROR)
+_ANSWERED = frozenset(map(int, (CommandType.PING, CommandType.QUIT, CommandType.ADMIN)))
+_LEADER = InitType.LEADER | InitType.LEADER_KNOWN
+_NO_COUNTERS = Counters(0, 0, 0, 0, 0, 0, 0, 0)
+
+# ``now + wall_offset`` is rounded at some 2e-7 s: a deadline that comes back as
+# ``now`` must not fall short of itself.
+_ROUNDING = 1e-5
+
+
+def _counted_ids() -> Callable[[], bytes]:
+    counter = itertools.count(1)
+    return lambda: next(counter).to_bytes(16, "big")
+
+
+class Engine:
+    """One slock node without a network."""
+
+    __slots__ = ("_offset", "_peers", "_subscribe_enabled", "_subscriptions", "_table")
+
+    def __init__(
+        self,
+        *,
+        limits: EngineLimits | None = None,
+        wall_offset: float = 0.0,
+        subscribe_enabled: bool = False,
+        new_id: Callable[[], bytes] | None = None,
+    ) -> None:
+        """Make an empty engine.
+
+        Args:
+            limits: What it keeps before it refuses.
+            wall_offset: Wall time minus the clock that ``now`` comes from.
+            subscribe_enabled: Whether SUBSCRIBE works; a real server refuses it
+                unless it is started with ``--subscribe_enabled``.
+            new_id: Makes 16-byte request ids for commands that the server itself
+                starts; by default they are counted.
+        """
+        limits = limits or EngineLimits()
+        self._offset = wall_offset
+        self._subscribe_enabled = subscribe_enabled
+        self._peers = Peers()
+        self._subscriptions = Subscriptions(limits)
+        self._table = Table(
+            limits, self._peers, self._subscriptions, new_id or _counted_ids()
+        )
+
+    def __repr__(self) -> str:
+        table = self._table
+        return (
+            f"<Engine: {len(self._peers)} peers, {table.keys} keys, "
+            f"{table.holders} holders, {table.waiters} waiters>"
+        )
+
+    @property
+    def wall_offset(self) -> float:
+        """Wall time minus the clock that ``now`` comes from."""
+        return self._offset
+
+    # Peers.
+
+    def add_peer(self, now: float) -> int:
+        """Open a peer and return its number, which is never used again."""
+        self._table_at(now)
+        return self._peers.add().id
+
+    def drop_peer(self, peer: int, now: float) -> list[Reply]:
+        """Close a peer and run its wills.
+
+        Its locks and waits stay. Keep-alive ones are not renewed any more; what
+        results come for the others goes to the peer registered under the same
+        client id at that moment, or to nobody.
+
+        Returns:
+            Replies to other peers, in order.
+
+        Raises:
+            KeyError: There is no such peer (any more).
+        """
+        table = self._begin(now)
+        owner = self._peers.close(peer)
+        self._subscriptions.drop_peer(owner, table.wall_ms)
+        wills, owner.wills = owner.wills, None
+        for will in wills or ():
+            if will.data is not None:
+                table.data_bytes -= len(will.data)
+            self._run(owner, will)
+        return table.replies
+
+    # Commands and time.
+
+    def submit(self, peer: int, command: Command, now: float) -> list[Reply]:
+        """Carry out a command.
+
+        Args:
+            peer: Who sends it.
+            command: A LOCK or UNLOCK whose data frame is malformed is refused
+                with result 11, as is any that is above a limit. CALL has no
+                methods here: it is answered with result 4.
+            now: The time.
+
+        Returns:
+            All replies in order, those of timers that were due first; some may
+            be for other peers. ``ClosePeer`` means that the peer is to be
+            closed behind what was sent to it before.
+
+        Raises:
+            KeyError: There is no such peer (any more).
+        """
+        table = self._begin(now)
+        owner = self._peers.get(peer)
+        if type(command) is LockCommand:
+            self._submit_lock(owner, command)
+        else:
+            table.replies.extend(self._answer(owner, command))
+        return table.replies
+
+    def advance(self, now: float) -> list[Reply]:
+        """Work off what is due by ``now`` and return the replies in order."""
+        return self._begin(now).replies
+
+    def next_deadline(self) -> float | None:
+        """Return when `advance` has something to do, or None for never."""
+        dues = (self._table.deadlines.next(), self._subscriptions.next_deadline())
+        due = min((each for each in dues if each is not None), default=None)
+        return None if due is None else due / 1000 - self._offset
+
+    def flush(self, db: int, now: float) -> list[Reply]:
+        """Empty a database: its waiters get result 8, its holders 9."""
+        table = self._begin(now)
+        database = table.keyspace.find(db)
+        if database is not None:
+            _endings.flush(table, database)
+            self._run_deferred()
+        return table.replies
+
+    # What is there.
+
+    def database_exists(self, db: int) -> bool:
+        """Say whether a database has been used."""
+        return self._table.keyspace.find(db) is not None
+
+    def open_database(self, db: int) -> bool:
+        """Make a database exist, as reading from it does; False above 254."""
+        return self._table.keyspace.open(db) is not None
+
+    def inspect(self, db: int, key: bytes) -> KeyView | None:
+        """Return a key with its holders and waiters, or None if it has neither."""
+        database = self._table.keyspace.find(db)
+        found = database.keys.get(key) if database is not None else None
+        if database is None or found is None:
+            return None
+        return KeyView(
+            database.number,
+            found.name,
+            found.levels,
+            found.data,
+            tuple(map(_view, found.holders)),
+            tuple(map(_view, found.waiters or ())),
+        )
+
+    def held_keys(self, db: int) -> Iterator[KeyView]:
+        """Go through the held keys of a database, without holders and waiters.
+
+        To be used up before the engine is called again.
+        """
+        database = self._table.keyspace.find(db)
+        for key in database.keys.values() if database is not None else ():
+            if key.levels:
+                yield KeyView(key.db.number, key.name, key.levels, key.data)
+
+    def counters(self, db: int) -> Counters:
+        """Return the counters of a database, all zero for one never used."""
+        database = self._table.keyspace.find(db)
+        if database is None:
+            return _NO_COUNTERS
+        return database.counters(self._table.second)
+
+    def statistics(self) -> EngineStatistics:
+        """Return what is kept at this moment."""
+        table = self._table
+        return EngineStatistics(
+            peers=len(self._peers),
+            client_ids=self._peers.client_ids,
+            databases=len(table.keyspace),
+            keys=table.keys,
+            holders=table.holders,
+            waiters=table.waiters,
+            timers=len(table.deadlines) + self._subscriptions.timers,
+            subscriptions=len(self._subscriptions),
+            data_bytes=table.data_bytes,
+        )
+
+    # The clock.
+
+    def _table_at(self, now: float) -> Table:
+        table = self._table
+        wall = now + self._offset + _ROUNDING
+        table.second = int(wall)
+        table.wall_ms = int(wall * 1000)
+        return table
+
+    def _begin(self, now: float) -> Table:
+        """Set the clock, start a new list of replies, and work off what is due."""
+        table = self._table_at(now)
+        table.replies = []
+        deadlines = table.deadlines
+        while (due := deadlines.next()) is not None and due <= table.wall_ms:
+            for claim in deadlines.pop():
+                if claim.due == due:
+                    _endings.fire(table, claim)
+            self._run_deferred()
+        if self._subscriptions:
+            self._subscriptions.advance(table.wall_ms)
+        return table
+
+    # LOCK and UNLOCK.
+
+    def _submit_lock(self, owner: Peer, command: LockCommand) -> None:
+        data = command.data
+        if (
+            data is not None and not check_frame(data, self._table.limits.data_size)
+        ) or command.type not in _LOCK_TYPES:
+            self._table.answer(owner, command, _ERROR, 0, 0, None)
+        elif command.type in (_WILL_LOCK, _WILL_UNLOCK):
+            self._keep_will(owner, command)
+        else:
+            self._run(owner, command)
+
+    def _run(self, owner: Peer, command: LockCommand) -> None:
+        """Run a command, and after it what it makes the server start."""
+        table = self._table
+        if command.type == _LOCK:
+            lock(table, owner, command)
+        else:
+            unlock(table, owner, command)
+        if table.deferred:
+            self._run_deferred()
+
+    def _run_deferred(self) -> None:
+        """Run what the server started; each may start more.
+
+        It ends: EXECUTE entries are parts of what started them, a key is reversed
+        once a flag, and each step up a tree releases a lock.
+        """
+        table = self._table
+        while table.deferred:
+            owner, command = table.deferred.popleft()
+            if command.type == _LOCK:
+                lock(table, owner, command)
+            else:
+                unlock(table, owner, command)
+
+    def _keep_will(self, owner: Peer, command: LockCommand) -> None:
+        table = self._table
+        wills = owner.wills or []
+        try:
+            if len(wills) >= table.limits.wills:
+                raise TableFullError
+            table.reserve(len(command.data or b""))
+        except TableFullError:
+            table.answer(owner, command, _ERROR, 0, 0, None)
+            return
+        kind = _LOCK if command.type == _WILL_LOCK else _UNLOCK
+        wills.append(command._replace(type=kind))
+        owner.wills = wills
+
+    # The other commands.
+
+    def _answer(self, owner: Peer, command: Command) -> list[Reply]:
+        match command:
+            case InitCommand():
+                return [Reply(owner.id, self._init(owner, command))]
+            case StateCommand():
+                return [Reply(owner.id, self._state(command))]
+            case SubscribeCommand():
+                return self._subscribe(owner, command)
+            case CallCommand():
+                return [Reply(owner.id, _unknown_method(command))]
+            case PlainCommand():
+                return _answer_plain(owner, command)
+            case LockCommand():
+                raise AssertionError("LOCK and UNLOCK are not answered here")
+
+    def _init(self, owner: Peer, command: InitCommand) -> InitResult:
+        in_use = self._peers.register(owner, command.client_id)
+        init_type = _LEADER | InitType.ID_IN_USE if in_use else _LEADER
+        return InitResult(command.request_id, int(ResultCode.SUCCED), int(init_type))
+
+    def _state(self, command: StateCommand) -> StateResult:
+        exists = self.database_exists(command.db)
+        counters = self.counters(command.db)
+        return StateResult(command.request_id, 0, 0, int(exists), command.db, *counters)
+
+    def _subscribe(self, owner: Peer, command: SubscribeCommand) -> list[Reply]:
+        if self._subscribe_enabled:
+            return self._subscriptions.submit(owner, command)
+        request_id, client_id = command.request_id, command.client_id
+        result = SubscribeResult(request_id, _ERROR, 0, client_id, command.subscribe_id)
+        return [Reply(owner.id, result)]
+
+
+def _answer_plain(owner: Peer, command: PlainCommand) -> list[Reply]:
+    kind, request_id = command
+    if kind == CommandType.LEADER:
+        return [Reply(owner.id, LeaderResult(request_id, int(ResultCode.SUCCED), ""))]
+    known = kind in _ANSWERED
+    code = ResultCode.SUCCED if known else ResultCode.UNKNOWN_COMMAND
+    replies = [Reply(owner.id, PlainResult(kind, request_id, int(code)))]
+    if kind == CommandType.QUIT:
+        replies.append(Reply(owner.id, ClosePeer("quit")))
+    return replies
+
+
+def _unknown_method(command: CallCommand) -> CallResult:
+    code = int(ResultCode.UNKNOWN_COMMAND)
+    return CallResult(
+        command.request_id, code, 0, command.encoding, command.charset, "", b""
+    )
+
+
+def _view(claim: Claim) -> ClaimView:
+    ends = claim.levels and claim.expires != FOREVER
+    return ClaimView(
+        claim.command.lock_id,
+        claim.levels,
+        claim.start,
+        wait_end(claim.command, claim.start),
+        claim.expires if ends else None,
+        claim.command,
+    )

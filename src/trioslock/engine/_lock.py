@@ -1,0 +1,250 @@
+"""LOCK: what a request for a key comes to.
+
+The order of the questions is the server's and shows in the results: the early
+check, the holder with the same lock id, whether the queue is in the way, whether
+it fits, versions, waiting, refusal.
+
+Source: snower/slock 2.1.12, ``server/db.go`` (``LockDB.Lock``); the decision
+list of section 3.4 of the server reference.
+"""
+
+from __future__ import annotations
+
+from ..protocol import (
+    UNLIMITED_COUNT,
+    ExpiryFlag,
+    LockCommand,
+    LockFlag,
+    ResultCode,
+    TimeoutFlag,
+)
+from ._keyspace import Key
+from ._peers import Peer
+from ._table import Table, TableFullError
+from ._times import keeps_lease, lease_end
+from ._waiters import FOREVER, Claim
+
+_MAX_LEVELS = 0xFF
+_SHOW = int(LockFlag.SHOW)
+_UPDATE = int(LockFlag.UPDATE)
+_CONCURRENT_CHECK = int(LockFlag.CONCURRENT_CHECK)
+_FROM_AOF = int(LockFlag.FROM_AOF)
+_NOT_WHEN_DATA = int(TimeoutFlag.NOT_WHEN_DATA)
+_PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
+_PUBLISH = int(TimeoutFlag.PUBLISH)
+_WAIT_WHEN_UNLOCKED = int(TimeoutFlag.WAIT_WHEN_UNLOCKED)
+_REQUIRE_ACKED = int(TimeoutFlag.REQUIRE_ACKED)
+_VERSION = int(TimeoutFlag.LOCK_ID_IS_VERSION)
+_LEASE_UNLIMITED = int(ExpiryFlag.UNLIMITED)
+_LEASE_MILLISECONDS = int(ExpiryFlag.MILLISECONDS)
+_LEASE_MINUTES = int(ExpiryFlag.MINUTES)
+_NEVER_LOG = int(ExpiryFlag.NEVER_LOG)
+_LOG_FLAGS = int(
+    ExpiryFlag.LOG_AT_ONCE | ExpiryFlag.NEVER_LOG | ExpiryFlag.LOG_AFTER_PART
+)
+
+_SUCCED = int(ResultCode.SUCCED)
+_UNKNOWN_DB = int(ResultCode.UNKNOWN_DB)
+_LOCKED_ERROR = int(ResultCode.LOCKED_ERROR)
+_UNOWN_ERROR = int(ResultCode.UNOWN_ERROR)
+_TIMEOUT = int(ResultCode.TIMEOUT)
+_ERROR = int(ResultCode.ERROR)
+
+
+def lock(table: Table, owner: Peer, command: LockCommand) -> None:
+    """Carry out a LOCK: answer it, or let it wait."""
+    db = table.keyspace.open(command.db)
+    if db is None:
+        table.answer(owner, command, _UNKNOWN_DB, 0, 0, None)
+        return
+    key = db.keys.get(command.key)
+    if key is None:
+        key = Key(db, command.key)
+    if command.flag & _CONCURRENT_CHECK and _fails_early(key, command):
+        data = key.data if key.levels else None
+        table.answer(owner, command, _TIMEOUT, key.levels, 0, data)
+        return
+    try:
+        _decide(table, owner, key, command)
+    except TableFullError:
+        table.answer(owner, command, _ERROR, key.levels, 0, key.data)
+    table.settle(key)
+
+
+def _fails_early(key: Key, command: LockCommand) -> bool:
+    """Say whether the early check refuses: no room, or nothing to wait for."""
+    if command.timeout:
+        return False
+    if command.max_count < UNLIMITED_COUNT and key.levels > command.max_count:
+        return True
+    return not key.levels and bool(command.timeout_flag & _WAIT_WHEN_UNLOCKED)
+
+
+def _decide(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    if key.levels:
+        if _meets_holder(table, owner, key, command):
+            return
+        blocked = key.waiting > 0
+    elif command.timeout_flag & _WAIT_WHEN_UNLOCKED:
+        if key.waiting and not command.max_count:
+            table.answer(owner, command, _UNOWN_ERROR, 0, 0, key.data)
+            return
+        blocked = True
+    else:
+        # A free key is taken even if event waiters queue on it.
+        blocked = False
+    if (not blocked or key.may_pass(command)) and key.fits(command):
+        _grant(table, owner, key, command)
+    elif command.timeout_flag & _VERSION and key.is_behind(command):
+        _catch_up(table, owner, key, command)
+    elif command.timeout and not (
+        command.timeout_flag & _NOT_WHEN_DATA and key.data is not None
+    ):
+        table.enqueue(Claim(owner, command, key, table.second))
+    else:
+        if command.timeout_flag & _PUBLISH:
+            table.publish(command, _TIMEOUT, key, 0)
+        table.answer(owner, command, _TIMEOUT, key.levels, 0, key.data)
+
+
+def _grant(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    if not command.expiry:
+        table.grant_at_once(key, owner, command)
+        table.wake(key)
+        return
+    wakes = not (command.timeout_flag & _REQUIRE_ACKED and _awaits_ack(key, command))
+    table.grant(Claim(owner, command, key, table.second))
+    if wakes:
+        table.wake(key)
+
+
+def _awaits_ack(key: Key, command: LockCommand) -> bool:
+    """Say whether the grant is one that has to be acknowledged.
+
+    A single node acknowledges at once. What remains of the matter: such a grant
+    is not followed by a wake-up pass. The first holder says whether a key is
+    logged at all.
+    """
+    if command.flag & _FROM_AOF:
+        return False
+    first = key.first_holder
+    flags = command.expiry_flag if first is None else first.command.expiry_flag
+    return flags & _LOG_FLAGS != _NEVER_LOG
+
+
+def _catch_up(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    """Grant to a version older than the holder's at once, and tell it the newer."""
+    first = key.first_holder
+    assert first is not None
+    before = key.data
+    if command.data is not None:
+        claim = Claim(owner, command, key, table.second)
+        table.operate(key, claim, command, edge=key.levels == 1)
+        table.drop_executes(claim)
+    key.db.lock_count += 1
+    command = command._replace(lock_id=first.command.lock_id)
+    table.answer(owner, command, _SUCCED, key.levels, 0, before)
+
+
+# A key that is held.
+
+
+def _meets_holder(table: Table, owner: Peer, key: Key, command: LockCommand) -> bool:
+    """Answer what a holder decides, and return whether one did."""
+    if command.flag & _SHOW:
+        first = key.first_holder
+        assert first is not None
+        command = command._replace(lock_id=first.command.lock_id)
+        if not command.flag & _UPDATE:
+            _show(table, owner, key, command)
+            return True
+    holder = key.holders.oldest(command.lock_id)
+    if holder is None:
+        return False
+    if command.flag & _UPDATE:
+        _update(table, owner, holder, command)
+    elif (
+        holder.levels <= command.rcount
+        and holder.levels < _MAX_LEVELS
+        and not command.timeout_flag & _PRIORITY
+    ):
+        _reenter(table, owner, holder, command)
+    else:
+        table.answer(owner, command, _LOCKED_ERROR, key.levels, holder.levels, key.data)
+    return True
+
+
+def _show(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    first = key.first_holder
+    assert first is not None
+    command = command._replace(
+        max_count=first.command.max_count, rcount=first.command.rcount
+    )
+    table.answer(owner, command, _UNOWN_ERROR, key.levels, first.levels, key.data)
+
+
+def _reenter(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> None:
+    key = holder.key
+    before = key.data
+    if command.expiry:
+        if command.data is not None:
+            table.operate(key, holder, command, edge=False)
+        holder.levels += 1
+        key.levels += 1
+        key.db.lock_count += 1
+        key.db.locked_count += 1
+        _replace_command(table, owner, holder, command)
+    table.answer(owner, command, _SUCCED, key.levels, holder.levels, before)
+
+
+def _update(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> None:
+    """Replace a holder's parameters; one that would change nothing is dropped.
+
+    The answer carries the value from before the update's own operation, except
+    that of an acknowledged update.
+    """
+    key = holder.key
+    data = key.data
+    if command.data is not None:
+        table.drop_executes(holder)
+        table.operate(key, holder, command, edge=key.levels == 1)
+    elif _changes_nothing(table, holder, command):
+        table.answer(owner, command, _LOCKED_ERROR, key.levels, holder.levels, data)
+        return
+    _replace_command(table, owner, holder, command)
+    if command.timeout_flag & _REQUIRE_ACKED and _awaits_ack(key, command):
+        data = key.data
+    table.answer(owner, command, _LOCKED_ERROR, key.levels, holder.levels, data)
+
+
+def _replace_command(
+    table: Table, owner: Peer, holder: Claim, command: LockCommand
+) -> None:
+    if command.data is not None:
+        command = command._replace(data=None)
+    holder.command = command
+    holder.owner = owner
+    if not keeps_lease(command):
+        table.restart_lease(holder)
+
+
+def _changes_nothing(table: Table, holder: Claim, command: LockCommand) -> bool:
+    """Compare an update with what is: counts, priority flag and end of lease.
+
+    The end may differ by a second (a minute in minutes). With the millisecond
+    flag, or unlimited with 0xffff, it is not compared at all.
+    """
+    old = holder.command
+    if (
+        command.max_count != old.max_count
+        or command.rcount != old.rcount
+        or (command.timeout_flag ^ old.timeout_flag) & _PRIORITY
+    ):
+        return False
+    flags = command.expiry_flag
+    if flags & _LEASE_UNLIMITED:
+        return keeps_lease(command) or holder.expires == FOREVER
+    if flags & _LEASE_MILLISECONDS:
+        return True
+    tolerance = 60 if flags & _LEASE_MINUTES else 1
+    return abs(lease_end(command, table.second) - holder.expires) <= tolerance

@@ -1,0 +1,372 @@
+"""The table: all claims, and the moves that every decision is made of.
+
+`_lock`, `_unlock` and `_endings` decide; what they decide is done here: a claim
+becomes a holder, waits, leaves; a key's value changes; a wake-up pass runs; a
+result goes out. Replies are collected in order in ``replies`` until the engine
+hands them over. Commands that the server itself starts (EXECUTE, reversed keys,
+trees) stand in ``deferred`` and run when the command at hand is through.
+
+Limits are looked at before anything changes: `TableFull` leaves the table as it
+was.
+
+Source: snower/slock 2.1.12, ``server/db.go`` and ``server/lock.go``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ..protocol import (
+    FRAME_SIZE,
+    DataStage,
+    ExpiryFlag,
+    LockCommand,
+    LockResult,
+    ResultCode,
+    TimeoutFlag,
+)
+from ._deadlines import Deadlines
+from ._keyspace import Key, Keyspace
+from ._peers import Peer, Peers
+from ._subscriptions import Subscriptions
+from ._times import EXACT_BELOW, lease_end, wait_end
+from ._types import EngineLimits, Reply
+from ._values import Change, Execute, ValueTooLargeError, operate
+from ._waiters import FOREVER, Claim
+
+_SUCCED = int(ResultCode.SUCCED)
+_ERROR = int(ResultCode.ERROR)
+_EXPRIED = int(ResultCode.EXPRIED)
+_RESULT_DATA = 0x20
+_LEASE_MILLISECONDS = int(ExpiryFlag.MILLISECONDS)
+_LEASE_PUBLISH = int(ExpiryFlag.PUBLISH)
+_WAIT_MILLISECONDS = int(TimeoutFlag.MILLISECONDS)
+_UNRENEW = int(TimeoutFlag.UNRENEW)
+_STAGE_NOW = int(DataStage.NOW)
+
+
+class TableFullError(Exception):
+    """A limit refuses the request; nothing has changed."""
+
+
+class Table:
+    """Claims of all databases, their timers, and the replies of one call.
+
+    Attributes:
+        second: The wall second of this call.
+        wall_ms: The wall millisecond of this call, rounded down.
+        replies: What this call has said so far.
+        deferred: Commands that the server starts, each with its owner.
+        keys: Keys held or waited for.
+        holders: Holders of all keys.
+        waiters: Waiters of all keys.
+        data_bytes: Bytes of data frames kept.
+    """
+
+    __slots__ = (
+        "data_bytes",
+        "deadlines",
+        "deferred",
+        "holders",
+        "keys",
+        "keyspace",
+        "limits",
+        "new_id",
+        "peers",
+        "replies",
+        "second",
+        "subscriptions",
+        "waiters",
+        "wall_ms",
+    )
+
+    def __init__(
+        self,
+        limits: EngineLimits,
+        peers: Peers,
+        subscriptions: Subscriptions,
+        new_id: Callable[[], bytes],
+    ) -> None:
+        self.limits = limits
+        self.peers = peers
+        self.subscriptions = subscriptions
+        self.new_id = new_id
+        self.keyspace = Keyspace()
+        self.deadlines: Deadlines[Claim] = Deadlines()
+        self.deferred: deque[tuple[Peer, LockCommand]] = deque()
+        self.replies: list[Reply] = []
+        self.second = 0
+        self.wall_ms = 0
+        self.keys = 0
+        self.holders = 0
+        self.waiters = 0
+        self.data_bytes = 0
+
+    # Results.
+
+    def answer(
+        self,
+        owner: Peer,
+        command: LockCommand,
+        code: int,
+        lcount: int,
+        levels: int,
+        data: bytes | None,
+    ) -> None:
+        """Send the result of a LOCK or UNLOCK to whoever speaks for its owner."""
+        speaker = owner if owner.open else self.peers.speaker(owner)
+        if speaker is None:
+            return
+        result = LockResult(
+            command.type,
+            command.request_id,
+            code,
+            0 if data is None else _RESULT_DATA,
+            command.db,
+            command.lock_id,
+            command.key,
+            lcount & 0xFFFF,
+            command.max_count,
+            levels,
+            command.rcount,
+            data,
+        )
+        self.replies.append(Reply(speaker.id, result))
+
+    def publish(self, command: LockCommand, code: int, key: Key, levels: int) -> None:
+        """Tell the subscribers."""
+        if self.subscriptions:
+            self.replies.extend(
+                self.subscriptions.publish(command, code, key.levels, levels, key.data)
+            )
+
+    # Holders.
+
+    def grant(self, claim: Claim) -> None:
+        """Make a claim a holder of its key and say so.
+
+        Raises:
+            TableFullError: A limit is reached.
+        """
+        key = claim.key
+        self._check_room(key, self.holders, self.limits.holders)
+        before = key.data
+        if claim.command.data is not None:
+            self.operate(key, claim, claim.command, edge=not key.levels)
+            claim.command = claim.command._replace(data=None)
+        self._register(key)
+        claim.levels = 1
+        key.levels += 1
+        key.holders.append(claim)
+        self.holders += 1
+        db = key.db
+        db.lock_count += 1
+        db.locked_count += 1
+        self._start_lease(claim)
+        self.answer(claim.owner, claim.command, _SUCCED, key.levels, 1, before)
+
+    def grant_at_once(self, key: Key, owner: Peer, command: LockCommand) -> None:
+        """Grant and release in one step (a lease of zero).
+
+        Raises:
+            TableFullError: A limit is reached.
+        """
+        before = key.data
+        if command.data is not None:
+            # No entry for a later stage can stay: there is no holder to keep it.
+            claim = Claim(owner, command, key, self.second)
+            self.operate(key, claim, command, edge=key.levels == 1)
+            self.drop_executes(claim)
+        key.db.lock_count += 1
+        if command.expiry_flag & _LEASE_PUBLISH:
+            self.publish(command, _EXPRIED, key, 0)
+        self.answer(owner, command, _SUCCED, key.levels, 0, before)
+
+    def remove_holder(self, claim: Claim) -> None:
+        """Take a holder out with all its levels; nobody is told or woken."""
+        key = claim.key
+        self.deadlines.disarm(claim)
+        key.holders.remove(claim)
+        key.levels -= claim.levels
+        key.db.locked_count -= claim.levels
+        self.holders -= 1
+
+    # Waiters.
+
+    def enqueue(self, claim: Claim) -> None:
+        """Make a claim wait for its key.
+
+        Raises:
+            TableFullError: A limit is reached.
+        """
+        key, command = claim.key, claim.command
+        self._check_room(key, self.waiters, self.limits.waiters)
+        if command.data is not None:
+            self.reserve(len(command.data))
+        self._register(key)
+        key.enqueue(claim)
+        self.waiters += 1
+        key.db.wait_count += 1
+        self._start_wait(claim)
+
+    def dequeue(self, claim: Claim) -> None:
+        """Take a waiter out; nobody is told or woken."""
+        key = claim.key
+        self.deadlines.disarm(claim)
+        claim.exact = False
+        key.dequeue(claim)
+        self.waiters -= 1
+        key.db.wait_count -= 1
+        if claim.command.data is not None:
+            self.data_bytes -= len(claim.command.data)
+
+    def wake(self, key: Key) -> None:
+        """Serve waiters from the head of the queue as long as they fit."""
+        while key.waiting:
+            assert key.waiters is not None
+            claim = key.waiters.head
+            assert claim is not None
+            if not key.fits(claim.command):
+                return
+            self.dequeue(claim)
+            try:
+                if claim.command.expiry:
+                    self.grant(claim)
+                else:
+                    self.grant_at_once(key, claim.owner, claim.command)
+            except TableFullError:
+                self.answer(claim.owner, claim.command, _ERROR, key.levels, 0, key.data)
+
+    # Keys.
+
+    def settle(self, key: Key) -> None:
+        """Forget a key, and its value, if nobody holds it or waits for it."""
+        if key.levels or key.waiting:
+            return
+        if key.data is not None:
+            self.data_bytes -= len(key.data)
+            key.data = None
+        if key.name in key.db.keys:
+            key.db.free(key, self.second)
+            self.keys -= 1
+
+    def _register(self, key: Key) -> None:
+        if not key.levels and not key.waiting and key.name not in key.db.keys:
+            key.db.keys[key.name] = key
+            self.keys += 1
+
+    def _check_room(self, key: Key, claims: int, limit: int) -> None:
+        if claims >= limit or (
+            self.keys >= self.limits.keys and key.name not in key.db.keys
+        ):
+            raise TableFullError
+
+    # Values.
+
+    def operate(
+        self, key: Key, claim: Claim, command: LockCommand, *, edge: bool
+    ) -> None:
+        """Apply a command's data frame to its key's value.
+
+        Args:
+            key: The key.
+            claim: Keeps EXECUTE entries of later stages, and owns those of now.
+            command: The command, a LOCK or an UNLOCK.
+            edge: Whether this is the first lock or the last unlock.
+
+        Raises:
+            TableFullError: The value, or what is kept in all, would be too large.
+        """
+        assert command.data is not None
+        limit = self.limits.data_size
+        try:
+            change = operate(
+                key.data, command.data, db=command.db, limit=limit, edge=edge
+            )
+        except ValueTooLargeError:
+            raise TableFullError from None
+        kept = [each for each in change.executes if each.stage != _STAGE_NOW]
+        before = 0 if key.data is None else len(key.data)
+        after = 0 if change.value is None else len(change.value)
+        self.reserve(after - before + sum(map(_size_of, kept)))
+        key.data = change.value
+        if change.executes:
+            self._take_executes(claim, change, kept)
+
+    def _take_executes(self, claim: Claim, change: Change, kept: list[Execute]) -> None:
+        for execute in change.executes:
+            if execute.stage == _STAGE_NOW:
+                self.deferred.append((claim.owner, execute.command))
+        if kept:
+            claim.executes = (claim.executes or []) + kept
+
+    def reserve(self, size: int) -> None:
+        """Count bytes of data that are kept from now on, or fewer if negative.
+
+        Raises:
+            TableFullError: They would be too many.
+        """
+        if size > 0 and self.data_bytes + size > self.limits.data_total:
+            raise TableFullError
+        self.data_bytes += size
+
+    def run_executes(self, claim: Claim, stage: int) -> None:
+        """Start the entries of a stage; the others are dropped with them."""
+        key = claim.key
+        for execute in claim.executes or ():
+            if execute.stage == stage and not (
+                execute.last_only and (key.levels or key.waiting)
+            ):
+                self.deferred.append((claim.owner, execute.command))
+        self.drop_executes(claim)
+
+    def drop_executes(self, claim: Claim) -> None:
+        """Forget the entries that have not run."""
+        if claim.executes is not None:
+            self.data_bytes -= sum(map(_size_of, claim.executes))
+            claim.executes = None
+
+    # Timers.
+
+    def _start_lease(self, claim: Claim) -> None:
+        command = claim.command
+        if not command.timeout_flag & _UNRENEW:
+            claim.start = self.second
+        expires = claim.expires = lease_end(command, claim.start)
+        if command.expiry_flag & _LEASE_MILLISECONDS:
+            claim.exact = True
+            due = self.wall_ms + 1 + command.expiry % EXACT_BELOW
+            self.deadlines.arm(claim, due)
+        elif expires != FOREVER:
+            self.arm_tick(claim, expires)
+
+    def restart_lease(self, claim: Claim) -> None:
+        """Count the lease from now, after an update or a re-entry.
+
+        A timer of milliseconds is not moved: it fires at its first time, and
+        what the command says by then is looked at there.
+        """
+        claim.start = self.second
+        claim.expires = lease_end(claim.command, self.second)
+        if claim.exact:
+            return
+        self.deadlines.disarm(claim)
+        if claim.expires != FOREVER:
+            self.arm_tick(claim, claim.expires)
+
+    def _start_wait(self, claim: Claim) -> None:
+        command = claim.command
+        if command.timeout_flag & _WAIT_MILLISECONDS and command.timeout < EXACT_BELOW:
+            claim.exact = True
+            self.deadlines.arm(claim, self.wall_ms + 1 + command.timeout)
+        else:
+            self.arm_tick(claim, wait_end(command, self.second))
+
+    def arm_tick(self, claim: Claim, second: int) -> None:
+        """Make a claim due at a full second, at the earliest the next one."""
+        self.deadlines.arm(claim, max(second, self.second + 1) * 1000)
+
+
+def _size_of(execute: Execute) -> int:
+    return FRAME_SIZE + len(execute.command.data or b"")

@@ -1,0 +1,217 @@
+"""UNLOCK: release, withdrawal of a wait, return to the queue, trees.
+
+Source: snower/slock 2.1.12, ``server/db.go`` (``LockDB.UnLock``,
+``cancelWaitLock``, ``addUnlockLockCommandToWaitLock``, ``unlockTreeLock``); the
+decision list of section 4.2 of the server reference.
+"""
+
+from __future__ import annotations
+
+from ..protocol import (
+    DataStage,
+    LockCommand,
+    LockFlag,
+    ResultCode,
+    TimeoutFlag,
+    UnlockFlag,
+)
+from ._keyspace import Database, Key, next_version
+from ._peers import Peer
+from ._table import Table, TableFullError
+from ._waiters import Claim
+
+_FIRST = int(UnlockFlag.FIRST)
+_CANCEL_WAIT = int(UnlockFlag.CANCEL_WAIT)
+_TO_LOCK_WAIT = int(UnlockFlag.TO_LOCK_WAIT)
+_TREE = int(UnlockFlag.TREE)
+_LOCK_TREE = int(LockFlag.TREE)
+_LOCK_DATA = int(LockFlag.DATA)
+_PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
+_PUBLISH = int(TimeoutFlag.PUBLISH)
+_VERSION = int(TimeoutFlag.LOCK_ID_IS_VERSION)
+_STAGE_UNLOCK = int(DataStage.UNLOCK)
+
+_SUCCED = int(ResultCode.SUCCED)
+_UNKNOWN_DB = int(ResultCode.UNKNOWN_DB)
+_LOCKED_ERROR = int(ResultCode.LOCKED_ERROR)
+_UNLOCK_ERROR = int(ResultCode.UNLOCK_ERROR)
+_UNOWN_ERROR = int(ResultCode.UNOWN_ERROR)
+_TIMEOUT = int(ResultCode.TIMEOUT)
+_ERROR = int(ResultCode.ERROR)
+
+
+def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
+    """Carry out an UNLOCK and answer it."""
+    db = table.keyspace.find(command.db)
+    if db is None:
+        table.answer(owner, command, _UNKNOWN_DB, 0, 0, None)
+        return
+    key = db.keys.get(command.key)
+    if key is None:
+        _fail(table, owner, db, command)
+        return
+    holder = key.holders.oldest(command.lock_id) if key.levels else None
+    if holder is None:
+        if key.levels and command.flag & _FIRST:
+            holder = key.first_holder
+            assert holder is not None
+            command = _as_holder(command, holder.command)
+        elif command.flag & _CANCEL_WAIT:
+            _cancel(table, owner, key, command)
+            return
+        else:
+            code = _UNOWN_ERROR if key.levels else _UNLOCK_ERROR
+            db.unlock_error_count += 1
+            table.answer(owner, command, code, key.levels, 0, key.data)
+            return
+    try:
+        _release(table, owner, holder, command)
+    except TableFullError:
+        table.answer(owner, command, _ERROR, key.levels, holder.levels, key.data)
+        return
+    table.wake(key)
+    table.settle(key)
+
+
+def _fail(table: Table, owner: Peer, db: Database, command: LockCommand) -> None:
+    db.unlock_error_count += 1
+    table.answer(owner, command, _UNLOCK_ERROR, 0, 0, None)
+
+
+def _as_holder(command: LockCommand, held: LockCommand) -> LockCommand:
+    """Give a release of the first holder that holder's own parameters."""
+    return command._replace(
+        lock_id=held.lock_id,
+        timeout=held.timeout,
+        timeout_flag=held.timeout_flag,
+        expiry=held.expiry,
+        expiry_flag=held.expiry_flag,
+        max_count=held.max_count,
+        rcount=held.rcount,
+    )
+
+
+def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> None:
+    """Release one level or all; the caller wakes and settles.
+
+    Raises:
+        TableFullError: The data operation is refused; nothing has changed.
+    """
+    levels = holder.levels
+    if levels > 1 and command.rcount and not command.timeout_flag & _PRIORITY:
+        _release_level(table, owner, holder, command)
+        return
+    key = holder.key
+    held = holder.command
+    before = key.data
+    if command.data is not None:
+        edge = key.levels == levels and not key.waiting
+        table.operate(key, holder, command, edge=edge)
+    requeued = None
+    if command.flag & _TO_LOCK_WAIT and levels == 1:
+        requeued = _requeue_command(command, held)
+        command = command._replace(lock_id=requeued.lock_id)
+    table.remove_holder(holder)
+    key.db.unlock_count += levels
+    if holder.executes is not None:
+        if held.flag & _LOCK_DATA:
+            table.run_executes(holder, _STAGE_UNLOCK)
+        table.drop_executes(holder)
+    if requeued is not None:
+        _requeue(table, owner, key, requeued)
+    elif command.flag & _TREE and _leave_tree(table, owner, key, held, command):
+        return
+    # The one who returned to the queue holds nothing by now, nor does anybody
+    # behind it: the count is what the release left.
+    table.answer(owner, command, _SUCCED, key.levels, 0, before)
+
+
+def _release_level(
+    table: Table, owner: Peer, holder: Claim, command: LockCommand
+) -> None:
+    key = holder.key
+    before = key.data
+    if command.data is not None:
+        table.operate(key, holder, command, edge=False)
+    holder.levels -= 1
+    key.levels -= 1
+    key.db.unlock_count += 1
+    key.db.locked_count -= 1
+    table.answer(owner, command, _SUCCED, key.levels, holder.levels, before)
+
+
+# Withdrawing a wait.
+
+
+def _cancel(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    """End the newest wait of this lock id: 5 for the canceller, 6 for the waiter.
+
+    Nobody is woken, even if the waiter stood in the way of others.
+    """
+    waiter = None if key.waiters is None else key.waiters.newest(command.lock_id)
+    if waiter is None:
+        key.db.unlock_error_count += 1
+        table.answer(owner, command, _UNLOCK_ERROR, key.levels, 0, key.data)
+        return
+    table.dequeue(waiter)
+    key.db.unlock_count += 1
+    table.answer(owner, command, _LOCKED_ERROR, key.levels, 0, key.data)
+    table.answer(waiter.owner, waiter.command, _UNLOCK_ERROR, key.levels, 0, key.data)
+    table.settle(key)
+
+
+# Back to the queue.
+
+
+def _requeue_command(command: LockCommand, held: LockCommand) -> LockCommand:
+    """Return the LOCK of a holder with the UNLOCK's parameters in it."""
+    lock_id = held.lock_id
+    if held.timeout_flag & _VERSION:
+        lock_id = next_version(lock_id)
+    return held._replace(
+        lock_id=lock_id,
+        timeout=command.timeout,
+        timeout_flag=command.timeout_flag,
+        expiry=command.expiry,
+        expiry_flag=command.expiry_flag,
+        max_count=command.max_count,
+        rcount=command.rcount,
+    )
+
+
+def _requeue(table: Table, owner: Peer, key: Key, requeued: LockCommand) -> None:
+    """Queue a released lock again, as a wait of whoever released it."""
+    if requeued.timeout:
+        table.enqueue(Claim(owner, requeued, key, table.second))
+    elif requeued.timeout_flag & _PUBLISH:
+        table.publish(requeued, _TIMEOUT, key, 0)
+
+
+# Trees.
+
+
+def _leave_tree(
+    table: Table, owner: Peer, key: Key, held: LockCommand, command: LockCommand
+) -> bool:
+    """Climb from an emptied node: answer, and unlock the link by the server's hand.
+
+    A node with one entry left that is a link to its parent loses that entry; an
+    empty node loses its entry in the parent. The answer names what is unlocked
+    next.
+
+    Returns:
+        Whether it was answered; otherwise the node is still in use.
+    """
+    if key.levels > 1:
+        return False
+    first = key.first_holder
+    if first is None:
+        command = command._replace(key=held.lock_id, lock_id=held.key)
+    elif first.command.flag & _LOCK_TREE:
+        command = command._replace(lock_id=first.command.lock_id)
+    else:
+        return False
+    table.answer(owner, command, _SUCCED, key.levels, 0, key.data)
+    following = command._replace(request_id=table.new_id(), data=None)
+    table.deferred.append((owner, following))
+    return True
