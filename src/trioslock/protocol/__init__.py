@@ -61,6 +61,10 @@ from ._frames import (
 )
 from ._keys import to_key
 from ._payload import Data, Value
+from ._protobuf import Field as ProtobufField
+from ._protobuf import decode_message, encode_entry, encode_message
+from ._server_side import BadHeader, Dialect, Event, ServerSide
+from ._text import TextRequest
 
 __all__ = [
     "FOREVER",
@@ -69,6 +73,7 @@ __all__ = [
     "MAX_DATABASE",
     "MAX_DATA_SIZE",
     "NEED_DATA",
+    "BadHeader",
     "UNLIMITED_COUNT",
     "CallCommand",
     "CallResult",
@@ -79,6 +84,8 @@ __all__ = [
     "DataFlag",
     "DataOperation",
     "DataStage",
+    "Dialect",
+    "Event",
     "ExpiryFlag",
     "InitCommand",
     "InitResult",
@@ -91,12 +98,15 @@ __all__ = [
     "PlainCommand",
     "PlainResult",
     "PropertyCode",
+    "ProtobufField",
     "Result",
     "ResultCode",
+    "ServerSide",
     "StateCommand",
     "StateResult",
     "SubscribeCommand",
     "SubscribeResult",
+    "TextRequest",
     "TimeoutFlag",
     "UnlockFlag",
     "Value",
@@ -105,11 +115,14 @@ __all__ = [
     "decode_command",
     "decode_duration",
     "decode_lock_result",
+    "decode_message",
     "decode_result",
     "encode_command",
     "encode_duration",
     "encode_lease",
+    "encode_entry",
     "encode_lock",
+    "encode_message",
     "encode_result",
     "result_trailer_size",
     "to_key",

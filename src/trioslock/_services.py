@@ -1,0 +1,48 @@
+"""A nursery for tasks that serve a body of code and end after it.
+
+In a plain nursery a cancelled body and its helpers are cancelled together, so that a
+release on the way out never gets its answer. Here the helpers run in a shielded scope
+of their own, which is cancelled when the body has left.
+
+Prior art: ``tricycle.open_service_nursery`` shields each task; one scope around all of
+them is enough where nobody else starts tasks in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import trio
+
+
+@asynccontextmanager
+async def open_service_nursery() -> AsyncGenerator[trio.Nursery]:
+    """Open a nursery whose tasks are cancelled when the body has left, not before.
+
+    Raises:
+        BaseException: The body's error alone is raised as it is. If tasks failed
+            too, all errors come in a group, as from any nursery.
+
+    Cancellation:
+        Reaches the body at once, the tasks when the body has left.
+    """
+    try:
+        async with trio.open_nursery() as outer:
+            nursery = await outer.start(_hold_open)
+            try:
+                yield nursery
+            finally:
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        error = group.exceptions[0]
+        raise error from error.__cause__
+
+
+async def _hold_open(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.shield = True
+        task_status.started(nursery)
+        await trio.sleep_forever()

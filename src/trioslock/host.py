@@ -1,0 +1,235 @@
+"""One engine and its peers on a trio loop: who gets which reply, and when time is due.
+
+The engine knows neither a clock nor a callback. `EngineHost` gives it both:
+
+- Peers attach with a function that takes results. `HostPeer.submit` hands a command
+  to the engine and every reply to its peer, in the engine's order, before it returns.
+- `EngineHost.run` sleeps until the engine's next deadline and lets it advance. There
+  is no polling: an earlier deadline moves that of the sleeping cancel scope.
+
+All of it happens on the trio thread, between two checkpoints, so nobody ever sees an
+engine that has answered half of its peers.
+
+A server collects what one read brought: it submits with ``settle=False``, and one
+`EngineHost.settle` at the end flushes every peer that got something, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import trio
+
+from .engine import ClosePeer, Engine, Reply
+from .protocol import Command, Result
+
+logger = logging.getLogger(__name__)
+
+
+class HostPeer:
+    """One party that submits commands and gets results; made by `EngineHost.attach`."""
+
+    __slots__ = ("_host", "close", "deliver", "flush", "id")
+
+    def __init__(
+        self,
+        host: EngineHost,
+        peer_id: int,
+        deliver: Callable[[Result], None],
+        close: Callable[[], None],
+        flush: Callable[[], None] | None,
+    ) -> None:
+        self._host = host
+        self.id = peer_id
+        self.deliver = deliver
+        self.close = close
+        self.flush = flush
+
+    def __repr__(self) -> str:
+        state = "attached" if self._host.has_peer(self.id) else "detached"
+        return f"<HostPeer {self.id}: {state}>"
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for reading: its own methods that change it bypass the host."""
+        return self._host.engine
+
+    def now(self) -> float:
+        """Return the time on the engine's clock."""
+        return self._host.now()
+
+    def submit(self, command: Command, *, settle: bool = True) -> None:
+        """Give the engine a command and deliver all replies.
+
+        Args:
+            command: Any command but CALL, which is answered from the read side.
+            settle: Whether to flush peers and look at the clock now; False when
+                more commands follow at once and `EngineHost.settle` comes after.
+
+        Raises:
+            RuntimeError: The peer is detached.
+        """
+        host = self._host
+        if not host.has_peer(self.id):
+            raise RuntimeError("a detached peer cannot submit commands")
+        host.dispatch(host.engine.submit(self.id, command, host.now()))
+        if settle:
+            host.settle()
+
+    def flush_database(self, db: int) -> None:
+        """End every hold and wait of a database and deliver what that causes."""
+        host = self._host
+        host.dispatch(host.engine.flush(db, host.now()))
+
+    def detach(self) -> None:
+        """Leave: wills run, keep-alive ends. Detaching twice is allowed."""
+        self._host.detach(self)
+
+
+class EngineHost:
+    """Own an engine, its clock and its peers.
+
+    Args:
+        engine: The engine; nobody else may change it from now on.
+        clock: Returns seconds; must be the clock of the trio run, unless `run` is
+            never used and the owner calls `advance`.
+    """
+
+    def __init__(
+        self, engine: Engine, *, clock: Callable[[], float] = trio.current_time
+    ) -> None:
+        self.engine = engine
+        self.now = clock
+        self._peers: dict[int, HostPeer] = {}
+        self._touched: dict[HostPeer, None] = {}
+        self._delivering: list[Reply] | None = None
+        self._alarm: trio.CancelScope | None = None
+
+    def __repr__(self) -> str:
+        state = "running" if self._alarm is not None else "not running"
+        return f"<EngineHost: {len(self._peers)} peers, {state}>"
+
+    @property
+    def peers(self) -> int:
+        """How many peers are attached."""
+        return len(self._peers)
+
+    def has_peer(self, peer_id: int) -> bool:
+        """Say whether a peer is attached."""
+        return peer_id in self._peers
+
+    def attach(
+        self,
+        deliver: Callable[[Result], None],
+        close: Callable[[], None],
+        flush: Callable[[], None] | None = None,
+    ) -> HostPeer:
+        """Add a peer.
+
+        Args:
+            deliver: Called with each result for this peer, in order. It must not
+                block; it may submit.
+            close: Called when the engine wants this peer's connection closed,
+                after everything before has been delivered.
+            flush: Called once by `settle` if anything was delivered since.
+        """
+        peer_id = self.engine.add_peer(self.now())
+        peer = HostPeer(self, peer_id, deliver, close, flush)
+        self._peers[peer_id] = peer
+        return peer
+
+    def detach(self, peer: HostPeer) -> None:
+        """Remove a peer; its wills run now."""
+        if self._peers.pop(peer.id, None) is not None:
+            self._touched.pop(peer, None)
+            self.dispatch(self.engine.drop_peer(peer.id, self.now()))
+            self.settle()
+
+    def dispatch(self, replies: list[Reply]) -> None:
+        """Deliver replies in order; those that a delivery causes come behind them."""
+        if self._delivering is not None:
+            self._delivering.extend(replies)
+            return
+        self._delivering = replies
+        try:
+            # The list may grow while it is walked.
+            for peer_id, result in replies:
+                peer = self._peers.get(peer_id)
+                if peer is not None:
+                    self._deliver(peer, result)
+        finally:
+            self._delivering = None
+
+    def settle(self) -> None:
+        """Flush peers that got something; move the alarm if it must ring earlier."""
+        touched = self._touched
+        while touched:
+            self._flush(touched.popitem()[0])
+        if self._alarm is not None:
+            deadline = self._next_deadline()
+            if deadline < self._alarm.deadline:
+                self._alarm.deadline = deadline
+
+    def advance(self) -> None:
+        """Let the engine do what is due by now."""
+        self.dispatch(self.engine.advance(self.now()))
+        self.settle()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Keep the engine's time until cancelled.
+
+        Raises:
+            RuntimeError: It is running already.
+
+        Cancellation:
+            Time stands still; held keys and waits stay as they are.
+        """
+        if self._alarm is not None:
+            raise RuntimeError("this EngineHost runs already")
+        try:
+            self._alarm = trio.CancelScope()
+            task_status.started()
+            while True:
+                self._alarm = trio.CancelScope(deadline=self._next_deadline())
+                with self._alarm:
+                    await trio.sleep_forever()
+                self.advance()
+        finally:
+            self._alarm = None
+
+    def _next_deadline(self) -> float:
+        deadline = self.engine.next_deadline()
+        return math.inf if deadline is None else deadline
+
+    def _deliver(self, peer: HostPeer, result: Result | ClosePeer) -> None:
+        try:
+            if isinstance(result, ClosePeer):
+                peer.close()
+            else:
+                peer.deliver(result)
+        except Exception as error:  # noqa: BLE001 - see _expel
+            self._expel(peer, error)
+        if peer.flush is not None:
+            self._touched[peer] = None
+
+    def _flush(self, peer: HostPeer) -> None:
+        try:
+            if peer.flush is not None:
+                peer.flush()
+        except Exception as error:  # noqa: BLE001 - see _expel
+            self._expel(peer, error)
+
+    def _expel(self, peer: HostPeer, error: Exception) -> None:
+        """Close a peer whose own code failed: it must not take the others along."""
+        logger.error("%r failed to take a result and is closed", peer, exc_info=error)
+        peer.flush = None
+        peer.deliver = _ignore
+        peer.close()
+
+
+def _ignore(result: Result) -> None:
+    """Take results for a peer that has failed."""

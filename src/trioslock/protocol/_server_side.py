@@ -1,0 +1,176 @@
+"""The server's side of a connection, without I/O: both dialects, told apart here.
+
+Order of calls, for whoever does the I/O:
+
+1. ``receive_data(data)`` takes what was read.
+2. ``next_event()`` until it returns ``NEED_DATA``: commands from a binary
+   connection, `TextRequest` from a text one.
+3. ``send(result)`` returns the bytes of a binary result. Text replies are made by
+   the functions of ``_text`` and need no state.
+
+The dialect is chosen by the first two bytes: ``56 01`` is binary, ``*`` is text,
+anything else is neither. (The real server looks at the first *read* instead, and
+takes a binary frame that arrives in two pieces for bad text. Waiting for the rest
+refuses nobody whom the real one accepts.) It changes once at most: ADMIN makes a
+binary connection a text one.
+
+After a ``RemoteProtocolError`` the stream has lost its frames: close it without a
+word. Each further call raises the same error.
+
+Source: snower/slock 2.1.12, ``server/server.go`` (``handle``), ``server/protocol.go``
+(``BinaryServerProtocol.Read``, ``ProcessParse``).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from .._errors import RemoteProtocolError
+from ._commands import Command, PlainCommand, PlainResult, Result
+from ._connection import NEED_DATA, NeedData
+from ._constants import FRAME_SIZE, ID_SIZE, MAGIC, VERSION, CommandType, ResultCode
+from ._frames import command_trailer_size, decode_command, encode_result
+from ._text import TextReader, TextRequest
+
+_ADMIN = int(CommandType.ADMIN)
+_BINARY_START = bytes((MAGIC, VERSION))
+
+
+class Dialect(Enum):
+    """How a connection speaks."""
+
+    UNKNOWN = ""
+    BINARY = "binary"
+    TEXT = "text"
+
+
+class BadHeader(NamedTuple):
+    """A frame with wrong magic or version: send ``result``, then close."""
+
+    result: PlainResult
+
+
+Event = Command | TextRequest | BadHeader
+
+
+class ServerSide:
+    """Turn bytes into commands or text requests, and results into bytes.
+
+    Buffers hold one incomplete frame with its trailer (64 bytes and at most 1 MiB)
+    or one incomplete text request (`MAX_TEXT_SIZE`), and what was received and not
+    asked for yet: the caller bounds that by not reading on (see ``buffered``).
+    """
+
+    __slots__ = ("_buffer", "_dialect", "_error", "_offset", "_text")
+
+    def __init__(self) -> None:
+        self._dialect = Dialect.UNKNOWN
+        self._buffer = bytearray()
+        self._offset = 0
+        self._text = TextReader()
+        self._error: RemoteProtocolError | None = None
+
+    def __repr__(self) -> str:
+        state = "broken" if self._error else f"{self.buffered} bytes buffered"
+        return f"<ServerSide: {self._dialect.value or 'no dialect yet'}, {state}>"
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect, ``UNKNOWN`` until the first bytes tell."""
+        return self._dialect
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that are not cut into events yet."""
+        return len(self._buffer) - self._offset + self._text.buffered
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer.
+
+        Raises:
+            RemoteProtocolError: An earlier call has raised it.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._dialect is Dialect.TEXT:
+            self._text.receive(data)
+        else:
+            self._buffer += data
+
+    def next_event(self) -> Event | NeedData:
+        """Return the next command or text request, or ``NEED_DATA``.
+
+        Raises:
+            RemoteProtocolError: The peer sent what is neither dialect, or announced
+                more than `MAX_DATA_SIZE`.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            return self._next_event()
+        except RemoteProtocolError as error:
+            self._error = error
+            self._buffer.clear()
+            self._offset = 0
+            raise
+
+    def send(self, result: Result) -> bytes:
+        """Return the bytes of a result on a binary connection.
+
+        Raises:
+            LocalProtocolError: A number does not fit its field.
+        """
+        return encode_result(result)
+
+    def _next_event(self) -> Event | NeedData:
+        if self._dialect is Dialect.UNKNOWN:
+            self._choose_dialect()
+        if self._dialect is Dialect.TEXT:
+            words = self._text.next_request()
+            return NEED_DATA if words is None else TextRequest(words)
+        start = self._offset
+        body = start + FRAME_SIZE
+        buffer = self._buffer
+        if body > len(buffer):
+            return self._wait()
+        if buffer[start] != MAGIC or buffer[start + 1] != VERSION:
+            return self._bad_header(start)
+        size = command_trailer_size(buffer, start)
+        if size is None or body + size > len(buffer):
+            return self._wait()
+        trailer = bytes(buffer[body : body + size]) if size else None
+        self._offset = body + size
+        command = decode_command(buffer, start, trailer)
+        if command[0] == _ADMIN and type(command) is PlainCommand:
+            self._turn_to_text()
+        return command
+
+    def _choose_dialect(self) -> None:
+        head = bytes(self._buffer[:2])
+        if head == _BINARY_START:
+            self._dialect = Dialect.BINARY
+        elif not _BINARY_START.startswith(head):
+            # Not even "*" is looked for: the text reader knows what it takes.
+            self._turn_to_text()
+
+    def _turn_to_text(self) -> None:
+        self._dialect = Dialect.TEXT
+        self._text.receive(self._buffer[self._offset :])
+        self._buffer.clear()
+        self._offset = 0
+
+    def _bad_header(self, start: int) -> BadHeader:
+        wrong_magic = self._buffer[start] != MAGIC
+        code = ResultCode.UNKNOWN_MAGIC if wrong_magic else ResultCode.UNKNOWN_VERSION
+        kind = self._buffer[start + 2]
+        request_id = bytes(self._buffer[start + 3 : start + 3 + ID_SIZE])
+        self._error = RemoteProtocolError(f"a frame has {code.name}")
+        return BadHeader(PlainResult(kind, request_id, code))
+
+    def _wait(self) -> NeedData:
+        """Forget what was read, so that the buffer holds one partial frame."""
+        if self._offset:
+            del self._buffer[: self._offset]
+            self._offset = 0
+        return NEED_DATA

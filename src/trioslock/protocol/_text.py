@@ -1,0 +1,268 @@
+r"""The frames of the text dialect: RESP arrays in, RESP replies out.
+
+A request is an array of bulk strings, ``*1\r\n$4\r\nPING\r\n``; nothing
+else is one: no inline commands, no LF without CR. `TextReader` cuts the stream into
+requests. It has two ways to do so. What arrives whole, in the form that every client
+library sends, is split at its line ends in one go. Everything else (a request in
+pieces, a word that holds a line end, a count with a leading zero) goes through a
+parser that keeps its place, so that no byte is looked at twice however slowly the
+bytes come.
+
+Source: snower/slock 2.1.12, ``protocol/textparse.go`` (``ParseRequest``,
+``BuildResponse``). Differences, all towards refusing: a bulk string must end in CR LF
+right behind its announced length, negative lengths are not taken for empty words, and
+size and number of words are limited.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from .._errors import RemoteProtocolError
+
+MAX_TEXT_SIZE = 2 * 1_048_576
+"""Largest sum of the words of one request: a value of 1 MiB and room to spare."""
+
+MAX_TEXT_WORDS = 1024
+"""Most words of one request."""
+
+_MAX_LINE = 32
+"""Longest ``*count`` or ``$length`` line, its CR LF included."""
+
+_CRLF = b"\r\n"
+_SIZE_LINES: Final = {size: b"$%d" % size for size in range(4096)}
+_SMALL_NUMBERS: Final = {
+    number: b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(4096)
+}
+
+
+class TextRequest(NamedTuple):
+    """One request of the text dialect: at least one word."""
+
+    words: list[bytes]
+
+
+class CommandError(RemoteProtocolError):
+    """A text request that is answered with ``-ERR``; the connection goes on."""
+
+
+class TextReader:
+    """Cut a stream of bytes into text requests.
+
+    Bytes are looked at when a request is asked for. The buffers hold one incomplete
+    request (`MAX_TEXT_SIZE`) and what was received since.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_count",
+        "_error",
+        "_incoming",
+        "_offset",
+        "_ready",
+        "_size",
+        "_words",
+    )
+
+    def __init__(self) -> None:
+        self._incoming = bytearray()
+        self._ready: deque[list[bytes]] = deque()
+        self._error: RemoteProtocolError | None = None
+        self._buffer = bytearray()
+        self._offset = 0
+        # Of the request that is being read: the words so far, how many there
+        # will be (0: its first line is still to come), and their size.
+        self._words: list[bytes] = []
+        self._count = 0
+        self._size = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that are not cut into requests yet."""
+        return len(self._incoming) + len(self._buffer) + self._size
+
+    def receive(self, data: bytes | bytearray) -> None:
+        """Take bytes."""
+        self._incoming += data
+
+    def next_request(self) -> list[bytes] | None:
+        """Return the words of the next whole request, or None.
+
+        Raises:
+            RemoteProtocolError: What comes next is no request. Each further call
+                raises the same error.
+        """
+        if not self._ready and self._incoming:
+            self._cut()
+        if self._ready:
+            return self._ready.popleft()
+        if self._error is not None:
+            raise self._error
+        return None
+
+    def _cut(self) -> None:
+        data = bytes(self._incoming)
+        self._incoming.clear()
+        if not self._buffer and not self._count:
+            data = self._split_whole(data)
+        self._buffer += data
+        try:
+            self._parse()
+        except RemoteProtocolError as cause:
+            self._error = cause
+            self._buffer.clear()
+
+    def _split_whole(self, data: bytes) -> bytes:
+        """Take the whole requests in plain form off the front; return the rest."""
+        lines = data.split(_CRLF)
+        last = len(lines) - 1
+        start = 0
+        while start < last:
+            count = lines[start][1:]
+            if lines[start][:1] != b"*" or not count.isdigit() or len(count) > 4:
+                break
+            end = start + 1 + 2 * int(count)
+            if end > last or not 0 < int(count) <= MAX_TEXT_WORDS:
+                break
+            words = lines[start + 2 : end : 2]
+            if [_SIZE_LINES.get(len(word)) for word in words] != lines[
+                start + 1 : end : 2
+            ]:
+                break
+            self._ready.append(words)
+            start = end
+        return _CRLF.join(lines[start:]) if start else data
+
+    def _parse(self) -> None:
+        while self._parse_part():
+            if len(self._words) == self._count:
+                self._ready.append(self._words)
+                self._words = []
+                self._count = self._size = 0
+        if self._offset:
+            del self._buffer[: self._offset]
+            self._offset = 0
+
+    def _parse_part(self) -> bool:
+        """Read a request's first line or one word; False when it is not whole yet."""
+        if self._count:
+            return self._parse_word()
+        count = self._parse_number(b"*")
+        if count is None:
+            return False
+        # The real server takes 0 and less for 1.
+        self._count = max(count, 1)
+        self._check_limits(0)
+        return True
+
+    def _parse_word(self) -> bool:
+        start = self._offset
+        size = self._parse_number(b"$")
+        if size is None:
+            return False
+        self._check_limits(size)
+        end = self._offset + size
+        line_end = self._buffer[end : end + len(_CRLF)]
+        if not _CRLF.startswith(line_end):
+            raise RemoteProtocolError("a word of a text request is longer than it says")
+        if len(line_end) < len(_CRLF):
+            self._offset = start
+            return False
+        self._words.append(bytes(self._buffer[self._offset : end]))
+        self._size += size
+        self._offset = end + len(_CRLF)
+        return True
+
+    def _parse_number(self, mark: bytes) -> int | None:
+        """Read a line of ``mark`` and a number; None when it is not whole yet."""
+        line = bytes(self._buffer[self._offset : self._offset + _MAX_LINE])
+        if not line.startswith(mark) and line:
+            raise RemoteProtocolError(
+                f"a text request has {line[:1]!r} where {mark!r} is due"
+            )
+        text, line_feed, _ = line.partition(b"\n")
+        if not line_feed and len(line) < _MAX_LINE:
+            return None
+        number = parse_integer(text[1:-1]) if text.endswith(b"\r") else None
+        if number is None:
+            raise RemoteProtocolError("a line of a text request holds no number")
+        self._offset += len(text) + 1
+        return number
+
+    def _check_limits(self, size: int) -> None:
+        if size < 0:
+            raise RemoteProtocolError("a text request has a word of negative length")
+        if self._count > MAX_TEXT_WORDS or self._size + size > MAX_TEXT_SIZE:
+            raise RemoteProtocolError(
+                f"a text request is above {MAX_TEXT_WORDS} words "
+                f"or {MAX_TEXT_SIZE} bytes"
+            )
+
+
+def parse_integer(word: bytes) -> int | None:
+    """Read a decimal number of 64 bits with an optional sign; None for anything else.
+
+    Python's ``int`` alone would also take blanks and underscores.
+    """
+    digits = word[1:] if word[:1] in (b"-", b"+") else word
+    if not digits.isdigit() or len(digits) > 19:
+        return None
+    number = int(word)
+    return number if -(1 << 63) <= number < 1 << 63 else None
+
+
+# Replies.
+
+OK = b"+OK\r\n"
+PONG = b"+PONG\r\n"
+NIL = b"$-1\r\n"
+
+
+def simple(text: str) -> bytes:
+    """Return a status line."""
+    return b"+" + text.encode() + _CRLF
+
+
+def error(text: str) -> bytes:
+    """Return an error line; what would break the line is left out."""
+    clean = text.replace("\r", " ").replace("\n", " ")
+    return b"-" + clean.encode() + _CRLF
+
+
+def integer(number: int) -> bytes:
+    """Return a number."""
+    return b":%d\r\n" % number
+
+
+def bulk(value: bytes) -> bytes:
+    """Return one bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def bulk_number(number: int) -> bytes:
+    """Return a number as a bulk string, which is how LOCK replies carry one."""
+    return _SMALL_NUMBERS.get(number) or bulk(b"%d" % number)
+
+
+def array(values: Iterable[bytes]) -> bytes:
+    """Return an array of bulk strings, whatever their number."""
+    items = [bulk(value) for value in values]
+    return b"*%d\r\n" % len(items) + b"".join(items)
+
+
+def listing(values: Iterable[bytes]) -> bytes:
+    """Return values the way the server answers lists.
+
+    None of them is an empty status line, a single one is a bare bulk string, and
+    only several make an array.
+
+    Source: ``BuildResponse``.
+    """
+    items = [bulk(value) for value in values]
+    if not items:
+        return simple("")
+    if len(items) == 1:
+        return items[0]
+    return b"*%d\r\n" % len(items) + b"".join(items)

@@ -1,0 +1,18 @@
+"""Serve an engine on TCP, as a slock server does.
+
+``async with open_server(port=5658) as server`` is all there is to it; the command line
+is ``python -m trioslock serve``.
+"""
+
+from __future__ import annotations
+
+from ._limits import ServerLimits
+from ._server import DEFAULT_PORT, Server, ServerStatistics, open_server
+
+__all__ = [
+    "DEFAULT_PORT",
+    "Server",
+    "ServerLimits",
+    "ServerStatistics",
+    "open_server",
+]

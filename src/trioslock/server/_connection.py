@@ -1,0 +1,247 @@
+"""One connection of a server: a task that reads, and now and then one that writes.
+
+Nearly always a peer's socket takes what there is to send at once, from whoever has
+caused it: this connection's own reader, another one that released a key, the clock.
+Only what the socket does not take becomes a backlog, and a task is started to write
+it. A peer that does not read is cut, by size of the backlog or by time.
+
+Who holds what: the reader task owns the connection's end. Everybody else cancels
+`Connection._scope` and leaves the rest to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+import trio
+
+from ..host import EngineHost
+from ..session import ClientView, Session, Surroundings
+from ..transport import NETWORK_ERRORS, Transport
+from ._limits import ServerLimits
+
+logger = logging.getLogger(__name__)
+
+_PIECE = 65_536
+"""Bytes written under one send deadline."""
+
+
+class Connection:
+    """Serve one peer over one transport.
+
+    Args:
+        serial: Number of the connection, for lists.
+        transport: The bytes; closed when `run` returns.
+        address: Where the peer is, for lists.
+        descriptor: File number, for lists; -1 without one.
+        host: The engine's host.
+        surroundings: The server.
+        limits: Its limits.
+        nursery: Where the writing task runs.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_backlog_size",
+        "_descriptor",
+        "_drained",
+        "_first_deadline",
+        "_host",
+        "_limits",
+        "_nursery",
+        "_parked",
+        "_peer",
+        "_scope",
+        "_session",
+                "_started_at",
+        "_transport",
+        "_write_scope",
+        "address",
+        "cut",
+        "serial",
+    )
+
+    def __init__(
+        self,
+        serial: int,
+        transport: Transport,
+        *,
+        address: str,
+        descriptor: int,
+        host: EngineHost,
+        surroundings: Surroundings,
+        limits: ServerLimits,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.serial = serial
+        self.address = address
+        self.cut = False
+        self._descriptor = descriptor
+        self._transport = transport
+        self._host = host
+        self._limits = limits
+        self._nursery = nursery
+        self._started_at = time.time()
+        self._session = Session(surroundings)
+        self._peer = host.attach(self._session.deliver, self._session.close, self.flush)
+        self._session.connect(self._peer)
+        self._scope = trio.CancelScope()
+        self._write_scope = trio.CancelScope()
+        self._parked: trio.CancelScope | None = None
+        self._first_deadline = math.inf
+        self._backlog: list[bytes] = []
+        self._backlog_size = 0
+        self._drained = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.serial} from {self.address}: {self._session!r}>"
+
+    @property
+    def commands(self) -> int:
+        """Commands executed so far."""
+        return self._session.commands
+
+    def view(self) -> ClientView:
+        """Return what ``CLIENT LIST`` shows."""
+        return ClientView(
+            self.serial,
+            self.address,
+            self._descriptor,
+            self._session.dialect.value,
+            int(time.time() - self._started_at),
+            self._session.client_id,
+            self._session.commands,
+        )
+
+    async def run(self) -> None:
+        """Serve until the peer leaves, is cut, or the session closes it.
+
+        Never raises but for cancellation: one connection's trouble, also our own
+        mistake in serving it, must not end the server.
+
+        Cancellation:
+            The connection is closed; its wills have run.
+        """
+        try:
+            with self._scope:
+                await self._serve()
+        except NETWORK_ERRORS:
+            # The peer is gone, which is nobody's fault.
+            pass
+        except Exception:
+            logger.exception("%r failed and is closed", self)
+        finally:
+            self._write_scope.cancel()
+            self._peer.detach()
+            await self._transport.aclose()
+
+    def flush(self) -> None:
+        """Send what the session has to say, as far as that goes without waiting."""
+        session = self._session
+        if session.output_size:
+            self._send(session.take_output())
+        if self._parked is not None and not session.waiting:
+            self._parked.cancel()
+        if session.closing and not self._backlog_size:
+            self._scope.cancel()
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+        self._scope.cancel()
+
+    async def _serve(self) -> None:
+        session = self._session
+        while not session.closing:
+            data = await self._read()
+            if data == b"":
+                break
+            if data is not None:
+                session.receive_data(data)
+            while session.pump():
+                self._host.settle()
+                self.flush()
+                await self._let_others_run()
+            self._host.settle()
+            self.flush()
+        while self._backlog_size:
+            await self._drained.park()
+
+    async def _read(self) -> bytes | None:
+        """Return the next bytes, or None when the session can go on without any."""
+        session = self._session
+        if session.waiting:
+            return await self._read_until_resumed()
+        if session.commands or not session.buffered:
+            return await self._transport.receive()
+        if self._first_deadline == math.inf:
+            limit = self._limits.first_frame_seconds
+            self._first_deadline = trio.current_time() + limit
+        with trio.CancelScope(deadline=self._first_deadline):
+            return await self._transport.receive()
+        session.close()
+        return None
+
+    async def _read_until_resumed(self) -> bytes | None:
+        """Read ahead of a waiting text command, so that a peer's leave is seen."""
+        try:
+            with trio.CancelScope() as self._parked:
+                if self._session.buffered >= self._limits.waiting_input_bytes:
+                    await trio.sleep_forever()
+                return await self._transport.receive()
+        finally:
+            self._parked = None
+        return None
+
+    async def _let_others_run(self) -> None:
+        if self._backlog_size:
+            await self._drained.park()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _send(self, data: bytes) -> None:
+        if not self._backlog_size:
+            try:
+                taken = self._transport.send_nowait(data)
+            except NETWORK_ERRORS:
+                self.abort()
+                return
+            if taken == len(data):
+                return
+            data = data[taken:]
+            self._nursery.start_soon(self._write_backlog)
+        self._backlog.append(data)
+        self._backlog_size += len(data)
+        if self._backlog_size > self._limits.output_bytes:
+            self._cut(f"{self._backlog_size} bytes are kept for it")
+
+    def _cut(self, reason: str) -> None:
+        logger.warning("%r does not read and is cut: %s", self, reason)
+        self.cut = True
+        self.abort()
+
+    async def _write_backlog(self) -> None:
+        try:
+            with self._write_scope:
+                while self._backlog:
+                    data = b"".join(self._backlog)
+                    self._backlog.clear()
+                    for start in range(0, len(data), _PIECE):
+                        await self._write_piece(data[start : start + _PIECE])
+                self._drained.unpark_all()
+                self.flush()
+        except NETWORK_ERRORS:
+            self.abort()
+        except Exception:
+            logger.exception("%r failed to write and is closed", self)
+            self.abort()
+
+    async def _write_piece(self, piece: bytes) -> None:
+        limit = self._limits.send_seconds
+        with trio.move_on_after(limit) as scope:
+            await self._transport.send_all(piece)
+        if scope.cancelled_caught:
+            self._cut(f"it took no 64 KiB within {limit:g} s")
+            await trio.sleep_forever()
+        self._backlog_size -= len(piece)

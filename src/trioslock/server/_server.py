@@ -1,0 +1,348 @@
+"""A slock server on trio: listeners, connections, one engine.
+
+Tasks: one an open connection, one a listener, the engine's clock, and for each peer
+that reads too slowly one that writes. All of them live in the nursery of `open_server`,
+in a scope of their own that ends after the body has left: what the body does on its way
+out still gets its answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import secrets
+import socket
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import trio
+
+from .._services import open_service_nursery
+from ..engine import Engine, EngineLimits
+from ..host import EngineHost
+from ..session import VERSION, ClientView
+from ..transport import SocketTransport, StreamTransport, Transport
+from ._connection import Connection
+from ._limits import ServerLimits
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT = 5658
+"""The port of a slock server."""
+
+_BACKLOG = 1024
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_ACCEPT_PAUSE = 0.1
+
+# A peer whose machine has gone is found after 60 + 4 * 15 seconds: the protocol
+# itself has no heartbeat from the server's side.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+)
+
+
+class ServerStatistics(NamedTuple):
+    """What a server has and had.
+
+    Attributes:
+        connections: Open now.
+        accepted: Ever accepted, the open ones included.
+        refused: Closed at once because there were too many.
+        cut: Closed because they did not read.
+    """
+
+    connections: int
+    accepted: int
+    refused: int
+    cut: int
+
+
+class Server:
+    """Connections to one engine; made by `open_server`.
+
+    Attributes:
+        host_engine: The engine's host; in-process peers attach there.
+        port: Port of the first listener; None without one.
+        limits: What a connection is allowed.
+    """
+
+    def __init__(
+        self,
+        host_engine: EngineHost,
+        listeners: Sequence[trio.SocketListener] = (),
+        *,
+        limits: ServerLimits | None = None,
+        allow_shutdown: bool = False,
+    ) -> None:
+        self.host_engine = host_engine
+        self.limits = limits or ServerLimits()
+        self._listeners = listeners
+        addresses = [listener.socket.getsockname() for listener in listeners]
+        self._address: tuple[str, int] | None = addresses[0][:2] if addresses else None
+        self._allow_shutdown = allow_shutdown
+        self._started_at = time.time()
+        self._connections: dict[int, Connection] = {}
+        self._accepted = self._refused = self._cut = self._commands = 0
+        self._nursery: trio.Nursery | None = None
+        self._ending = trio.Event()
+        self._ended = trio.Event()
+
+    def __repr__(self) -> str:
+        where = self.address or "no address"
+        return f"<Server on {where}: {len(self._connections)} connections>"
+
+    @property
+    def port(self) -> int | None:
+        """Port of the first listener; None without one."""
+        return None if self._address is None else self._address[1]
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the first listener, empty without one."""
+        return "" if self._address is None else _format(self._address)
+
+    def statistics(self) -> ServerStatistics:
+        """Return counts of connections."""
+        cut = sum(connection.cut for connection in self._connections.values())
+        return ServerStatistics(
+            len(self._connections), self._accepted, self._refused, self._cut + cut
+        )
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until `shutdown` and the time of grace after it, or cancellation.
+
+        Cancellation:
+            All connections are closed at once, and so are the listeners.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                async with trio.open_nursery() as accepting:
+                    for listener in self._listeners:
+                        accepting.start_soon(self._accept, listener)
+                    task_status.started()
+                    await self._ending.wait()
+                    accepting.cancel_scope.cancel()
+                self._close_listeners()
+                await trio.sleep(self.limits.drain_seconds)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            self._close_listeners()
+            self._ended.set()
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection over any stream, in the caller's task, until it ends.
+
+        Raises:
+            RuntimeError: The server does not run.
+
+        Cancellation:
+            The connection is closed.
+        """
+        await self._connect(StreamTransport(stream), "stream", -1)
+
+    def shutdown(self) -> bool:
+        """End as ``SHUTDOWN`` asks, if that is allowed; return whether it is."""
+        if self._allow_shutdown:
+            self.begin_shutdown()
+        return self._allow_shutdown
+
+    def begin_shutdown(self) -> None:
+        """Accept nobody any more, and end after the time of grace."""
+        self._ending.set()
+
+    async def wait_ended(self) -> None:
+        """Wait until the server has ended after a shutdown.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        await self._ended.wait()
+
+    # What sessions ask, see trioslock.session.Surroundings.
+
+    def clients(self) -> Iterable[ClientView]:
+        """Return all connections, as ``CLIENT LIST`` shows them."""
+        return [connection.view() for connection in self._connections.values()]
+
+    def kill(self, address: str) -> bool:
+        """Close the connection from an address; return whether there was one."""
+        for connection in self._connections.values():
+            if connection.address == address:
+                connection.abort()
+                return True
+        return False
+
+    def config(self) -> Mapping[str, str]:
+        """Return what ``CONFIG GET`` shows."""
+        host, port = self._address or ("", 0)
+        return {
+            "BIND": host,
+            "PORT": str(port),
+            "MAX_CONNECTIONS": str(self.limits.connections),
+            "MAX_OUTPUT_BYTES": str(self.limits.output_bytes),
+        }
+
+    def info(self) -> Mapping[str, Mapping[str, object]]:
+        """Return the sections of ``INFO`` that are about the process."""
+        host, port = self._address or ("", 0)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        engine = self.host_engine.engine.statistics()
+        running = sum(one.commands for one in self._connections.values())
+        return {
+            "Server": {
+                "version": VERSION,
+                "process_id": os.getpid(),
+                "tcp_bind": host,
+                "tcp_port": port,
+                "uptime_in_seconds": int(time.time() - self._started_at),
+                "state": "leader",
+            },
+            "Clients": {
+                "total_clients": self._accepted,
+                "connected_clients": len(self._connections),
+            },
+            "CPU": {
+                "cpu_total_seconds": f"{usage.ru_utime + usage.ru_stime:f}",
+                "cpu_user_seconds": f"{usage.ru_utime:f}",
+            },
+            "Memory": {"used_memory_rss_peak": usage.ru_maxrss * 1024},
+            "Replication": {"role": "leader", "connected_followers": 0},
+            "Stats": {
+                "db_count": engine.databases,
+                "total_commands_processed": self._commands + running,
+            },
+        }
+
+    async def _accept(self, listener: trio.SocketListener) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                if error.errno not in _NO_RESOURCES:
+                    raise
+                # Open connections will end and give back what is missing.
+                logger.warning("cannot accept a connection: %s", error)
+                await trio.sleep(_ACCEPT_PAUSE)
+            else:
+                await self._admit(stream)
+
+    async def _admit(self, stream: trio.SocketStream) -> None:
+        nursery = self._nursery
+        if nursery is None or len(self._connections) >= self.limits.connections:
+            self._refused += 1
+            await trio.aclose_forcefully(stream)
+            return
+        try:
+            address = _format(stream.socket.getpeername())
+            for level, name, value in _KEEPALIVE:
+                # macOS has no TCP_KEEPIDLE.
+                if hasattr(socket, name):
+                    stream.setsockopt(level, getattr(socket, name), value)
+        except OSError:
+            # The peer has left between its connect and our accept.
+            await trio.aclose_forcefully(stream)
+            return
+        descriptor = stream.socket.fileno()
+        transport = SocketTransport(stream)
+        nursery.start_soon(self._connect, transport, address, descriptor)
+
+    async def _connect(
+        self, transport: Transport, address: str, descriptor: int
+    ) -> None:
+        if self._nursery is None:
+            raise RuntimeError("the server does not run")
+        self._accepted += 1
+        serial = self._accepted
+        connection = Connection(
+            serial,
+            transport,
+            address=address,
+            descriptor=descriptor,
+            host=self.host_engine,
+            surroundings=self,
+            limits=self.limits,
+            nursery=self._nursery,
+        )
+        self._connections[serial] = connection
+        try:
+            await connection.run()
+        finally:
+            del self._connections[serial]
+            self._cut += connection.cut
+            self._commands += connection.commands
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.socket.close()
+
+
+@asynccontextmanager
+async def open_server(
+    host: str | None = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    *,
+    limits: ServerLimits | None = None,
+    engine_limits: EngineLimits | None = None,
+    subscribe_enabled: bool = False,
+    allow_shutdown: bool = False,
+    host_engine: EngineHost | None = None,
+) -> AsyncGenerator[Server]:
+    """Serve an engine on TCP for as long as the body runs.
+
+    Args:
+        host: Address to listen on; None for no listener at all, then connections
+            come through `Server.serve_stream`.
+        port: 0 for any free one, see `Server.port`.
+        limits: Bounds of connections.
+        engine_limits: Bounds of a new engine.
+        subscribe_enabled: Whether a new engine takes subscriptions.
+        allow_shutdown: Whether the text command ``SHUTDOWN`` may end the server.
+        host_engine: A host that runs already, to be shared with others; by default
+            the server has its own.
+
+    Raises:
+        OSError: The address is in use, or not this machine's.
+
+    Cancellation:
+        As when the body ends: connections are closed at once, what was held stays
+        in the engine (if it is shared) until its lease ends.
+    """
+    listeners: Sequence[trio.SocketListener] = ()
+    if host is not None:
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    own = host_engine is None
+    if host_engine is None:
+        host_engine = EngineHost(_new_engine(engine_limits, subscribe_enabled))
+    server = Server(
+        host_engine, listeners, limits=limits, allow_shutdown=allow_shutdown
+    )
+    async with open_service_nursery() as nursery:
+        if own:
+            await nursery.start(host_engine.run)
+        await nursery.start(server.run)
+        yield server
+
+
+def _new_engine(limits: EngineLimits | None, subscribe_enabled: bool) -> Engine:
+    return Engine(
+        limits=limits or EngineLimits(),
+        wall_offset=time.time() - trio.current_time(),
+        subscribe_enabled=subscribe_enabled,
+        new_id=lambda: secrets.token_bytes(16),
+    )
+
+
+def _format(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

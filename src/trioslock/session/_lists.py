@@ -1,0 +1,174 @@
+"""CALL: the lists of keys, holders and waiters that a binary client can ask for.
+
+Content is protobuf, see ``trioslock.protocol.ProtobufField``. Other methods belong to
+replication and are answered as unknown.
+
+Source: snower/slock 2.1.12, ``server/protocol.go`` (``commandHandleListLockCommand``
+and its siblings), ``protocol/protobuf/db.proto``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from .._errors import RemoteProtocolError
+from ..engine import ClaimView, Engine, KeyView
+from ..protocol import (
+    ID_SIZE,
+    MAX_DATA_SIZE,
+    CallCommand,
+    CallResult,
+    LockCommand,
+    ProtobufField,
+    ResultCode,
+    decode_message,
+    encode_entry,
+    encode_message,
+)
+
+PROTOBUF = 3
+UTF_8 = 1
+_NEVER = 0x7FFF_FFFF_FFFF_FFFF
+_DATA_VALUE = 6
+"""Where the value starts in a data frame, properties included."""
+
+
+class _CallError(Exception):
+    """A CALL that is answered with an error's name and a result code."""
+
+    def __init__(self, code: ResultCode, name: str) -> None:
+        super().__init__(name)
+        self.code = code
+        self.name = name
+
+
+def answer_call(command: CallCommand, engine: Engine) -> CallResult:
+    """Answer a CALL from the engine's read side."""
+    try:
+        content = _METHODS[command.method](command, engine)
+        if len(content) > MAX_DATA_SIZE:
+            raise _CallError(ResultCode.ERROR, "ENCODE_ERROR")
+    except KeyError:
+        return _result(command, ResultCode.UNKNOWN_COMMAND, "", b"")
+    except _CallError as error:
+        return _result(command, error.code, error.name, b"")
+    return _result(command, ResultCode.SUCCED, "", content)
+
+
+def _result(
+    command: CallCommand, code: ResultCode, error: str, content: bytes
+) -> CallResult:
+    return CallResult(command.request_id, int(code), 0, PROTOBUF, UTF_8, error, content)
+
+
+def _request(command: CallCommand, engine: Engine) -> tuple[int, bytes]:
+    """Return the database and the key that a list is asked for."""
+    try:
+        fields = decode_message(command.content)
+    except RemoteProtocolError as cause:
+        raise _CallError(ResultCode.ERROR, "DECODE_ERROR") from cause
+    db, key = fields.get(1, 0), fields.get(2, b"")
+    if not isinstance(db, int) or not isinstance(key, bytes):
+        raise _CallError(ResultCode.ERROR, "DECODE_ERROR")
+    if not engine.database_exists(db):
+        raise _CallError(ResultCode.UNKNOWN_DB, "UNKNOWN_DB_ERROR")
+    return db, key[:ID_SIZE].ljust(ID_SIZE, b"\0")
+
+
+def _list_keys(command: CallCommand, engine: Engine) -> bytes:
+    db, _ = _request(command, engine)
+    entries: list[bytes] = []
+    size = 0
+    for view in engine.held_keys(db):
+        entry = encode_entry(1, _key_message(view))
+        entries.append(entry)
+        size += len(entry)
+        if size > MAX_DATA_SIZE:
+            raise _CallError(ResultCode.ERROR, "ENCODE_ERROR")
+    return b"".join(entries)
+
+
+def _list_holders(command: CallCommand, engine: Engine) -> bytes:
+    view = _held_key(command, engine)
+    return _claims_message(view, map(_holder_message, view.holders))
+
+
+def _list_waiters(command: CallCommand, engine: Engine) -> bytes:
+    view = _held_key(command, engine)
+    return _claims_message(view, map(_waiter_message, view.waiters))
+
+
+_METHODS: Final[dict[str, Callable[[CallCommand, Engine], bytes]]] = {
+    "LIST_LOCK": _list_keys,
+    "LIST_LOCKED": _list_holders,
+    "LIST_WAIT": _list_waiters,
+}
+
+
+def _held_key(command: CallCommand, engine: Engine) -> KeyView:
+    db, key = _request(command, engine)
+    view = engine.inspect(db, key)
+    if view is None or not view.levels:
+        raise _CallError(ResultCode.UNKNOWN_DB, "LOCK_MANAGER_ERROR")
+    return view
+
+
+def _key_message(view: KeyView) -> bytes:
+    fields: list[tuple[int, ProtobufField]] = [(1, view.key), (2, view.levels)]
+    return encode_message(fields) + _data_entry(3, view.data)
+
+
+def _claims_message(view: KeyView, claims: map[bytes]) -> bytes:
+    head = encode_message([(1, view.key), (2, view.levels)])
+    entries = b"".join(encode_entry(3, claim) for claim in claims)
+    return head + entries + _data_entry(4, view.data)
+
+
+def _data_entry(number: int, frame: bytes | None) -> bytes:
+    if frame is None:
+        return b""
+    message = encode_message([(1, frame[_DATA_VALUE:]), (2, frame[4]), (3, frame[5])])
+    return encode_entry(number, message)
+
+
+def _holder_message(claim: ClaimView) -> bytes:
+    end = _NEVER if claim.expires_at is None else claim.expires_at
+    fields: list[tuple[int, ProtobufField]] = [
+        (1, claim.lock_id),
+        (2, claim.start),
+        (3, claim.timeout_at),
+        (4, end),
+        (5, claim.levels),
+        # A holder waits no more, which the real server calls timed out.
+        (7, 1),
+        (11, _command_message(claim.command)),
+    ]
+    return encode_message(fields)
+
+
+def _waiter_message(claim: ClaimView) -> bytes:
+    fields: list[tuple[int, ProtobufField]] = [
+        (1, claim.lock_id),
+        (2, claim.start),
+        (3, claim.timeout_at),
+        (5, _command_message(claim.command)),
+    ]
+    return encode_message(fields)
+
+
+def _command_message(command: LockCommand) -> bytes:
+    count, rcount = command[10:12]
+    fields: list[tuple[int, ProtobufField]] = [
+        (1, command.request_id),
+        (2, command.flag),
+        (3, command.lock_id),
+        (4, command.key),
+        (5, command.timeout_flag),
+        (6, command.timeout),
+        (7, command.expiry_flag),
+        (8, command.expiry),
+        (9, count),
+        (10, rcount),
+    ]
+    return encode_message(fields)

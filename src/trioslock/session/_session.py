@@ -1,0 +1,205 @@
+"""One connection's conversation: events in, commands to the engine, bytes out.
+
+A binary connection runs ahead: every command goes to the engine as it is read, and
+results come when they come. A text connection does one thing at a time: while a LOCK
+waits, what follows stays in the buffer. Both stop while their own output is not taken.
+
+Source: snower/slock 2.1.12, ``server/protocol.go`` (``BinaryServerProtocol.Process``,
+``TextServerProtocol.Process``).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from .._errors import RemoteProtocolError
+from ..protocol import (
+    NEED_DATA,
+    BadHeader,
+    CallCommand,
+    CommandType,
+    Dialect,
+    Event,
+    InitCommand,
+    LockCommand,
+    LockResult,
+    PlainCommand,
+    PlainResult,
+    Result,
+    ResultCode,
+    ServerSide,
+    TextRequest,
+)
+from ._lists import answer_call
+from ._ports import EnginePort, Surroundings
+from ._text_commands import Farewell, Pending, TextCommands
+
+OUTPUT_PAUSE = 262_144
+"""Bytes of output not taken at which a session executes nothing more."""
+
+_BATCH = 256
+"""Commands executed before others get their turn."""
+
+_ADMIN = int(CommandType.ADMIN)
+_SUCCED = int(ResultCode.SUCCED)
+
+
+def _random_id() -> bytes:
+    return secrets.token_bytes(16)
+
+
+class Session:
+    """Answer one connection.
+
+    Order of calls: ``receive_data`` with what was read, ``pump`` until it returns
+    False, then ``take_output``. ``pump`` again whenever output was taken or a result
+    was delivered: it may have waited for that. When ``closing`` is true and the output
+    is written, close the connection.
+
+    Args:
+        surroundings: The server.
+        new_id: Makes ids for text commands that bring none.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_output",
+        "_port",
+        "_side",
+        "_text",
+        "client_id",
+        "closing",
+        "commands",
+        "output_size",
+    )
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        new_id: Callable[[], bytes] = _random_id,
+    ) -> None:
+        self._side = ServerSide()
+        self._text = TextCommands(surroundings, new_id)
+        self._port: EnginePort
+        self._output: list[bytes] = []
+        self._awaited: Pending | None = None
+        self.output_size = 0
+        self.closing = False
+        self.client_id = bytes(16)
+        self.commands = 0
+
+    def __repr__(self) -> str:
+        state = "closing" if self.closing else "waiting" if self.waiting else "open"
+        return f"<Session: {self._side!r}, {state}>"
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the connection speaks."""
+        return self._side.dialect
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that are not executed yet."""
+        return self._side.buffered
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a text command waits for its result, and all behind it for that."""
+        return self._awaited is not None
+
+    def connect(self, port: EnginePort) -> None:
+        """Take the door to the engine; once, before any bytes."""
+        self._port = self._text.port = port
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer; they are executed by ``pump``."""
+        if not self.closing:
+            self._side.receive_data(data)
+
+    def pump(self) -> bool:
+        """Execute what was received.
+
+        Returns:
+            True if it stopped to give others their turn, or until the output is
+            taken; False if it needs more bytes or a result to go on.
+        """
+        for _ in range(_BATCH):
+            if self.output_size >= OUTPUT_PAUSE:
+                return True
+            if self.closing or self._awaited is not None:
+                return False
+            try:
+                event = self._side.next_event()
+            except RemoteProtocolError:
+                self.close()
+                return False
+            if event is NEED_DATA:
+                return False
+            self._execute(event)
+        return True
+
+    def deliver(self, result: Result) -> None:
+        """Take a result from the engine."""
+        if self._side.dialect is not Dialect.TEXT:
+            self._write(self._side.send(result))
+            return
+        awaited = self._awaited
+        # A text connection hears of nothing but the command that it waits for:
+        # no end of a lease, no result of a PUSH or of a second key.
+        if awaited is None or result.request_id != awaited.command.request_id:
+            return
+        if isinstance(result, LockResult) and awaited.respond is not None:
+            self._awaited = None
+            self._write(awaited.respond(result))
+
+    def close(self) -> None:
+        """Execute nothing more; what was answered before is still to be sent."""
+        self.closing = True
+
+    def take_output(self) -> bytes:
+        """Return the bytes to send and forget them."""
+        output = b"".join(self._output)
+        self._output.clear()
+        self.output_size = 0
+        return output
+
+    def _write(self, data: bytes) -> None:
+        self._output.append(data)
+        self.output_size += len(data)
+
+    def _execute(self, event: Event) -> None:
+        self.commands += 1
+        if isinstance(event, LockCommand):
+            self._port.submit(event, settle=False)
+        elif isinstance(event, TextRequest):
+            self._execute_text(event.words)
+        elif isinstance(event, CallCommand):
+            self._write(self._side.send(answer_call(event, self._port.engine)))
+        elif isinstance(event, BadHeader):
+            self._write(self._side.send(event.result))
+            self.close()
+        elif isinstance(event, PlainCommand) and event.type == _ADMIN:
+            self._write(self._side.send(PlainResult(_ADMIN, event.request_id, _SUCCED)))
+        else:
+            if isinstance(event, InitCommand):
+                self.client_id = event.client_id
+            self._port.submit(event, settle=False)
+
+    def _execute_text(self, words: list[bytes]) -> None:
+        answer = self._text.run(words)
+        if isinstance(answer, bytes):
+            self._write(answer)
+        elif isinstance(answer, Farewell):
+            self._write(answer.reply)
+            self.close()
+        else:
+            self._submit_text(answer)
+
+    def _submit_text(self, pending: Pending) -> None:
+        if pending.respond is None:
+            self._write(pending.reply)
+        else:
+            self._awaited = pending
+        self._port.submit(pending.command, settle=False)

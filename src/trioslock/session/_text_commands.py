@@ -1,0 +1,472 @@
+"""The text dialect's commands: words in, a reply or a command for the engine out.
+
+`COMMANDS` is the table. Each function gets the connection's `TextCommands` and the
+words and returns one of three: the reply's bytes; `Pending`, a command whose result
+makes the reply; `Farewell`, a reply to close after.
+
+Source: snower/slock 2.1.12, ``server/protocol.go`` (``TextServerProtocol``),
+``server/admin.go``. Lists that grow with the number of keys are cut off at
+`MAX_LISTED` with an error, patterns are globs as in Redis (the real server makes an
+unanchored regular expression of them), and ``SCAN`` comes to an end.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple, TypeVar
+
+from .._errors import RemoteProtocolError
+from ..engine import Counters, KeyView
+from ..protocol import (
+    MAX_DATABASE,
+    CommandType,
+    Data,
+    LockCommand,
+    LockResult,
+    PropertyCode,
+    ResultCode,
+    text,
+    to_key,
+)
+from ..protocol.text import CommandError
+from ._ports import EnginePort, Surroundings
+
+MAX_LISTED = 100_000
+"""Most keys that one KEYS, SHOW or LIST_LOCK returns."""
+
+MAX_PATTERN = 1024
+"""Longest pattern of KEYS and SCAN, in bytes."""
+
+DEFAULT_SCAN = 1000
+"""Keys that a SCAN without COUNT returns."""
+
+VERSION = "2.1.12"
+"""Version of slock whose behaviour this is; INFO names it."""
+
+
+class Pending(NamedTuple):
+    """A command for the engine; ``respond`` makes the reply from its result."""
+
+    command: LockCommand
+    respond: Callable[[LockResult], bytes] | None
+    reply: bytes = b""
+    """What to answer at once where ``respond`` is None."""
+
+
+class Farewell(NamedTuple):
+    """The last reply of a connection."""
+
+    reply: bytes
+
+
+Answer = bytes | Pending | Farewell
+_Item = TypeVar("_Item")
+
+
+class TextCommands:
+    """Answer the requests of one text connection.
+
+    Args:
+        surroundings: The server.
+        new_id: Makes ids for commands that bring none.
+    """
+
+    __slots__ = ("port", "state", "surroundings")
+
+    def __init__(self, surroundings: Surroundings, new_id: Callable[[], bytes]) -> None:
+        self.port: EnginePort
+        self.state = text.TextState(new_id)
+        self.surroundings = surroundings
+
+    def run(self, words: list[bytes]) -> Answer:
+        """Answer one request; what is wrong with it is answered too."""
+        command = COMMANDS.get(words[0].upper())
+        if command is None:
+            return text.error("ERR Unknown Command")
+        try:
+            return command(self, words)
+        except CommandError as error:
+            return text.error(str(error))
+
+    @property
+    def wall(self) -> float:
+        """The wall clock as the engine sees it, in seconds."""
+        return self.port.now() + self.port.engine.wall_offset
+
+
+def _require(words: list[bytes], least: int, message: str) -> None:
+    if len(words) < least:
+        raise CommandError(message)
+
+
+def _number(word: bytes, message: str) -> int:
+    number = text.parse_integer(word)
+    if number is None:
+        raise CommandError(message)
+    return number
+
+
+def _check_database(db: int) -> None:
+    if db > MAX_DATABASE:
+        # Spelled so on the wire.
+        raise CommandError("ERR Uknown DB Error")
+
+
+# The connection.
+
+
+def _ping(session: TextCommands, words: list[bytes]) -> Answer:
+    return text.PONG if len(words) == 1 else _echo(session, words)
+
+
+def _echo(session: TextCommands, words: list[bytes]) -> Answer:
+    if len(words) != 2:
+        return text.error("ERR Command Arguments Error")
+    return text.bulk(words[1])
+
+
+def _select(session: TextCommands, words: list[bytes]) -> Answer:
+    _require(words, 2, "ERR Command Parse Len Error")
+    session.state.db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
+    return text.OK
+
+
+def _timeout(session: TextCommands, words: list[bytes]) -> Answer:
+    _require(words, 3, "ERR Command Parse Len Error")
+    if words[1].upper() != b"SET":
+        return text.integer(session.state.wait)
+    error = "ERR Command Parse Timeout Value Error"
+    session.state.wait = _number(words[2], error) & 0xFFFF
+    return text.OK
+
+
+def _quit(session: TextCommands, words: list[bytes]) -> Answer:
+    return Farewell(text.OK)
+
+
+# Locks and values.
+
+
+def _lock(session: TextCommands, words: list[bytes]) -> Answer:
+    command = text.read_lock(words, session.state)
+    _check_database(command.db)
+    if command.type == CommandType.WILL_LOCK:
+        return Pending(command, None, text.OK)
+
+    def respond(result: LockResult) -> bytes:
+        if result.result == ResultCode.SUCCED:
+            session.state.lock_id = result.lock_id
+        return text.lock_reply(result)
+
+    return Pending(command, respond)
+
+
+def _unlock(session: TextCommands, words: list[bytes]) -> Answer:
+    command = text.read_lock(words, session.state)
+    _check_database(command.db)
+    if command.type == CommandType.WILL_UNLOCK:
+        return Pending(command, None, text.OK)
+    if not session.port.engine.database_exists(command.db):
+        raise CommandError("ERR Uknown DB Error")
+
+    def respond(result: LockResult) -> bytes:
+        if result.result == ResultCode.SUCCED:
+            session.state.lock_id = text.NO_ID
+        return text.lock_reply(result)
+
+    return Pending(command, respond)
+
+
+def _push(session: TextCommands, words: list[bytes]) -> Answer:
+    """Run a LOCK without waiting for its result, which is dropped.
+
+    The real server sends it in place of the reply to a later command.
+    """
+    command = text.read_lock(words, session.state)
+    _check_database(command.db)
+    return Pending(command, None, text.OK)
+
+
+def _write_value(session: TextCommands, words: list[bytes]) -> Answer:
+    writer = text.WRITERS[words[0].upper()]
+    command, respond = writer(words, session.state, session.wall)
+    _check_database(command.db)
+    return Pending(command, respond)
+
+
+def _read_value(session: TextCommands, words: list[bytes]) -> Answer:
+    view = _view(session, words)
+    data = view.data if view is not None and view.levels else None
+    return text.READERS[words[0].upper()](data)
+
+
+def _time_to_live(session: TextCommands, words: list[bytes]) -> Answer:
+    view = _view(session, words)
+    if view is None or not view.holders:
+        return text.integer(-2)
+    end = view.holders[0].expires_at
+    if end is None:
+        return text.integer(-1)
+    if words[0].upper() == b"PTTL":
+        return text.integer(end * 1000 - int(session.wall * 1000))
+    return text.integer(end - int(session.wall))
+
+
+def _view(session: TextCommands, words: list[bytes]) -> KeyView | None:
+    _require(words, 2, text.ARGS_COUNT_ERROR)
+    engine, db = session.port.engine, session.state.db
+    _check_database(db)
+    # To read from a database is to use it: from now on it exists.
+    engine.open_database(db)
+    return engine.inspect(db, to_key(words[1]))
+
+
+# Lists.
+
+
+def _keys(session: TextCommands, words: list[bytes]) -> Answer:
+    pattern = words[1] if len(words) > 1 else b"*"
+    return text.listing(_limited(_names(session, pattern)))
+
+
+def _scan(session: TextCommands, words: list[bytes]) -> Answer:
+    cursor = words[1] if len(words) > 1 else b"0"
+    start = max(0, _number(cursor, "ERR Command Parse Cursor Error"))
+    pattern, count = b"*", DEFAULT_SCAN
+    pending = iter(words[2:])
+    for option in pending:
+        value = next(pending, None)
+        if value is None:
+            raise CommandError(text.ARGS_COUNT_ERROR)
+        if option.upper() == b"MATCH":
+            pattern = value
+        elif option.upper() == b"COUNT":
+            count = _number(value, "ERR Command Parse COUNT Error")
+    count = min(max(count, 1), MAX_LISTED)
+    found: list[bytes] = []
+    following = 0
+    for index, name in enumerate(_names(session, pattern)):
+        if index == start + count:
+            following = index
+            break
+        if index >= start:
+            found.append(name)
+    return b"*2\r\n" + text.bulk_number(following) + text.array(found)
+
+
+def _names(session: TextCommands, pattern: bytes) -> Iterator[bytes]:
+    """Return the names of held keys whose data carries one."""
+    if len(pattern) > MAX_PATTERN:
+        raise CommandError("ERR Command Parse Pattern Error")
+    match = re.compile(fnmatch.translate(pattern.decode("latin-1"))).match
+    for view in session.port.engine.held_keys(session.state.db):
+        name = _name(view.data)
+        if name is not None and match(name.decode("latin-1")):
+            yield name
+
+
+def _name(frame: bytes | None) -> bytes | None:
+    if frame is None:
+        return None
+    try:
+        properties = Data.decode(frame).properties
+    except RemoteProtocolError:
+        return None
+    return next((name for code, name in properties if code == PropertyCode.KEY), None)
+
+
+def _limited(items: Iterable[_Item]) -> list[_Item]:
+    found: list[_Item] = []
+    for item in items:
+        if len(found) == MAX_LISTED:
+            raise CommandError("ERR Too Many Keys")
+        found.append(item)
+    return found
+
+
+def _show(session: TextCommands, words: list[bytes]) -> Answer:
+    engine, db = session.port.engine, session.state.db
+    if not engine.database_exists(db):
+        return text.error("ERR DB Empty")
+    if len(words) == 1 or words[1:] == [b"*"]:
+        views = _limited(engine.held_keys(db))
+        return text.listing(
+            word
+            for view in views
+            for word in (view.key.hex().encode(), b"%d" % view.levels)
+        )
+    view = engine.inspect(db, to_key(words[1]))
+    waiting = len(words) == 3 and words[2].upper() == b"WAIT"
+    if view is None or not (view.levels or waiting):
+        return text.error("ERR Unknown Lock Manager Error")
+    return text.listing(_claim_words(view, waiting=waiting))
+
+
+def _claim_words(view: KeyView, *, waiting: bool) -> Iterator[bytes]:
+    for claim in view.waiters if waiting else view.holders:
+        yield claim.lock_id.hex().encode()
+        end = 0x7FFF_FFFF_FFFF_FFFF if claim.expires_at is None else claim.expires_at
+        # Behind the levels: when it is logged (never), and state bits (a holder
+        # waits no more).
+        state = 0 if waiting else 1
+        for number in (
+            claim.start,
+            claim.timeout_at,
+            0 if waiting else end,
+            claim.levels,
+            0,
+            state,
+        ):
+            yield b"%d" % number
+        if view.data is not None:
+            yield view.data
+
+
+# The server.
+
+
+def _info(session: TextCommands, words: list[bytes]) -> Answer:
+    wanted = words[1].lower().decode("latin-1") if len(words) > 1 else None
+    sections = {**session.surroundings.info(), "Keyspace": _keyspace(session)}
+    lines: list[str] = []
+    for title, entries in sections.items():
+        if wanted in {None, title.lower()}:
+            lines.append(f"# {title}")
+            lines += [f"{name}:{value}" for name, value in entries.items()]
+            lines.append("")
+    return text.bulk("\r\n".join(lines).encode())
+
+
+def _keyspace(session: TextCommands) -> dict[str, str]:
+    engine = session.port.engine
+    return {
+        f"db{db}": _counter_line(engine.counters(db))
+        for db in range(MAX_DATABASE + 1)
+        if engine.database_exists(db)
+    }
+
+
+def _counter_line(counters: Counters) -> str:
+    known = counters._asdict()
+    # Wire spelling.
+    known["timeouted_count"] = known.pop("timed_out_count")
+    names = (
+        "lock_count",
+        "unlock_count",
+        "locked_count",
+        "wait_count",
+        "timeouted_count",
+        "expired_count",
+        "unlock_error_count",
+        "key_count",
+    )
+    values = [f"{name}={known[name]}" for name in names]
+    return ",".join([*values, "wait_ack_count=0", "slow_key_count=0"])
+
+
+def _config(session: TextCommands, words: list[bytes]) -> Answer:
+    _require(words, 2, "ERR Command Arguments Error")
+    if words[1].upper() == b"SET":
+        _require(words, 4, "ERR Command Arguments Error")
+        return text.error("ERR UnSupport Config Set Parameter")
+    wanted = words[2].upper().decode("latin-1") if len(words) > 2 else None
+    if wanted == "DATABASES":
+        return text.listing([b"databases", b"%d" % MAX_DATABASE])
+    found = [
+        part.encode()
+        for pair in session.surroundings.config().items()
+        if wanted in {None, pair[0]}
+        for part in pair
+    ]
+    return text.listing(found) if found else text.error("ERR Unknown Config Parameter")
+
+
+def _client(session: TextCommands, words: list[bytes]) -> Answer:
+    _require(words, 2, "ERR Command Arguments Error")
+    if words[1].upper() != b"KILL":
+        return text.bulk(_client_lines(session.surroundings))
+    _require(words, 3, "ERR Command Arguments Error")
+    if session.surroundings.kill(words[2].decode("latin-1")):
+        return text.OK
+    return text.error("ERR No such client")
+
+
+def _client_lines(surroundings: Surroundings) -> bytes:
+    lines = [
+        f"id={client.id} addr={client.address} fd={client.descriptor} "
+        f"protocol={client.dialect} age={client.age} "
+        f"client_id={client.client_id.hex()} command_count={client.commands}\r\n"
+        for client in surroundings.clients()
+    ]
+    return "".join([*lines, "\r\n"]).encode()
+
+
+def _flush_database(session: TextCommands, words: list[bytes]) -> Answer:
+    _require(words, 2, "ERR Command Parse Len Error")
+    db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
+    if not session.port.engine.database_exists(db):
+        return text.error("ERR No Such DB")
+    session.port.flush_database(db)
+    return text.OK
+
+
+def _flush_all(session: TextCommands, words: list[bytes]) -> Answer:
+    for db in range(MAX_DATABASE + 1):
+        if session.port.engine.database_exists(db):
+            session.port.flush_database(db)
+    return text.OK
+
+
+def _shutdown(session: TextCommands, words: list[bytes]) -> Answer:
+    if session.surroundings.shutdown():
+        return Farewell(text.OK)
+    return text.error("ERR Shutdown Not Allowed")
+
+
+def _rewrite_log(session: TextCommands, words: list[bytes]) -> Answer:
+    return text.error("Rewrite Error")
+
+
+def _replicate(session: TextCommands, words: list[bytes]) -> Answer:
+    """Answer SLAVEOF: this node leads itself and cannot follow anybody."""
+    if len(words) == 1 or not words[1]:
+        return text.OK
+    if len(words) < 3 or not words[2]:
+        return text.error("ERR Command Arguments Error")
+    return text.error("ERR Change Error")
+
+
+def _replica_set(session: TextCommands, words: list[bytes]) -> Answer:
+    _require(words, 2, "ERR Command Arguments Error")
+    return text.error("ERR Not Replset server")
+
+
+COMMANDS: Final[dict[bytes, Callable[[TextCommands, list[bytes]], Answer]]] = {
+    b"PING": _ping,
+    b"ECHO": _echo,
+    b"SELECT": _select,
+    b"TIMEOUT": _timeout,
+    b"QUIT": _quit,
+    b"LOCK": _lock,
+    b"UNLOCK": _unlock,
+    b"PUSH": _push,
+    **dict.fromkeys(text.WRITERS, _write_value),
+    **dict.fromkeys(text.READERS, _read_value),
+    b"TTL": _time_to_live,
+    b"PTTL": _time_to_live,
+    b"KEYS": _keys,
+    b"SCAN": _scan,
+    b"SHOW": _show,
+    b"INFO": _info,
+    b"CONFIG": _config,
+    b"CLIENT": _client,
+    b"FLUSHDB": _flush_database,
+    b"FLUSHALL": _flush_all,
+    b"SHUTDOWN": _shutdown,
+    b"BGREWRITEAOF": _rewrite_log,
+    b"REWRITEAOF": _rewrite_log,
+    b"SLAVEOF": _replicate,
+    b"REPLSET": _replica_set,
+}
