@@ -333,13 +333,8 @@ class Table:
         command = claim.command
         if not command.timeout_flag & _UNRENEW:
             claim.start = self.second
-        expires = claim.expires = lease_end(command, claim.start)
-        if command.expiry_flag & _LEASE_MILLISECONDS:
-            claim.exact = True
-            due = self.wall_ms + 1 + command.expiry % EXACT_BELOW
-            self.deadlines.arm(claim, due)
-        elif expires != FOREVER:
-            self.arm_tick(claim, expires)
+        claim.expires = lease_end(command, claim.start)
+        self._arm_lease(claim)
 
     def restart_lease(self, claim: Claim) -> None:
         """Count the lease from now, after an update or a re-entry.
@@ -349,10 +344,17 @@ class Table:
         """
         claim.start = self.second
         claim.expires = lease_end(claim.command, self.second)
-        if claim.exact:
-            return
-        self.deadlines.disarm(claim)
-        if claim.expires != FOREVER:
+        if not claim.exact:
+            self.deadlines.disarm(claim)
+            self._arm_lease(claim)
+
+    def _arm_lease(self, claim: Claim) -> None:
+        command = claim.command
+        if command.expiry_flag & _LEASE_MILLISECONDS:
+            claim.exact = True
+            due = self.wall_ms + 1 + command.expiry % EXACT_BELOW
+            self.deadlines.arm(claim, due)
+        elif claim.expires != FOREVER:
             self.arm_tick(claim, claim.expires)
 
     def _start_wait(self, claim: Claim) -> None:
