@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# General layout: protocol <- transport <- link <- primitives <- client. Names
+# that users need are here; the rooms behind them may move.
 from ._errors import (
     AlreadyHeld,
     ConnectionLost,
@@ -15,8 +17,28 @@ from ._errors import (
     ServerError,
     SlockError,
 )
+from .client import Client, Database, open_client
+from .link import Backoff, SessionStatistics
+from .primitives import SESSION, Event, Grant, Holder, Lock
+from .protocol import FOREVER, Data, to_key
 
 __all__ = [
+    # The client
+    "Backoff",
+    "Client",
+    "Database",
+    "SessionStatistics",
+    "open_client",
+    "to_key",
+    # Primitives, and how long they last
+    "FOREVER",
+    "SESSION",
+    "Data",
+    "Event",
+    "Grant",
+    "Holder",
+    "Lock",
+    # Errors
     "AlreadyHeld",
     "ConnectionLost",
     "LocalProtocolError",

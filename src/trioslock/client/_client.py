@@ -1,0 +1,239 @@
+"""The client: one connection, and a factory for each primitive."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ..link import (
+    Backoff,
+    Connector,
+    Session,
+    SessionSettings,
+    SessionStatistics,
+    connector,
+)
+from ..primitives import SESSION, Event, Lease, Lock
+from ..primitives._event import Default
+from ..protocol import ID_SIZE, CommandType, PlainCommand, to_key
+from ..transport import connect_tcp
+from ._service import Service
+from ._url import check_database, parse_url
+
+Key = str | bytes
+"""A name of any length; 16 bytes are the key itself (see `to_key`)."""
+
+
+class Database:
+    """The factories of one database. Handles cost nothing: make them as needed."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.number = check_database(number)
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"<Database {self.number} of {self._session!r}>"
+
+    def lock(self, key: Key, *, lease: Lease = SESSION) -> Lock:
+        """Return a handle on a lock.
+
+        Args:
+            key: Its name.
+            lease: How long a grant lasts: `SESSION` (as long as the
+                connection), seconds, or ``FOREVER``.
+        """
+        return Lock(self._session, to_key(key), db=self.number, lease=lease)
+
+    def event(self, key: Key, *, default: Default = "clear", ttl: float) -> Event:
+        """Return a handle on an event.
+
+        Args:
+            key: Its name. Do not use it for a lock as well.
+            default: What the event is when nobody has touched it.
+            ttl: Seconds after which a touched event falls back to its default,
+                or ``FOREVER``.
+        """
+        return Event(
+            self._session, to_key(key), db=self.number, default=default, ttl=ttl
+        )
+
+
+class Client(Database):
+    """A connected client, and the database of its URL. Made by `open_client`."""
+
+    def __repr__(self) -> str:
+        return f"<Client of database {self.number}: {self._session!r}>"
+
+    @property
+    def client_id(self) -> bytes:
+        """The 16 bytes under which the server knows this client."""
+        return self._session.settings.client_id
+
+    def db(self, number: int) -> Database:
+        """Return another database of the same server, 0 to 254.
+
+        Raises:
+            ValueError: The number is not one of these.
+        """
+        return Database(self._session, number)
+
+    async def ping(self) -> float:
+        """Ask the server whether it lives; return the seconds that took.
+
+        Raises:
+            ConnectionLost: The connection broke before the answer.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nobody sees the answer.
+        """
+        started_at = trio.current_time()
+        session = self._session
+        await session.ask(PlainCommand(int(CommandType.PING), session.new_id()))
+        return trio.current_time() - started_at
+
+    async def wait_connected(self) -> None:
+        """Wait until there is a connection; return at once if there is.
+
+        Raises:
+            ConnectionLost: The client has given up reconnecting.
+            trio.ClosedResourceError: The client is closed.
+        """
+        await self._session.wait_connected()
+
+    def statistics(self) -> SessionStatistics:
+        """Return what is under way now."""
+        return self._session.statistics()
+
+
+class _OpenClient(AbstractAsyncContextManager[Client, bool]):
+    """The life of a client around a body."""
+
+    def __init__(self, session: Session, db: int, wait_connected: bool) -> None:
+        self._client = Client(session, db)
+        self._session = session
+        self._wait_connected = wait_connected
+        self._service = Service(
+            session.run, session.settle, grace=session.settings.close_grace
+        )
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Client:
+        await self._service.start()
+        try:
+            if self._wait_connected:
+                await self._session.wait_attempted()
+            else:
+                await trio.lowlevel.checkpoint()
+        except BaseException as error:
+            await self._service.stop(type(error), error, error.__traceback__)
+            raise
+        return self._client
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return await self._service.stop(exc_type, exc, traceback)
+
+
+def open_client(
+    url: str = "slock://127.0.0.1:5658/0",
+    *,
+    client_id: bytes | None = None,
+    heartbeat: float = 5.0,
+    session_ttl: float = 10.0,
+    connect_timeout: float = 5.0,
+    backoff: Backoff | None = Backoff(),  # noqa: B008 - it is immutable
+    close_grace: float = 2.0,
+    max_inflight: int = 16_384,
+    wait_connected: bool = True,
+) -> AbstractAsyncContextManager[Client, bool]:
+    """Connect to a server for the body of an ``async with``.
+
+    All requests share one connection. At the end of the body everything that is
+    still held is given back and waits are withdrawn, for at most
+    ``close_grace`` seconds, shielded from cancellation.
+
+    Args:
+        url: ``slock://host:port/database``; port 5658 and database 0 if left
+            out.
+        client_id: The 16 bytes under which the server knows the client, random
+            if left out. Never use one twice at the same time.
+        heartbeat: Seconds of silence before the server is asked whether it
+            lives; after as many more the connection counts as broken.
+        session_ttl: Seconds, rounded up to whole ones, that waits and session
+            leases outlive the connection on the server.
+        connect_timeout: Seconds that one attempt to connect may take.
+        backoff: Delays between attempts to reconnect; None to give up when the
+            connection is lost.
+        close_grace: Seconds that a cancelled release, and the end of the
+            client, may take to get their answers.
+        max_inflight: Commands that may be unwritten or about to be withdrawn;
+            further requests wait for room. Waits that are parked on the server
+            do not count, else nothing could be sent that wakes them.
+        wait_connected: Enter the body when the first attempt to connect has
+            succeeded. If False, enter it at once and connect meanwhile.
+
+    Returns:
+        A context manager that gives the `Client`.
+
+    Raises:
+        ValueError: An argument is out of range, or the URL names several hosts
+            (replica sets are not supported yet).
+        ConnectionLost: On entering: the first attempt has failed.
+
+    Cancellation:
+        Nothing is left but, after ``close_grace`` seconds without an answer,
+        what the server ends by itself within ``session_ttl`` seconds.
+    """
+    target = parse_url(url)
+    if len(target.addresses) > 1:
+        raise ValueError(
+            f"{url!r} names several hosts, and replica sets are not supported yet: "
+            "name one"
+        )
+    if not heartbeat > 0:
+        raise ValueError(f"heartbeat must be above 0 seconds, not {heartbeat!r}")
+    settings = SessionSettings(
+        client_id=client_id or secrets.token_bytes(ID_SIZE),
+        session_ttl=session_ttl,
+        connect_timeout=connect_timeout,
+        backoff=backoff,
+        close_grace=close_grace,
+        max_inflight=max_inflight,
+    )
+    address = target.addresses[0]
+    open_transport = partial(connect_tcp, address.host, address.port)
+    return open_session_client(
+        connector(open_transport, heartbeat=heartbeat),
+        settings,
+        db=target.db,
+        wait_connected=wait_connected,
+    )
+
+
+def open_session_client(
+    connect: Connector,
+    settings: SessionSettings,
+    *,
+    db: int = 0,
+    wait_connected: bool = True,
+) -> AbstractAsyncContextManager[Client, bool]:
+    """Open a client over any kind of connection, as `open_client` does over TCP.
+
+    Args:
+        connect: Makes each connection.
+        settings: How the client behaves.
+        db: The database that the client itself stands for.
+        wait_connected: As for `open_client`.
+    """
+    return _OpenClient(Session(connect, settings), db, wait_connected)

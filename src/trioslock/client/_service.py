@@ -1,0 +1,82 @@
+"""A background task that ends after the body, not with it.
+
+In a plain nursery a cancelled body takes its neighbours with it, so the reader
+of a connection is gone before the body's ``finally`` blocks can release
+anything. Here the service runs in a shielded scope of its own: the body unwinds
+first, then ``settle`` has its grace, then the service is cancelled. Prior art:
+``tricycle.open_service_nursery``.
+
+The body's error leaves as it is. trio wraps what goes through a nursery in a
+group; so it is not led through, except where it is the nursery's own business
+(the service has crashed and cancelled the body).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+
+class Service:
+    """Run ``run`` beside the body of an ``async with``.
+
+    Args:
+        run: The service; ends when it is cancelled.
+        settle: What is left to do while the service still runs.
+        grace: Seconds that ``settle`` may take.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], Awaitable[None]],
+        settle: Callable[[], Awaitable[None]],
+        *,
+        grace: float,
+    ) -> None:
+        self._run = run
+        self._settle = settle
+        self._grace = grace
+        self._scope = trio.CancelScope(shield=True)
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+
+    @enable_ki_protection
+    async def start(self) -> None:
+        """Start the service. `stop` must follow, whatever happens."""
+        self._nursery = await self._manager.__aenter__()
+        self._nursery.start_soon(self._serve)
+
+    @enable_ki_protection
+    async def _serve(self) -> None:
+        with self._scope:
+            await self._run()
+
+    @enable_ki_protection
+    async def stop(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """End the service after the body has ended with ``exc``.
+
+        Returns:
+            Whether ``exc`` is dealt with: it is a cancellation that came from
+            the service's own crash.
+
+        Raises:
+            BaseExceptionGroup: The service has crashed.
+        """
+        nursery = self._nursery
+        assert nursery is not None
+        if nursery.cancel_scope.cancel_called:
+            return bool(await self._manager.__aexit__(exc_type, exc, traceback))
+        with trio.move_on_after(self._grace, shield=True):
+            await self._settle()
+        self._scope.cancel()
+        # Not the body's error: it leaves without going through the nursery.
+        await self._manager.__aexit__(None, None, None)
+        return False

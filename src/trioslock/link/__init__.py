@@ -1,0 +1,30 @@
+"""Requests over a connection: their replies, their withdrawal, its loss.
+
+Primitives see `Requester` alone (its module tells what they may rely on);
+`Session` is the one there is, over TCP (`connector`) or anything else that is a
+`Connection`.
+"""
+
+from __future__ import annotations
+
+from ._backoff import Backoff
+from ._connect import connector
+from ._exchange import Connection, Exchange, Owner
+from ._link import Link
+from ._requester import LossListener, Requester
+from ._session import Connector, Session, SessionSettings, SessionStatistics
+
+__all__ = [
+    "Backoff",
+    "Connection",
+    "Connector",
+    "Exchange",
+    "LossListener",
+    "Link",
+    "Owner",
+    "Requester",
+    "Session",
+    "SessionSettings",
+    "SessionStatistics",
+    "connector",
+]

@@ -1,0 +1,201 @@
+"""The seam between primitives and whatever carries their commands.
+
+A primitive builds `LockCommand` tuples and hands them to a `Requester`. It does
+not know whether they travel over TCP, to one of several nodes, or to an engine
+in this process. What it may rely on:
+
+**Ids.** ``new_id()`` gives 16 bytes that no other attempt of any client has:
+a random prefix and a counter. *One attempt uses one id*: as request id and as
+lock id of its LOCK, and as request id of the UNLOCK that ends it (replies are
+matched by type and id). The last two bytes are zero; ``follow_up(id)`` fills
+them in for further LOCKs about the same grant (UPDATE), so that a notice that
+carries any of them finds its grant.
+
+**Waiting and taking** is ``acquire(command, listener)``. It is a wait that is
+withdrawn on the server when it is cancelled, and a ``listener`` given is told
+when the grant it got is lost.
+
+**Everything else** is ``request(command)``: one command, one answer, at once.
+
+**Giving back** is ``release(command)``: it ends the notices, and a cancelled
+release still gets its answer within the client's grace.
+
+What happens to each when the connection breaks:
+
+===========  ==========================================================
+``acquire``  Replayed: the old attempt is withdrawn by its lock id, then
+             asked for anew under a fresh id; so *take the ids from the
+             result*. The place in the queue is lost. With
+             ``replay=False``: ``ConnectionLost``.
+``request``  ``ConnectionLost`` if it may have reached the server, unless
+             ``replay=True`` says that doing it twice does no harm.
+``release``  Replayed: an UNLOCK of one's own lock id frees that grant or
+             nothing. Gives up with ``ConnectionLost`` after
+             ``session_ttl``.
+held grants  Those with a session lease are renewed, so that they follow
+             the new connection; if the server says no, the holder is
+             told. Those in seconds go on by themselves.
+===========  ==========================================================
+
+While there is no connection, ``acquire`` and ``request`` wait for one before
+anything is sent, within the caller's cancel scope.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .._errors import LossReason
+from ..protocol import Command, LockCommand, LockResult, Result, WireDuration
+
+SEQUENCE_BYTES = 2
+"""Bytes at the end of an id that number the follow-ups of one attempt."""
+
+
+class LossListener(Protocol):
+    """Who is told that a grant ended without its doing."""
+
+    def lost(self, reason: LossReason) -> None:
+        """Note the loss. Called at most once a grant, on the trio thread.
+
+        It may be called before the task that waited for the grant has run.
+        """
+        ...
+
+
+class Requester(Protocol):
+    """Carry commands to a server and bring back what it says to each."""
+
+    @property
+    def session_ttl(self) -> float:
+        """Seconds that waits and session leases outlive their connection."""
+        ...
+
+    @property
+    def wait(self) -> WireDuration:
+        """Timeout of a LOCK whose wait goes on as long as the connection."""
+        ...
+
+    @property
+    def session_lease(self) -> WireDuration:
+        """Lease of a LOCK that is held as long as the connection."""
+        ...
+
+    def new_id(self) -> bytes:
+        """Return 16 bytes for one attempt, different from all others."""
+        ...
+
+    def follow_up(self, request_id: bytes) -> bytes:
+        """Return the next request id for a grant made under ``request_id``."""
+        ...
+
+    async def acquire(
+        self,
+        command: LockCommand,
+        listener: LossListener | None = None,
+        *,
+        replay: bool = True,
+    ) -> LockResult:
+        """Send a LOCK and wait for its answer, however long that takes.
+
+        There is no checkpoint between the answer and the return: what was
+        granted is returned, even if the scope is cancelled meanwhile.
+
+        Args:
+            command: A LOCK. Its lock id is renewed at a replay if it is equal
+                to its request id, else kept.
+            listener: Told of the loss of the grant, until ``release`` or
+                ``forget``. None for waits that hold nothing (lease 0).
+            replay: Ask again after a broken connection.
+
+        Returns:
+            The answer, whatever its result code. ``request_id`` and ``lock_id``
+            in it are those of the attempt that was answered.
+
+        Raises:
+            ConnectionLost: The connection broke and ``replay`` is off, or the
+                client does not reconnect.
+            LocalProtocolError: The protocol cannot carry the command.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nothing is left: what was not sent is dropped; what was sent is
+            withdrawn behind it on the same connection, and given back if the
+            grant crossed the withdrawal.
+        """
+        ...
+
+    async def request(
+        self, command: LockCommand, *, replay: bool = False, linger: bool = False
+    ) -> LockResult:
+        """Send a command that the server answers at once.
+
+        Args:
+            command: A LOCK with timeout 0, or an UNLOCK.
+            replay: Send it again after a broken connection: doing it twice
+                does no harm.
+            linger: Hold a cancellation back until the answer is there, for at
+                most the client's grace.
+
+        Returns:
+            The answer, whatever its result code.
+
+        Raises:
+            ConnectionLost: The connection broke; the outcome is unknown.
+            LocalProtocolError: The protocol cannot carry the command.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            A command that was not sent is dropped. One that was sent takes its
+            effect, and nobody sees the answer.
+        """
+        ...
+
+    async def update(self, command: LockCommand) -> LockResult:
+        """Send a LOCK with the update flag about a grant of one's own.
+
+        Like ``request`` with ``replay`` and ``linger``. An answer of 0 says
+        that the grant had been lost and is held anew; where nobody sees that
+        answer any more, it is given back here.
+
+        Args:
+            command: Its request id comes from ``follow_up``.
+        """
+        ...
+
+    async def release(self, command: LockCommand) -> LockResult:
+        """Send the UNLOCK that ends a grant; its holder hears nothing more.
+
+        Args:
+            command: An UNLOCK whose request id is that of the grant.
+
+        Returns:
+            The answer. After a replay, "not held" is turned into success: the
+            first attempt may have released it.
+
+        Raises:
+            ConnectionLost: There was no connection for ``session_ttl``: a
+                session lease has ended by itself.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Held back until the answer is there, for at most the client's
+            grace. The UNLOCK takes effect in any case.
+        """
+        ...
+
+    def forget(self, request_id: bytes) -> None:
+        """End the notices about a grant that is given up without a release."""
+        ...
+
+    async def ask(self, command: Command) -> Result:
+        """Send a command that is no LOCK or UNLOCK; return its answer.
+
+        Raises:
+            ConnectionLost: The connection broke before the answer.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nobody sees the answer.
+        """
+        ...

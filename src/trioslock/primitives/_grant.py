@@ -1,0 +1,346 @@
+"""What a granted key is to its holder: release it, extend it, hear of its loss.
+
+A `Grant` is made before the wait and told of everything that becomes of it, so
+a loss that comes in the same read as the grant is not missed.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import NoReturn, Self
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._errors import ConnectionLost, LockLost, LossReason, NotHeld
+from ..link import Requester
+from ..protocol import (
+    FOREVER,
+    CommandType,
+    Data,
+    ExpiryFlag,
+    LockCommand,
+    LockFlag,
+    LockResult,
+    ResultCode,
+    TimeoutFlag,
+    WireDuration,
+    decode_duration,
+)
+from ._lease import Lease, wire_lease
+from ._results import refusal
+
+_UNLOCK = int(CommandType.UNLOCK)
+_OK = int(ResultCode.SUCCED)
+_UPDATED = int(ResultCode.LOCKED_ERROR)
+_REFUSED = int(ResultCode.TIMEOUT)
+_KEEPALIVE = int(ExpiryFlag.KEEPALIVE)
+_PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
+_UPDATE = int(LockFlag.UPDATE)
+
+_REASONS: dict[LossReason, str] = {
+    "expired": "its lease has ended",
+    "taken": "another holder has it",
+    "disconnected": "the connection was lost for longer than its lease",
+    "server-restart": "the server has restarted",
+}
+
+
+class Grant:
+    """One holding of a key, owned by whoever acquired it.
+
+    As an async context manager it releases on exit, and its body is cancelled
+    when the grant is lost; `LockLost` is then raised from the exit. A body that
+    fails by itself keeps its error, with a note about the loss.
+
+    Entering it does not wait, so a grant cannot get lost between `acquire` and
+    the body.
+    """
+
+    # Defaults on the class keep the making of a grant cheap.
+    _frame: bytes | None = None
+    _lost: LossReason | None = None
+    _released = False
+    _scope: trio.CancelScope | None = None
+    _loss: trio.Event | None = None
+    outer: Grant | None = None
+    _granted_at = 0.0
+
+    def __init__(self, requester: Requester, command: LockCommand) -> None:
+        self._requester = requester
+        self._command = command
+
+    def __repr__(self) -> str:
+        if self._lost is not None:
+            state = f"lost ({self._lost})"
+        else:
+            state = "released" if self._released else "held"
+        return f"<{type(self).__name__} of key {self.key.hex()}: {state}>"
+
+    @property
+    def key(self) -> bytes:
+        """The 16 bytes of the key."""
+        return self._command.key
+
+    @property
+    def lock_id(self) -> bytes:
+        """The 16 bytes under which the server knows this grant."""
+        return self._command.lock_id
+
+    @property
+    def held(self) -> bool:
+        """Whether the grant has neither been released nor, as known here, lost."""
+        return not self._released and self._lost is None
+
+    @property
+    def expires_at(self) -> float:
+        """Time on trio's clock when the lease can end.
+
+        ``math.inf`` for a session lease (which ends with the connection) and
+        for an unlimited one.
+        """
+        command = self._command
+        if command.expiry_flag & _KEEPALIVE:
+            return FOREVER
+        return self._granted_at + decode_duration(command.expiry, command.expiry_flag)
+
+    @property
+    def data(self) -> Data | None:
+        """The value that the key carried when it was granted, or None.
+
+        Raises:
+            RemoteProtocolError: It is malformed.
+        """
+        return None if self._frame is None else Data.decode(self._frame)
+
+    # Told by the requester.
+
+    def lost(self, reason: LossReason) -> None:
+        """Note that the grant has ended, and cancel the body."""
+        self._lost = reason
+        if self._scope is not None:
+            self._scope.cancel()
+        if self._loss is not None:
+            self._loss.set()
+
+    def granted(self, result: LockResult) -> None:
+        """Take over what the server answered to the LOCK."""
+        command = self._command
+        if result.request_id != command.request_id:
+            # Asked for again after a lost connection, under another id.
+            self._command = command._replace(
+                request_id=result.request_id, lock_id=result.lock_id
+            )
+        if not command.expiry_flag & _KEEPALIVE:
+            self._granted_at = trio.current_time()
+        self._frame = result.data
+
+    # While it is held.
+
+    async def extend(self, lease: Lease) -> None:
+        """Replace the lease by one that starts now.
+
+        Args:
+            lease: Seconds, rounded up to whole ones; ``FOREVER`` or `SESSION`.
+
+        Raises:
+            LockLost: The grant had ended already; nothing is held.
+            NotHeld: The grant has been released.
+            ConnectionLost: The client does not reconnect.
+
+        Cancellation:
+            Held back until the answer is there, for at most the client's
+            grace. The lease may have been replaced.
+        """
+        await self._update(
+            wire_lease(self._requester, lease, whole_seconds=True), data=None
+        )
+
+    async def update(self, data: Data) -> Data | None:
+        """Apply an operation to the key's value; the lease starts anew.
+
+        Returns:
+            The value before the operation.
+
+        Raises:
+            LockLost: The grant had ended already; nothing is held.
+            NotHeld: The grant has been released.
+            ConnectionLost: The client does not reconnect.
+
+        Cancellation:
+            As for `extend`: the operation may have been applied. After a
+            broken connection it may be applied twice, which matters for
+            ``increment``, ``append``, ``push`` and ``pop``.
+        """
+        command = self._command
+        frame = await self._update(
+            WireDuration(command.expiry, command.expiry_flag), data=data
+        )
+        return None if frame is None else Data.decode(frame)
+
+    async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
+        self._check_held()
+        started_at = trio.current_time()
+        command = self._command._replace(
+            request_id=self._requester.follow_up(self._command.request_id),
+            flag=_UPDATE,
+            timeout=0,
+            timeout_flag=self._command.timeout_flag & _PRIORITY,
+            expiry=lease.value,
+            expiry_flag=lease.flag,
+            data=None if data is None else data.encode(),
+        )
+        result = await self._requester.update(command)
+        if result.result != _UPDATED:
+            await self._refused(result)
+        self._command = self._command._replace(
+            expiry=lease.value, expiry_flag=lease.flag
+        )
+        self._granted_at = started_at
+        if self._scope is not None:
+            self._scope.deadline = self.expires_at
+        return result.data
+
+    def _check_held(self) -> None:
+        if self._lost is not None:
+            raise self._error(self._lost)
+        if self._released:
+            raise NotHeld(f"{self!r} cannot be extended", key=self.key)
+
+    async def _refused(self, result: LockResult) -> NoReturn:
+        if result.result == _OK:
+            # It had ended, and the update has taken the key anew. Somebody else
+            # may have held it in between, so it is not the same grant.
+            await self._requester.release(self._unlock())
+            self._end("expired")
+        elif result.result == _REFUSED:
+            self._requester.forget(self._command.request_id)
+            self._end("taken")
+        else:
+            raise refusal(result)
+        raise self._error(self._lost or "expired")
+
+    def _end(self, reason: LossReason) -> None:
+        if self._lost is None:
+            self.lost(reason)
+
+    async def wait_lost(self) -> LockLost:
+        """Wait until the grant is lost; return the error that says why.
+
+        It waits for ever once the grant has been released.
+        """
+        if self._loss is None:
+            self._loss = trio.Event()
+            if self._lost is not None:
+                self._loss.set()
+        await self._loss.wait()
+        return self._error(self._lost or "expired")
+
+    def _error(self, reason: LossReason) -> LockLost:
+        return LockLost(
+            f"key {self.key.hex()} is not held any more: {_REASONS[reason]}",
+            key=self.key,
+            reason=reason,
+        )
+
+    # The end.
+
+    async def release(self, data: Data | None = None) -> None:
+        """Give the key back; do nothing if it is released or lost already.
+
+        Args:
+            data: Operation to apply to the key's value.
+
+        Raises:
+            NotHeld: The server says that the grant had ended before.
+            ConnectionLost: There was no connection for ``session_ttl``.
+
+        Cancellation:
+            Held back until the answer is there, for at most the client's
+            grace. The key is given back in any case.
+        """
+        if self.held:
+            await self._release(data)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    @enable_ki_protection
+    async def _release(self, data: Data | None = None) -> None:
+        self._released = True
+        result = await self._requester.release(self._unlock(data))
+        if result.result != _OK:
+            raise refusal(result)
+
+    def _unlock(self, data: Data | None = None) -> LockCommand:
+        command = self._command
+        return LockCommand(
+            _UNLOCK,
+            command.request_id,
+            0,
+            command.db,
+            command.lock_id,
+            command.key,
+            0,
+            command.timeout_flag & _PRIORITY,
+            0,
+            0,
+            command.max_count,
+            command.rcount,
+            None if data is None else data.encode(),
+        )
+
+    async def __aenter__(self) -> Self:
+        self.enter()
+        return self
+
+    def enter(self) -> None:
+        """Begin the body that a loss cancels. Not async: there is no way out."""
+        if self._scope is not None:
+            raise RuntimeError(f"{self!r} has been entered already")
+        scope = self._scope = trio.CancelScope(deadline=self.expires_at)
+        if self._lost is not None:
+            scope.cancel()
+        scope.__enter__()
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        scope = self._scope
+        assert scope is not None
+        error = exc
+        try:
+            if scope.__exit__(exc_type, exc, traceback):
+                error = None
+        except BaseException as rest:  # noqa: BLE001 - raised again below
+            # A group of which the scope's own cancellations were taken out.
+            error = rest
+        trouble = await self._leave(scope)
+        if error is None:
+            if trouble is not None:
+                raise trouble
+            return exc is not None
+        if trouble is not None and not isinstance(error, trio.Cancelled):
+            error.add_note(f"trioslock: {trouble}")
+        if error is not exc:
+            raise error
+        return False
+
+    async def _leave(self, scope: trio.CancelScope) -> BaseException | None:
+        """Release, if there is something to release; return what went wrong."""
+        if self._lost is None and not self._released:
+            try:
+                await self._release()
+            except NotHeld:
+                self._lost = "expired"
+            except ConnectionLost:
+                self._lost = "disconnected"
+            except BaseException as error:  # noqa: BLE001 - raised by the caller
+                return error
+            # The lease ended by this side's clock, if not yet by the server's.
+            if scope.cancelled_caught and self._lost is None:
+                self._lost = "expired"
+        return None if self._lost is None else self._error(self._lost)

@@ -1,0 +1,46 @@
+"""How long a grant is to last: with the connection, or for some seconds."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from ..link import Requester
+from ..protocol import WireDuration, encode_lease
+
+
+class Session(Enum):
+    """Type of the one value `SESSION`."""
+
+    SESSION = "SESSION"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+SESSION: Final = Session.SESSION
+"""A lease that the server renews as long as the connection lives."""
+
+Lease = float | Session
+"""Seconds, ``FOREVER``, or `SESSION`."""
+
+
+def wire_lease(
+    requester: Requester, lease: Lease, *, whole_seconds: bool = False
+) -> WireDuration:
+    """Return the lease as it travels.
+
+    Args:
+        requester: Knows how long a session lives.
+        lease: Seconds > 0, ``FOREVER``, or `SESSION`.
+        whole_seconds: Never milliseconds, which the server cannot renew.
+
+    Raises:
+        ValueError: A lease of 0 or less: the server would grant nothing.
+        LocalProtocolError: More than 65,535 minutes.
+    """
+    if isinstance(lease, Session):
+        return requester.session_lease
+    if not lease > 0:
+        raise ValueError(f"a lease must be above 0 seconds, not {lease!r}")
+    return encode_lease(lease, whole_seconds=whole_seconds)

@@ -1,0 +1,159 @@
+"""Bytes in and out of one connection: a raw socket, or any trio stream.
+
+The link above gathers what many tasks send into one write, so what it needs
+is narrower than a stream: a write that never waits and says how much it took,
+a write that waits for the rest, and a read. Two implementations:
+
+- `SocketTransport` calls ``send`` and ``recv`` of the non-blocking socket
+  directly. A ``trio.SocketStream`` adds a checkpoint, a lock and a memoryview
+  to each write; here the write is the cost, so it is bare.
+- `StreamTransport` works over any ``trio.abc.Stream``: memory streams in
+  tests, a TLS tunnel. Its ``send_nowait`` takes nothing, so all is written by
+  the waiting call.
+
+An error of the network is an ``OSError`` or one of trio's resource errors;
+`NETWORK_ERRORS` names them all.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Protocol
+
+import trio
+
+READ_SIZE = 65_536
+"""Bytes asked for in one read; what a peer can make us hold between frames."""
+
+NETWORK_ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What a transport raises when the connection has ended or cannot be made."""
+
+
+class Transport(Protocol):
+    """One connection as the link uses it: one task reads, one writes."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Write what fits at once; return how many bytes that was.
+
+        Raises:
+            OSError: The connection has ended.
+        """
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        """Write everything, waiting as long as the peer does not read.
+
+        Raises:
+            OSError: The connection has ended.
+            trio.BrokenResourceError: The connection has ended.
+
+        Cancellation:
+            An unknown part was written; the connection is of no more use.
+        """
+
+    async def receive(self) -> bytes:
+        """Return what the peer sent, at most ``READ_SIZE``; ``b""`` at its end.
+
+        Raises:
+            OSError: The connection has ended.
+            trio.BrokenResourceError: The connection has ended.
+
+        Cancellation:
+            Nothing was read.
+        """
+
+    async def aclose(self) -> None:
+        """Close at once, without a farewell. Closing twice is allowed."""
+
+
+class SocketTransport:
+    """A connected, non-blocking TCP socket without a layer above it."""
+
+    __slots__ = ("_drained", "_socket")
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        """Take the socket out of ``stream``, which is of no use afterwards."""
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A short read has emptied the socket: asking again would only cost a
+        # system call and an exception before the wait.
+        self._drained = True
+
+    def __repr__(self) -> str:
+        return f"<SocketTransport: {self._socket!r}>"
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Write what the kernel's buffer takes; return how many bytes."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        """Write everything, waiting while the kernel's buffer is full."""
+        rest = memoryview(data)
+        while rest:
+            await trio.lowlevel.wait_writable(self._socket)
+            rest = rest[self.send_nowait(rest) :]
+
+    async def receive(self) -> bytes:
+        """Return the next bytes, ``b""`` at the end."""
+        if not self._drained:
+            await trio.lowlevel.checkpoint()
+        while True:
+            if self._drained:
+                await trio.lowlevel.wait_readable(self._socket)
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except BlockingIOError:
+                self._drained = True
+            else:
+                self._drained = len(data) < READ_SIZE
+                return data
+
+    async def aclose(self) -> None:
+        """Close the socket and wake whoever waits on it."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+class StreamTransport:
+    """Any trio stream."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    def __repr__(self) -> str:
+        return f"<StreamTransport: {self._stream!r}>"
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Take nothing: a stream can only be written to with patience."""
+        return 0
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        """Write everything."""
+        await self._stream.send_all(data)
+
+    async def receive(self) -> bytes:
+        """Return the next bytes, ``b""`` at the end."""
+        return bytes(await self._stream.receive_some(READ_SIZE))
+
+    async def aclose(self) -> None:
+        """Close the stream without waiting for the peer."""
+        await trio.aclose_forcefully(self._stream)
+
+
+async def connect_tcp(host: str, port: int) -> SocketTransport:
+    """Connect to ``host``, trying all of its addresses (happy eyeballs).
+
+    Raises:
+        OSError: None of the addresses answered.
+
+    Cancellation:
+        No socket is left.
+    """
+    return SocketTransport(await trio.open_tcp_stream(host, port))
