@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,16 @@ POLL = 0.02
 
 class ClusterError(Exception):
     """A node said no, or the set did not reach the state asked for."""
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]], limit: float = SETTLE_LIMIT
+) -> None:
+    """Wait until something outside this process has come about."""
+    with trio.fail_after(limit):
+        # A node tells nobody, so it has to be asked again.
+        while not await condition():  # noqa: ASYNC110
+            await trio.sleep(POLL)
 
 
 @dataclass
@@ -51,10 +61,11 @@ class Node:
             "--db_fast_key_count=4096",
             "--replset=suite",
         ]
+        self._spawn(command)
+        await until(self._listens)
+
+    def _spawn(self, command: list[str]) -> None:
         self._process = subprocess.Popen(command)
-        with trio.fail_after(SETTLE_LIMIT):
-            while not await self._listens():
-                await trio.sleep(POLL)
 
     async def _listens(self) -> bool:
         assert self._process is not None
@@ -144,9 +155,15 @@ class Cluster:
     async def settle(self, without: Sequence[Node] = ()) -> Node:
         """Wait until all running nodes agree on a leader; return it."""
         watched = [node for node in self.running if node not in without]
-        with trio.fail_after(SETTLE_LIMIT):
-            while (leader := await self._agreed(watched)) is None:
-                await trio.sleep(POLL)
+        leader: Node | None = None
+
+        async def agreed() -> bool:
+            nonlocal leader
+            leader = await self._agreed(watched)
+            return leader is not None
+
+        await until(agreed)
+        assert leader is not None
         return leader
 
     async def _agreed(self, watched: Sequence[Node]) -> Node | None:

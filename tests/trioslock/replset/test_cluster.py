@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import trio
-from tests.trioslock.replset.cluster import Cluster
+from tests.trioslock.replset.cluster import Cluster, until
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +22,9 @@ async def test_a_leader_that_quits_becomes_a_follower(cluster: Cluster) -> None:
     """After QUIT-LEADER another node leads; no process ends."""
     old = await cluster.leader()
     await cluster.quit_leader()
-    with trio.fail_after(10):
-        while await cluster.settle() is old:
-            await trio.sleep(0.05)
+
+    async def replaced() -> bool:
+        return await cluster.settle() is not old
+
+    await until(replaced)
     assert len(cluster.running) == 3
