@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 class HostPeer:
     """One party that submits commands and gets results; made by `EngineHost.attach`."""
 
-    __slots__ = ("_host", "close", "deliver", "flush", "id")
+    __slots__ = ("_host", "attached", "close", "deliver", "flush", "id")
 
     def __init__(
         self,
@@ -43,12 +43,13 @@ class HostPeer:
     ) -> None:
         self._host = host
         self.id = peer_id
+        self.attached = True
         self.deliver = deliver
         self.close = close
         self.flush = flush
 
     def __repr__(self) -> str:
-        state = "attached" if self._host.has_peer(self.id) else "detached"
+        state = "attached" if self.attached else "detached"
         return f"<HostPeer {self.id}: {state}>"
 
     @property
@@ -72,7 +73,7 @@ class HostPeer:
             RuntimeError: The peer is detached.
         """
         host = self._host
-        if not host.has_peer(self.id):
+        if not self.attached:
             raise RuntimeError("a detached peer cannot submit commands")
         host.dispatch(host.engine.submit(self.id, command, host.now()))
         if settle:
@@ -116,10 +117,6 @@ class EngineHost:
         """How many peers are attached."""
         return len(self._peers)
 
-    def has_peer(self, peer_id: int) -> bool:
-        """Say whether a peer is attached."""
-        return peer_id in self._peers
-
     def attach(
         self,
         deliver: Callable[[Result], None],
@@ -142,7 +139,9 @@ class EngineHost:
 
     def detach(self, peer: HostPeer) -> None:
         """Remove a peer; its wills run now."""
-        if self._peers.pop(peer.id, None) is not None:
+        if peer.attached:
+            peer.attached = False
+            del self._peers[peer.id]
             self._touched.pop(peer, None)
             self.dispatch(self.engine.drop_peer(peer.id, self.now()))
             self.settle()
@@ -153,14 +152,21 @@ class EngineHost:
             self._delivering.extend(replies)
             return
         self._delivering = replies
-        try:
-            # The list may grow while it is walked.
-            for peer_id, result in replies:
-                peer = self._peers.get(peer_id)
-                if peer is not None:
-                    self._deliver(peer, result)
-        finally:
-            self._delivering = None
+        peers, touched = self._peers, self._touched
+        # The list may grow while it is walked.
+        for peer_id, result in replies:
+            peer = peers.get(peer_id)
+            if peer is None:
+                continue
+            touched[peer] = None
+            try:
+                if isinstance(result, ClosePeer):
+                    peer.close()
+                else:
+                    peer.deliver(result)
+            except Exception as error:  # noqa: BLE001 - see _expel
+                self._expel(peer, error)
+        self._delivering = None
 
     def settle(self) -> None:
         """Flush peers that got something; move the alarm if it must ring earlier."""
@@ -204,17 +210,6 @@ class EngineHost:
     def _next_deadline(self) -> float:
         deadline = self.engine.next_deadline()
         return math.inf if deadline is None else deadline
-
-    def _deliver(self, peer: HostPeer, result: Result | ClosePeer) -> None:
-        try:
-            if isinstance(result, ClosePeer):
-                peer.close()
-            else:
-                peer.deliver(result)
-        except Exception as error:  # noqa: BLE001 - see _expel
-            self._expel(peer, error)
-        if peer.flush is not None:
-            self._touched[peer] = None
 
     def _flush(self, peer: HostPeer) -> None:
         try:

@@ -108,7 +108,9 @@ class ServerSide:
         if self._error is not None:
             raise self._error
         try:
-            return self._next_event()
+            if self._dialect is Dialect.BINARY:
+                return self._next_command()
+            return self._next_other()
         except RemoteProtocolError as error:
             self._error = error
             self._buffer.clear()
@@ -123,12 +125,15 @@ class ServerSide:
         """
         return encode_result(result)
 
-    def _next_event(self) -> Event | NeedData:
+    def _next_other(self) -> Event | NeedData:
         if self._dialect is Dialect.UNKNOWN:
             self._choose_dialect()
-        if self._dialect is Dialect.TEXT:
-            words = self._text.next_request()
-            return NEED_DATA if words is None else TextRequest(words)
+        if self._dialect is not Dialect.TEXT:
+            return self._next_command()
+        words = self._text.next_request()
+        return NEED_DATA if words is None else TextRequest(words)
+
+    def _next_command(self) -> Command | BadHeader | NeedData:
         start = self._offset
         body = start + FRAME_SIZE
         buffer = self._buffer

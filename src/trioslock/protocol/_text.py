@@ -57,6 +57,7 @@ class TextReader:
 
     __slots__ = (
         "_buffer",
+        "_consumed",
         "_count",
         "_error",
         "_incoming",
@@ -73,15 +74,17 @@ class TextReader:
         self._buffer = bytearray()
         self._offset = 0
         # Of the request that is being read: the words so far, how many there
-        # will be (0: its first line is still to come), and their size.
+        # will be (0: its first line is still to come), their size, and how many
+        # bytes of it have left the buffer.
         self._words: list[bytes] = []
         self._count = 0
         self._size = 0
+        self._consumed = 0
 
     @property
     def buffered(self) -> int:
         """Bytes received that are not cut into requests yet."""
-        return len(self._incoming) + len(self._buffer) + self._size
+        return len(self._incoming) + len(self._buffer) + self._consumed
 
     def receive(self, data: bytes | bytearray) -> None:
         """Take bytes."""
@@ -113,6 +116,7 @@ class TextReader:
         except RemoteProtocolError as cause:
             self._error = cause
             self._buffer.clear()
+            self._consumed = 0
 
     def _split_whole(self, data: bytes) -> bytes:
         """Take the whole requests in plain form off the front; return the rest."""
@@ -136,14 +140,16 @@ class TextReader:
         return _CRLF.join(lines[start:]) if start else data
 
     def _parse(self) -> None:
+        start = -self._consumed
         while self._parse_part():
             if len(self._words) == self._count:
                 self._ready.append(self._words)
                 self._words = []
                 self._count = self._size = 0
-        if self._offset:
-            del self._buffer[: self._offset]
-            self._offset = 0
+                start = self._offset
+        self._consumed = self._offset - start
+        del self._buffer[: self._offset]
+        self._offset = 0
 
     def _parse_part(self) -> bool:
         """Read a request's first line or one word; False when it is not whole yet."""
@@ -206,7 +212,9 @@ def parse_integer(word: bytes) -> int | None:
 
     Python's ``int`` alone would also take blanks and underscores.
     """
-    digits = word[1:] if word[:1] in (b"-", b"+") else word
+    if word.isdigit() and len(word) < 19:
+        return int(word)
+    digits = word[1:] if word[:1] in {b"-", b"+"} else word
     if not digits.isdigit() or len(digits) > 19:
         return None
     number = int(word)

@@ -40,6 +40,8 @@ ARGS_COUNT_ERROR = "ERR Command Parse Args Count Error"
 _MAX_NESTING = 8
 """How deep EXECUTE may stand within EXECUTE."""
 
+_LOCK = int(CommandType.LOCK)
+_UNLOCK = int(CommandType.UNLOCK)
 _WILL = CommandType.WILL_LOCK - CommandType.LOCK
 _DATA = int(LockFlag.DATA)
 
@@ -138,7 +140,7 @@ def _build(name: bytes, key: bytes, options: _Options, state: TextState) -> Lock
     lock_id = options.lock_id
     if lock_id is None:
         lock_id = request_id if name == b"LOCK" else state.lock_id
-    kind = int(CommandType.UNLOCK if name == b"UNLOCK" else CommandType.LOCK)
+    kind = _UNLOCK if name == b"UNLOCK" else _LOCK
     if options.will and name != b"PUSH":
         kind += _WILL
     # A data flag without data behind it would be a lie to whoever reads it.

@@ -45,6 +45,10 @@ DEFAULT_SCAN = 1000
 VERSION = "2.1.12"
 """Version of slock whose behaviour this is; INFO names it."""
 
+_WILL_LOCK = int(CommandType.WILL_LOCK)
+_WILL_UNLOCK = int(CommandType.WILL_UNLOCK)
+_SUCCED = int(ResultCode.SUCCED)
+
 
 class Pending(NamedTuple):
     """A command for the engine; ``respond`` makes the reply from its result."""
@@ -89,6 +93,18 @@ class TextCommands:
             return command(self, words)
         except CommandError as error:
             return text.error(str(error))
+
+    def answer_lock(self, result: LockResult) -> bytes:
+        """Return the reply to a LOCK; a granted one's id is remembered."""
+        if result.result == _SUCCED:
+            self.state.lock_id = result.lock_id
+        return text.lock_reply(result)
+
+    def answer_unlock(self, result: LockResult) -> bytes:
+        """Return the reply to an UNLOCK; after a good one no id is remembered."""
+        if result.result == _SUCCED:
+            self.state.lock_id = text.NO_ID
+        return text.lock_reply(result)
 
     @property
     def wall(self) -> float:
@@ -152,31 +168,19 @@ def _quit(session: TextCommands, words: list[bytes]) -> Answer:
 def _lock(session: TextCommands, words: list[bytes]) -> Answer:
     command = text.read_lock(words, session.state)
     _check_database(command.db)
-    if command.type == CommandType.WILL_LOCK:
+    if command.type == _WILL_LOCK:
         return Pending(command, None, text.OK)
-
-    def respond(result: LockResult) -> bytes:
-        if result.result == ResultCode.SUCCED:
-            session.state.lock_id = result.lock_id
-        return text.lock_reply(result)
-
-    return Pending(command, respond)
+    return Pending(command, session.answer_lock)
 
 
 def _unlock(session: TextCommands, words: list[bytes]) -> Answer:
     command = text.read_lock(words, session.state)
     _check_database(command.db)
-    if command.type == CommandType.WILL_UNLOCK:
+    if command.type == _WILL_UNLOCK:
         return Pending(command, None, text.OK)
     if not session.port.engine.database_exists(command.db):
         raise CommandError("ERR Uknown DB Error")
-
-    def respond(result: LockResult) -> bytes:
-        if result.result == ResultCode.SUCCED:
-            session.state.lock_id = text.NO_ID
-        return text.lock_reply(result)
-
-    return Pending(command, respond)
+    return Pending(command, session.answer_unlock)
 
 
 def _push(session: TextCommands, words: list[bytes]) -> Answer:

@@ -1,0 +1,58 @@
+"""Sessions answer as the real server did, on virtual time, in both dialects."""
+
+from __future__ import annotations
+
+import pytest
+from tests.trioslock.session.world import SessionWorld
+from tests.trioslock.transcripts import Transcript, by_tags, replay
+
+from trioslock.engine import Engine
+
+DIFFERS_ON_PURPOSE = frozenset(
+    {
+        # A value goes with the last holder and waiter, not some seconds later.
+        "data.survives_release_briefly",
+        # A first frame that arrives in pieces is waited for.
+        "conn.first_frame_fragmented",
+        # Milliseconds stay milliseconds above 3000.
+        "text.px_is_seconds",
+        # The result of a PUSH is dropped; a will is executed.
+        "text.push_shifts_replies",
+        "text.will_is_ignored",
+    }
+)
+
+
+def recorded(*tags: str) -> list[Transcript]:
+    return [
+        transcript
+        for transcript in by_tags(have={"fresh", "quirk", *tags})
+        if transcript.name not in DIFFERS_ON_PURPOSE
+    ]
+
+
+def only_with(tag: str) -> list[Transcript]:
+    return [transcript for transcript in recorded(tag) if tag in transcript.needs]
+
+
+def name_of(transcript: Transcript) -> str:
+    return transcript.name
+
+
+@pytest.mark.parametrize("transcript", recorded("nosubscribe"), ids=name_of)
+def test_answers_as_recorded(transcript: Transcript) -> None:
+    """Every conversation that was recorded from a standalone server."""
+    replay(SessionWorld(), transcript)
+
+
+@pytest.mark.parametrize("transcript", only_with("subscribe"), ids=name_of)
+def test_answers_subscribers_as_recorded(transcript: Transcript) -> None:
+    """Those with a server that takes subscriptions."""
+    engine = Engine(wall_offset=1_700_000_000.0, subscribe_enabled=True)
+    replay(SessionWorld(engine), transcript)
+
+
+def test_nothing_is_left_out_unnoticed() -> None:
+    """148 standalone and 3 subscribe transcripts but for the five named above."""
+    assert len(recorded("nosubscribe")) == 148 - len(DIFFERS_ON_PURPOSE)
+    assert len(only_with("subscribe")) == 3
