@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from ._acquirable import Acquirable
 from ._event import Event
+from ._flags import NO_FLAGS, Flags
 from ._grant import Grant
+from ._holder import Holder, Waiter
 from ._lease import SESSION, Lease, Session, wire_lease
-from ._lock import Holder, Lock
+from ._lock import Lock
 from ._results import refusal
 
 __all__ = [
+    "NO_FLAGS",
     "SESSION",
     "Acquirable",
     "Event",
+    "Flags",
     "Grant",
     "Holder",
     "Lease",
     "Lock",
     "Session",
+    "Waiter",
     "refusal",
     "wire_lease",
 ]

@@ -12,18 +12,32 @@ from types import TracebackType
 import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
+from .._errors import NotHeld
 from ..link import Requester
-from ..protocol import CommandType, Data, LockCommand, ResultCode
+from ..protocol import (
+    CommandType,
+    Data,
+    LockCommand,
+    ResultCode,
+    TimeoutFlag,
+    UnlockFlag,
+    WireDuration,
+)
+from ._flags import NO_FLAGS, Flags
 from ._grant import Grant
+from ._handle import Handle
+from ._holder import Holder
 from ._lease import Lease, wire_lease
 from ._results import refusal
 
 _LOCK = int(CommandType.LOCK)
 _OK = int(ResultCode.SUCCED)
 _REFUSED = int(ResultCode.TIMEOUT)
+_NOT_THERE = (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
+_MAX_PRIORITY = 255
 
 
-class Acquirable:
+class Acquirable(Handle):
     """A handle whose grants allow ``count + 1`` holders of ``rcount + 1`` levels.
 
     Args:
@@ -33,7 +47,12 @@ class Acquirable:
         lease: How long a grant lasts.
         count: One less than the number of holders, as on the wire.
         rcount: One less than the number of levels a holder may have.
+        priority: Place in the queue, 0 to 255, highest first; it takes the place
+            of the levels on the wire. None for the end of the queue.
+        flags: Wishes that go with each LOCK.
     """
+
+    _grant_type: type[Grant] = Grant
 
     def __init__(
         self,
@@ -44,21 +63,28 @@ class Acquirable:
         lease: Lease,
         count: int = 0,
         rcount: int = 0,
+        priority: int | None = None,
+        flags: Flags = NO_FLAGS,
     ) -> None:
-        self.key = key
-        self.db = db
-        self._requester = requester
+        super().__init__(requester, key, db=db)
+        if priority is not None and not 0 <= priority <= _MAX_PRIORITY:
+            raise ValueError(f"priority must be 0 to 255, not {priority!r}")
+        self.flags = flags
+        self.priority = priority
         self._lease = lease
-        self._wire_lease = wire_lease(requester, lease)
+        value, unit = wire_lease(requester, lease)
+        self._wire_lease = WireDuration(value, unit | flags.lease_bits)
+        self._wait_bits = flags.wait_bits
+        if priority is not None:
+            self._wait_bits |= TimeoutFlag.RCOUNT_IS_PRIORITY
+            rcount = priority
         self._count = count
         self._rcount = rcount
         self._entered: dict[Task, Grant] = {}
 
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} on key {self.key.hex()} of database {self.db}, "
-            f"lease {self._lease!r}>"
-        )
+    def _state(self) -> str:
+        priority = "" if self.priority is None else f", priority {self.priority}"
+        return f", lease {self._lease!r}{priority}"
 
     @enable_ki_protection
     async def acquire(self, *, data: Data | None = None) -> Grant:
@@ -115,13 +141,13 @@ class Acquirable:
             attempt,
             self.key,
             wait,
-            wait_flag,
+            wait_flag | self._wait_bits,
             *self._wire_lease,
             self._count,
             self._rcount,
             None if data is None else data.encode(),
         )
-        grant = Grant(requester, command)
+        grant = self._grant_type(requester, command)
         result = await requester.acquire(command, grant)
         if result.result == _OK:
             grant.granted(result)
@@ -129,6 +155,44 @@ class Acquirable:
         if result.result == _REFUSED and not wait:
             raise trio.WouldBlock
         raise refusal(result)
+
+    async def show(self) -> Holder | None:
+        """Return who holds the key, None if nobody does.
+
+        Do not ask this of a key that is used as an event: where it is free, the
+        server answers by granting it for no time, which wakes the event's
+        waiters.
+
+        Raises:
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nothing is left on the server.
+        """
+        result = await self._show()
+        return None if result is None else Holder.of(result)
+
+    async def release_head(self) -> None:
+        """Release the first holder's grant, whoever that is.
+
+        For administration: the holder is not told, and finds out when it
+        releases.
+
+        Raises:
+            NotHeld: Nobody holds the key.
+            ConnectionLost: The connection broke; the outcome is unknown. It is
+                not sent again, since that could release the next holder.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            It may have been done.
+        """
+        result = await self._requester.request(self._unlock(flag=UnlockFlag.FIRST))
+        if result.result in _NOT_THERE:
+            raise NotHeld(f"nobody holds key {self.key.hex()}", key=self.key)
+        if result.result != ResultCode.SUCCED:
+            raise refusal(result)
 
     @enable_ki_protection
     async def __aenter__(self) -> Grant:

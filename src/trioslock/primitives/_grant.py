@@ -27,6 +27,7 @@ from ..protocol import (
     WireDuration,
     decode_duration,
 )
+from ._flags import UNIT_BITS
 from ._lease import Lease, wire_lease
 from ._results import refusal
 
@@ -65,6 +66,7 @@ class Grant:
     _loss: trio.Event | None = None
     outer: Grant | None = None
     _granted_at = 0.0
+    _unlock_flag = 0
 
     def __init__(self, requester: Requester, command: LockCommand) -> None:
         self._requester = requester
@@ -187,19 +189,21 @@ class Grant:
             timeout=0,
             timeout_flag=self._command.timeout_flag & _PRIORITY,
             expiry=lease.value,
-            expiry_flag=lease.flag,
+            expiry_flag=lease.flag | self._command.expiry_flag & ~UNIT_BITS,
             data=None if data is None else data.encode(),
         )
         result = await self._requester.update(command)
         if result.result != _UPDATED:
             await self._refused(result)
-        self._command = self._command._replace(
-            expiry=lease.value, expiry_flag=lease.flag
-        )
+        self.renewed(command.expiry, command.expiry_flag, started_at)
+        return result.data
+
+    def renewed(self, expiry: int, expiry_flag: int, started_at: float) -> None:
+        """Note a lease that was asked for at ``started_at``."""
+        self._command = self._command._replace(expiry=expiry, expiry_flag=expiry_flag)
         self._granted_at = started_at
         if self._scope is not None:
             self._scope.deadline = self.expires_at
-        return result.data
 
     def _check_held(self) -> None:
         if self._lost is not None:
@@ -276,7 +280,7 @@ class Grant:
         return LockCommand(
             _UNLOCK,
             command.request_id,
-            0,
+            self._unlock_flag,
             command.db,
             command.lock_id,
             command.key,

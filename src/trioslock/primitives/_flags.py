@@ -1,0 +1,78 @@
+"""What a caller may ask of the server besides waiting and holding.
+
+Only what leaves waiting, withdrawal and loss notices as they are has a name
+here: the flags that change those are for the primitives to set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..protocol import ExpiryFlag, TimeoutFlag
+
+_LOG_BITS = {
+    "default": 0,
+    "at-once": ExpiryFlag.LOG_AT_ONCE,
+    "never": ExpiryFlag.NEVER_LOG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Wishes that go with each LOCK of a handle, a database, or a client.
+
+    Attributes:
+        require_ack: Grant only when the server has logged the grant and enough
+            replicas have acknowledged it. Needs a wait: a ``try_acquire`` gets
+            at most about one second for it.
+        publish: Tell subscribers of refused and timed-out requests, and of ended
+            leases. Grants and releases are never published.
+        log: When the server writes the grant to its log: after a while
+            (``"default"``), ``"at-once"``, or ``"never"``. What is not logged
+            does not outlive the server.
+        lease_from_request: Count the lease from the request, not from the grant.
+    """
+
+    require_ack: bool = False
+    publish: bool = False
+    log: Literal["default", "at-once", "never"] = "default"
+    lease_from_request: bool = False
+
+    def __post_init__(self) -> None:
+        if self.log not in _LOG_BITS:
+            raise ValueError(
+                f"log must be 'default', 'at-once' or 'never', not {self.log!r}"
+            )
+        if self.require_ack and self.log == "never":
+            raise ValueError("what is never logged cannot be acknowledged")
+
+    @property
+    def wait_bits(self) -> int:
+        """Bits of the flag word beside a LOCK's wait."""
+        bits = TimeoutFlag(0)
+        if self.require_ack:
+            bits |= TimeoutFlag.REQUIRE_ACKED
+        if self.publish:
+            bits |= TimeoutFlag.PUBLISH
+        if self.lease_from_request:
+            bits |= TimeoutFlag.UNRENEW
+        return int(bits)
+
+    @property
+    def lease_bits(self) -> int:
+        """Bits of the flag word beside a LOCK's lease."""
+        publish = ExpiryFlag.PUBLISH if self.publish else 0
+        return int(publish | _LOG_BITS[self.log])
+
+
+NO_FLAGS = Flags()
+"""No wishes."""
+
+UNIT_BITS = int(
+    ExpiryFlag.MINUTES
+    | ExpiryFlag.MILLISECONDS
+    | ExpiryFlag.UNLIMITED
+    | ExpiryFlag.KEEPALIVE
+)
+"""Bits of a lease's flag word that say how long it lasts."""
