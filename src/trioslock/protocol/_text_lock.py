@@ -278,20 +278,19 @@ def lock_reply(result: LockResult) -> bytes:
     8 bits, so that an unlimited count reads 0; this is kept.
     """
     code, lock_id, data = result.result, result.lock_id, result.data
-    lcount, count, lrcount, rcount = result[7:11]
     return b"".join(
         (
             b"*12\r\n" if data is None else b"*14\r\n",
             _REPLY_HEADS[code],
             lock_id.hex().encode(),
             b"\r\n$6\r\nLCOUNT\r\n",
-            bulk_number(lcount),
+            bulk_number(result.lcount),
             b"$5\r\nCOUNT\r\n",
-            bulk_number(count + 1 & MAX_UINT16),
+            bulk_number(result.max_count + 1 & MAX_UINT16),
             b"$7\r\nLRCOUNT\r\n",
-            bulk_number(lrcount),
+            bulk_number(result.lrcount),
             b"$6\r\nRCOUNT\r\n",
-            bulk_number(rcount + 1 & MAX_RCOUNT),
+            bulk_number(result.rcount + 1 & MAX_RCOUNT),
             b"" if data is None else _data_part(data),
         )
     )

@@ -158,7 +158,6 @@ def _waiter_message(claim: ClaimView) -> bytes:
 
 
 def _command_message(command: LockCommand) -> bytes:
-    count, rcount = command[10:12]
     fields: list[tuple[int, ProtobufField]] = [
         (1, command.request_id),
         (2, command.flag),
@@ -168,7 +167,7 @@ def _command_message(command: LockCommand) -> bytes:
         (6, command.timeout),
         (7, command.expiry_flag),
         (8, command.expiry),
-        (9, count),
-        (10, rcount),
+        (9, command.max_count),
+        (10, command.rcount),
     ]
     return encode_message(fields)
