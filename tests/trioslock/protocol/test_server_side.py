@@ -70,7 +70,9 @@ def test_takes_text_from_its_first_byte() -> None:
     assert events_of(side) == [TextRequest([b"PING"])]
 
 
-@pytest.mark.parametrize("wire", [b"PING\r\n", b"\x57\x01", b"\x56\x02", b"\x00", b"\n"])
+@pytest.mark.parametrize(
+    "wire", [b"PING\r\n", b"\x57\x01", b"\x56\x02", b"\x00", b"\n"]
+)
 def test_refuses_what_is_neither(wire: bytes) -> None:
     """No reply, and the same error for ever."""
     side = ServerSide()

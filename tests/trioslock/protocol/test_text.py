@@ -16,7 +16,9 @@ VECTORS = [
     pytest.param(PLAIN, [b"ECHO", b"x"], id="two words"),
     pytest.param(b"*2\r\n$1\r\na\r\n$0\r\n\r\n", [b"a", b""], id="empty word"),
     pytest.param(b"*1\r\n$4\r\n\r\n\r\n\r\n", [b"\r\n\r\n"], id="line ends in a word"),
-    pytest.param(b"*1\r\n$7\r\n$1\r\nx\r\n\r\n", [b"$1\r\nx\r\n"], id="a request in it"),
+    pytest.param(
+        b"*1\r\n$7\r\n$1\r\nx\r\n\r\n", [b"$1\r\nx\r\n"], id="a request in it"
+    ),
     pytest.param(b"*01\r\n$0001\r\na\r\n", [b"a"], id="leading zeros"),
     pytest.param(b"*+1\r\n$+1\r\na\r\n", [b"a"], id="plus signs"),
     pytest.param(b"*0\r\n$1\r\na\r\n", [b"a"], id="count 0 is 1"),

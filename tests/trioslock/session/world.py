@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from trioslock.engine import Engine
 from trioslock.host import EngineHost
+from trioslock.protocol import CommandType, LockCommand, to_key
 from trioslock.session import ClientView, Session
 
 
@@ -102,6 +103,23 @@ class SessionWorld:
         end = self._now + seconds
         while self._now < end:
             self.wait(end)
+
+
+def lock_command(
+    key: str,
+    lock_id: str = "a",
+    *,
+    kind: CommandType = CommandType.LOCK,
+    flag: int = 0,
+    wait: int = 0,
+    lease: int = 9,
+    data: bytes | None = None,
+) -> LockCommand:
+    """Return a LOCK whose request id is its lock id."""
+    own = to_key(lock_id)
+    return LockCommand(
+        kind, own, flag, 0, own, to_key(key), wait, 0, lease, 0, 0, 0, data
+    )
 
 
 def request(*words: bytes | str) -> bytes:
