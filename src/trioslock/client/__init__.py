@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ._client import Client, Database, Key, open_client, open_session_client
+from ._client import (
+    Client,
+    Database,
+    Key,
+    open_client,
+    open_replica_client,
+    open_session_client,
+)
 from ._url import Address, ServerURL, parse_url
 
 __all__ = [
@@ -12,6 +19,7 @@ __all__ = [
     "Key",
     "ServerURL",
     "open_client",
+    "open_replica_client",
     "open_session_client",
     "parse_url",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
@@ -12,7 +13,11 @@ from trio.lowlevel import enable_ki_protection
 
 from ..link import (
     Backoff,
+    Changes,
     Connector,
+    OpenTransport,
+    ReplicaSession,
+    ReplicaSet,
     Session,
     SessionSettings,
     SessionStatistics,
@@ -110,6 +115,37 @@ class Client(Database):
         """Return what is under way now."""
         return self._session.statistics()
 
+    def add_member(self, host: str, port: int) -> None:
+        """Connect to one more member of the replica set.
+
+        Members that others name as their leader are added without this.
+
+        Raises:
+            ValueError: This is no client of a replica set, or there are as many
+                members as are kept (64).
+            trio.ClosedResourceError: The client is closed.
+        """
+        self._replica_set().add_member(host, port)
+
+    def changes(self) -> Changes:
+        """Return an async iterator over the states of the replica set.
+
+        The first is the present one. A slow reader gets the latest state, not
+        each one between. It ends when the client is closed.
+
+        Raises:
+            ValueError: This is no client of a replica set.
+        """
+        return self._replica_set().changes()
+
+    def _replica_set(self) -> ReplicaSet:
+        if not isinstance(self._session, ReplicaSession):
+            raise ValueError(
+                "this client has one server: name several hosts in its URL to "
+                "make it a client of a replica set"
+            )
+        return self._session.replica_set
+
 
 class _OpenClient(AbstractAsyncContextManager[Client, bool]):
     """The life of a client around a body."""
@@ -165,7 +201,8 @@ def open_client(
 
     Args:
         url: ``slock://host:port/database``; port 5658 and database 0 if left
-            out.
+            out. Several hosts (``slock://a:5658,b:5659,c:5660``) are members of
+            a replica set: requests go to its leader, whoever that is.
         client_id: The 16 bytes under which the server knows the client, random
             if left out. Never use one twice at the same time.
         heartbeat: Seconds of silence before the server is asked whether it
@@ -187,20 +224,15 @@ def open_client(
         A context manager that gives the `Client`.
 
     Raises:
-        ValueError: An argument is out of range, or the URL names several hosts
-            (replica sets are not supported yet).
-        ConnectionLost: On entering: the first attempt has failed.
+        ValueError: An argument is out of range.
+        ConnectionLost: On entering: the first attempt has failed; with a replica
+            set, no leader was found within ``connect_timeout``.
 
     Cancellation:
         Nothing is left but, after ``close_grace`` seconds without an answer,
         what the server ends by itself within ``session_ttl`` seconds.
     """
     target = parse_url(url)
-    if len(target.addresses) > 1:
-        raise ValueError(
-            f"{url!r} names several hosts, and replica sets are not supported yet: "
-            "name one"
-        )
     if not heartbeat > 0:
         raise ValueError(f"heartbeat must be above 0 seconds, not {heartbeat!r}")
     settings = SessionSettings(
@@ -211,6 +243,15 @@ def open_client(
         close_grace=close_grace,
         max_inflight=max_inflight,
     )
+    if len(target.addresses) > 1:
+        return open_replica_client(
+            [(address.host, address.port) for address in target.addresses],
+            connect_tcp,
+            settings,
+            heartbeat=heartbeat,
+            db=target.db,
+            wait_connected=wait_connected,
+        )
     address = target.addresses[0]
     open_transport = partial(connect_tcp, address.host, address.port)
     return open_session_client(
@@ -237,3 +278,29 @@ def open_session_client(
         wait_connected: As for `open_client`.
     """
     return _OpenClient(Session(connect, settings), db, wait_connected)
+
+
+def open_replica_client(
+    addresses: Sequence[tuple[str, int]],
+    open_transport: OpenTransport,
+    settings: SessionSettings,
+    *,
+    heartbeat: float,
+    db: int = 0,
+    wait_connected: bool = True,
+) -> AbstractAsyncContextManager[Client, bool]:
+    """Open a client of a replica set over any kind of connection.
+
+    Args:
+        addresses: Host and port of each member that is known.
+        open_transport: Opens a connection to a host and port.
+        settings: How the client behaves.
+        heartbeat: As for `open_client`.
+        db: The database that the client itself stands for.
+        wait_connected: As for `open_client`; what is waited for is a leader.
+
+    Raises:
+        ValueError: The settings say not to reconnect.
+    """
+    session = ReplicaSession(addresses, open_transport, settings, heartbeat=heartbeat)
+    return _OpenClient(session, db, wait_connected)

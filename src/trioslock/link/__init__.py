@@ -11,20 +11,29 @@ from ._backoff import Backoff
 from ._connect import connector
 from ._exchange import Connection, Exchange, Owner
 from ._link import Link
+from ._replset import Changes, OpenTransport, ReplicaSession, ReplicaSet
 from ._requester import LossListener, Requester
+from ._roster import MemberState, Role, SetState
 from ._session import Connector, Session, SessionSettings, SessionStatistics
 
 __all__ = [
     "Backoff",
+    "Changes",
     "Connection",
     "Connector",
     "Exchange",
-    "LossListener",
     "Link",
+    "LossListener",
+    "MemberState",
+    "OpenTransport",
     "Owner",
+    "ReplicaSession",
+    "ReplicaSet",
     "Requester",
+    "Role",
     "Session",
     "SessionSettings",
     "SessionStatistics",
+    "SetState",
     "connector",
 ]

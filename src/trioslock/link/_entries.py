@@ -407,10 +407,11 @@ class Disowned:
 
 
 class Renewal:
-    """One of two UPDATEs that move a session lease to a new connection.
+    """An UPDATE that asks whether a grant has outlived its connection.
 
-    The first ends later than the old lease can, which makes the server take
-    it; the second brings the lease back to its length.
+    For a session lease there are two, which move it to the new connection: the
+    first ends later than the old lease can, which makes the server take it; the
+    second brings the lease back to its length.
     """
 
     __slots__ = ("command", "exchange", "held")

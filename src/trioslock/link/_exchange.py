@@ -35,6 +35,7 @@ from ..protocol import (
     StateResult,
     SubscribeCommand,
     SubscribeResult,
+    TimeoutFlag,
 )
 from ._entries import (
     LOCK,
@@ -57,6 +58,7 @@ from ._requester import SEQUENCE_BYTES
 _EXPIRED = int(ResultCode.EXPRIED)
 _INIT = int(CommandType.INIT)
 _BOTH = (LOCK, UNLOCK)
+_PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
 _SEQUENCE_LIMIT = 256**SEQUENCE_BYTES
 _TYPES: dict[type, int] = {
     InitCommand: _INIT,
@@ -218,14 +220,18 @@ class Exchange(ABC):
             )
 
     def renew(self, held: Wait) -> None:
-        """Move a session lease to this connection."""
+        """Ask whether a grant is still held; move its lease to this connection.
+
+        A lease in seconds starts anew by it. For a session lease one update is
+        not enough: the server drops those that end like the present lease.
+        """
         command = held.command
-        for extra in (RENEWAL_SHIFT, 0):
+        for extra in (RENEWAL_SHIFT, 0) if held.in_session else (0,):
             update = command._replace(
                 request_id=self.follow_up(command.request_id),
                 flag=UPDATE,
                 timeout=0,
-                timeout_flag=0,
+                timeout_flag=command.timeout_flag & _PRIORITY,
                 expiry=command.expiry + extra,
                 data=None,
             )
@@ -257,7 +263,7 @@ class Exchange(ABC):
         if kind in _BOTH:
             entry = self.tables[kind - LOCK].pop(result.request_id, None)
         if entry is None:
-            self.strays += 1
+            self.stray(result)
         else:
             entry.settle(result)
 
@@ -265,7 +271,11 @@ class Exchange(ABC):
         if self.holds(result.request_id):
             self.lose_attempt(result.request_id, "expired")
         else:
-            self.strays += 1
+            self.stray(result)
+
+    def stray(self, result: LockResult) -> None:
+        """Count a reply that nobody waits for."""
+        self.strays += 1
 
     def _receive_other(self, result: Result) -> None:
         question = self.questions.pop(question_key(result), None)
@@ -392,8 +402,7 @@ class Outage(Exchange):
         exchange.held.update(self.held)
         self.held.clear()
         for held in list(exchange.held.values()):
-            if held.in_session:
-                exchange.renew(held)
+            exchange.renew(held)
         for entry in self._drain():
             if isinstance(entry, Standby):
                 entry.resume(exchange)

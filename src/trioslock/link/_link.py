@@ -30,6 +30,7 @@ from ..protocol import (
     InitCommand,
     InitResult,
     PlainCommand,
+    Result,
     ResultCode,
 )
 from ..transport import NETWORK_ERRORS, Transport
@@ -98,7 +99,7 @@ class Link(Connection):
         command = InitCommand(self.new_id(), client_id)
         try:
             await self._transport.send_all(self._side.send(command))
-            answer = await self._first_result()
+            answer, *more = await self._first_results()
         except NETWORK_ERRORS as error:
             raise ConnectionLost(
                 f"the connection ended in the handshake: {error}"
@@ -111,20 +112,20 @@ class Link(Connection):
                 f"result {answer.result}"
             )
         self.init_type = answer.init_type
+        for result in more:
+            self.receive(result)
 
     def node_changed(self, result: InitResult) -> None:
         """Note what the node says of itself now."""
         self.init_type = result.init_type
 
-    async def _first_result(self) -> object:
+    async def _first_results(self) -> list[Result]:
         while not (results := self._side.results()):
             data = await self._transport.receive()
             self._side.receive_data(data)
             if not data:
                 raise ConnectionLost("the server closed the connection at INIT")
-        for result in results[1:]:
-            self.receive(result)
-        return results[0]
+        return results
 
     async def run(self) -> None:
         """Serve the connection until it ends; ``ended_by`` says of what.

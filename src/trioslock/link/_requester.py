@@ -32,9 +32,9 @@ What happens to each when the connection breaks:
 ``release``  Replayed: an UNLOCK of one's own lock id frees that grant or
              nothing. Gives up with ``ConnectionLost`` after
              ``session_ttl``.
-held grants  Those with a session lease are renewed, so that they follow
-             the new connection; if the server says no, the holder is
-             told. Those in seconds go on by themselves.
+held grants  Renewed, so that session leases follow the new connection and
+             the server's notices find it; a lease in seconds starts anew.
+             If the server says no, the holder is told.
 ===========  ==========================================================
 
 While there is no connection, ``acquire`` and ``request`` wait for one before
@@ -186,6 +186,18 @@ class Requester(Protocol):
 
     def forget(self, request_id: bytes) -> None:
         """End the notices about a grant that is given up without a release."""
+        ...
+
+    def tell(self, command: LockCommand) -> None:
+        """Send a command whose answer nobody needs.
+
+        It goes behind everything sent before, cancelled waits included. Without
+        a connection it is dropped.
+
+        Args:
+            command: A LOCK with timeout 0 and lease 0, or an UNLOCK: nothing
+                that could leave something behind.
+        """
         ...
 
     async def ask(self, command: Command) -> Result:

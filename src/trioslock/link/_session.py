@@ -42,9 +42,10 @@ from ..protocol import (
 )
 from ..transport import NETWORK_ERRORS
 from ._backoff import Backoff
-from ._entries import Call, Release, Update, Wait
+from ._entries import Call, Forgotten, Release, Update, Wait
 from ._exchange import Connection, Exchange, Outage, attempt_of
 from ._requester import SEQUENCE_BYTES, LossListener
+from ._roster import SetState
 
 _ID_STEP = 256**SEQUENCE_BYTES
 
@@ -87,6 +88,7 @@ class SessionStatistics:
         connections: Connections made so far.
         strays: Replies that nobody waited for.
         round_trip: Seconds that the latest heartbeat took, or None.
+        replica_set: The members and who of them leads; None for one server.
     """
 
     connected: bool
@@ -97,6 +99,7 @@ class SessionStatistics:
     connections: int
     strays: int
     round_trip: float | None
+    replica_set: SetState | None = None
 
 
 class Session:
@@ -218,6 +221,13 @@ class Session:
     def forget(self, request_id: bytes) -> None:
         """End the notices about a grant that is given up without a release."""
         self._exchange.held.pop(attempt_of(request_id), None)
+
+    def tell(self, command: LockCommand) -> None:
+        """Send a command whose answer nobody needs: see `Requester.tell`."""
+        exchange = self._connection
+        if exchange is not None:
+            exchange.post(command)
+            exchange.register(command, Forgotten(exchange, command))
 
     @enable_ki_protection
     async def ask(self, command: Command) -> Result:

@@ -1,0 +1,237 @@
+"""The connection to one member of a replica set.
+
+A `MemberLink` serves two masters. The replica set keeps it connected and hears
+what its node says (``serve``, `Watcher`); the session, while this member is the
+carrier, sends its requests over it (``run`` ends when that is over).
+
+From the moment at which the link is *void* (it broke, or was cut) it delivers
+nothing more, though bytes that were read in the same moment may follow: a node
+that has stopped leading answers waits as it likes. Nor does it send: what is
+posted until the session has let go of it counts as not sent.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from .._errors import ConnectionLost
+from ..protocol import (
+    ID_SIZE,
+    Command,
+    CommandType,
+    InitResult,
+    LeaderResult,
+    LockCommand,
+    LockResult,
+    PlainCommand,
+    Result,
+    ResultCode,
+    UnlockFlag,
+)
+from ..transport import Transport
+from ._entries import LOCK, UNLOCK
+from ._exchange import Owner
+from ._link import Link
+from ._roster import Address
+
+_OK = int(ResultCode.SUCCED)
+_EXPIRED = int(ResultCode.EXPRIED)
+_NO_LEADER = int(ResultCode.STATE_ERROR)
+_FORWARD_BROKE = int(ResultCode.ERROR)
+_NOBODY = bytes(ID_SIZE)
+
+
+class Watcher(Protocol):
+    """Who hears what the node behind a link says."""
+
+    def opened(self, link: MemberLink) -> None:
+        """Note that the link serves from now on."""
+
+    def pushed(self, link: MemberLink, init_type: int) -> None:
+        """Note what the node says of its role now."""
+
+    def proved(self, link: MemberLink, number: int) -> None:
+        """Note that the leader has answered a question for proof."""
+
+    def refused(self, link: MemberLink) -> None:
+        """Note that the node cannot do what only a leader can."""
+
+    def broken(self, link: MemberLink, error: Exception) -> None:
+        """Note that the link is void, though nobody cut it."""
+
+    def stray(self, result: LockResult) -> None:
+        """Take a reply that belongs to an attempt made over another link."""
+
+
+class MemberLink(Link):
+    """A link to one member of a replica set.
+
+    Args:
+        transport: A connection that is open and has not been used.
+        owner: The session.
+        address: Whom it is connected to.
+        watcher: Who hears what the member says.
+        heartbeat: As for `Link`.
+    """
+
+    tasks: trio.Nursery
+    """Runs what ends with the link; there while it serves."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        owner: Owner,
+        *,
+        address: Address,
+        watcher: Watcher,
+        heartbeat: float,
+    ) -> None:
+        super().__init__(transport, owner, heartbeat=heartbeat)
+        self.address = address
+        self.void = False
+        self._over = trio.Event()
+        self._watcher = watcher
+        self._proofs: dict[bytes, int] = {}
+        # Commands that the node refused to do: as good as not sent.
+        self._refused: set[tuple[int, bytes]] = set()
+
+    async def serve(self) -> None:
+        """Serve the connection until it breaks or is cut.
+
+        Cancellation:
+            The connection is closed.
+        """
+        async with trio.open_nursery() as nursery:
+            self.tasks = nursery
+            self._watcher.opened(self)
+            await super().run()
+            nursery.cancel_scope.cancel()
+
+    async def run(self) -> None:
+        """Carry the session's requests until the link is void.
+
+        Cancellation:
+            The link is cut.
+        """
+        try:
+            await self._over.wait()
+        finally:
+            self.cut("the session is over")
+
+    def cut(self, reason: str) -> None:
+        """End the connection: nothing is sent or delivered from now on."""
+        self.void = True
+        super()._break(ConnectionLost(reason))
+        self._over.set()
+
+    def _break(self, error: Exception) -> None:
+        if not self.void:
+            self.cut(str(error) or repr(error))
+            self._watcher.broken(self, error)
+
+    # Out.
+
+    def post(self, command: Command) -> None:
+        """Send a command, unless the link is void."""
+        if self.void:
+            self._unsent[self._side.send(command)] = None
+        else:
+            super().post(command)
+
+    def retract(self, command: Command) -> bool:
+        """Return whether a command was not sent, or refused: not done either."""
+        if isinstance(command, LockCommand):
+            name = (command.type, command.request_id)
+            if name in self._refused:
+                return True
+        return super().retract(command)
+
+    async def ask_leader(self) -> Address | None:
+        """Return whom the node names as its leader, if it names another.
+
+        Raises:
+            ConnectionLost: The link broke before the answer.
+
+        Cancellation:
+            Nobody sees the answer.
+        """
+        answer = await self.ask(PlainCommand(int(CommandType.LEADER), self.new_id()))
+        return parse_address(answer.host) if isinstance(answer, LeaderResult) else None
+
+    def ask_proof(self, number: int) -> None:
+        """Ask what only the leader can answer: to release what nobody holds."""
+        request_id = self.new_id()
+        self._proofs[request_id] = number
+        self.post(
+            LockCommand(
+                type=UNLOCK,
+                request_id=request_id,
+                flag=int(UnlockFlag.CANCEL_WAIT),
+                db=0,
+                lock_id=request_id,
+                key=request_id,
+                timeout=0,
+                timeout_flag=0,
+                expiry=0,
+                expiry_flag=0,
+                max_count=0,
+                rcount=0,
+            )
+        )
+
+    # In.
+
+    def receive(self, result: Result) -> None:
+        """Hand on a result, unless the link is void or the node refuses."""
+        if self.void:
+            self.strays += 1
+        elif type(result) is LockResult and self._refuses(result):
+            self._put_back(result)
+            self._watcher.refused(self)
+        else:
+            super().receive(result)
+
+    def _refuses(self, result: LockResult) -> bool:
+        """Return whether the node says that it has no leader (any more).
+
+        A follower whose way to the leader broke answers one of the commands
+        that it had forwarded, with an otherwise empty result 11. A leader's own
+        result 11 has a key.
+        """
+        if result.result == _NO_LEADER:
+            return True
+        return result.result == _FORWARD_BROKE and result.lock_id == _NOBODY
+
+    def _put_back(self, result: LockResult) -> None:
+        self._proofs.pop(result.request_id, None)
+        # The entry stays where it is, to be replayed: result 10 is certain to
+        # mean "not done", result 11 is not.
+        if result.result == _NO_LEADER:
+            self._refused.add((result.type, result.request_id))
+
+    def stray(self, result: LockResult) -> None:
+        """Take a reply that no entry here waits for."""
+        if result.type == UNLOCK and result.request_id in self._proofs:
+            self._watcher.proved(self, self._proofs.pop(result.request_id))
+            return
+        super().stray(result)
+        if result.type == LOCK and result.result in {_OK, _EXPIRED}:
+            self._watcher.stray(result)
+
+    def node_changed(self, result: InitResult) -> None:
+        """Tell what the node says of its role."""
+        # With an error it cannot reach the leader that it may still name.
+        known = result.result == _OK
+        self.init_type = result.init_type if known else 0
+        self._watcher.pushed(self, self.init_type)
+
+
+def parse_address(text: str) -> Address | None:
+    """Return host and port of ``host:port`` or ``[IPv6]:port``, else None."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit()):
+        return None
+    return (host, int(port)) if 1 <= int(port) <= 65_535 else None

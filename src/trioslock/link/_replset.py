@@ -1,0 +1,397 @@
+"""A session with a replica set: a link to each member, requests over one.
+
+`ReplicaSet` keeps connected to all members and does what its `Roster` decides.
+`ReplicaSession` is a `Session` whose connections are the set's carriers, one
+after another. So everything that a session does when its connection breaks,
+it does when the leader changes: what is in doubt is withdrawn at the new
+leader, grants are renewed there, and requests that stand by are sent.
+
+All links have the same client id. A reply for which there is no connection any
+more then reaches another link of ours instead of nobody: the notice of a lost
+grant is passed on, and a grant that nobody wants is given back.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+from math import inf
+from typing import Protocol
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._errors import ConnectionLost, NoLeader, SlockError
+from ..protocol import LockCommand, LockResult, ResultCode
+from ..transport import NETWORK_ERRORS, Transport
+from ._backoff import Backoff
+from ._entries import LOCK
+from ._exchange import Connection, Owner
+from ._member import MemberLink
+from ._roster import Address, AskLeader, AskProof, Connect, Cut, Order, Roster, SetState
+from ._session import Session, SessionSettings, SessionStatistics
+
+OpenTransport = Callable[[str, int], Awaitable[Transport]]
+"""Opens a connection to a host and port; raises a network error if it cannot."""
+
+LEADERLESS_DELAY = 0.5
+"""Longest delay in seconds until a node without a leader is asked again."""
+
+# Between two carriers there is nothing to wait for.
+_AT_ONCE = Backoff(first=0.001, factor=1, limit=0.001, jitter=0)
+_FAILURES = (*NETWORK_ERRORS, SlockError, trio.TooSlowError)
+_EXPIRED = int(ResultCode.EXPRIED)
+
+
+class SetOwner(Owner, Protocol):
+    """What a replica set asks of the session that it works for."""
+
+    def overheard(self, result: LockResult) -> None:
+        """Take a reply to an attempt that was made over another link."""
+
+
+class Changes:
+    """An async iterator over the states of a replica set, the present one first.
+
+    A slow reader gets the latest state, not each one between; so nothing piles
+    up. It ends when the client is closed.
+    """
+
+    def __init__(self, replica_set: ReplicaSet) -> None:
+        self._set = replica_set
+        self._seen = -1
+
+    def __aiter__(self) -> Changes:
+        return self
+
+    async def __anext__(self) -> SetState:
+        """Wait for the next state.
+
+        Cancellation:
+            No change is missed.
+        """
+        state = await self._set.wait_changed(self._seen)
+        if state is None:
+            raise StopAsyncIteration
+        self._seen = state.changes
+        return state
+
+
+class ReplicaSet:
+    """Keep connected to all members; say which link carries the requests.
+
+    Args:
+        addresses: The members known from the start.
+        open_transport: Opens a connection to one of them.
+        settings: The client's settings; those that tell how to connect are used
+            for each member.
+        owner: The session.
+        heartbeat: As for `Link`; also the seconds between two proofs of a
+            follower that forwards.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[Address],
+        open_transport: OpenTransport,
+        settings: SessionSettings,
+        owner: SetOwner,
+        *,
+        heartbeat: float,
+    ) -> None:
+        if settings.backoff is None:
+            raise ValueError("a replica set needs a backoff: its leader may change")
+        self._addresses = list(addresses)
+        self._open_transport = open_transport
+        self._settings = settings
+        self._backoff = settings.backoff
+        self._owner = owner
+        self._heartbeat = heartbeat
+        self._roster = Roster(proof_interval=heartbeat)
+        self._links: dict[Address, MemberLink] = {}
+        self._nursery: trio.Nursery | None = None
+        self._alarm = trio.CancelScope()
+        self._changed = trio.Event()
+        self._closed = False
+        self._random = random.SystemRandom()
+
+    def __repr__(self) -> str:
+        return f"<ReplicaSet: {self._roster!r}>"
+
+    @property
+    def state(self) -> SetState:
+        """The members, and who of them leads, as it is seen now."""
+        return self._roster.state
+
+    def add_member(self, host: str, port: int) -> None:
+        """Connect to one more member; nothing happens if it is one already.
+
+        Raises:
+            ValueError: There are as many members as are kept.
+            trio.ClosedResourceError: The client is closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("this client is closed")
+        if self._nursery is None:
+            self._addresses.append((host, port))
+        else:
+            self._obey(self._roster.add((host, port), trio.current_time()))
+
+    def changes(self) -> Changes:
+        """Return an async iterator of states, the present one first."""
+        return Changes(self)
+
+    async def wait_changed(self, seen: int) -> SetState | None:
+        """Wait for a state other than number ``seen``; None at the end.
+
+        Cancellation:
+            Nothing is changed by it.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._roster.state.changes == seen and not self._closed:
+            await self._changed.wait()
+        return None if self._closed else self._roster.state
+
+    async def carrier(self) -> MemberLink:
+        """Wait for a link that can carry requests.
+
+        Raises:
+            NoLeader: There was none within the time for connecting.
+
+        Cancellation:
+            Nothing is changed by it.
+        """
+        with trio.move_on_after(self._settings.connect_timeout):
+            while self._roster.carrier is None:
+                await self._changed.wait()
+            return self._links[self._roster.carrier]
+        raise NoLeader(f"no member leads, or reaches a leader: {self._members()}")
+
+    def _members(self) -> str:
+        return ", ".join(
+            f"{member.address[0]}:{member.address[1]} is {member.role.value}"
+            + (f" ({member.error})" if member.error else "")
+            for member in self.state.members
+        )
+
+    # The life of the set.
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Stay connected to all members until cancelled.
+
+        Cancellation:
+            All connections are closed.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                for address in self._addresses:
+                    self._obey(self._roster.add(address, trio.current_time()))
+                await self._keep_time()
+        finally:
+            self._closed = True
+            self._note_change()
+
+    async def _keep_time(self) -> None:
+        while True:
+            with trio.CancelScope() as self._alarm:
+                self._set_alarm()
+                await trio.sleep_forever()
+            self._obey(self._roster.advance(trio.current_time()))
+
+    def _set_alarm(self) -> None:
+        deadline = self._roster.next_deadline()
+        self._alarm.deadline = inf if deadline is None else deadline
+
+    @enable_ki_protection
+    async def _stay_connected(self, address: Address) -> None:
+        delays = self._delays()
+        while True:
+            started_at = trio.current_time()
+            try:
+                link = await self._connect(address)
+            except _FAILURES as error:
+                self._lose(address, error)
+                await trio.sleep(_patience(delays, error))
+                continue
+            await self._serve(link)
+            if trio.current_time() - started_at > self._backoff.limit:
+                delays = self._delays()
+            await trio.sleep(next(delays))
+
+    def _delays(self) -> Iterator[float]:
+        return self._backoff.delays(self._random)
+
+    async def _connect(self, address: Address) -> MemberLink:
+        with trio.fail_after(self._settings.connect_timeout):
+            link = MemberLink(
+                await self._open_transport(*address),
+                self._owner,
+                address=address,
+                watcher=self,
+                heartbeat=self._heartbeat,
+            )
+            try:
+                await link.shake_hands(self._settings.client_id)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await link.aclose()
+                raise
+        return link
+
+    async def _serve(self, link: MemberLink) -> None:
+        try:
+            await link.serve()
+        finally:
+            # Cancelled, if it is not void yet: the session must let go of it.
+            link.cut("the client is closed")
+            if self._links.pop(link.address, None) is not None:
+                self._lose(link.address, ConnectionLost("the client is closed"))
+
+    # What is done about the roster's orders.
+
+    def _obey(self, orders: list[Order]) -> None:
+        for order in orders:
+            self._carry_out(order)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._set_alarm()
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _carry_out(self, order: Order) -> None:
+        if isinstance(order, Connect):
+            assert self._nursery is not None
+            self._nursery.start_soon(self._stay_connected, order.address)
+            return
+        # An order before this one may have found the link broken.
+        link = self._links.get(order.address)
+        if link is None:
+            return
+        match order:
+            case Cut(reason=reason):
+                del self._links[order.address]
+                link.cut(reason)
+            case AskLeader():
+                link.tasks.start_soon(self._ask_leader, link)
+            case AskProof(number=number):
+                link.ask_proof(number)
+
+    async def _ask_leader(self, link: MemberLink) -> None:
+        leader = await link.ask_leader()
+        if not link.void:
+            now = trio.current_time()
+            self._obey(self._roster.named(link.address, leader, now))
+
+    def _lose(self, address: Address, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        self._obey(self._roster.disconnected(address, reason, trio.current_time()))
+
+    # What the links tell: see Watcher.
+
+    def opened(self, link: MemberLink) -> None:
+        """Take a link into use."""
+        self._links[link.address] = link
+        now = trio.current_time()
+        self._obey(self._roster.connected(link.address, link.init_type, now))
+
+    def pushed(self, link: MemberLink, init_type: int) -> None:
+        """Note a change of role; what came with the handshake is known anyway."""
+        if self._links.get(link.address) is link:
+            now = trio.current_time()
+            self._obey(self._roster.pushed(link.address, init_type, now))
+
+    def proved(self, link: MemberLink, number: int) -> None:
+        """Note that a follower forwards."""
+        self._obey(self._roster.proved(link.address, number, trio.current_time()))
+
+    def refused(self, link: MemberLink) -> None:
+        """Note that a member has no leader, whatever it said before."""
+        self._obey(self._roster.refused(link.address, trio.current_time()))
+
+    def broken(self, link: MemberLink, error: Exception) -> None:
+        """Note the end of a connection."""
+        if self._links.get(link.address) is link:
+            del self._links[link.address]
+            self._lose(link.address, error)
+
+    def stray(self, result: LockResult) -> None:
+        """Pass on what belongs to a request over another link."""
+        self._owner.overheard(result)
+
+
+class ReplicaSession(Session):
+    """Requests of one client, over one carrier of a replica set after another.
+
+    Args:
+        addresses: The members known from the start.
+        open_transport: Opens a connection to one of them.
+        settings: How to behave.
+        heartbeat: As for `ReplicaSet`.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[Address],
+        open_transport: OpenTransport,
+        settings: SessionSettings,
+        *,
+        heartbeat: float,
+    ) -> None:
+        own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
+        super().__init__(self._next_carrier, own)
+        self.replica_set = ReplicaSet(
+            addresses, open_transport, settings, self, heartbeat=heartbeat
+        )
+
+    def statistics(self) -> SessionStatistics:
+        """Return what is under way now, and the members."""
+        return replace(super().statistics(), replica_set=self.replica_set.state)
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Stay connected until cancelled: see `Session.run`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.replica_set.run)
+            await super().run()
+            nursery.cancel_scope.cancel()
+
+    async def _next_carrier(self, _session: Session) -> Connection:
+        return await self.replica_set.carrier()
+
+    def overheard(self, result: LockResult) -> None:
+        """Take a reply to an attempt that was made over another link.
+
+        Replies find another link of the same client id when their own is gone.
+        """
+        exchange = self._exchange
+        if result.result == _EXPIRED:
+            exchange.lose_attempt(result.request_id, "expired")
+        elif result.lock_id == result.request_id and not exchange.holds(result.lock_id):
+            exchange.disown(_attempt(result))
+
+
+def _attempt(result: LockResult) -> LockCommand:
+    """Return enough of a LOCK to withdraw it, made from its result."""
+    return LockCommand(
+        type=LOCK,
+        request_id=result.request_id,
+        flag=0,
+        db=result.db,
+        lock_id=result.lock_id,
+        key=result.key,
+        timeout=0,
+        timeout_flag=0,
+        expiry=0,
+        expiry_flag=0,
+        max_count=result.max_count,
+        rcount=result.rcount,
+    )
+
+
+def _patience(delays: Iterator[float], error: Exception) -> float:
+    """Return the seconds until a member is tried again."""
+    delay = next(delays)
+    return min(delay, LEADERLESS_DELAY) if isinstance(error, NoLeader) else delay
