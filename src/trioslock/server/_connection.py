@@ -55,7 +55,7 @@ class Connection:
         "_peer",
         "_scope",
         "_session",
-                "_started_at",
+        "_started_at",
         "_transport",
         "_write_scope",
         "address",
@@ -210,6 +210,7 @@ class Connection:
             if taken == len(data):
                 return
             data = data[taken:]
+            self._write_scope = trio.CancelScope()
             self._nursery.start_soon(self._write_backlog)
         self._backlog.append(data)
         self._backlog_size += len(data)

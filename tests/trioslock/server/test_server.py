@@ -1,0 +1,542 @@
+"""The server: connections that behave, that do not, and how it all ends."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+from tests.trioslock.session.world import lock_command, request
+
+from trioslock.engine import Engine, EngineLimits
+from trioslock.host import EngineHost
+from trioslock.protocol import (
+    CommandType,
+    Data,
+    PlainCommand,
+    ResultCode,
+    encode_command,
+    to_key,
+)
+from trioslock.server import Server, ServerLimits, open_server
+
+PING = encode_command(PlainCommand(CommandType.PING, b"request id 0016x"))
+
+
+async def connect(server: Server) -> trio.SocketStream:
+    assert server.port is not None
+    return await trio.open_tcp_stream("127.0.0.1", server.port)
+
+
+async def receive(stream: trio.abc.ReceiveStream, size: int) -> bytes:
+    """Return exactly so many bytes, or fewer if the stream ends."""
+    data = bytearray()
+    while len(data) < size:
+        part = await stream.receive_some(size - len(data))
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+async def ask(stream: trio.abc.Stream, *words: bytes | str) -> bytes:
+    await stream.send_all(request(*words))
+    return bytes(await stream.receive_some(100_000))
+
+
+async def is_closed(stream: trio.abc.ReceiveStream) -> bool:
+    """Wait until the server closes the connection; whether it said nothing more."""
+    with trio.fail_after(5):
+        try:
+            return await stream.receive_some(100) == b""
+        except trio.BrokenResourceError:
+            return True
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Let a test on real sockets wait for what the server does next."""
+    with trio.fail_after(5):
+        while not condition():
+            await trio.sleep(0.005)
+
+
+async def test_serves_both_dialects() -> None:
+    """On one port, side by side, on one engine."""
+    async with open_server(port=0) as server:
+        async with await connect(server) as binary, await connect(server) as text:
+            await binary.send_all(encode_command(lock_command("k", "a")))
+            assert (await receive(binary, 64))[19] == 0
+            assert b"UNOWN_ERROR" in await ask(text, "UNLOCK", "k", "LOCK_ID", "z")
+            statistics = server.statistics()
+            assert (statistics.connections, statistics.accepted) == (2, 2)
+            assert "2 connections" in repr(server)
+        await wait_until(lambda: server.statistics().connections == 0)
+        assert server.host_engine.engine.statistics().peers == 0
+        assert server.host_engine.engine.statistics().holders == 1
+
+
+async def test_pipelines_are_answered_in_order() -> None:
+    """Thousands of commands in one write, frames cut anywhere."""
+    async with open_server(port=0) as server, await connect(server) as stream:
+        commands = [
+            encode_command(PlainCommand(CommandType.PING, number.to_bytes(16, "big")))
+            for number in range(3000)
+        ]
+        wire = b"".join(commands)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, wire[:100_001])
+            found = await receive(stream, 100_001 // 64 * 64)
+            nursery.start_soon(stream.send_all, wire[100_001:])
+            found += await receive(stream, len(wire) - len(found))
+        ids = [
+            int.from_bytes(found[at + 3 : at + 19]) for at in range(0, len(wire), 64)
+        ]
+        assert ids == list(range(3000))
+
+
+async def test_replies_of_a_batch_go_out_in_one_write(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A hundred commands read at once are answered by one send."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with open_server(None) as server, trio.open_nursery() as nursery:
+        assert server.port is None
+        assert repr(server) == "<Server on no address: 0 connections>"
+        nursery.start_soon(server.serve_stream, theirs)
+        await ours.send_all(PING * 100)
+        assert len(await ours.receive_some(1_000_000)) == 6400
+        await ours.aclose()
+
+
+async def test_a_release_reaches_the_others_at_once() -> None:
+    """Whoever unlocks sends the grants, to text and binary waiters."""
+    async with open_server(port=0) as server:
+        async with (
+            await connect(server) as holder,
+            await connect(server) as binary,
+            await connect(server) as text,
+        ):
+            await ask(holder, "LOCK", "k", "LOCK_ID", "h")
+            await binary.send_all(encode_command(lock_command("k", "b", wait=9)))
+            await text.send_all(request("LOCK", "k", "LOCK_ID", "t", "TIMEOUT", "9"))
+            engine = server.host_engine.engine
+            await wait_until(lambda: engine.statistics().waiters == 2)
+            await ask(holder, "UNLOCK", "k", "LOCK_ID", "h")
+            assert (await receive(binary, 64))[19] == 0
+            await binary.send_all(
+                encode_command(lock_command("k", "b", kind=CommandType.UNLOCK))
+            )
+            assert (await text.receive_some(1000)).startswith(b"*12\r\n$1\r\n0\r\n")
+
+
+async def test_an_in_process_peer_shares_the_engine() -> None:
+    """With a host of one's own, what a peer there releases reaches the sockets."""
+    host = EngineHost(Engine())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(host.run)
+        peer = host.attach(lambda _: None, lambda: None)
+        peer.submit(lock_command("k", "inside"))
+        async with open_server(port=0, host_engine=host) as server:
+            async with await connect(server) as stream:
+                await stream.send_all(encode_command(lock_command("k", "b", wait=9)))
+                await wait_until(lambda: host.engine.statistics().waiters == 1)
+                peer.submit(lock_command("k", "inside", kind=CommandType.UNLOCK))
+                assert (await receive(stream, 64))[19] == 0
+        assert host.engine.statistics().holders == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_time_passes_for_connections() -> None:
+    """A wait of milliseconds ends by itself."""
+    async with open_server(port=0) as server, await connect(server) as stream:
+        await ask(stream, "LOCK", "k", "LOCK_ID", "a")
+        timeout = 0x0400 << 16 | 20
+        reply = await ask(stream, "LOCK", "k", "LOCK_ID", "b", "TIMEOUT", str(timeout))
+        assert b"$7\r\nTIMEOUT\r\n" in reply
+
+
+# Peers that do not read.
+
+
+async def test_a_peer_that_does_not_read_is_cut_by_size(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What others cause for it is kept up to a limit; then it is cut, alone."""
+    limits = ServerLimits(output_bytes=200_000)
+    value = Data.set(b"v" * 100_000).encode()
+    async with open_server(port=0, limits=limits) as server:
+        async with await connect(server) as lazy, await connect(server) as holder:
+            await holder.send_all(encode_command(lock_command("k", "h", data=value)))
+            assert (await receive(holder, 64))[19] == 0
+            waits = [
+                encode_command(lock_command("k", str(n), wait=99, lease=0))
+                for n in range(300)
+            ]
+            await lazy.send_all(b"".join(waits))
+            engine = server.host_engine.engine
+            await wait_until(lambda: engine.statistics().waiters == 300)
+            unlock = lock_command("k", "h", kind=CommandType.UNLOCK)
+            await holder.send_all(encode_command(unlock))
+            assert (await receive(holder, 64 + len(value)))[19] == 0
+            await wait_until(lambda: server.statistics().connections == 1)
+            assert server.statistics().cut == 1
+            assert "does not read and is cut" in caplog.text
+            await holder.send_all(PING)
+            assert len(await receive(holder, 64)) == 64
+
+
+@pytest.mark.slow
+async def test_a_peer_that_does_not_read_is_cut_by_time() -> None:
+    """And what it asks for itself is not even made while it does not read."""
+    limits = ServerLimits(send_seconds=0.3)
+    async with open_server(port=0, limits=limits) as server:
+        async with await connect(server) as lazy:
+            await ask(lazy, "SET", "k", b"v" * 500_000)
+            await lazy.send_all(request("GET", "k") * 1000)
+            await wait_until(lambda: server.statistics().connections == 0)
+            assert server.statistics().cut == 1
+
+
+@pytest.mark.slow
+async def test_a_slow_reader_gets_everything() -> None:
+    """As long as it reads, however much it has asked for."""
+    limits = ServerLimits(send_seconds=0.5)
+    async with open_server(port=0, limits=limits) as server:
+        async with await connect(server) as slow:
+            await ask(slow, "SET", "k", b"v" * 100_000)
+            await slow.send_all(request("GET", "k") * 200)
+            total, expected = 0, 200 * (100_000 + len(b"$100000\r\n\r\n"))
+            while total < expected:
+                part = await slow.receive_some(1_000_000)
+                assert part
+                total += len(part)
+                await trio.sleep(0.01)
+            assert total == expected
+        assert server.statistics().cut == 0
+
+
+async def test_what_stands_behind_a_waiting_text_command_is_bounded() -> None:
+    """The server stops reading; when the wait ends it goes on."""
+    limits = ServerLimits(waiting_input_bytes=10_000)
+    async with open_server(port=0, limits=limits) as server:
+        async with await connect(server) as holder, await connect(server) as waiting:
+            size = len(await ask(holder, "LOCK", "k", "LOCK_ID", "h"))
+            await waiting.send_all(request("LOCK", "k", "TIMEOUT", "60"))
+            pings = request("PING") * 1_000_000
+            sent = 0
+            with trio.move_on_after(0.2):
+                while sent < len(pings):
+                    await waiting.send_all(pings[sent : sent + 7_000])
+                    sent += 7_000
+            assert sent < len(pings)
+            await ask(holder, "UNLOCK", "k", "LOCK_ID", "h")
+            reply = await receive(waiting, size + 500 * len(b"+PONG\r\n"))
+            assert reply.startswith(b"*12\r\n$1\r\n0\r\n")
+            assert reply[size:] == b"+PONG\r\n" * 500
+
+
+async def test_a_peer_that_leaves_a_waiting_text_command_is_noticed() -> None:
+    """Its wait stays, as on the real server; its connection does not."""
+    async with open_server(port=0) as server:
+        async with await connect(server) as holder:
+            await ask(holder, "LOCK", "k", "LOCK_ID", "h")
+            async with await connect(server) as waiting:
+                await waiting.send_all(request("LOCK", "k", "LOCK_ID", "w"))
+                engine = server.host_engine.engine
+                await wait_until(lambda: engine.statistics().waiters == 1)
+            await wait_until(lambda: server.statistics().connections == 1)
+            assert engine.statistics().waiters == 1
+
+
+# Peers that misbehave.
+
+
+async def test_garbage_harms_nobody() -> None:
+    """Random bytes end their own connection at most."""
+    choose = random.Random(5658)
+    async with open_server(port=0) as server, await connect(server) as good:
+        for _ in range(50):
+            async with await connect(server) as bad:
+                head = choose.choice([b"", b"*", b"\x56", b"\x56\x01", b"*3\r\n$"])
+                await bad.send_all(head + choose.randbytes(choose.randrange(1, 300)))
+                await bad.send_eof()
+                try:
+                    while await bad.receive_some(1000):
+                        pass
+                except trio.BrokenResourceError:
+                    pass
+        assert await ask(good, "PING") == b"+PONG\r\n"
+        await wait_until(lambda: server.statistics().connections == 1)
+
+
+async def test_replies_reach_a_peer_that_has_shut_down_its_side() -> None:
+    """What was asked before the end of the stream is answered."""
+    async with open_server(port=0) as server, await connect(server) as stream:
+        await stream.send_all(request("PING") * 3)
+        await stream.send_eof()
+        assert await receive(stream, 100) == b"+PONG\r\n" * 3
+
+
+async def test_a_first_command_must_come_to_an_end() -> None:
+    """Who says nothing may stay, who stops within its first command may not."""
+    limits = ServerLimits(first_frame_seconds=0.05)
+    async with open_server(port=0, limits=limits) as server:
+        async with (
+            await connect(server) as silent,
+            await connect(server) as partial,
+            await connect(server) as text,
+        ):
+            await partial.send_all(PING[:40])
+            await text.send_all(b"*1\r\n")
+            assert await is_closed(partial)
+            assert await is_closed(text)
+            assert await ask(silent, "PING") == b"+PONG\r\n"
+            await silent.send_all(b"*1\r\n")
+            await trio.sleep(0.1)
+            await silent.send_all(b"$4\r\nPING\r\n")
+            assert await silent.receive_some(100) == b"+PONG\r\n"
+
+
+async def test_too_many_connections_are_refused() -> None:
+    """Until one of the others leaves."""
+    async with open_server(port=0, limits=ServerLimits(connections=1)) as server:
+        async with await connect(server) as first:
+            assert await ask(first, "PING") == b"+PONG\r\n"
+            async with await connect(server) as second:
+                assert await is_closed(second)
+        await wait_until(lambda: server.statistics().connections == 0)
+        async with await connect(server) as third:
+            assert await ask(third, "PING") == b"+PONG\r\n"
+        assert server.statistics().refused == 1
+
+
+async def test_a_connection_can_be_killed() -> None:
+    """By its address, from another one; CLIENT LIST shows both."""
+    async with open_server(port=0) as server:
+        async with await connect(server) as victim, await connect(server) as text:
+            await victim.send_all(PING)
+            await receive(victim, 64)
+            host, port = victim.socket.getsockname()
+            listing = await ask(text, "CLIENT", "LIST")
+            assert b"addr=%s:%d fd=" % (host.encode(), port) in listing
+            assert b"protocol=binary age=0" in listing
+            assert await ask(text, "CLIENT", "KILL", f"{host}:{port}") == b"+OK\r\n"
+            assert await is_closed(victim)
+            reply = await ask(text, "CLIENT", "KILL", f"{host}:{port}")
+            assert reply == b"-ERR No such client\r\n"
+
+
+class BrokenStream(trio.abc.Stream):
+    """A stream whose reading or writing fails as no network does."""
+
+    def __init__(self, inner: trio.abc.Stream, *, where: str) -> None:
+        self._inner = inner
+        self._where = where
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._where == "write":
+            raise ZeroDivisionError("write")
+        await self._inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self._inner.receive_some(max_bytes)
+        if self._where == "read":
+            raise ZeroDivisionError("read")
+        return data
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.parametrize("where", ["read", "write"])
+async def test_a_fault_of_ours_ends_one_connection(
+    where: str,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged with its traceback, and the server goes on."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    good, good_end = trio.testing.memory_stream_pair()
+    async with open_server(None) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, BrokenStream(theirs, where=where))
+        nursery.start_soon(server.serve_stream, good_end)
+        await ours.send_all(PING)
+        assert await is_closed(ours)
+        await good.send_all(PING)
+        assert len(await good.receive_some(100)) == 64
+        await good.aclose()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert f"ZeroDivisionError: {where}" in caplog.text
+
+
+@pytest.mark.parametrize("hang", ["read", "write"])
+async def test_a_broken_network_is_no_fault(
+    hang: str,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A peer that is gone while we read or write is let go without a word."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with open_server(None) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, theirs)
+        if hang == "write":
+            await ours.send_all(PING)
+        await trio.aclose_forcefully(ours)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.statistics().connections == 0
+    assert not caplog.records
+
+
+class StubbornListener(trio.abc.Listener[trio.SocketStream]):
+    """A listener whose first accepts find no file number left."""
+
+    def __init__(self, inner: trio.SocketListener, error: int, times: int) -> None:
+        self._inner = inner
+        self._error = error
+        self._times = times
+        self.socket = inner.socket
+
+    async def accept(self) -> trio.SocketStream:
+        if self._times:
+            self._times -= 1
+            raise OSError(self._error, "accept")
+        return await self._inner.accept()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.slow
+async def test_a_lack_of_file_numbers_passes(caplog: pytest.LogCaptureFixture) -> None:
+    """Accepting is tried again after a pause."""
+    (inner,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listener = StubbornListener(inner, errno.EMFILE, 2)
+    host = EngineHost(Engine())
+    server = Server(host, [listener])  # type: ignore[list-item]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        async with await connect(server) as stream:
+            assert await ask(stream, "PING") == b"+PONG\r\n"
+        nursery.cancel_scope.cancel()
+    assert caplog.text.count("cannot accept a connection") == 2
+
+
+async def test_another_error_of_a_listener_ends_the_server() -> None:
+    """It would come again and again."""
+    (inner,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listener = StubbornListener(inner, errno.EBADF, 1)
+    server = Server(EngineHost(Engine()), [listener])  # type: ignore[list-item]
+    with pytest.RaisesGroup(OSError, flatten_subgroups=True):
+        await server.run()
+    assert inner.socket.fileno() < 0
+
+
+# The end.
+
+
+async def test_shutdown_lets_connections_go_on_for_a_while() -> None:
+    """Nobody new; then everything is closed and run returns."""
+    limits = ServerLimits(drain_seconds=0.2)
+    async with open_server(port=0, limits=limits) as server:
+        async with await connect(server) as stream:
+            assert await ask(stream, "PING") == b"+PONG\r\n"
+            assert await ask(stream, "SHUTDOWN") == b"-ERR Shutdown Not Allowed\r\n"
+            server.begin_shutdown()
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(OSError, match="refused|all attempts"):
+                await connect(server)
+            assert await ask(stream, "PING") == b"+PONG\r\n"
+            assert await is_closed(stream)
+            with trio.fail_after(5):
+                await server.wait_ended()
+            assert server.statistics().connections == 0
+
+
+async def test_connections_serve_the_body_on_its_way_out() -> None:
+    """A cancelled body still gets the answer to its release."""
+    answers: list[bytes] = []
+    with trio.CancelScope() as scope:
+        async with open_server(port=0) as server:
+            stream = await connect(server)
+            await ask(stream, "LOCK", "k", "LOCK_ID", "a")
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    answers.append(await ask(stream, "UNLOCK", "k", "LOCK_ID", "a"))
+                    await stream.aclose()
+    assert answers[0].startswith(b"*12\r\n$1\r\n0\r\n")
+
+
+async def test_nothing_is_left_after_the_body() -> None:
+    """Connections are closed, the port is free, the body's error comes alone."""
+    with pytest.raises(KeyError):
+        async with open_server(port=0) as server:
+            stream = await connect(server)
+            port = server.port
+            assert port is not None
+            assert await ask(stream, "PING") == b"+PONG\r\n"
+            raise KeyError
+    assert await is_closed(stream)
+    await stream.aclose()
+    async with open_server(port=port) as server:
+        assert server.address == f"127.0.0.1:{port}"
+    with pytest.raises(RuntimeError, match="does not run"):
+        await server.serve_stream(trio.testing.memory_stream_pair()[0])
+
+
+async def test_an_address_in_use_is_an_error() -> None:
+    """Before the body begins."""
+    async with open_server(port=0) as server:
+        with pytest.raises(OSError, match="in use"):
+            async with open_server(port=server.port or 0):
+                pytest.fail("two servers on one port")
+
+
+async def test_limits_of_the_engine_are_passed_on() -> None:
+    """A key too many is refused with result 11."""
+    async with open_server(port=0, engine_limits=EngineLimits(keys=1)) as server:
+        async with await connect(server) as stream:
+            for number, code in enumerate((0, ResultCode.ERROR)):
+                command = lock_command(str(number))
+                await stream.send_all(encode_command(command))
+                assert (await receive(stream, 64))[19] == code
+
+
+async def test_info_tells_of_the_server() -> None:
+    """Its address and its counts."""
+    async with open_server(port=0) as server, await connect(server) as stream:
+        info = await ask(stream, "INFO")
+        assert b"tcp_bind:127.0.0.1\r\ntcp_port:%d\r\n" % (server.port or 0) in info
+        assert b"connected_clients:1\r\n" in info
+        assert b"total_commands_processed:1\r\n" in info
+        config = await ask(stream, "CONFIG", "GET", "PORT")
+        assert config == b"*2\r\n$4\r\nPORT\r\n$5\r\n%d\r\n" % (server.port or 0)
+
+
+async def test_ipv6() -> None:
+    """Addresses are written with brackets."""
+    try:
+        context = open_server("::1", 0)
+        server = await context.__aenter__()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    try:
+        assert server.address == f"[::1]:{server.port}"
+        async with await trio.open_tcp_stream("::1", server.port or 0) as stream:
+            assert b"addr=[::1]:" in await ask(stream, "CLIENT", "LIST")
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+def test_keys_are_the_same_in_both_dialects() -> None:
+    """The helper of these tests names keys as the text dialect does."""
+    assert lock_command("k").key == to_key("k")
