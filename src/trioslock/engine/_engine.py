@@ -10,8 +10,8 @@ The order of calls for an integrator::
 
 ``now`` is any clock in seconds that does not go back. Waits and leases in seconds
 end on full *wall* seconds, which are at ``now + wall_offset``. What is due by
-``now`` is worked off before anything else, so a late ``advance`` changes when
-replies go out and nothing else.
+``now`` is worked off before anything else. What begins on such an occasion, a lease
+that a waiter gets or a wait on a reversed key, begins at ``now``.
 
 Source: snower/slock 2.1.12, ``server/protocol.go`` (``ProcessCommand``,
 ``BinaryServerProtocol.Close``).
