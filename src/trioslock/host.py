@@ -186,7 +186,7 @@ class EngineHost:
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Keep the engine's time until cancelled.
+        """Keep the engine's time until cancelled; for ``nursery.start``.
 
         Raises:
             RuntimeError: It is running already.

@@ -1,4 +1,4 @@
-"""EngineHost: replies to their peers, the clock without polling, and faults contained."""
+"""EngineHost: replies to their peers, a clock without polling, faults contained."""
 
 from __future__ import annotations
 

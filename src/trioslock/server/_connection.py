@@ -153,7 +153,7 @@ class Connection:
 
     async def _serve(self) -> None:
         session = self._session
-        while not session.closing:
+        while True:
             data = await self._read()
             if data == b"":
                 break
@@ -165,6 +165,8 @@ class Connection:
                 await self._let_others_run()
             self._host.settle()
             self.flush()
+            if session.closing:
+                break
         while self._backlog_size:
             await self._drained.park()
 
@@ -223,6 +225,8 @@ class Connection:
         self.abort()
 
     async def _write_backlog(self) -> None:
+        # What else comes for this peer in this pass of the loop goes out with it.
+        await trio.lowlevel.checkpoint()
         try:
             with self._write_scope:
                 while self._backlog:

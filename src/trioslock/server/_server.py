@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 import trio
 
-from .._services import open_service_nursery
 from ..engine import Engine, EngineLimits
 from ..host import EngineHost
 from ..session import VERSION, ClientView
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import Connection
 from ._limits import ServerLimits
+from ._services import open_service_nursery
 
 logger = logging.getLogger(__name__)
 
@@ -235,13 +235,13 @@ class Server:
                 logger.warning("cannot accept a connection: %s", error)
                 await trio.sleep(_ACCEPT_PAUSE)
             else:
-                await self._admit(stream)
+                self._admit(stream)
 
-    async def _admit(self, stream: trio.SocketStream) -> None:
+    def _admit(self, stream: trio.SocketStream) -> None:
         nursery = self._nursery
         if nursery is None or len(self._connections) >= self.limits.connections:
             self._refused += 1
-            await trio.aclose_forcefully(stream)
+            stream.socket.close()
             return
         try:
             address = _format(stream.socket.getpeername())
@@ -251,7 +251,7 @@ class Server:
                     stream.setsockopt(level, getattr(socket, name), value)
         except OSError:
             # The peer has left between its connect and our accept.
-            await trio.aclose_forcefully(stream)
+            stream.socket.close()
             return
         descriptor = stream.socket.fileno()
         transport = SocketTransport(stream)

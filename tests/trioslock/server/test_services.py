@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from trioslock._services import open_service_nursery
+from trioslock.server._services import open_service_nursery
 
 
 async def test_services_end_after_the_body() -> None:
@@ -15,8 +15,8 @@ async def test_services_end_after_the_body() -> None:
     send, receive = trio.open_memory_channel[str](0)
 
     async def serve() -> None:
-        async for question in receive:
-            answers.append(question)
+        while True:
+            answers.append(await receive.receive())
 
     with trio.CancelScope() as scope:
         async with open_service_nursery() as nursery:
@@ -34,7 +34,7 @@ async def test_services_end_after_the_body() -> None:
 
 async def test_the_bodys_error_comes_alone() -> None:
     """With its own cause, and no group around it."""
-    with pytest.raises(KeyError, match="body") as caught:
+    with pytest.raises(KeyError, match="body") as caught:  # noqa: PT012
         async with open_service_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             raise KeyError("body") from ValueError("cause")

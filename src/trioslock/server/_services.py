@@ -27,18 +27,23 @@ async def open_service_nursery() -> AsyncGenerator[trio.Nursery]:
     Cancellation:
         Reaches the body at once, the tasks when the body has left.
     """
+    failure: Exception | None = None
     try:
         async with trio.open_nursery() as outer:
             nursery = await outer.start(_hold_open)
             try:
                 yield nursery
+            except Exception as error:  # noqa: BLE001 - it is raised below
+                # Led around the nursery, which would wrap it in a group.
+                failure = error
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
+        if failure is None:
             raise
-        error = group.exceptions[0]
-        raise error from error.__cause__
+        raise group.derive([*group.exceptions, failure]) from None
+    if failure is not None:
+        raise failure
 
 
 async def _hold_open(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
