@@ -121,8 +121,7 @@ class Connection:
         raise BadRequest(408, "the request did not arrive in time")
 
     async def _serve_http(self, request: Request) -> bool:
-        # An upgrade that is not taken up leaves bytes whose meaning is not known.
-        keep_alive = request.keep_alive and not request.upgrades and not self._last
+        keep_alive = request.keep_alive and not self._last
         writer = ResponseWriter(request.method, request.version, keep_alive=keep_alive)
         self._writer = writer
         exchange = Exchange(request, self._reader, writer, self._wire, self._settings)

@@ -11,8 +11,10 @@ Rules of this file:
 - A body of known length is cut off too. A chunked body shows its end only to the
   parser: bytes that came behind it in the same read are lost, so the connection is
   not reused then (`reusable` is False) and the client asks again on a new one.
-- Each request has its own parser, which is dropped at the end of the body. Nothing
-  but the headers stays in memory while a request is parked.
+- Each request has its own parser, which is dropped as soon as it can be. Nothing but
+  the headers stays in memory while a request is parked.
+- An upgrade that nobody takes up is an ordinary request (Java's client offers h2c
+  with each one), but llhttp leaves off behind its head: its body is ours to find.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import httptools
 __all__ = ["NEED_DATA", "BadRequest", "NeedData", "Request", "RequestReader"]
 
 _END_OF_HEAD = b"\r\n\r\n"
+_CHUNKED_HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class NeedData(enum.Enum):
@@ -112,19 +115,20 @@ class RequestReader:
         head = self._cut_head()
         if head is None:
             return NEED_DATA
-        message = self._message = _Message()
-        parser = self._parser = httptools.HttpRequestParser(message)
+        message = _Message()
+        parser = httptools.HttpRequestParser(message)
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            pass  # llhttp stops behind each upgrade request; we decide whether it is
+            message.complete = False  # llhttp has not looked for a body
         except httptools.HttpParserError as error:
             raise BadRequest(400, f"malformed request: {error}") from None
         if not message.head_complete or message.overrun:
-            raise BadRequest(400, "malformed request: the head does not end in CRLF")
+            raise BadRequest(400, "malformed request: it has no HTTP/1 head")
+        if len(message.headers) > self._max_headers:
+            raise BadRequest(431, "the request has too many headers")
         request = _to_request(message, parser)
-        self._check(request)
-        self._expect_body(request)
+        self._expect_body(request, message, parser)
         return request
 
     def next_body(self) -> bytes | Literal[NeedData.NEED_DATA]:
@@ -135,15 +139,13 @@ class RequestReader:
         """
         if self.body_complete:
             return b""
-        size = len(self._buffer)
-        if self._remaining is not None:
-            size = min(size, self._remaining)
-            self._remaining -= size
-        if not size:
+        if not self._buffer:
             return NEED_DATA
-        piece = self._feed_body(bytes(self._buffer[:size]))
-        del self._buffer[:size]
-        self._bound_framing(0 if piece else size)
+        if self._remaining is not None:
+            return self._cut_body(self._remaining)
+        data = self.take_rest()
+        piece = self._feed_chunked(data)
+        self._bound_framing(0 if piece else len(data))
         return piece if piece or self.body_complete else NEED_DATA
 
     def _cut_head(self) -> bytes | None:
@@ -164,38 +166,44 @@ class RequestReader:
         del self._buffer[:end]
         return head
 
-    def _check(self, request: Request) -> None:
-        if request.version not in ("1.0", "1.1"):
-            raise BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are served")
-        if request.method == "CONNECT":
-            raise BadRequest(405, "CONNECT is not served")
-        if len(request.headers) > self._max_headers:
-            raise BadRequest(431, "the request has too many headers")
-        hosts = sum(name == b"host" for name, _ in request.headers)
-        if hosts > 1 or (not hosts and request.version == "1.1"):
-            raise BadRequest(400, "the request needs exactly one Host header")
-
-    def _expect_body(self, request: Request) -> None:
-        self._without_body = 0
-        message = self._message
-        assert message is not None
-        self.body_complete = message.complete
-        if self.body_complete:
-            self._end_of_body()
+    def _expect_body(
+        self,
+        request: Request,
+        message: _Message,
+        parser: httptools.HttpRequestParser,
+    ) -> None:
+        length, chunked = 0, False
+        if not message.complete:
+            for name, value in request.headers:
+                if name == b"content-length":  # llhttp let only a number pass
+                    length = int(value)
+                chunked = chunked or name == b"transfer-encoding"
+        self._remaining = None if chunked else length
+        self.body_complete = not chunked and not length
+        if not chunked:
             return
-        self._remaining = None
-        for name, value in request.headers:
-            if name == b"content-length":  # llhttp has seen to it that it is a number
-                self._remaining = int(value)
+        if request.upgrades:
+            message = _Message()
+            parser = httptools.HttpRequestParser(message)
+            parser.feed_data(_CHUNKED_HEAD)
+        self._without_body = 0
+        self._message, self._parser = message, parser
 
-    def _feed_body(self, data: bytes) -> bytes:
+    def _cut_body(self, remaining: int) -> bytes:
+        piece = bytes(self._buffer[:remaining])
+        del self._buffer[:remaining]
+        self._remaining = remaining - len(piece)
+        self.body_complete = not self._remaining
+        return piece
+
+    def _feed_chunked(self, data: bytes) -> bytes:
         message, parser = self._message, self._parser
         assert message is not None
         assert parser is not None
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass
+            message.overrun = True  # the next request, in the same read, is one
         except httptools.HttpParserError as error:
             if not message.complete:
                 raise BadRequest(400, f"malformed body: {error}") from None
@@ -205,7 +213,7 @@ class RequestReader:
         if message.complete:
             self.reusable = self.reusable and not message.overrun
             self.body_complete = True
-            self._end_of_body()
+            self._message = self._parser = None
         return piece
 
     def _bound_framing(self, size: int) -> None:
@@ -214,10 +222,6 @@ class RequestReader:
         self._without_body = self._without_body + size if size else 0
         if self._without_body > self._max_head_bytes:
             raise BadRequest(431, "chunk extensions or trailers are too large")
-
-    def _end_of_body(self) -> None:
-        # The parser holds the message's methods, and we both: cut the circle.
-        self._message = self._parser = None
 
 
 class _Message:
@@ -240,7 +244,7 @@ class _Message:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_complete:  # trailers are not headers
-            self.headers.append((name.lower(), value))
+            self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.head_complete = True
@@ -254,22 +258,46 @@ class _Message:
 
 
 def _to_request(message: _Message, parser: httptools.HttpRequestParser) -> Request:
+    version = parser.get_http_version()
+    if version not in ("1.0", "1.1"):
+        raise BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are served")
+    method = parser.get_method().decode("ascii")
+    if method == "CONNECT":
+        raise BadRequest(405, "CONNECT is not served")
+    hosts = 0
     expects_continue = False
-    upgrades = b""
+    upgrades = connection = b""
     for name, value in message.headers:
-        if name == b"expect":
-            expects_continue = value.lower() == b"100-continue"
-        elif name == b"upgrade":
-            upgrades = value.lower()
+        match name:
+            case b"host":
+                hosts += 1
+            case b"connection":
+                connection += b"," + value.lower()
+            case b"expect":
+                expects_continue = value.lower() == b"100-continue"
+            case b"upgrade":
+                upgrades = value.lower()
+            case _:
+                pass
+    if hosts > 1 or (not hosts and version == "1.1"):
+        raise BadRequest(400, "the request needs exactly one Host header")
     return Request(
-        method=parser.get_method().decode("ascii"),
+        method=method,
         target=_check_target(message.target),
-        version=parser.get_http_version(),
+        version=version,
         headers=message.headers,
-        keep_alive=parser.should_keep_alive(),
+        keep_alive=_keeps_alive(version, connection),
         expects_continue=expects_continue,
         upgrades=upgrades if parser.should_upgrade() else b"",
     )
+
+
+def _keeps_alive(version: str, connection: bytes) -> bool:
+    # Not llhttp's own answer: it is void once the message is complete.
+    if not connection:
+        return version == "1.1"
+    tokens = [token.strip() for token in connection.split(b",")]
+    return b"close" not in tokens and (version == "1.1" or b"keep-alive" in tokens)
 
 
 def _check_target(target: bytes) -> bytes:

@@ -96,6 +96,11 @@ class Server:
         )
 
     @property
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._connections)
+
+    @property
     def busy(self) -> int:
         """Return how many connections have a request or a websocket in work."""
         return sum(connection.busy for connection in self._connections)
@@ -158,7 +163,7 @@ class Server:
     async def _serve_stream(self, state: Scope, stream: trio.SocketStream) -> None:
         wire = Wire(stream, self._settings.write_deadline)
         if len(self._connections) >= self._settings.max_connections:
-            await _refuse(wire)
+            await _refuse(wire, self._settings.linger)
             return
         base: Scope = {"state": state, **_addresses(stream)}
         connection = Connection(self._app, wire, self._settings, self.drain, base)
@@ -173,9 +178,10 @@ class Server:
             self._connections.discard(connection)
 
 
-async def _refuse(wire: Wire) -> None:
+async def _refuse(wire: Wire, linger: float) -> None:
     try:
         await wire.send(plain_response(503, "the server has too many connections"))
+        await wire.finish(linger)
     except PeerGone:
         pass
     finally:
