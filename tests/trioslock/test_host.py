@@ -132,6 +132,21 @@ def test_detached_peers_are_out(
     assert host.engine.statistics().peers == 1
 
 
+def test_a_peer_may_leave_while_results_are_delivered(host: EngineHost) -> None:
+    """What was meant for it is dropped, the rest arrives."""
+    log: list[tuple[str, object]] = []
+    leaver = Inbox(host, log, "leaver")
+    first = host.attach(lambda _: leaver.peer.detach(), lambda: None)
+    last = Inbox(host, log, "last")
+    last.peer.submit(lock_command("k", "holder"))
+    for peer, name in ((first, "first"), (leaver.peer, "b"), (last.peer, "c")):
+        peer.submit(lock_command("k", name, wait=9, lease=0))
+    log.clear()
+    last.peer.submit(lock_command("k", "holder", kind=CommandType.UNLOCK))
+    names = [name for name, what in log if what != "flush"]
+    assert names == ["last", "last"]
+
+
 @pytest.mark.parametrize("where", ["deliver", "flush"])
 def test_a_failing_peer_takes_nobody_along(
     host: EngineHost,

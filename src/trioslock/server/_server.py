@@ -40,11 +40,16 @@ _ACCEPT_PAUSE = 0.1
 
 # A peer whose machine has gone is found after 60 + 4 * 15 seconds: the protocol
 # itself has no heartbeat from the server's side.
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
-    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
-    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+_KEEPALIVE = tuple(
+    (level, getattr(socket, name), value)
+    for level, name, value in (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        # macOS spells this one otherwise.
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    )
+    if hasattr(socket, name)
 )
 
 
@@ -245,10 +250,8 @@ class Server:
             return
         try:
             address = _format(stream.socket.getpeername())
-            for level, name, value in _KEEPALIVE:
-                # macOS has no TCP_KEEPIDLE.
-                if hasattr(socket, name):
-                    stream.setsockopt(level, getattr(socket, name), value)
+            for level, option, value in _KEEPALIVE:
+                stream.setsockopt(level, option, value)
         except OSError:
             # The peer has left between its connect and our accept.
             stream.socket.close()

@@ -30,6 +30,7 @@ from ..protocol import (
     ResultCode,
     ServerSide,
     TextRequest,
+    text,
 )
 from ._lists import answer_call
 from ._ports import EnginePort, Surroundings
@@ -84,7 +85,7 @@ class Session:
         self._text = TextCommands(surroundings, new_id)
         self._port: EnginePort
         self._output: list[bytes] = []
-        self._awaited: Pending | None = None
+        self._awaited: tuple[bytes, text.Responder] | None = None
         self.output_size = 0
         self.closing = False
         self.client_id = bytes(16)
@@ -145,14 +146,16 @@ class Session:
         if self._side.dialect is not Dialect.TEXT:
             self._write(self._side.send(result))
             return
-        awaited = self._awaited
         # A text connection hears of nothing but the command that it waits for:
         # no end of a lease, no result of a PUSH or of a second key.
-        if awaited is None or result.request_id != awaited.command.request_id:
-            return
-        if isinstance(result, LockResult) and awaited.respond is not None:
+        if (
+            self._awaited is not None
+            and result.request_id == self._awaited[0]
+            and isinstance(result, LockResult)
+        ):
+            respond = self._awaited[1]
             self._awaited = None
-            self._write(awaited.respond(result))
+            self._write(respond(result))
 
     def close(self) -> None:
         """Execute nothing more; what was answered before is still to be sent."""
@@ -201,5 +204,5 @@ class Session:
         if pending.respond is None:
             self._write(pending.reply)
         else:
-            self._awaited = pending
+            self._awaited = pending.command.request_id, pending.respond
         self._port.submit(pending.command, settle=False)

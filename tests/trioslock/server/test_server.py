@@ -6,6 +6,7 @@ import errno
 import logging
 import random
 import socket
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -188,6 +189,35 @@ async def test_a_peer_that_does_not_read_is_cut_by_size(
             assert "does not read and is cut" in caplog.text
             await holder.send_all(PING)
             assert len(await receive(holder, 64)) == 64
+
+
+async def test_what_comes_behind_a_backlog_waits_for_it() -> None:
+    """Results that others cause meanwhile arrive in order, none is lost."""
+    value = Data.set(b"v" * 100_000).encode()
+    first = [
+        lock_command("k", str(number), wait=99, lease=0, flag=0)
+        for number in range(200)
+    ]
+    second = lock_command("other", "last", wait=99, lease=0)
+    async with open_server(port=0) as server:
+        async with await connect(server) as lazy, await connect(server) as holder:
+            for key in ("k", "other"):
+                lock = lock_command(key, "h", data=value)
+                await holder.send_all(encode_command(lock))
+                assert (await receive(holder, 64))[19] == 0
+            await lazy.send_all(b"".join(map(encode_command, [*first, second])))
+            engine = server.host_engine.engine
+            await wait_until(lambda: engine.statistics().waiters == 201)
+            for key in ("k", "other"):
+                unlock = lock_command(key, "h", kind=CommandType.UNLOCK)
+                await holder.send_all(encode_command(unlock))
+                await receive(holder, 64 + len(value))
+            for command in [*first, second]:
+                result = await receive(lazy, 64 + len(value))
+                assert (result[3:19], len(result)) == (
+                    command.request_id,
+                    64 + len(value),
+                )
 
 
 @pytest.mark.slow
@@ -427,6 +457,21 @@ async def test_a_lack_of_file_numbers_passes(caplog: pytest.LogCaptureFixture) -
             assert await ask(stream, "PING") == b"+PONG\r\n"
         nursery.cancel_scope.cancel()
     assert caplog.text.count("cannot accept a connection") == 2
+
+
+async def test_a_peer_that_resets_before_it_is_accepted_is_let_go() -> None:
+    """Its socket has no address any more; the next one is served."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    server = Server(EngineHost(Engine()), listeners)
+    with socket.create_connection(("127.0.0.1", server.port or 0)) as gone:
+        # Linger for no time: close sends a reset.
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        async with await connect(server) as stream:
+            assert await ask(stream, "PING") == b"+PONG\r\n"
+        assert server.statistics().accepted == 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_another_error_of_a_listener_ends_the_server() -> None:

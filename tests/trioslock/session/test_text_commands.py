@@ -111,6 +111,7 @@ def test_keys_are_globs(ask: Ask) -> None:
     for name in ("only", "other", "third"):
         ask(f"SET {name} 1")
     ask("LOCK unnamed SET x")
+    ask("LOCK empty")
     assert ask("KEYS o*") == b"*2\r\n$4\r\nonly\r\n$5\r\nother\r\n"
     assert ask("KEYS nl") == b"+\r\n"
     assert ask("KEYS t?ird") == b"$5\r\nthird\r\n"
@@ -138,6 +139,8 @@ def test_scan_comes_to_an_end(ask: Ask) -> None:
         calls += 1
     assert [name.decode() for name in found] == names
     assert calls == 3
+    everything = ask("SCAN 0 TYPE string")
+    assert everything.startswith(b"*2\r\n$1\r\n0\r\n*25\r\n")
 
 
 def test_lists_have_an_end(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
