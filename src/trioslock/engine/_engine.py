@@ -225,6 +225,15 @@ class Engine:
             tuple(map(_view, found.waiters or ())),
         )
 
+    def peek(self, db: int, key: bytes) -> KeyView | None:
+        """Return a key with its first holder alone, however many there are."""
+        database = self._table.keyspace.find(db)
+        found = database.keys.get(key) if database is not None else None
+        if database is None or found is None:
+            return None
+        first = tuple(map(_view, itertools.islice(found.holders, 1)))
+        return KeyView(database.number, found.name, found.levels, found.data, first)
+
     def held_keys(self, db: int) -> Iterator[KeyView]:
         """Go through the held keys of a database, without holders and waiters.
 

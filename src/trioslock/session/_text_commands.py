@@ -224,7 +224,7 @@ def _view(session: TextCommands, words: list[bytes]) -> KeyView | None:
     _check_database(db)
     # To read from a database is to use it: from now on it exists.
     engine.open_database(db)
-    return engine.inspect(db, to_key(words[1]))
+    return engine.peek(db, to_key(words[1]))
 
 
 # Lists.

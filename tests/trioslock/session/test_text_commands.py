@@ -187,6 +187,19 @@ def test_time_to_live_counts_down(ask: Ask, world: SessionWorld) -> None:
     assert ask("TTL k") == b":-1\r\n"
 
 
+def test_reading_costs_the_same_with_many_claims(world: SessionWorld, ask: Ask) -> None:
+    """GET and TTL look at the first holder alone."""
+    ask("LOCK k LOCK_ID first EXPRIED 9 COUNT 3 SET v")
+    ask("LOCK k LOCK_ID second EXPRIED 99 COUNT 3")
+    world.connect().ask("LOCK", "k", "TIMEOUT", "9")
+    view = world.engine.peek(0, to_key("k"))
+    assert view is not None
+    assert [claim.lock_id for claim in view.holders] == [to_key("first")]
+    assert (view.levels, view.waiters) == (2, ())
+    assert ask("GET k") == b"$1\r\nv\r\n"
+    assert ask("TTL k") == b":10\r\n"
+
+
 def test_milliseconds_stay_milliseconds(ask: Ask, world: SessionWorld) -> None:
     """PX 5000 is 5 s, where the real server makes 5000 s of it."""
     ask("SET k v PX 5000")
