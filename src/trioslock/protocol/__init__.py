@@ -62,7 +62,7 @@ from ._frames import (
 from ._keys import to_key
 from ._payload import Data, Value
 from ._protobuf import Field as ProtobufField
-from ._protobuf import decode_message, encode_entry, encode_message
+from ._protobuf import decode_fields, decode_message, encode_entry, encode_message
 from ._server_side import BadHeader, Dialect, Event, ServerSide
 from ._text import TextRequest
 
@@ -115,6 +115,7 @@ __all__ = [
     "decode_command",
     "decode_duration",
     "decode_lock_result",
+    "decode_fields",
     "decode_message",
     "decode_result",
     "encode_command",

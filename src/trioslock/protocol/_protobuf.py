@@ -10,6 +10,7 @@ snower/slock 2.1.12, ``protocol/protobuf/db.proto`` for the messages.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from .._errors import RemoteProtocolError
@@ -61,15 +62,23 @@ def decode_message(content: bytes) -> dict[int, Field]:
     Raises:
         RemoteProtocolError: The content is no message.
     """
-    fields: dict[int, Field] = {}
+    return dict(decode_fields(content))
+
+
+def decode_fields(content: bytes) -> Iterator[tuple[int, Field]]:
+    """Read the fields of a message one after another, repeated ones as well.
+
+    Raises:
+        RemoteProtocolError: The content is no message.
+    """
     offset = 0
     while offset < len(content):
         tag, offset = _read_varint(content, offset)
         number, kind = tag >> 3, tag & 7
         if not number:
             raise RemoteProtocolError("a protobuf field has number 0")
-        fields[number], offset = _read_field(content, offset, kind)
-    return fields
+        value, offset = _read_field(content, offset, kind)
+        yield number, value
 
 
 def _read_field(content: bytes, offset: int, kind: int) -> tuple[Field, int]:
