@@ -19,7 +19,25 @@ from ._errors import (
 )
 from .client import Client, Database, open_client
 from .link import Backoff, SessionStatistics
-from .primitives import SESSION, Event, Grant, Holder, Lock
+from .primitives import (
+    SESSION,
+    ConcurrencyLimiter,
+    DatabaseState,
+    Event,
+    Flags,
+    Grant,
+    GroupEvent,
+    HeldKey,
+    Holder,
+    Lock,
+    RLock,
+    RWLock,
+    Semaphore,
+    TokenBucket,
+    TreeLock,
+    Value,
+    Waiter,
+)
 from .protocol import FOREVER, Data, to_key
 
 __all__ = [
@@ -33,11 +51,24 @@ __all__ = [
     # Primitives, and how long they last
     "FOREVER",
     "SESSION",
+    "ConcurrencyLimiter",
     "Data",
     "Event",
+    "Flags",
     "Grant",
-    "Holder",
+    "GroupEvent",
     "Lock",
+    "RLock",
+    "RWLock",
+    "Semaphore",
+    "TokenBucket",
+    "TreeLock",
+    "Value",
+    # What the server tells about keys
+    "DatabaseState",
+    "HeldKey",
+    "Holder",
+    "Waiter",
     # Errors
     "AlreadyHeld",
     "ConnectionLost",

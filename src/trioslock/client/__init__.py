@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ._client import (
     Client,
-    Database,
-    Key,
     open_client,
     open_replica_client,
     open_session_client,
 )
+from ._database import Database, Key
+from ._service import Service
 from ._url import Address, ServerURL, parse_url
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Database",
     "Key",
     "ServerURL",
+    "Service",
     "open_client",
     "open_replica_client",
     "open_session_client",

@@ -23,49 +23,11 @@ from ..link import (
     SessionStatistics,
     connector,
 )
-from ..primitives import SESSION, Event, Lease, Lock
-from ..primitives._event import Default
-from ..protocol import ID_SIZE, CommandType, PlainCommand, to_key
+from ..protocol import ID_SIZE, CommandType, PlainCommand
 from ..transport import connect_tcp
+from ._database import Database
 from ._service import Service
-from ._url import check_database, parse_url
-
-Key = str | bytes
-"""A name of any length; 16 bytes are the key itself (see `to_key`)."""
-
-
-class Database:
-    """The factories of one database. Handles cost nothing: make them as needed."""
-
-    def __init__(self, session: Session, number: int) -> None:
-        self.number = check_database(number)
-        self._session = session
-
-    def __repr__(self) -> str:
-        return f"<Database {self.number} of {self._session!r}>"
-
-    def lock(self, key: Key, *, lease: Lease = SESSION) -> Lock:
-        """Return a handle on a lock.
-
-        Args:
-            key: Its name.
-            lease: How long a grant lasts: `SESSION` (as long as the
-                connection), seconds, or ``FOREVER``.
-        """
-        return Lock(self._session, to_key(key), db=self.number, lease=lease)
-
-    def event(self, key: Key, *, default: Default = "clear", ttl: float) -> Event:
-        """Return a handle on an event.
-
-        Args:
-            key: Its name. Do not use it for a lock as well.
-            default: What the event is when nobody has touched it.
-            ttl: Seconds after which a touched event falls back to its default,
-                or ``FOREVER``.
-        """
-        return Event(
-            self._session, to_key(key), db=self.number, default=default, ttl=ttl
-        )
+from ._url import parse_url
 
 
 class Client(Database):
@@ -78,14 +40,6 @@ class Client(Database):
     def client_id(self) -> bytes:
         """The 16 bytes under which the server knows this client."""
         return self._session.settings.client_id
-
-    def db(self, number: int) -> Database:
-        """Return another database of the same server, 0 to 254.
-
-        Raises:
-            ValueError: The number is not one of these.
-        """
-        return Database(self._session, number)
 
     async def ping(self) -> float:
         """Ask the server whether it lives; return the seconds that took.

@@ -9,24 +9,59 @@ from __future__ import annotations
 from ._acquirable import Acquirable
 from ._event import Event
 from ._flags import NO_FLAGS, Flags
+from ._flows import ConcurrencyLimiter, TokenBucket
 from ._grant import Grant
+from ._group_event import GroupEvent
 from ._holder import Holder, Waiter
 from ._lease import SESSION, Lease, Session, wire_lease
+from ._lists import (
+    DatabaseState,
+    HeldKey,
+    list_holders,
+    list_keys,
+    list_waiters,
+    read_state,
+)
 from ._lock import Lock
 from ._results import refusal
+from ._rlock import Level, ReentrantHolds, RLock
+from ._rwlock import ReadSide, RWLock, WriteSide
+from ._semaphore import Semaphore
+from ._tree_lock import Leaf, TreeLeaf, TreeLock
+from ._value import Value
 
 __all__ = [
     "NO_FLAGS",
     "SESSION",
     "Acquirable",
+    "ConcurrencyLimiter",
+    "DatabaseState",
     "Event",
     "Flags",
     "Grant",
+    "GroupEvent",
+    "HeldKey",
     "Holder",
+    "Leaf",
     "Lease",
+    "Level",
     "Lock",
+    "RLock",
+    "RWLock",
+    "ReadSide",
+    "ReentrantHolds",
+    "Semaphore",
     "Session",
+    "TokenBucket",
+    "TreeLeaf",
+    "TreeLock",
+    "Value",
     "Waiter",
+    "WriteSide",
+    "list_holders",
+    "list_keys",
+    "list_waiters",
+    "read_state",
     "refusal",
     "wire_lease",
 ]

@@ -34,7 +34,8 @@ _LOCK = int(CommandType.LOCK)
 _OK = int(ResultCode.SUCCED)
 _REFUSED = int(ResultCode.TIMEOUT)
 _NOT_THERE = (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
-_MAX_PRIORITY = 255
+MAX_PRIORITY = 255
+"""Highest place in a queue."""
 
 
 class Acquirable(Handle):
@@ -67,7 +68,7 @@ class Acquirable(Handle):
         flags: Flags = NO_FLAGS,
     ) -> None:
         super().__init__(requester, key, db=db)
-        if priority is not None and not 0 <= priority <= _MAX_PRIORITY:
+        if priority is not None and not 0 <= priority <= MAX_PRIORITY:
             raise ValueError(f"priority must be 0 to 255, not {priority!r}")
         self.flags = flags
         self.priority = priority

@@ -1,0 +1,278 @@
+"""An event with a version: a wake that is missed is made up for.
+
+The group is *set* while its key is free, *clear* while it is held under a lock
+id that carries the version (first half) and all ones. A member waits under the
+version that it knows. `wakeup` raises the version by one and wakes all who
+wait, without leaving the group set; a member that was not waiting knows an
+older version, so its next wait returns at once with the new one.
+
+Waking re-queues the holder under the parameters it was made with, so every
+clear here asks for a wait of a second, which the server uses for nothing else.
+A group cleared by a client that asked for none is set by a wakeup instead.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import trio
+
+from .._errors import NotHeld
+from ..link import Requester
+from ..protocol import (
+    Data,
+    LockFlag,
+    LockResult,
+    ResultCode,
+    TimeoutFlag,
+    UnlockFlag,
+    WireDuration,
+)
+from ._flags import NO_FLAGS, Flags
+from ._handle import Handle, decoded
+from ._lease import wire_lease
+from ._results import refusal
+
+_HALF = 8
+_LIMIT = 1 << 8 * _HALF
+_GROUP = b"\xff" * _HALF
+_VERSIONED = int(TimeoutFlag.LOCK_ID_IS_VERSION)
+_UPDATE = int(LockFlag.UPDATE)
+_ONE_SECOND = WireDuration(1, _VERSIONED)
+_WAKE = int(UnlockFlag.FIRST | UnlockFlag.TO_LOCK_WAIT)
+_HELD = (ResultCode.SUCCED, ResultCode.LOCKED_ERROR)
+_FREE = (ResultCode.SUCCED, ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
+
+
+class GroupEvent(Handle):
+    """A handle on a group event, and the version that its user knows.
+
+    Make one for each member: `wait` moves `version` on. Handles of different
+    members, in whatever process, share nothing but the key.
+
+    Args:
+        requester: Carries the commands.
+        key: Exactly 16 bytes.
+        db: Database, 0 to 254.
+        member: Number of the member, below 2**64 - 1, as other slock clients
+            have it. None for a fresh one for each wait, which is always safe;
+            a member with a number can wait only once at a time.
+        version: The version that the member knows, below 2**64.
+        ttl: Seconds after which a cleared group falls back to set, rounded up to
+            whole ones; ``FOREVER`` for never.
+        flags: Wishes that go with each clear.
+
+    Attributes:
+        version: The latest version that this handle has seen.
+    """
+
+    def __init__(
+        self,
+        requester: Requester,
+        key: bytes,
+        *,
+        db: int = 0,
+        member: int | None = None,
+        version: int = 0,
+        ttl: float,
+        flags: Flags = NO_FLAGS,
+    ) -> None:
+        super().__init__(requester, key, db=db)
+        if member is not None and not 0 <= member < _LIMIT - 1:
+            raise ValueError(f"member must be 0 to 2**64 - 2, not {member!r}")
+        if not 0 <= version < _LIMIT:
+            raise ValueError(f"version must be 0 to 2**64 - 1, not {version!r}")
+        self.member = member
+        self.version = version
+        value, unit = wire_lease(requester, ttl, whole_seconds=True)
+        self._ttl = WireDuration(value, unit | flags.lease_bits)
+        self._flags = flags
+        self._waiting = False
+
+    def _state(self) -> str:
+        member = "" if self.member is None else f", member {self.member}"
+        return f", version {self.version}{member}"
+
+    async def clear(self, data: Data | None = None) -> None:
+        """Clear the group: who knows its version waits from now on.
+
+        A group that is clear under another version stays so, and this handle
+        adopts that version.
+
+        Args:
+            data: Operation on the key's value, such as ``Data.unset()``.
+
+        Raises:
+            LockError: A lock that is no group event holds the key.
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            The group may have been cleared.
+        """
+        result = await self._clear(data)
+        if result.result == ResultCode.TIMEOUT and await self._adopt_holder():
+            # The server knows an older version: it has lost its memory.
+            result = await self._clear(data)
+        if result.result not in _HELD:
+            raise refusal(result)
+        self._adopt(result)
+
+    async def set(self, data: Data | None = None) -> None:
+        """Set the group: wake all who wait, whatever version they know.
+
+        Args:
+            data: Operation on the key's value. Applied only if the group is
+                clear.
+
+        Raises:
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            The group may have been set.
+        """
+        command = self._unlock(flag=UnlockFlag.FIRST, data=data)
+        result = await self._requester.request(command, replay=True)
+        if result.result not in _FREE:
+            raise refusal(result)
+
+    async def wakeup(self, data: Data | None = None) -> int:
+        """Wake all who wait and go on to the next version; the group stays clear.
+
+        Args:
+            data: Operation on the key's value, such as ``Data.set("text")``.
+                Members get the value.
+
+        Returns:
+            The new version.
+
+        Raises:
+            NotHeld: The group is set: nobody can be waiting. Clear it first.
+            ConnectionLost: The connection broke; the members may have been
+                woken. It is not sent again: who has waited anew would wake
+                twice.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            The members may have been woken.
+        """
+        result = await self._requester.request(self._unlock(flag=_WAKE, data=data))
+        if result.result in (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB):
+            raise NotHeld(
+                f"{self!r} is set, so there is nobody to wake: clear it first",
+                key=self.key,
+            )
+        if result.result != ResultCode.SUCCED:
+            raise refusal(result)
+        self._adopt(result)
+        return self.version
+
+    async def wait(self) -> Data | None:
+        """Wait until the group is set or woken; adopt the version it has then.
+
+        Returns at once if the group is set, or if its version is not the one
+        that this handle knows. A member that was woken from its wait learns the
+        new version with its next one, which returns at once as well: look at
+        what the wake was about before waiting again, and look again after it.
+
+        Returns:
+            The key's value at that moment, None if it has none.
+
+        Raises:
+            trio.BusyResourceError: Another task waits as the same member.
+            LockError: The server ended the wait (its database was flushed).
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            The wait is withdrawn on the server; nothing waits there. The version
+            stays as it is, so what is missed from now on is made up for.
+        """
+        if self.member is None:
+            return await self._wait(secrets.randbelow(_LIMIT - 1))
+        if self._waiting:
+            raise trio.BusyResourceError(
+                f"{self!r} waits already: a member with a number waits once at a "
+                "time, make another handle for the other task"
+            )
+        self._waiting = True
+        try:
+            return await self._wait(self.member)
+        finally:
+            self._waiting = False
+
+    async def wait_and_reset(self) -> Data | None:
+        """Wait until the group is set or woken, then clear it if it is set.
+
+        Returns:
+            The key's value when the wait ended, None if it had none.
+
+        Raises:
+            trio.BusyResourceError: Another task waits as the same member.
+            LockError: The server ended the wait, or a lock that is no group
+                event holds the key.
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            While waiting as for `wait`. After it the group may have been
+            cleared.
+        """
+        data = await self.wait()
+        await self.clear()
+        return data
+
+    async def is_set(self) -> bool:
+        """Return whether the group is set.
+
+        Raises:
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nothing is left on the server.
+        """
+        result = await self._requester.request(self._lock(), replay=True)
+        if result.result == ResultCode.SUCCED:
+            return True
+        if result.result == ResultCode.TIMEOUT:
+            return False
+        raise refusal(result)
+
+    async def _wait(self, member: int) -> Data | None:
+        requester = self._requester
+        value, flag = requester.wait
+        lock_id = self._id(member.to_bytes(_HALF, "little"))
+        result = await requester.acquire(
+            self._lock(lock_id=lock_id, wait=WireDuration(value, flag | _VERSIONED))
+        )
+        if result.result != ResultCode.SUCCED:
+            raise refusal(result)
+        if result.lock_id != lock_id:
+            self._adopt(result)
+        return decoded(result.data)
+
+    async def _clear(self, data: Data | None) -> LockResult:
+        value, flag = _ONE_SECOND
+        command = self._lock(
+            lock_id=self._id(_GROUP),
+            flag=_UPDATE,
+            wait=WireDuration(value, flag | self._flags.wait_bits),
+            lease=self._ttl,
+            data=data,
+        )
+        return await self._requester.request(command, replay=True)
+
+    async def _adopt_holder(self) -> bool:
+        holder = await self._show()
+        if holder is None or holder.lock_id[_HALF:] != _GROUP:
+            return False
+        self._adopt(holder)
+        return True
+
+    def _adopt(self, result: LockResult) -> None:
+        self.version = int.from_bytes(result.lock_id[:_HALF], "little")
+
+    def _id(self, second_half: bytes) -> bytes:
+        return self.version.to_bytes(_HALF, "little") + second_half

@@ -1,0 +1,220 @@
+"""Keys in a tree: a node is free when nothing is held in it or below it.
+
+A *leaf* is a shared grant in a node. While a node has a leaf, its parent has an
+entry for the node (lock id: the node's key), and the node has a *link* to its
+parent (lock id: the parent's key, marked). Releasing the last leaf of a node
+makes the server take out the link and the parent's entry, and so on upwards.
+
+The leaf comes first, then the links from the bottom up, all of them, each time:
+while a leaf is held the server takes no link away, and the leases of the links
+begin anew with each leaf. Where the server's own climb goes on at the same
+instant, a link may be lost all the same: it does not climb in one step.
+
+A leaf passes the queue of those who wait for the node to be free, so a tree
+that is in use all the time may keep them waiting for ever.
+"""
+
+from __future__ import annotations
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._errors import SlockError
+from ..link import Requester
+from ..protocol import (
+    UNLIMITED_COUNT,
+    Data,
+    LockCommand,
+    LockFlag,
+    ResultCode,
+    TimeoutFlag,
+    UnlockFlag,
+    WireDuration,
+    to_key,
+)
+from ._acquirable import Acquirable
+from ._flags import NO_FLAGS, Flags
+from ._grant import Grant
+from ._lease import SESSION, Lease
+from ._results import refusal
+
+_LEAF_PRIORITY = 1
+_NO_WAIT = WireDuration(0, int(TimeoutFlag.RCOUNT_IS_PRIORITY))
+_LINK = int(LockFlag.TREE | LockFlag.UPDATE)
+_ENTRY = int(LockFlag.UPDATE)
+_LINKED = (ResultCode.SUCCED, ResultCode.LOCKED_ERROR)
+_REFUSED = int(ResultCode.TIMEOUT)
+
+
+class Leaf(Grant):
+    """A shared grant in a node of a tree; its release lets go of the parents."""
+
+    _unlock_flag = int(UnlockFlag.TREE)
+
+
+class TreeLeaf(Acquirable):
+    """What is held in one node of a tree; made by `TreeLock.leaf`."""
+
+    _grant_type = Leaf
+
+    def __init__(self, node: TreeLock, *, lease: Lease, flags: Flags) -> None:
+        super().__init__(
+            node.requester,
+            node.key,
+            db=node.db,
+            lease=lease,
+            count=UNLIMITED_COUNT,
+            priority=_LEAF_PRIORITY,
+            flags=flags,
+        )
+        self._node = node
+
+    async def take(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
+        """Take a leaf, waiting as the flags say."""
+        return await self._attempt(wait, wait_flag, data)
+
+    async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
+        try:
+            grant = await super()._attempt(wait, wait_flag, data)
+        except trio.Cancelled:
+            self._sweep()
+            raise
+        try:
+            await self._link_up()
+        except BaseException:
+            await _let_go(grant)
+            raise
+        return grant
+
+    async def _link_up(self) -> None:
+        node = self._node
+        while node.parent is not None:
+            await self._ensure(node.key, node.parent.key, _LINK)
+            await self._ensure(node.parent.key, node.key, _ENTRY)
+            node = node.parent
+
+    async def _ensure(self, key: bytes, lock_id: bytes, flag: int) -> None:
+        """Hold ``key`` under ``lock_id``, or renew that."""
+        command = self._link_command(key, lock_id, flag)
+        result = await self._requester.request(command, replay=True)
+        if result.result not in _LINKED:
+            raise refusal(result)
+
+    def _link_command(self, key: bytes, lock_id: bytes, flag: int) -> LockCommand:
+        command = self._lock(
+            lock_id=lock_id,
+            flag=flag,
+            wait=_NO_WAIT,
+            lease=self._wire_lease,
+            max_count=UNLIMITED_COUNT,
+            rcount=_LEAF_PRIORITY,
+        )
+        return command._replace(key=key)
+
+    def _sweep(self) -> None:
+        """Let the server take away links that only a withdrawn leaf has kept.
+
+        Withdrawing a leaf that was just granted does not climb; releasing
+        another one behind it does.
+        """
+        leaf = self._lock(
+            wait=_NO_WAIT,
+            lease=WireDuration(1, 0),
+            max_count=UNLIMITED_COUNT,
+            rcount=_LEAF_PRIORITY,
+        )
+        self._requester.tell(leaf)
+        undo = self._unlock(lock_id=leaf.lock_id, flag=UnlockFlag.TREE)
+        self._requester.tell(undo._replace(timeout_flag=_NO_WAIT.flag))
+
+
+async def _let_go(grant: Grant) -> None:
+    """Release a leaf whose links could not be made; that error is to be told."""
+    try:
+        await grant.release()
+    except (SlockError, trio.ClosedResourceError):
+        # Nothing more can be done: what is left ends with its lease.
+        return
+
+
+class TreeLock(Acquirable):
+    """A handle on a node of a tree of keys.
+
+    It keeps no state and may be shared. Taking the node itself waits until
+    nothing is held in it or below, then takes a leaf in it; the two are not one
+    step, so two who take the same node may both get it if neither was there
+    when the other looked. Use a `Lock` beside the tree where that matters.
+
+    Args:
+        requester: Carries the commands.
+        key: Exactly 16 bytes.
+        db: Database, 0 to 254.
+        parent: The node above, None for the root.
+        lease: How long a leaf is held.
+        flags: Wishes that go with each request.
+    """
+
+    _grant_type = Leaf
+
+    def __init__(
+        self,
+        requester: Requester,
+        key: bytes,
+        *,
+        db: int = 0,
+        parent: TreeLock | None = None,
+        lease: Lease = SESSION,
+        flags: Flags = NO_FLAGS,
+    ) -> None:
+        super().__init__(requester, key, db=db, lease=lease, flags=flags)
+        self.requester = requester
+        self.parent = parent
+        self._leaf = TreeLeaf(self, lease=lease, flags=flags)
+
+    def _state(self) -> str:
+        parent = "" if self.parent is None else f", below {self.parent.key.hex()}"
+        return f"{parent}{super()._state()}"
+
+    def child(self, key: str | bytes) -> TreeLock:
+        """Return a node below this one.
+
+        Args:
+            key: Its name. A key has one parent: use it below one node.
+        """
+        return TreeLock(
+            self._requester,
+            to_key(key),
+            db=self.db,
+            parent=self,
+            lease=self._lease,
+            flags=self.flags,
+        )
+
+    def leaf(self) -> TreeLeaf:
+        """Return what can be held in this node: any number, at the same time."""
+        return self._leaf
+
+    @enable_ki_protection
+    async def wait_free(self) -> None:
+        """Wait until nothing is held in this node or below.
+
+        Raises:
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            The wait is withdrawn on the server; nothing waits there.
+        """
+        await self._probe(self._requester.wait)
+
+    async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
+        await self._probe(WireDuration(wait, wait_flag))
+        return await self._leaf.take(wait, wait_flag, data)
+
+    async def _probe(self, wait: WireDuration) -> None:
+        """Ask for the node alone, for no time."""
+        result = await self._requester.acquire(self._lock(wait=wait))
+        if result.result == _REFUSED and not wait.value:
+            raise trio.WouldBlock
+        if result.result != ResultCode.SUCCED:
+            raise refusal(result)
