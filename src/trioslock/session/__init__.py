@@ -7,6 +7,7 @@ does the I/O gives it bytes and takes bytes, see `Session`.
 
 from __future__ import annotations
 
+from ._lists import answer_call
 from ._ports import ClientView, EnginePort, Surroundings
 from ._session import OUTPUT_PAUSE, Session
 from ._text_commands import VERSION
@@ -18,4 +19,5 @@ __all__ = [
     "EnginePort",
     "Session",
     "Surroundings",
+    "answer_call",
 ]

@@ -1,0 +1,221 @@
+"""A client over an engine in this process: no socket, no bytes.
+
+It is the same client with the same primitives; only what carries its commands is
+another. A command is handed to the engine at once, and what the engine answers is
+handed to the waiting tasks in the next scheduler pass, so that every request is a
+checkpoint here as it is over a network.
+
+To share an engine with peers that come over TCP, serve it and pass its host::
+
+    async with open_server(port=5658) as server:
+        async with open_embedded(server.host_engine) as client: ...
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import NoReturn
+
+import trio
+from trio.lowlevel import (
+    Abort,
+    Task,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
+
+from .client import Client, Service, open_session_client
+from .engine import Engine, EngineLimits
+from .host import EngineHost
+from .link import Connection, Owner, Session, SessionSettings
+from .protocol import ID_SIZE, CallCommand, Command, InitCommand, Result
+from .session import answer_call
+
+__all__ = ["open_embedded"]
+
+
+class EngineLink(Connection):
+    """An exchange over a peer of an engine's host.
+
+    Args:
+        host: The host; somebody runs it.
+        owner: The session that the link works for.
+        client_id: The 16 bytes under which the engine knows the client.
+    """
+
+    def __init__(self, host: EngineHost, owner: Owner, client_id: bytes) -> None:
+        super().__init__(owner)
+        self._arrived: deque[Result] = deque()
+        self._postman: Task | None = None
+        self._scope = trio.CancelScope()
+        self._peer = host.attach(self._take, self._scope.cancel)
+        self.post(InitCommand(self.new_id(), client_id))
+
+    def __repr__(self) -> str:
+        return (
+            f"<EngineLink: {self.in_flight} in flight, {len(self.held)} held "
+            f"over {self._peer!r}>"
+        )
+
+    def post(self, command: Command) -> None:
+        """Hand a command to the engine."""
+        if not self._peer.attached:
+            # Closed; what is registered is handed over when `run` returns.
+            return
+        if isinstance(command, CallCommand):
+            self._take(answer_call(command, self._peer.engine))
+        else:
+            self._peer.submit(command)
+
+    def retract(self, command: Command) -> bool:
+        """Return False: a command has always been executed."""
+        return False
+
+    async def run(self) -> None:
+        """Hand out what the engine answers, until it closes this peer.
+
+        Cancellation:
+            The peer is detached: its session leases and waits end.
+        """
+        try:
+            with self._scope:
+                while True:
+                    if not self._arrived:
+                        self._postman = current_task()
+                        await wait_task_rescheduled(self._stop)
+                    while self._arrived:
+                        self.receive(self._arrived.popleft())
+        finally:
+            self._peer.detach()
+
+    async def aclose(self) -> None:
+        """Detach a link that does not run."""
+        self._peer.detach()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _take(self, result: Result) -> None:
+        self._arrived.append(result)
+        if self._postman is not None:
+            reschedule(self._postman)
+            self._postman = None
+
+    def _stop(self, _raise_cancel: Callable[[], NoReturn]) -> Abort:
+        self._postman = None
+        return Abort.SUCCEEDED
+
+
+class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
+    """The life of a client, and around it that of a host of its own."""
+
+    def __init__(
+        self,
+        host: EngineHost,
+        settings: SessionSettings,
+        db: int,
+        clock: Service | None,
+    ) -> None:
+        async def connect(session: Session) -> EngineLink:
+            await trio.lowlevel.checkpoint()
+            return EngineLink(host, session, settings.client_id)
+
+        self._client = open_session_client(connect, settings, db=db)
+        self._clock = clock
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Client:
+        if self._clock is not None:
+            await self._clock.start()
+        try:
+            return await self._client.__aenter__()
+        except BaseException as error:
+            await self._stop_clock(type(error), error, error.__traceback__)
+            raise
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        try:
+            done = bool(await self._client.__aexit__(exc_type, exc, traceback))
+        except BaseException as error:
+            await self._stop_clock(type(error), error, error.__traceback__)
+            raise
+        if done:
+            exc_type = exc = traceback = None
+        return await self._stop_clock(exc_type, exc, traceback) or done
+
+    async def _stop_clock(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if self._clock is None:
+            return False
+        return await self._clock.stop(exc_type, exc, traceback)
+
+
+def open_embedded(
+    host: EngineHost | None = None,
+    *,
+    client_id: bytes | None = None,
+    session_ttl: float = 10.0,
+    close_grace: float = 2.0,
+    max_inflight: int = 16_384,
+    db: int = 0,
+    engine_limits: EngineLimits | None = None,
+) -> AbstractAsyncContextManager[Client, bool]:
+    """Open a client of an engine in this process.
+
+    Args:
+        host: The engine's host, which somebody runs (such as a server's
+            ``host_engine``). If left out, the client has an engine of its own, which
+            ends with it.
+        client_id: As for `trioslock.open_client`.
+        session_ttl: As for `trioslock.open_client`.
+        close_grace: As for `trioslock.open_client`.
+        max_inflight: As for `trioslock.open_client`.
+        db: The database that the client stands for, 0 to 254.
+        engine_limits: Bounds of an engine of its own.
+
+    Returns:
+        A context manager that gives the `Client`.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Cancellation:
+        Nothing is left in the engine.
+    """
+    settings = SessionSettings(
+        client_id=secrets.token_bytes(ID_SIZE) if client_id is None else client_id,
+        session_ttl=session_ttl,
+        close_grace=close_grace,
+        max_inflight=max_inflight,
+        backoff=None,
+    )
+    clock = None
+    if host is None:
+        host = EngineHost(_new_engine(engine_limits))
+        clock = Service(host.run, trio.lowlevel.checkpoint, grace=close_grace)
+    return _OpenEmbedded(host, settings, db, clock)
+
+
+def _new_engine(limits: EngineLimits | None) -> Engine:
+    return Engine(
+        limits=limits or EngineLimits(),
+        # A trio clock is only known inside a run; leases tick on full seconds of
+        # this one, which nobody in this process can tell from another.
+        wall_offset=time.time() % 1.0,
+        new_id=lambda: secrets.token_bytes(ID_SIZE),
+    )
