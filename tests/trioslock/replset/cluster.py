@@ -121,7 +121,10 @@ class Node:
 
     async def roles(self) -> dict[str, str]:
         """Return what this node thinks: role by address, of members online."""
-        words = await self.ask("REPLSET", "MEMBERS")
+        try:
+            words = await self.ask("REPLSET", "MEMBERS")
+        except ClusterError:
+            return {}  # it has not heard yet that it is a member
         rows = [words[start : start + 5] for start in range(0, len(words), 5)]
         return {
             host: role
