@@ -19,7 +19,12 @@ from typing import Final
 from .._errors import RemoteProtocolError
 from ._commands import Command, Result
 from ._constants import FRAME_SIZE
-from ._frames import decode_result, encode_command, result_trailer_size
+from ._frames import (
+    decode_lock_results,
+    decode_result,
+    encode_command,
+    result_trailer_size,
+)
 
 
 class NeedData(Enum):
@@ -104,9 +109,12 @@ class ClientSide:
                 whole one before it; after whole ones the next call raises.
         """
         found: list[Result] = []
+        if self._error is None:
+            self._offset = decode_lock_results(self._buffer, self._offset, found)
         try:
             while (event := self.next_event()) is not NEED_DATA:
                 found.append(event)
+                self._offset = decode_lock_results(self._buffer, self._offset, found)
         except RemoteProtocolError:
             if not found:
                 raise

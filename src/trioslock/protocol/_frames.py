@@ -82,6 +82,7 @@ LOCK_TYPES = frozenset(
 
 _LOCK_RESULT_TYPES = LOCK_TYPES | {int(CommandType.PUBLISH)}
 
+_COMMON_TYPES = (int(CommandType.LOCK), int(CommandType.UNLOCK))
 _TYPE_OFFSET = 2
 _COMMAND_FLAG_OFFSET = 19
 _RESULT_FLAG_OFFSET = 20
@@ -117,21 +118,48 @@ def encode_lock(command: LockCommand) -> bytes:
     Raises:
         LocalProtocolError: As for `encode_command`.
     """
-    data = command.data
-    if not (
-        len(command.request_id) == ID_SIZE
-        and len(command.lock_id) == ID_SIZE
-        and len(command.key) == ID_SIZE
-    ):
+    # Spelled out: this is the hot path of a client, and a star costs as much as
+    # the packing.
+    (
+        kind,
+        request_id,
+        flag,
+        db,
+        lock_id,
+        key,
+        timeout,
+        timeout_flag,
+        expiry,
+        expiry_flag,
+        max_count,
+        rcount,
+        data,
+    ) = command
+    if not len(request_id) == len(lock_id) == len(key) == ID_SIZE:
         raise LocalProtocolError(f"{command!r}: every id must be {ID_SIZE} bytes")
-    try:
-        if data is None:
-            return _LOCK.pack(MAGIC, VERSION, *command[:-1])
+    if data is not None:
         _check_data(data)
-        frame = command._replace(flag=command.flag | _FLAG_DATA)[:-1]
-        return _LOCK.pack(MAGIC, VERSION, *frame) + data
+        flag |= _FLAG_DATA
+    try:
+        frame = _LOCK.pack(
+            MAGIC,
+            VERSION,
+            kind,
+            request_id,
+            flag,
+            db,
+            lock_id,
+            key,
+            timeout,
+            timeout_flag,
+            expiry,
+            expiry_flag,
+            max_count,
+            rcount,
+        )
     except struct.error as error:
         raise LocalProtocolError(f"{command!r}: {error}") from error
+    return frame if data is None else frame + data
 
 
 def _check_data(data: bytes) -> None:
@@ -380,6 +408,42 @@ def result_trailer_size(buffer: bytes | bytearray, offset: int) -> int | None:
     if kind == _CALL_TYPE:
         return _content_size(buffer, offset + _CALL_RESULT_SIZE_OFFSET)
     return 0
+
+
+_LOCK_RESULT_FIELDS = struct.Struct("<2xB16sBBB16s16sHHBB4x")
+_NO_DATA = (None,)
+_new_tuple = tuple.__new__
+
+
+def decode_lock_results(
+    buffer: bytes | bytearray, offset: int, found: list[Result]
+) -> int:
+    """Read LOCK and UNLOCK results without data until something else comes.
+
+    Most of what a client reads is a run of these. A frame with data, of another
+    type, malformed or incomplete is left for `decode_result`.
+
+    Args:
+        buffer: What was received.
+        offset: Where a frame starts.
+        found: Results are appended here.
+
+    Returns:
+        The offset of the first frame that was left.
+    """
+    unpack = _LOCK_RESULT_FIELDS.unpack_from
+    last = len(buffer) - FRAME_SIZE
+    while (
+        offset <= last
+        and buffer[offset + _TYPE_OFFSET] in _COMMON_TYPES
+        and not buffer[offset + _RESULT_FLAG_OFFSET] & RESULT_FLAG_DATA
+        and buffer[offset] == MAGIC
+        and buffer[offset + 1] == VERSION
+    ):
+        # As LockResult(*fields) does it, at half the cost.
+        found.append(_new_tuple(LockResult, unpack(buffer, offset) + _NO_DATA))
+        offset += FRAME_SIZE
+    return offset
 
 
 def decode_lock_result(
