@@ -49,7 +49,8 @@ async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
             # A task that the application left running must not keep the process.
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        raise _unwrapped(group) from None
+        error = _unwrapped(group)
+        raise error from error.__cause__
 
 
 class _Lifespan:

@@ -85,6 +85,7 @@ class Server:
         self._settings = settings
         self._connections: set[Connection] = set()
         self._accepting = trio.CancelScope()
+        self._patience = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._ended = trio.Event()
         self.cut = 0
@@ -134,31 +135,30 @@ class Server:
         Args:
             at_once: Do without the delay that gives a load balancer time.
         """
-        settings = self._settings
         self.drain.begin()
         logger.info("draining: %r", self)
-        await trio.sleep(0 if at_once else settings.drain_delay)
-        with trio.move_on_after(settings.drain_window + settings.drain_grace):
-            self._accepting.cancel()
-            for connection in self._connections:
-                connection.stop()
-            await self.drain.release(settings.drain_window)
-            await self._ended.wait()
-        self._cut_rest()
+        with self._patience:
+            await trio.sleep(0 if at_once else self._settings.drain_delay)
+            await self._let_leave()
+        self.cut = self.busy
+        if self.cut:
+            logger.warning("%d clients cut", self.cut)
+        self._serving.cancel()
 
     async def cut_on_signal(self, signals: AsyncIterator[int]) -> None:
         """Cut everyone at the next signal: somebody has no time."""
         await anext(aiter(signals))
         logger.warning("second signal")
-        self._cut_rest()
+        self._patience.cancel()
 
-    def _cut_rest(self) -> None:
-        if self._serving.cancel_called:
-            return
-        self.cut = self.busy
-        if self.cut:
-            logger.warning("%d clients cut", self.cut)
-        self._serving.cancel()
+    async def _let_leave(self) -> None:
+        window = self._settings.drain_window
+        with trio.move_on_after(window + self._settings.drain_grace):
+            self._accepting.cancel()
+            for connection in self._connections:
+                connection.stop()
+            await self.drain.release(window)
+            await self._ended.wait()
 
     async def _serve_stream(self, state: Scope, stream: trio.SocketStream) -> None:
         wire = Wire(stream, self._settings.write_deadline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import trio
@@ -29,6 +29,13 @@ QUICK = ServerSettings(
     drain_window=0.1,
     drain_grace=0.3,
 )
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Look again and again, for 5 s at most: it happens behind a socket."""
+    with trio.fail_after(5):
+        while not happened():  # noqa: ASYNC110  # there is no event to wait for
+            await trio.sleep(0.005)
 
 
 class Client:
@@ -145,9 +152,7 @@ class Running:
 
     async def settle(self, *, connections: int = 0) -> None:
         """Wait until the server has so many connections."""
-        with trio.fail_after(5):
-            while self.server.connections != connections:
-                await trio.sleep(0.005)
+        await until(lambda: self.server.connections == connections)
 
 
 @contextlib.asynccontextmanager
