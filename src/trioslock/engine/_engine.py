@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import assert_never
 
 from ..protocol import (
     CallCommand,
@@ -68,6 +69,10 @@ _ERROR = int(ResultCode.ERROR)
 _ANSWERED = frozenset(map(int, (CommandType.PING, CommandType.QUIT, CommandType.ADMIN)))
 _LEADER = InitType.LEADER | InitType.LEADER_KNOWN
 _NO_COUNTERS = Counters(0, 0, 0, 0, 0, 0, 0, 0)
+
+_OtherCommand = (
+    InitCommand | StateCommand | SubscribeCommand | CallCommand | PlainCommand
+)
 
 # ``now + wall_offset`` is rounded at some 2e-7 s: a deadline that comes back as
 # ``now`` must not fall short of itself.
@@ -175,7 +180,7 @@ class Engine:
         """
         table = self._begin(now)
         owner = self._peers.get(peer)
-        if type(command) is LockCommand:
+        if isinstance(command, LockCommand):
             self._submit_lock(owner, command)
         else:
             table.replies.extend(self._answer(owner, command))
@@ -342,7 +347,7 @@ class Engine:
 
     # The other commands.
 
-    def _answer(self, owner: Peer, command: Command) -> list[Reply]:
+    def _answer(self, owner: Peer, command: _OtherCommand) -> list[Reply]:
         match command:
             case InitCommand():
                 return [Reply(owner.id, self._init(owner, command))]
@@ -354,8 +359,8 @@ class Engine:
                 return [Reply(owner.id, _unknown_method(command))]
             case PlainCommand():
                 return _answer_plain(owner, command)
-            case LockCommand():
-                raise AssertionError("LOCK and UNLOCK are not answered here")
+            case _:
+                assert_never(command)
 
     def _init(self, owner: Peer, command: InitCommand) -> InitResult:
         in_use = self._peers.register(owner, command.client_id)

@@ -206,8 +206,7 @@ def _update(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> N
     key = holder.key
     data = key.data
     if command.data is not None:
-        table.drop_executes(holder)
-        table.operate(key, holder, command, edge=key.levels == 1)
+        table.operate(key, holder, command, edge=key.levels == 1, anew=True)
     elif _changes_nothing(table, holder, command):
         table.answer(owner, command, _LOCKED_ERROR, key.levels, holder.levels, data)
         return

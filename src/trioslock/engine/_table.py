@@ -6,7 +6,7 @@ result goes out. Replies are collected in order in ``replies`` until the engine
 hands them over. Commands that the server itself starts (EXECUTE, reversed keys,
 trees) stand in ``deferred`` and run when the command at hand is through.
 
-Limits are looked at before anything changes: `TableFull` leaves the table as it
+Limits are looked at before anything changes: `TableFullError` leaves the table as it
 was.
 
 Source: snower/slock 2.1.12, ``server/db.go`` and ``server/lock.go``.
@@ -150,7 +150,7 @@ class Table:
             TableFullError: A limit is reached.
         """
         key = claim.key
-        self._check_room(key, self.holders, self.limits.holders)
+        self.check_room(key, self.holders, self.limits.holders)
         before = key.data
         if claim.command.data is not None:
             self.operate(key, claim, claim.command, edge=not key.levels)
@@ -201,7 +201,7 @@ class Table:
             TableFullError: A limit is reached.
         """
         key, command = claim.key, claim.command
-        self._check_room(key, self.waiters, self.limits.waiters)
+        self.check_room(key, self.waiters, self.limits.waiters)
         if command.data is not None:
             self.reserve(len(command.data))
         self._register(key)
@@ -256,7 +256,12 @@ class Table:
             key.db.keys[key.name] = key
             self.keys += 1
 
-    def _check_room(self, key: Key, claims: int, limit: int) -> None:
+    def check_room(self, key: Key, claims: int, limit: int) -> None:
+        """Look whether one more claim of a kind may be kept, and its key.
+
+        Raises:
+            TableFullError: It may not.
+        """
         if claims >= limit or (
             self.keys >= self.limits.keys and key.name not in key.db.keys
         ):
@@ -265,7 +270,13 @@ class Table:
     # Values.
 
     def operate(
-        self, key: Key, claim: Claim, command: LockCommand, *, edge: bool
+        self,
+        key: Key,
+        claim: Claim,
+        command: LockCommand,
+        *,
+        edge: bool,
+        anew: bool = False,
     ) -> None:
         """Apply a command's data frame to its key's value.
 
@@ -274,6 +285,7 @@ class Table:
             claim: Keeps EXECUTE entries of later stages, and owns those of now.
             command: The command, a LOCK or an UNLOCK.
             edge: Whether this is the first lock or the last unlock.
+            anew: Whether entries that the claim has kept so far are dropped.
 
         Raises:
             TableFullError: The value, or what is kept in all, would be too large.
@@ -291,6 +303,8 @@ class Table:
         after = 0 if change.value is None else len(change.value)
         self.reserve(after - before + sum(map(_size_of, kept)))
         key.data = change.value
+        if anew:
+            self.drop_executes(claim)
         if change.executes:
             self._take_executes(claim, change, kept)
 

@@ -104,13 +104,14 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
     key = holder.key
     held = holder.command
     before = key.data
-    if command.data is not None:
-        edge = key.levels == levels and not key.waiting
-        table.operate(key, holder, command, edge=edge)
     requeued = None
     if command.flag & _TO_LOCK_WAIT and levels == 1:
         requeued = _requeue_command(command, held)
-        command = command._replace(lock_id=requeued.lock_id)
+        if requeued.timeout:
+            table.check_room(key, table.waiters, table.limits.waiters)
+    if command.data is not None:
+        edge = key.levels == levels and not key.waiting
+        table.operate(key, holder, command, edge=edge)
     table.remove_holder(holder)
     key.db.unlock_count += levels
     if holder.executes is not None:
@@ -118,6 +119,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
             table.run_executes(holder, _STAGE_UNLOCK)
         table.drop_executes(holder)
     if requeued is not None:
+        command = command._replace(lock_id=requeued.lock_id)
         _requeue(table, owner, key, requeued)
     elif command.flag & _TREE and _leave_tree(table, owner, key, held, command):
         return
