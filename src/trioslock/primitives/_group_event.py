@@ -7,8 +7,9 @@ wait, without leaving the group set; a member that was not waiting knows an
 older version, so its next wait returns at once with the new one.
 
 Waking re-queues the holder under the parameters it was made with, so every
-clear here asks for a wait of a second, which the server uses for nothing else.
-A group cleared by a client that asked for none is set by a wakeup instead.
+clear here asks for a short wait. Nothing waits that long, but a clear under a
+version newer than the server's, which lets the server find out that it is one.
+A group cleared by a client that asked for no wait is set by a wakeup instead.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _LIMIT = 1 << 8 * _HALF
 _GROUP = b"\xff" * _HALF
 _VERSIONED = int(TimeoutFlag.LOCK_ID_IS_VERSION)
 _UPDATE = int(LockFlag.UPDATE)
-_ONE_SECOND = WireDuration(1, _VERSIONED)
+_SHORT_WAIT = WireDuration(250, _VERSIONED | int(TimeoutFlag.MILLISECONDS))
 _WAKE = int(UnlockFlag.FIRST | UnlockFlag.TO_LOCK_WAIT)
 _HELD = (ResultCode.SUCCED, ResultCode.LOCKED_ERROR)
 _FREE = (ResultCode.SUCCED, ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
@@ -254,7 +255,7 @@ class GroupEvent(Handle):
         return decoded(result.data)
 
     async def _clear(self, data: Data | None) -> LockResult:
-        value, flag = _ONE_SECOND
+        value, flag = _SHORT_WAIT
         command = self._lock(
             lock_id=self._id(_GROUP),
             flag=_UPDATE,

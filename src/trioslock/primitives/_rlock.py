@@ -21,7 +21,7 @@ from typing import NamedTuple
 import trio
 from trio.lowlevel import Task, current_task
 
-from .._errors import ConnectionLost, LossReason
+from .._errors import ConnectionLost, LossReason, NotHeld
 from ..link import Requester
 from ..protocol import (
     Data,
@@ -160,6 +160,17 @@ class Level(Grant):
             return
         self._released = True
         await self._step_down(data)
+
+    async def _leave(self) -> BaseException | None:
+        try:
+            await self._release()
+        except NotHeld:
+            self._lost = "expired"
+        except ConnectionLost:
+            self._lost = "disconnected"
+        except BaseException as error:  # noqa: BLE001 - raised by the caller
+            return error
+        return None
 
     async def climbed(self, result: LockResult) -> None:
         """Take over the answer to the LOCK of a further level.

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import pytest
+import trio
+from tests.trioslock.backends import NOTHING, Backend
+
+from trioslock import Client, LockLost
+
+
+async def levels_of(client: Client, key: str) -> list[int]:
+    return [holder.levels for holder in await client.holders(key)]
+
+
+async def test_a_task_takes_again_what_it_holds(
+    backend: Backend, client: Client
+) -> None:
+    """Through any handle on the key; the server counts the levels."""
+    key = backend.key("rlock")
+    async with client.rlock(key):
+        async with client.rlock(key) as inner:
+            assert await levels_of(client, key) == [2]
+            assert client.rlock(key).levels() == 2
+            assert inner.held
+        assert await levels_of(client, key) == [1]
+    assert client.rlock(key).levels() == 0
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_another_task_waits(backend: Backend, client: Client) -> None:
+    """The holder is a task, not the client."""
+    key = backend.key("rlock")
+    order = []
+
+    async def wait() -> None:
+        async with client.rlock(key):
+            order.append("other task")
+
+    async with trio.open_nursery() as nursery:
+        async with client.rlock(key), client.rlock(key):
+            nursery.start_soon(wait)
+            await backend.until(key, 1, 1)
+            order.append("holder")
+    assert order == ["holder", "other task"]
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_another_client_waits_for_the_last_level(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    key = backend.key("rlock")
+    first = await client.rlock(key).acquire()
+    second = await client.rlock(key).acquire()
+    await first.release()
+    with pytest.raises(trio.WouldBlock):
+        await other.rlock(key).try_acquire()
+    await second.release()
+    async with other.rlock(key):
+        pass
+
+
+async def test_levels_are_released_in_any_order(
+    backend: Backend, client: Client
+) -> None:
+    key = backend.key("rlock")
+    grants = [await client.rlock(key).acquire() for _ in range(3)]
+    for grant in (grants[0], grants[2], grants[1]):
+        assert await backend.claims(key) != NOTHING
+        await grant.release()
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_the_last_level_gives_back_all_the_server_counts(
+    backend: Backend, client: Client
+) -> None:
+    """A step up whose answer was lost may stand there twice; it does no harm."""
+    key = backend.key("rlock")
+    async with client.rlock(key) as grant:
+        again = client.rlock(key)
+        inner = await again.acquire()
+        await inner.release()
+        # What a lost answer leaves behind: the server counts one more.
+        inner = await again.acquire()
+        inner.hold.levels.remove(inner)  # type: ignore[attr-defined]
+        assert await levels_of(client, key) == [2]
+        assert grant.held
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_more_levels_than_the_server_counts_are_refused(
+    backend: Backend, client: Client
+) -> None:
+    key = backend.key("rlock")
+    rlock = client.rlock(key)
+    grants = [await rlock.acquire() for _ in range(255)]
+    with pytest.raises(RuntimeError, match="255 levels already"):
+        await rlock.acquire()
+    assert await levels_of(client, key) == [255]
+    for grant in grants:
+        await grant.release()
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_a_loss_is_the_loss_of_all_levels(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    """Found out by the next level, if the server does not tell."""
+    key = backend.key("rlock")
+    outer = await client.rlock(key).acquire()
+    inner = await client.rlock(key).acquire()
+    await other.rlock(key).release_head()
+    await other.rlock(key).release_head()
+    assert await backend.claims(key) == NOTHING
+    with pytest.raises(LockLost, match="lease has ended"):
+        await client.rlock(key).acquire()
+    assert not outer.held
+    assert not inner.held
+    assert client.rlock(key).levels() == 0
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_a_level_that_somebody_else_has_by_now_is_lost(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    key = backend.key("rlock")
+    grant = await client.rlock(key).acquire()
+    await other.rlock(key).release_head()
+    async with other.rlock(key):
+        with pytest.raises(LockLost, match="another holder"):
+            await client.rlock(key).acquire()
+    assert not grant.held
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_locked_says_whether_anybody_holds_it(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    key = backend.key("rlock")
+    assert not await other.rlock(key).locked()
+    async with client.rlock(key):
+        assert await other.rlock(key).locked()
+
+
+async def test_extending_one_level_extends_all(
+    backend: Backend, client: Client
+) -> None:
+    """They share one lease, so the bodies of all end with it."""
+    key = backend.key("rlock")
+    outer = await client.rlock(key, lease=5).acquire()
+    inner = await client.rlock(key, lease=5).acquire()
+    await inner.extend(60)
+    assert outer.expires_at == inner.expires_at
+    assert outer.expires_at > trio.current_time() + 50
+    await inner.release()
+    await outer.release()
