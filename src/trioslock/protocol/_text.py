@@ -33,9 +33,6 @@ _MAX_LINE = 32
 
 _CRLF = b"\r\n"
 _SIZE_LINES: Final = {size: b"$%d" % size for size in range(4096)}
-_SMALL_NUMBERS: Final = {
-    number: b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(4096)
-}
 
 
 class TextRequest(NamedTuple):
@@ -106,13 +103,18 @@ class TextReader:
         return None
 
     def _cut(self) -> None:
-        data = bytes(self._incoming)
-        self._incoming.clear()
-        if not self._buffer and not self._count:
-            data = self._split_whole(data)
-        self._buffer += data
         try:
-            self._parse()
+            # The rest of a request that has begun; what follows it may be plain.
+            if self.buffered > len(self._incoming):
+                self._buffer += self._incoming
+                self._incoming.clear()
+                if not self._parse(1):
+                    return
+                self._incoming, self._buffer = self._buffer, self._incoming
+            data = bytes(self._incoming)
+            self._incoming.clear()
+            self._buffer += self._split_whole(data)
+            self._parse(len(data))
         except RemoteProtocolError as cause:
             self._error = cause
             self._buffer.clear()
@@ -131,25 +133,28 @@ class TextReader:
             if end > last or not 0 < int(count) <= MAX_TEXT_WORDS:
                 break
             words = lines[start + 2 : end : 2]
-            if [_SIZE_LINES.get(len(word)) for word in words] != lines[
-                start + 1 : end : 2
-            ]:
+            sizes = list(map(_SIZE_LINES.get, map(len, words)))
+            if sizes != lines[start + 1 : end : 2]:
                 break
             self._ready.append(words)
             start = end
         return _CRLF.join(lines[start:]) if start else data
 
-    def _parse(self) -> None:
+    def _parse(self, most: int) -> int:
+        """Take requests off the front of the buffer; return how many."""
+        found = 0
         start = -self._consumed
-        while self._parse_part():
+        while found < most and self._parse_part():
             if len(self._words) == self._count:
                 self._ready.append(self._words)
                 self._words = []
                 self._count = self._size = 0
                 start = self._offset
+                found += 1
         self._consumed = self._offset - start
         del self._buffer[: self._offset]
         self._offset = 0
+        return found
 
     def _parse_part(self) -> bool:
         """Read a request's first line or one word; False when it is not whole yet."""
@@ -251,7 +256,7 @@ def bulk(value: bytes) -> bytes:
 
 def bulk_number(number: int) -> bytes:
     """Return a number as a bulk string, which is how LOCK replies carry one."""
-    return _SMALL_NUMBERS.get(number) or bulk(b"%d" % number)
+    return bulk(b"%d" % number)
 
 
 def array(values: Iterable[bytes]) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from .._errors import LocalProtocolError, RemoteProtocolError
@@ -125,13 +126,13 @@ def read_lock(words: list[bytes], state: TextState, depth: int = 0) -> LockComma
     name = words[0].upper()
     options = _Options()
     for index in range(2, len(words), 2):
-        option = words[index].upper()
-        if option == b"EXECUTE":
-            options.data = _execute(words[index + 1 :], state, depth)
-            break
-        reader = _OPTIONS.get(option)
+        word = words[index]
+        reader = _OPTIONS.get(word) or _OPTIONS.get(word.upper())
         if reader is not None:
             reader(options, words[index + 1])
+        elif word.upper() == b"EXECUTE":
+            options.data = _execute(words[index + 1 :], state, depth)
+            break
     return _build(name, words[1], options, state)
 
 
@@ -278,20 +279,26 @@ def lock_reply(result: LockResult) -> bytes:
     8 bits, so that an unlimited count reads 0; this is kept.
     """
     code, lock_id, data = result.result, result.lock_id, result.data
+    counts = _counts(result.lcount, result.max_count, result.lrcount, result.rcount)
+    lock_id_part = lock_id.hex().encode()
+    if data is None:
+        return b"".join((b"*12\r\n", _REPLY_HEADS[code], lock_id_part, counts))
+    parts = (b"*14\r\n", _REPLY_HEADS[code], lock_id_part, counts, _data_part(data))
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _counts(lcount: int, max_count: int, lrcount: int, rcount: int) -> bytes:
     return b"".join(
         (
-            b"*12\r\n" if data is None else b"*14\r\n",
-            _REPLY_HEADS[code],
-            lock_id.hex().encode(),
             b"\r\n$6\r\nLCOUNT\r\n",
-            bulk_number(result.lcount),
+            bulk_number(lcount),
             b"$5\r\nCOUNT\r\n",
-            bulk_number(result.max_count + 1 & MAX_UINT16),
+            bulk_number(max_count + 1 & MAX_UINT16),
             b"$7\r\nLRCOUNT\r\n",
-            bulk_number(result.lrcount),
+            bulk_number(lrcount),
             b"$6\r\nRCOUNT\r\n",
-            bulk_number(result.rcount + 1 & MAX_RCOUNT),
-            b"" if data is None else _data_part(data),
+            bulk_number(rcount + 1 & MAX_RCOUNT),
         )
     )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 
 import trio
 
@@ -39,6 +40,7 @@ class Connection:
         host: The engine's host.
         surroundings: The server.
         limits: Its limits.
+        new_id: Makes ids, see ``Session``.
         nursery: Where the writing task runs.
     """
 
@@ -73,6 +75,7 @@ class Connection:
         host: EngineHost,
         surroundings: Surroundings,
         limits: ServerLimits,
+        new_id: Callable[[], bytes],
         nursery: trio.Nursery,
     ) -> None:
         self.serial = serial
@@ -84,7 +87,7 @@ class Connection:
         self._limits = limits
         self._nursery = nursery
         self._started_at = time.time()
-        self._session = Session(surroundings)
+        self._session = Session(surroundings, new_id=new_id)
         self._peer = host.attach(self._session.deliver, self._session.close, self.flush)
         self._session.connect(self._peer)
         self._scope = trio.CancelScope()

@@ -12,7 +12,6 @@ import errno
 import logging
 import os
 import resource
-import secrets
 import socket
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from ..host import EngineHost
 from ..session import VERSION, ClientView
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import Connection
+from ._ids import random_ids
 from ._limits import ServerLimits
 from ._services import open_service_nursery
 
@@ -93,6 +93,7 @@ class Server:
         self._address: tuple[str, int] | None = addresses[0][:2] if addresses else None
         self._allow_shutdown = allow_shutdown
         self._started_at = time.time()
+        self._new_id = random_ids()
         self._connections: dict[int, Connection] = {}
         self._accepted = self._refused = self._cut = self._commands = 0
         self._nursery: trio.Nursery | None = None
@@ -275,6 +276,7 @@ class Server:
             host=self.host_engine,
             surroundings=self,
             limits=self.limits,
+            new_id=self._new_id,
             nursery=self._nursery,
         )
         self._connections[serial] = connection
@@ -342,7 +344,7 @@ def _new_engine(limits: EngineLimits | None, subscribe_enabled: bool) -> Engine:
         limits=limits or EngineLimits(),
         wall_offset=time.time() - trio.current_time(),
         subscribe_enabled=subscribe_enabled,
-        new_id=lambda: secrets.token_bytes(16),
+        new_id=random_ids(),
     )
 
 

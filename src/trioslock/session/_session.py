@@ -10,7 +10,6 @@ Source: snower/slock 2.1.12, ``server/protocol.go`` (``BinaryServerProtocol.Proc
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 
 from .._errors import RemoteProtocolError
@@ -46,10 +45,6 @@ _ADMIN = int(CommandType.ADMIN)
 _SUCCED = int(ResultCode.SUCCED)
 
 
-def _random_id() -> bytes:
-    return secrets.token_bytes(16)
-
-
 class Session:
     """Answer one connection.
 
@@ -60,7 +55,8 @@ class Session:
 
     Args:
         surroundings: The server.
-        new_id: Makes ids for text commands that bring none.
+        new_id: Makes 16 bytes that nobody can guess: ids for text commands that
+            bring none.
     """
 
     __slots__ = (
@@ -79,7 +75,7 @@ class Session:
         self,
         surroundings: Surroundings,
         *,
-        new_id: Callable[[], bytes] = _random_id,
+        new_id: Callable[[], bytes],
     ) -> None:
         self._side = ServerSide()
         self._text = TextCommands(surroundings, new_id)

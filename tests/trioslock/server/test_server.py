@@ -557,6 +557,19 @@ async def test_limits_of_the_engine_are_passed_on() -> None:
                 assert (await receive(stream, 64))[19] == code
 
 
+async def test_ids_that_are_made_up_cannot_be_guessed() -> None:
+    """Each LOCK without an id gets another one, also on another connection."""
+    async with open_server(port=0) as server:
+        ids = set()
+        for _ in range(2):
+            async with await connect(server) as stream:
+                for _ in range(100):
+                    reply = await ask(stream, "LOCK", "k", "EXPRIED", "0")
+                    ids.add(bytes.fromhex(reply.split(b"\r\n")[8].decode()))
+        assert len(ids) == 200
+        assert len({lock_id[:8] for lock_id in ids}) == 200
+
+
 async def test_info_tells_of_the_server() -> None:
     """Its address and its counts."""
     async with open_server(port=0) as server, await connect(server) as stream:

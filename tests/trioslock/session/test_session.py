@@ -209,21 +209,6 @@ def test_the_client_id_is_known(wire: SessionWire) -> None:
     assert wire.session.client_id == to_key("two")
 
 
-def test_ids_are_made_up_by_default(world: SessionWorld) -> None:
-    """Each LOCK without an id gets one that nobody can guess."""
-    from trioslock.session import Session
-
-    seen = set()
-    for _ in range(2):
-        session = Session(world.server)
-        session.connect(world.host.attach(session.deliver, session.close))
-        for _ in range(10):
-            session.receive_data(request("LOCK", "k", "EXPRIED", "0"))
-            session.pump()
-            seen.add(session.take_output().split(b"\r\n")[8])
-    assert len(seen) == 20
-
-
 @given(
     st.lists(
         st.binary(max_size=90)
