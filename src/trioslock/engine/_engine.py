@@ -64,7 +64,8 @@ _LOCK = int(CommandType.LOCK)
 _UNLOCK = int(CommandType.UNLOCK)
 _WILL_LOCK = int(CommandType.WILL_LOCK)
 _WILL_UNLOCK = int(CommandType.WILL_UNLOCK)
-_LOCK_TYPES = frozenset({_LOCK, _UNLOCK, _WILL_LOCK, _WILL_UNLOCK})
+_RUN_TYPES = frozenset({_LOCK, _UNLOCK})
+_WILL_TYPES = frozenset({_WILL_LOCK, _WILL_UNLOCK})
 _ERROR = int(ResultCode.ERROR)
 _ANSWERED = frozenset(map(int, (CommandType.PING, CommandType.QUIT, CommandType.ADMIN)))
 _LEADER = InitType.LEADER | InitType.LEADER_KNOWN
@@ -297,15 +298,16 @@ class Engine:
     # LOCK and UNLOCK.
 
     def _submit_lock(self, owner: Peer, command: LockCommand) -> None:
-        data = command.data
-        if (
-            data is not None and not check_frame(data, self._table.limits.data_size)
-        ) or command.type not in _LOCK_TYPES:
+        kind, data = command.type, command.data
+        limit = self._table.limits.data_size
+        if data is not None and not check_frame(data, limit):
             self._table.answer(owner, command, _ERROR, 0, 0, None)
-        elif command.type in (_WILL_LOCK, _WILL_UNLOCK):
+        elif kind in _RUN_TYPES:
+            self._run(owner, command)
+        elif kind in _WILL_TYPES:
             self._keep_will(owner, command)
         else:
-            self._run(owner, command)
+            self._table.answer(owner, command, _ERROR, 0, 0, None)
 
     def _run(self, owner: Peer, command: LockCommand) -> None:
         """Run a command, and after it what it makes the server start."""

@@ -68,7 +68,8 @@ def lock(table: Table, owner: Peer, command: LockCommand) -> None:
         _decide(table, owner, key, command)
     except TableFullError:
         table.answer(owner, command, _ERROR, key.levels, 0, key.data)
-    table.settle(key)
+    if not key.levels:
+        table.settle(key)
 
 
 def _fails_early(key: Key, command: LockCommand) -> bool:
@@ -108,12 +109,13 @@ def _decide(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
 
 
 def _grant(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    wakes = key.waiting > 0
     if not command.expiry:
         table.grant_at_once(key, owner, command)
-        table.wake(key)
-        return
-    wakes = not (command.timeout_flag & _REQUIRE_ACKED and _awaits_ack(key, command))
-    table.grant(Claim(owner, command, key, table.second))
+    else:
+        if command.timeout_flag & _REQUIRE_ACKED and _awaits_ack(key, command):
+            wakes = False
+        table.grant(Claim(owner, command, key, table.second))
     if wakes:
         table.wake(key)
 

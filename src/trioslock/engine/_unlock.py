@@ -69,8 +69,10 @@ def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
     except TableFullError:
         table.answer(owner, command, _ERROR, key.levels, holder.levels, key.data)
         return
-    table.wake(key)
-    table.settle(key)
+    if key.waiting:
+        table.wake(key)
+    if not key.levels:
+        table.settle(key)
 
 
 def _fail(table: Table, owner: Peer, db: Database, command: LockCommand) -> None:

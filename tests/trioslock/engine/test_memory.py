@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from tests.trioslock.engine.commands import OTHER_KEY, Talk, codes_of, lock, unlock
@@ -20,12 +21,19 @@ def nothing_left(statistics: EngineStatistics) -> bool:
     return statistics[3:] == (0, 0, 0, 0, 0, 0)
 
 
-def claims_alive() -> int:
+def count_claims() -> int:
     gc.collect()
     return sum(type(each) is Claim for each in gc.get_objects())
 
 
-def test_a_free_key_costs_nothing() -> None:
+@pytest.fixture
+def claims_alive() -> Callable[[], int]:
+    """Counts the claims that this test has made and that are still there."""
+    before = count_claims()
+    return lambda: count_claims() - before
+
+
+def test_a_free_key_costs_nothing(claims_alive: Callable[[], int]) -> None:
     """After locks, probes, waits and values, also of ones never granted."""
     talk = Talk()
     value = frame(0, 0, None, b"value")
@@ -41,7 +49,9 @@ def test_a_free_key_costs_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_waits_that_are_withdrawn_leave_nothing() -> None:
+def test_waits_that_are_withdrawn_leave_nothing(
+    claims_alive: Callable[[], int],
+) -> None:
     """In a queue that never empties, oldest, newest and in between."""
     talk = Talk()
     talk.send(lock("holder"))
@@ -58,7 +68,9 @@ def test_waits_that_are_withdrawn_leave_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_many_waits_of_one_lock_id_leave_nothing() -> None:
+def test_many_waits_of_one_lock_id_leave_nothing(
+    claims_alive: Callable[[], int],
+) -> None:
     """The newest is always there, the older ones come and go."""
     talk = Talk()
     talk.send(lock("holder", max_count=1))
