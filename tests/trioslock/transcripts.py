@@ -218,7 +218,6 @@ class EngineWorld:
     Args:
         engine: A fresh engine, its ``now`` starting at 0.
         make_session: Makes the session of a wire out of its ``submit``.
-        step: Longest time that passes at once.
     """
 
     def __init__(
