@@ -4,6 +4,9 @@ Run ``python bench/engine.py``. The baseline of the same run is the least that a
 engine of this shape does: make a result and a reply for each command and put a key
 into a dict and take it out again. Figures of a shared machine vary; the ratio does
 so less.
+
+The last table is the server's, from one pipelining client over TCP in each dialect:
+``--slock HOST:PORT`` puts a real server beside it (see ``bench/server.py``).
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import argparse
 import time
 import tracemalloc
 from collections.abc import Callable
+
+import server
 
 from trioslock.engine import Engine, Reply
 from trioslock.protocol import LockCommand, LockResult
@@ -152,10 +157,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=200_000)
     parser.add_argument("--waiters", type=int, default=100_000)
+    parser.add_argument(
+        "--slock", metavar="HOST:PORT", help="a real server beside ours"
+    )
     options = parser.parse_args()
     bench_commands(options.commands)
     bench_release(options.waiters)
     bench_memory(20_000)
+    server.compare(options.slock, options.commands)
 
 
 if __name__ == "__main__":

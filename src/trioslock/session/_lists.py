@@ -30,6 +30,9 @@ from ..protocol import (
 PROTOBUF = 3
 UTF_8 = 1
 _NEVER = 0x7FFF_FFFF_FFFF_FFFF
+NEVER_LOGGED = 0xFF
+"""What lists show as the time until a lock is written to the log."""
+
 _DATA_VALUE = 6
 """Where the value starts in a data frame, properties included."""
 
@@ -140,6 +143,7 @@ def _holder_message(claim: ClaimView) -> bytes:
         (3, claim.timeout_at),
         (4, end),
         (5, claim.levels),
+        (6, NEVER_LOGGED),
         # A holder waits no more, which the real server calls timed out.
         (7, 1),
         (11, _command_message(claim.command)),

@@ -31,6 +31,7 @@ from ..protocol import (
     to_key,
 )
 from ..protocol.text import CommandError
+from ._lists import NEVER_LOGGED
 from ._ports import EnginePort, Surroundings
 
 MAX_LISTED = 100_000
@@ -312,15 +313,15 @@ def _claim_words(view: KeyView, *, waiting: bool) -> Iterator[bytes]:
     for claim in view.waiters if waiting else view.holders:
         yield claim.lock_id.hex().encode()
         end = 0x7FFF_FFFF_FFFF_FFFF if claim.expires_at is None else claim.expires_at
-        # Behind the levels: when it is logged (never), and state bits (a holder
-        # waits no more).
+        # The last but one says when it is logged, 255 that it never is. Then state
+        # bits: a holder waits no more.
         state = 0 if waiting else 1
         for number in (
             claim.start,
             claim.timeout_at,
             0 if waiting else end,
             claim.levels,
-            0,
+            NEVER_LOGGED,
             state,
         ):
             yield b"%d" % number

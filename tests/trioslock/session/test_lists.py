@@ -64,7 +64,15 @@ def test_lists_holders(wire: SessionWire) -> None:
     assert (fields[1], fields[2]) == (to_key("k"), 1)
     holder = entry(result.content, 3)
     command = holder.pop(11)
-    assert holder == {1: to_key("a"), 2: START, 3: START + 1, 4: START + 10, 5: 1, 7: 1}
+    assert holder == {
+        1: to_key("a"),
+        2: START,
+        3: START + 1,
+        4: START + 10,
+        5: 1,
+        6: 255,
+        7: 1,
+    }
     assert isinstance(command, bytes)
     fields = decode_message(command)
     assert (fields[1], fields[3], fields[4]) == (to_key("a"), to_key("a"), to_key("k"))

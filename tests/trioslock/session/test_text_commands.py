@@ -237,7 +237,7 @@ def test_show_tells_holders_and_waiters(world: SessionWorld, ask: Ask) -> None:
         b"%d" % (start + 6),
         b"%d" % (start + 10),
         b"1",
-        b"0",
+        b"255",
         b"1",
         b"\x03\0\0\0\0\0v",
     ]
