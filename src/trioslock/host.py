@@ -172,7 +172,11 @@ class EngineHost:
         """Flush peers that got something; move the alarm if it must ring earlier."""
         touched = self._touched
         while touched:
-            self._flush(touched.popitem()[0])
+            # A flush may touch more peers: a text connection that goes on.
+            peers = list(touched)
+            touched.clear()
+            for peer in peers:
+                self._flush(peer)
         if self._alarm is not None:
             deadline = self._next_deadline()
             if deadline < self._alarm.deadline:
@@ -213,7 +217,7 @@ class EngineHost:
 
     def _flush(self, peer: HostPeer) -> None:
         try:
-            if peer.flush is not None:
+            if peer.flush is not None and peer.attached:
                 peer.flush()
         except Exception as error:  # noqa: BLE001 - see _expel
             self._expel(peer, error)
