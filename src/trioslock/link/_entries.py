@@ -35,6 +35,7 @@ from ..protocol import (
     ResultCode,
     UnlockFlag,
 )
+from ._requester import SEQUENCE_BYTES
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
@@ -100,7 +101,7 @@ class Wait:
     def settle(self, result: LockResult) -> None:
         """Wake the task; remember the grant if there is a listener."""
         if self.listener is not None and result.result == _OK:
-            self.exchange.held[result.request_id[:-2]] = self
+            self.exchange.held[result.request_id[:-SEQUENCE_BYTES]] = self
         reschedule(self.task, outcome.Value(result))
 
     def abort(self, _raise_cancel: Callable[[], NoReturn]) -> Abort:
@@ -235,14 +236,20 @@ class Release(Call):
     bounded = True
 
     def __init__(self, exchange: Exchange, command: LockCommand, task: Task) -> None:
-        super().__init__(exchange, command, task, replay=True, linger=True)
+        # Without super(): one of these is made for each grant.
+        self.exchange = exchange
+        self.command = command
+        self.task = task
+        self.replay = True
+        self.linger = True
+        self.raise_cancel = None
         self.repeated = False
 
     def settle(self, result: LockResult) -> None:
         """Wake the task; after a replay "not held" is success."""
         if self.repeated and result.result in (_NOT_LOCKED, _NOT_OWN):
             result = result._replace(result=_OK)
-        super().settle(result)
+        reschedule(self.task, outcome.Value(result))
 
     def suspend(self, exchange: Exchange, sent: bool) -> None:
         """Stand by; remember whether the server may have seen it."""

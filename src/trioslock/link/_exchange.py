@@ -57,7 +57,6 @@ from ._requester import SEQUENCE_BYTES
 
 _EXPIRED = int(ResultCode.EXPRIED)
 _INIT = int(CommandType.INIT)
-_BOTH = (LOCK, UNLOCK)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
 _SEQUENCE_LIMIT = 256**SEQUENCE_BYTES
 _TYPES: dict[type, int] = {
@@ -102,7 +101,9 @@ class Exchange(ABC):
         self.owner = owner
         self.new_id = owner.new_id
         self.held: dict[bytes, Wait] = {}
-        self.tables: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
+        self.locks: dict[bytes, Entry] = {}
+        self.unlocks: dict[bytes, Entry] = {}
+        self.tables = (self.locks, self.unlocks)
         self.questions: dict[tuple[int, bytes], Question] = {}
         self.withdrawing = 0
         self.strays = 0
@@ -255,13 +256,14 @@ class Exchange(ABC):
         if type(result) is not LockResult:
             self._receive_other(result)
             return
-        kind = result.type
-        if kind == LOCK and result.result == _EXPIRED:
-            self._notice(result)
-            return
         entry = None
-        if kind in _BOTH:
-            entry = self.tables[kind - LOCK].pop(result.request_id, None)
+        if result.type == UNLOCK:
+            entry = self.unlocks.pop(result.request_id, None)
+        elif result.type == LOCK:
+            if result.result == _EXPIRED:
+                self._notice(result)
+                return
+            entry = self.locks.pop(result.request_id, None)
         if entry is None:
             self.stray(result)
         else:

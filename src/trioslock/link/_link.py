@@ -169,7 +169,8 @@ class Link(Connection):
             self._send_now(frame)
             return
         self._unsent[frame] = None
-        self._wake_writer()
+        if self._writer is not None:
+            self._wake_writer()
 
     def _wake_writer(self) -> None:
         if self._writer is not None:
@@ -223,8 +224,9 @@ class Link(Connection):
                 raise ConnectionLost("the server closed the connection")
             results = self._side.results()
             self._alone = len(results) < 2
+            receive = self.receive
             for result in results:
-                self.receive(result)
+                receive(result)
 
     # Staying alive.
 

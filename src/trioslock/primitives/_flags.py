@@ -6,7 +6,7 @@ here: the flags that change those are for the primitives to set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..protocol import ExpiryFlag, TimeoutFlag
@@ -32,12 +32,16 @@ class Flags:
             (``"default"``), ``"at-once"``, or ``"never"``. What is not logged
             does not outlive the server.
         lease_from_request: Count the lease from the request, not from the grant.
+        wait_bits: Bits of the flag word beside a LOCK's wait, worked out.
+        lease_bits: Bits of the flag word beside a LOCK's lease, worked out.
     """
 
     require_ack: bool = False
     publish: bool = False
     log: Literal["default", "at-once", "never"] = "default"
     lease_from_request: bool = False
+    wait_bits: int = field(init=False, repr=False, compare=False)
+    lease_bits: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.log not in _LOG_BITS:
@@ -47,9 +51,11 @@ class Flags:
         if self.require_ack and self.log == "never":
             raise ValueError("what is never logged cannot be acknowledged")
 
-    @property
-    def wait_bits(self) -> int:
-        """Bits of the flag word beside a LOCK's wait."""
+        # Worked out here, once, since a handle is made for each use of a key.
+        object.__setattr__(self, "wait_bits", self._bits_beside_wait())
+        object.__setattr__(self, "lease_bits", self._bits_beside_lease())
+
+    def _bits_beside_wait(self) -> int:
         bits = TimeoutFlag(0)
         if self.require_ack:
             bits |= TimeoutFlag.REQUIRE_ACKED
@@ -59,9 +65,7 @@ class Flags:
             bits |= TimeoutFlag.UNRENEW
         return int(bits)
 
-    @property
-    def lease_bits(self) -> int:
-        """Bits of the flag word beside a LOCK's lease."""
+    def _bits_beside_lease(self) -> int:
         publish = ExpiryFlag.PUBLISH if self.publish else 0
         return int(publish | _LOG_BITS[self.log])
 
