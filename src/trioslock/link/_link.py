@@ -29,9 +29,12 @@ from ..protocol import (
     CommandType,
     InitCommand,
     InitResult,
+    LockCommand,
     PlainCommand,
     Result,
     ResultCode,
+    encode_command,
+    encode_lock,
 )
 from ..transport import NETWORK_ERRORS, Transport
 from ._exchange import Connection, Owner
@@ -163,7 +166,11 @@ class Link(Connection):
 
     def post(self, command: Command) -> None:
         """Send a command now or with the others of this pass."""
-        frame = self._side.send(command)
+        # As ClientSide.send, without its two calls: this is the hot path.
+        if type(command) is LockCommand:
+            frame = encode_lock(command)
+        else:
+            frame = encode_command(command)
         if self._alone and self._writer is not None and not self._unsent:
             self._alone = False
             self._send_now(frame)
