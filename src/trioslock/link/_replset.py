@@ -356,7 +356,6 @@ class ReplicaSession(Session):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.replica_set.run)
             await super().run()
-            nursery.cancel_scope.cancel()
 
     async def _next_carrier(self, _session: Session) -> Connection:
         return await self.replica_set.carrier()

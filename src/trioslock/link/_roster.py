@@ -360,7 +360,12 @@ class Roster:
         proved = [m for m in self._with_role(Role.FOLLOWER) if m.proved]
         if not proved or not self._may_forward(now):
             return None
-        return max(proved, key=lambda member: member.address == self.carrier)
+        chosen = max(proved, key=lambda member: member.address == self.carrier)
+        for member in proved:
+            # Only the carrier's proof is renewed; that of another grows old.
+            if member is not chosen:
+                self._disprove(member, now)
+        return chosen
 
     def _ask_proofs(self, now: float) -> list[Order]:
         if not self._may_forward(now):

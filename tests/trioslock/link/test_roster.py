@@ -152,6 +152,23 @@ def test_a_proof_is_renewed() -> None:
     assert roster.next_deadline() == 12
 
 
+def test_a_second_forwarder_has_to_prove_itself_anew() -> None:
+    """When the carrier is lost, what another proved before says nothing."""
+    roster = roster_of(A, B)
+    roster.connected(A, FOLLOWER, 0)
+    roster.connected(B, FOLLOWER, 0)
+    numbers = {
+        order.address: order.number
+        for order in roster.advance(1)
+        if isinstance(order, AskProof)
+    }
+    roster.proved(A, numbers[A], 1)
+    roster.proved(B, numbers[B], 1)
+    assert roster.carrier == A
+    assert proofs(roster.disconnected(A, "closed", 2)) == [B]
+    assert roster.carrier is None
+
+
 def test_the_leader_replaces_a_forwarder() -> None:
     """When the leader can be reached, nothing is forwarded any longer."""
     roster = forwarding(B)
@@ -372,6 +389,6 @@ class RosterMachine(RuleBasedStateMachine):
 
 
 RosterMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None
+    max_examples=25, stateful_step_count=25, deadline=None
 )
 TestAnyEvents = RosterMachine.TestCase

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 from tests.services import find_free_port
 
-SETTLE_LIMIT = 20.0
+SETTLE_LIMIT = 60.0
 POLL = 0.02
 
 

@@ -18,15 +18,19 @@ from trioslock.link import Role, SessionSettings
 from trioslock.protocol import StateCommand, StateResult
 from trioslock.transport import SocketTransport, connect_tcp
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 CROWD = 500
 LOGGED = 3.0
 """Seconds after which a held lock is in the log of all members."""
 
 SESSION_TTL = 3.0
-ELECTION = 15.0
-"""Longest that a set has been without a leader: what leases have to outlive."""
+ENDS = {"granted", "timed out", "ConnectionLost", "lost: disconnected", "lost: expired"}
+"""How a wait may end. A grant that is not in the log is lost when a leader changes."""
+
+ELECTION = 90.0
+"""What leases have to outlive. Real nodes draw lots: mostly a second or two, but 20 s
+without a leader have been seen, and a leader that steps down again at once."""
 
 Blow = Callable[[Cluster], Awaitable[None]]
 
@@ -109,7 +113,7 @@ async def test_five_hundred_waits_outlive_their_leader(
     assert crowd.overlaps == 0
     assert set(crowd.granted.values()) == {1}
     counts = crowd.count()
-    assert counts.keys() <= {"granted", "timed out", "ConnectionLost"}
+    assert counts.keys() <= ENDS
     assert counts["granted"] >= CROWD * 7 // 10
     await nothing_is_left(cluster)
 
@@ -137,10 +141,14 @@ async def test_the_loss_of_a_grant_that_was_not_logged_is_told(
     """The body is cancelled; nothing is left of the grant on the new leader."""
     async with connected(cluster, session_ttl=ELECTION) as client:
         lock = client.lock("job") if lease is None else client.lock("job", lease=lease)
-        with pytest.raises(LockLost) as caught:
+
+        async def lose() -> None:
             async with lock:
                 await kill_leader(cluster)
                 await trio.sleep_forever()
+
+        with pytest.raises(LockLost) as caught:
+            await lose()
         assert caught.value.reason == "disconnected"
         await nothing_is_left(cluster)
 
@@ -225,7 +233,7 @@ async def test_all_nodes_may_be_restarted_one_after_another(cluster: Cluster) ->
                 await node.start()
                 await cluster.settle()
         assert len(crowd.ends) == 100 * len(cluster.nodes)
-        assert set(crowd.count()) <= {"granted", "ConnectionLost", "lost: disconnected"}
+        assert crowd.count().keys() <= ENDS
         assert crowd.overlaps == 0
     await nothing_is_left(cluster)
 

@@ -1,0 +1,277 @@
+"""The link to one member: what it says, and what void means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+
+from trioslock._errors import ConnectionLost
+from trioslock.link._entries import Call
+from trioslock.link._member import MemberLink, parse_address
+from trioslock.protocol import (
+    InitResult,
+    LeaderResult,
+    LockCommand,
+    LockResult,
+    PlainCommand,
+    PlainResult,
+    Result,
+    encode_result,
+)
+from trioslock.transport import StreamTransport
+
+OTHERS = b"\x07" * 16
+
+
+class Ids:
+    """The session, as far as a link without requests needs one."""
+
+    def __init__(self) -> None:
+        self._counter = count(1)
+
+    def new_id(self) -> bytes:
+        return next(self._counter).to_bytes(16, "big")
+
+    def linger(self, call: Call) -> None:
+        raise AssertionError
+
+    def room(self) -> None:
+        """Nobody waits for room."""
+
+
+@dataclass
+class Listener:
+    """Keeps what it is told."""
+
+    heard: list[object] = field(default_factory=list)
+
+    def opened(self, link: MemberLink) -> None:
+        self.heard.append("opened")
+
+    def pushed(self, link: MemberLink, init_type: int) -> None:
+        self.heard.append(("pushed", init_type))
+
+    def proved(self, link: MemberLink, number: int) -> None:
+        self.heard.append(("proved", number))
+
+    def refused(self, link: MemberLink) -> None:
+        self.heard.append("refused")
+
+    def broken(self, link: MemberLink, error: Exception) -> None:
+        self.heard.append("broken")
+
+    def stray(self, result: LockResult) -> None:
+        self.heard.append(("stray", result.result))
+
+
+@dataclass
+class World:
+    link: MemberLink
+    listener: Listener
+    server: trio.StapledStream
+
+    async def say(self, *results: Result) -> None:
+        await self.server.send_all(b"".join(map(encode_result, results)))
+        await wait_all_tasks_blocked()
+
+    async def read(self) -> bytes:
+        return bytes(await self.server.receive_some())
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[World]:
+    ours, theirs = memory_stream_pair()
+    listener = Listener()
+    link = MemberLink(
+        StreamTransport(ours),
+        Ids(),
+        address=("a", 1),
+        watcher=listener,
+        heartbeat=1000,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.serve)
+        await wait_all_tasks_blocked()
+        assert listener.heard.pop() == "opened"
+        yield World(link, listener, theirs)
+        nursery.cancel_scope.cancel()
+
+
+def lock(request_id: bytes) -> LockCommand:
+    return LockCommand(1, request_id, 0, 0, request_id, b"k" * 16, 9, 0, 9, 0, 0, 0)
+
+
+def answer(
+    command: LockCommand, result: int, *, lock_id: bytes | None = None
+) -> LockResult:
+    return LockResult(
+        command.type,
+        command.request_id,
+        result,
+        0,
+        0,
+        command.lock_id if lock_id is None else lock_id,
+        command.key,
+        0,
+        0,
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.1:5658", ("10.0.0.1", 5658)),
+        ("[::1]:5658", ("::1", 5658)),
+        ("", None),
+        ("host", None),
+        (":5658", None),
+        ("host:", None),
+        ("host:x", None),
+        ("host:0", None),
+        ("host:65536", None),
+        ("host:\u0665", None),
+    ],
+)
+def test_an_address_is_host_and_port(
+    text: str, address: tuple[str, int] | None
+) -> None:
+    """What a node names as its leader; anything else names nobody."""
+    assert parse_address(text) == address
+
+
+async def test_a_void_link_takes_and_gives_nothing() -> None:
+    """What is posted counts as not sent, what is read is dropped."""
+    async with serving() as world:
+        link = world.link
+        link.post(lock(OTHERS))
+        await world.read()
+        link.cut("the leader has changed")
+        late = lock(b"l" * 16)
+        link.post(late)
+        link.receive(answer(lock(OTHERS), 0))
+        assert link.strays == 1
+        assert link.retract(late)
+        assert not link.retract(lock(OTHERS))
+        await wait_all_tasks_blocked()
+        assert await world.read() == b""
+        assert world.listener.heard == []
+        assert isinstance(link.ended_by, ConnectionLost)
+
+
+async def test_a_broken_link_is_told_of_once() -> None:
+    """Also if it is cut afterwards."""
+    async with serving() as world:
+        await world.server.aclose()
+        await wait_all_tasks_blocked()
+        world.link.cut("late")
+        assert world.listener.heard == ["broken"]
+        assert "server closed" in str(world.link.ended_by)
+
+
+async def test_a_session_holds_on_until_the_link_is_void() -> None:
+    """And cuts it when the session itself ends."""
+    async with serving() as world:
+        with trio.move_on_after(0):
+            await world.link.run()
+        assert world.link.void
+        await world.link.run()
+
+
+@pytest.mark.parametrize(("result", "undone"), [(10, True), (11, False)])
+async def test_what_a_node_refuses_stays_to_be_replayed(
+    result: int, undone: bool
+) -> None:
+    """10 is "not done"; an empty 11 may have reached the leader before it died."""
+    async with serving() as world:
+        command = lock(OTHERS)
+        world.link.post(command)
+        await world.read()
+        await world.say(answer(command, result, lock_id=bytes(16)))
+        assert world.listener.heard == ["refused"]
+        assert world.link.retract(command) is undone
+        assert world.link.strays == 0
+
+
+async def test_a_leaders_own_error_is_an_answer() -> None:
+    """An acknowledgement that failed is 11 as well, but about a lock."""
+    async with serving() as world:
+        await world.say(answer(lock(OTHERS), 11))
+        assert world.listener.heard == []
+        assert world.link.strays == 1
+
+
+async def test_a_proof_is_an_answer_from_the_leader() -> None:
+    """Nobody holds what is released, and only a leader can say so."""
+    async with serving() as world:
+        world.link.ask_proof(5)
+        frame = await world.read()
+        request_id = frame[3:19]
+        command = lock(request_id)._replace(type=2)
+        await world.say(answer(command, 6))
+        assert world.listener.heard == [("proved", 5)]
+        await world.say(answer(command, 6))
+        assert world.listener.heard == [("proved", 5)]
+        world.link.ask_proof(6)
+        refused = lock((await world.read())[3:19])._replace(type=2)
+        await world.say(answer(refused, 10))
+        assert world.listener.heard == [("proved", 5), "refused"]
+
+
+async def test_grants_and_notices_of_other_links_are_passed_on() -> None:
+    """Other replies to what nobody asked here are only counted."""
+    async with serving() as world:
+        await world.say(*(answer(lock(OTHERS), result) for result in (0, 9, 8, 6)))
+        await world.say(answer(lock(OTHERS)._replace(type=2), 0))
+        assert world.listener.heard == [("stray", 0), ("stray", 9)]
+        assert world.link.strays == 5
+
+
+async def test_roles_are_told() -> None:
+    """One that comes with an error names a leader that cannot be reached."""
+    async with serving() as world:
+        await world.say(InitResult(OTHERS, 0, 0x09), InitResult(OTHERS, 10, 0x0A))
+        assert world.listener.heard == [("pushed", 0x09), ("pushed", 0)]
+        assert world.link.init_type == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "leader"),
+    [
+        (lambda id_: LeaderResult(id_, 0, "b:2"), ("b", 2)),
+        (lambda id_: LeaderResult(id_, 0, ""), None),
+    ],
+)
+async def test_a_member_names_its_leader(
+    reply: Callable[[bytes], Result], leader: tuple[str, int] | None
+) -> None:
+    """An empty name is that of the node itself, or of nobody."""
+    async with serving() as world:
+        names: list[tuple[str, int] | None] = []
+
+        async def ask() -> None:
+            names.append(await world.link.ask_leader())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await world.say(reply((await world.read())[3:19]))
+        assert names == [leader]
+
+
+async def test_silence_breaks_the_link(autojump_clock: MockClock) -> None:
+    """As that of any link: the heartbeat is the same."""
+    async with serving() as world:
+        await trio.sleep(1000.5)
+        ping = await world.read()
+        assert ping[2] == PlainCommand(5, OTHERS).type
+        await world.say(PlainResult(5, ping[3:19], 0))
+        assert not world.link.void
+        await trio.sleep(3000)
+        assert world.listener.heard == ["broken"]
