@@ -11,7 +11,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 from trio.testing import memory_stream_pair
@@ -87,9 +87,26 @@ class MemoryBackend(OurBackend):
     def __init__(self, server: Server, nursery: trio.Nursery) -> None:
         super().__init__(server)
         self._nursery = nursery
+        self._streams: list[trio.StapledStream[Any, Any]] = []
+        self._down = False
+
+    def cut(self) -> None:
+        """Break all connections, and let nobody connect again before `mend`."""
+        self._down = True
+        for stream in self._streams:
+            stream.send_stream.close()
+            stream.receive_stream.close()
+        self._streams.clear()
+
+    def mend(self) -> None:
+        self._down = False
 
     async def open_transport(self) -> StreamTransport:
+        if self._down:
+            await trio.lowlevel.checkpoint()
+            raise ConnectionRefusedError("the connection is cut")
         ours, theirs = memory_stream_pair()
+        self._streams.append(ours)
         self._nursery.start_soon(self.server.serve_stream, theirs)
         await trio.lowlevel.checkpoint()
         return StreamTransport(ours)

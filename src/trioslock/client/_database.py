@@ -85,6 +85,7 @@ class Database:
         lease: Lease = SESSION,
         priority: int | None = None,
         flags: Flags | None = None,
+        renew: bool = True,
     ) -> Lock:
         """Return a handle on a lock, which one holder at a time has.
 
@@ -93,6 +94,7 @@ class Database:
             lease: How long a grant lasts.
             priority: Place in the queue; all who wait should give one, or none.
             flags: Wishes that go with each request.
+            renew: Renew a lease of seconds while the body of a grant runs.
         """
         return Lock(
             self._session,
@@ -101,10 +103,16 @@ class Database:
             lease=lease,
             priority=priority,
             flags=self._or_default(flags),
+            renew=renew,
         )
 
     def rlock(
-        self, key: Key, *, lease: Lease = SESSION, flags: Flags | None = None
+        self,
+        key: Key,
+        *,
+        lease: Lease = SESSION,
+        flags: Flags | None = None,
+        renew: bool = True,
     ) -> RLock:
         """Return a handle on a lock that the task which holds it may take again.
 
@@ -112,6 +120,7 @@ class Database:
             key: Its name.
             lease: How long the key is held; each further level starts it anew.
             flags: Wishes that go with each request.
+            renew: Renew a lease of seconds while the body of a grant runs.
         """
         return RLock(
             self._session,
@@ -120,10 +129,16 @@ class Database:
             db=self.number,
             lease=lease,
             flags=self._or_default(flags),
+            renew=renew,
         )
 
     def rwlock(
-        self, key: Key, *, lease: Lease = SESSION, flags: Flags | None = None
+        self,
+        key: Key,
+        *,
+        lease: Lease = SESSION,
+        flags: Flags | None = None,
+        renew: bool = True,
     ) -> RWLock:
         """Return a handle on a key that many readers or one writer hold.
 
@@ -131,6 +146,7 @@ class Database:
             key: Its name.
             lease: How long a grant of either side lasts.
             flags: Wishes that go with each request.
+            renew: Renew a lease of seconds while the body of a grant runs.
         """
         return RWLock(
             self._session,
@@ -138,6 +154,7 @@ class Database:
             db=self.number,
             lease=lease,
             flags=self._or_default(flags),
+            renew=renew,
         )
 
     def semaphore(
@@ -148,6 +165,7 @@ class Database:
         lease: Lease = SESSION,
         priority: int | None = None,
         flags: Flags | None = None,
+        renew: bool = True,
     ) -> Semaphore:
         """Return a handle on a number of permits.
 
@@ -157,6 +175,7 @@ class Database:
             lease: How long a permit lasts.
             priority: Place in the queue; all who wait should give one, or none.
             flags: Wishes that go with each request.
+            renew: Renew a lease of seconds while the body of a grant runs.
         """
         return Semaphore(
             self._session,
@@ -166,6 +185,7 @@ class Database:
             lease=lease,
             priority=priority,
             flags=self._or_default(flags),
+            renew=renew,
         )
 
     def event(self, key: Key, *, default: Default = "clear", ttl: float) -> Event:
@@ -218,6 +238,7 @@ class Database:
         lease: Lease = SESSION,
         priority: int | None = None,
         flags: Flags | None = None,
+        renew: bool = True,
     ) -> ConcurrencyLimiter:
         """Return a handle on a limit of how many may be at something at once.
 
@@ -227,6 +248,7 @@ class Database:
             lease: How long one holder may take.
             priority: Place in the queue; all who wait should give one, or none.
             flags: Wishes that go with each request.
+            renew: Renew a lease of seconds while the body of a grant runs.
         """
         return ConcurrencyLimiter(
             self._session,
@@ -236,6 +258,7 @@ class Database:
             lease=lease,
             priority=priority,
             flags=self._or_default(flags),
+            renew=renew,
         )
 
     def token_bucket(
@@ -268,7 +291,12 @@ class Database:
         )
 
     def tree(
-        self, key: Key, *, lease: Lease = SESSION, flags: Flags | None = None
+        self,
+        key: Key,
+        *,
+        lease: Lease = SESSION,
+        flags: Flags | None = None,
+        renew: bool = True,
     ) -> TreeLock:
         """Return a handle on the root of a tree of keys.
 
@@ -276,6 +304,7 @@ class Database:
             key: Name of the root; `TreeLock.child` makes the nodes below.
             lease: How long a leaf is held.
             flags: Wishes that go with each request.
+            renew: Renew a lease of seconds while the body of a grant runs.
         """
         return TreeLock(
             self._session,
@@ -283,6 +312,7 @@ class Database:
             db=self.number,
             lease=lease,
             flags=self._or_default(flags),
+            renew=renew,
         )
 
     def value(

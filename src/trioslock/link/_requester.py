@@ -43,6 +43,7 @@ anything is sent, within the caller's cancel scope.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from .._errors import LossReason
@@ -197,6 +198,14 @@ class Requester(Protocol):
         Args:
             command: A LOCK with timeout 0 and lease 0, or an UNLOCK: nothing
                 that could leave something behind.
+        """
+        ...
+
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task beside the others of the client, until the client ends.
+
+        Args:
+            task: It must not raise: that would end the client.
         """
         ...
 

@@ -20,7 +20,6 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
-from typing import cast
 
 import trio
 from trio.lowlevel import (
@@ -189,8 +188,9 @@ class Session:
             exchange = await self._admit()
         entry = Wait(exchange, command, listener, current_task(), replay)
         exchange.post(command)
-        exchange.tables[0][command.request_id] = entry
-        return cast(LockResult, await wait_task_rescheduled(entry.abort))
+        exchange.locks[command.request_id] = entry
+        result: LockResult = await wait_task_rescheduled(entry.abort)
+        return result
 
     @enable_ki_protection
     async def request(
@@ -211,12 +211,17 @@ class Session:
     async def release(self, command: LockCommand) -> LockResult:
         """Send the UNLOCK of a grant: see `Requester.release`."""
         exchange = self._exchange
-        exchange.held.pop(attempt_of(command.request_id), None)
+        # As attempt_of, without the call: this is the hot path.
+        exchange.held.pop(command.request_id[:-SEQUENCE_BYTES], None)
         if self._connection is None and (refusal := self._refuse_release()):
             exchange.owe(command)
             await trio.lowlevel.checkpoint()
             raise refusal
-        return await self._call(exchange, Release(exchange, command, current_task()))
+        entry = Release(exchange, command, current_task())
+        exchange.post(command)
+        exchange.unlocks[command.request_id] = entry
+        result: LockResult = await wait_task_rescheduled(entry.abort)
+        return result
 
     def forget(self, request_id: bytes) -> None:
         """End the notices about a grant that is given up without a release."""
@@ -229,6 +234,11 @@ class Session:
             exchange.post(command)
             exchange.register(command, Forgotten(exchange, command))
 
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task beside the others: see `Requester.start_soon`."""
+        if self._refusal is None and self._nursery is not None:
+            self._nursery.start_soon(task)
+
     @enable_ki_protection
     async def ask(self, command: Command) -> Result:
         """Send a command that is no LOCK or UNLOCK: see `Requester.ask`."""
@@ -238,7 +248,8 @@ class Session:
     async def _call(self, exchange: Exchange, entry: Call) -> LockResult:
         exchange.post(entry.command)
         exchange.register(entry.command, entry)
-        return cast(LockResult, await wait_task_rescheduled(entry.abort))
+        result: LockResult = await wait_task_rescheduled(entry.abort)
+        return result
 
     def _refuse_release(self) -> Exception | None:
         if self._refusal is not None:

@@ -15,6 +15,7 @@ from trio.lowlevel import Task, current_task, enable_ki_protection
 from .._errors import NotHeld
 from ..link import Requester
 from ..protocol import (
+    FOREVER,
     CommandType,
     Data,
     LockCommand,
@@ -27,7 +28,7 @@ from ._flags import NO_FLAGS, Flags
 from ._grant import Grant
 from ._handle import Handle
 from ._holder import Holder
-from ._lease import Lease, wire_lease
+from ._lease import Lease, Session, wire_lease
 from ._results import refusal
 
 _LOCK = int(CommandType.LOCK)
@@ -51,6 +52,7 @@ class Acquirable(Handle):
         priority: Place in the queue, 0 to 255, highest first; it takes the place
             of the levels on the wire. None for the end of the queue.
         flags: Wishes that go with each LOCK.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     _grant_type: type[Grant] = Grant
@@ -66,14 +68,18 @@ class Acquirable(Handle):
         rcount: int = 0,
         priority: int | None = None,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
         super().__init__(requester, key, db=db)
         if priority is not None and not 0 <= priority <= MAX_PRIORITY:
             raise ValueError(f"priority must be 0 to 255, not {priority!r}")
         self.flags = flags
         self.priority = priority
+        self.renew = renew
         self._lease = lease
-        value, unit = wire_lease(requester, lease)
+        # The server renews nothing that is counted in milliseconds.
+        self._renew = renew and not isinstance(lease, Session) and lease != FOREVER
+        value, unit = wire_lease(requester, lease, whole_seconds=self._renew)
         self._wire_lease = WireDuration(value, unit | flags.lease_bits)
         self._wait_bits = flags.wait_bits
         if priority is not None:
@@ -149,6 +155,8 @@ class Acquirable(Handle):
             None if data is None else data.encode(),
         )
         grant = self._grant_type(requester, command)
+        if self._renew:
+            self._have_renewed(grant)
         result = await requester.acquire(command, grant)
         if result.result == _OK:
             grant.granted(result)
@@ -156,6 +164,11 @@ class Acquirable(Handle):
         if result.result == _REFUSED and not wait:
             raise trio.WouldBlock
         raise refusal(result)
+
+    def _have_renewed(self, grant: Grant) -> None:
+        """Have the lease of a grant, which is about to be asked for, renewed."""
+        assert not isinstance(self._lease, Session)
+        grant.renew_from(trio.current_time(), self._lease)
 
     async def show(self) -> Holder | None:
         """Return who holds the key, None if nobody does.

@@ -52,6 +52,7 @@ class ConcurrencyLimiter(Acquirable):
         lease: How long one holder may take.
         priority: Place in the queue, 0 to 255, highest first. None for the end.
         flags: Wishes that go with each request.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ConcurrencyLimiter(Acquirable):
         lease: Lease = SESSION,
         priority: int | None = None,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
         super().__init__(
             requester,
@@ -73,6 +75,7 @@ class ConcurrencyLimiter(Acquirable):
             count=check_permits(limit, "limit"),
             priority=priority,
             flags=flags,
+            renew=renew,
         )
         self.limit = limit
 

@@ -29,11 +29,13 @@ from ..protocol import (
 )
 from ._flags import UNIT_BITS
 from ._lease import Lease, wire_lease
+from ._renewal import Renewal, equal_within
 from ._results import refusal
 
 _UNLOCK = int(CommandType.UNLOCK)
 _OK = int(ResultCode.SUCCED)
 _UPDATED = int(ResultCode.LOCKED_ERROR)
+_NOT_HELD = (int(ResultCode.UNLOCK_ERROR), int(ResultCode.UNOWN_ERROR))
 _REFUSED = int(ResultCode.TIMEOUT)
 _KEEPALIVE = int(ExpiryFlag.KEEPALIVE)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
@@ -55,7 +57,8 @@ class Grant:
     fails by itself keeps its error, with a note about the loss.
 
     Entering it does not wait, so a grant cannot get lost between `acquire` and
-    the body.
+    the body. While the body runs a lease of seconds is renewed, if that was asked
+    for; and in any case the body is cancelled before the lease can have ended.
     """
 
     # Defaults on the class keep the making of a grant cheap.
@@ -67,6 +70,7 @@ class Grant:
     outer: Grant | None = None
     _granted_at = 0.0
     _unlock_flag = 0
+    _renewal: Renewal | None = None
 
     def __init__(self, requester: Requester, command: LockCommand) -> None:
         self._requester = requester
@@ -122,6 +126,8 @@ class Grant:
         self._lost = reason
         if self._scope is not None:
             self._scope.cancel()
+        if self._renewal is not None:
+            self._renewal.stop()
         if self._loss is not None:
             self._loss.set()
 
@@ -136,6 +142,15 @@ class Grant:
         if not command.expiry_flag & _KEEPALIVE:
             self._granted_at = trio.current_time()
         self._frame = result.data
+
+    def renew_from(self, asked_at: float, lease: float) -> None:
+        """Have the lease renewed while the body runs.
+
+        Args:
+            asked_at: When the key was asked for: its lease is not older.
+            lease: Its seconds.
+        """
+        self._renewal = Renewal(self._renew, asked_at, lease)
 
     # While it is held.
 
@@ -154,6 +169,13 @@ class Grant:
             Held back until the answer is there, for at most the client's
             grace. The lease may have been replaced.
         """
+        await self._update(
+            wire_lease(self._requester, lease, whole_seconds=True), data=None
+        )
+        if self._renewal is not None:
+            self._renewal.change(lease)
+
+    async def _renew(self, lease: float) -> None:
         await self._update(
             wire_lease(self._requester, lease, whole_seconds=True), data=None
         )
@@ -195,6 +217,9 @@ class Grant:
         result = await self._requester.update(command)
         if result.result != _UPDATED:
             await self._refused(result)
+        if data is None:
+            # The server drops an update that would move the end by this much.
+            started_at -= equal_within(command.expiry_flag)
         self.renewed(command.expiry, command.expiry_flag, started_at)
         return result.data
 
@@ -214,9 +239,11 @@ class Grant:
     async def _refused(self, result: LockResult) -> NoReturn:
         if result.result == _OK:
             # It had ended, and the update has taken the key anew. Somebody else
-            # may have held it in between, so it is not the same grant.
-            await self._requester.release(self._unlock())
+            # may have held it in between, so it is not the same grant. One that
+            # was released meanwhile is given back already, behind the update.
             self._end("expired")
+            if not self._released:
+                await self._requester.release(self._unlock())
         elif result.result == _REFUSED:
             self._requester.forget(self._command.request_id)
             self._end("taken")
@@ -271,6 +298,8 @@ class Grant:
     @enable_ki_protection
     async def _release(self, data: Data | None = None) -> None:
         self._released = True
+        if self._renewal is not None:
+            self._renewal.stop()
         result = await self._requester.release(self._unlock(data))
         if result.result != _OK:
             raise refusal(result)
@@ -301,10 +330,16 @@ class Grant:
         """Begin the body that a loss cancels. Not async: there is no way out."""
         if self._scope is not None:
             raise RuntimeError(f"{self!r} has been entered already")
-        scope = self._scope = trio.CancelScope(deadline=self.expires_at)
+        if self._command.expiry_flag & _KEEPALIVE:
+            scope = trio.CancelScope()
+        else:
+            scope = trio.CancelScope(deadline=self.expires_at)
+        self._scope = scope
         if self._lost is not None:
             scope.cancel()
         scope.__enter__()
+        if self._renewal is not None:
+            self._requester.start_soon(self._renewal.run)
 
     @enable_ki_protection
     async def __aexit__(
@@ -322,7 +357,16 @@ class Grant:
         except BaseException as rest:  # noqa: BLE001 - raised again below
             # A group of which the scope's own cancellations were taken out.
             error = rest
-        trouble = await self._leave(scope)
+        if self._renewal is not None:
+            self._renewal.stop()
+        trouble: BaseException | None = None
+        if self._lost is None and not self._released:
+            if scope.cancelled_caught:
+                trouble = await self._leave_late()
+            else:
+                trouble = await self._leave()
+        if self._lost is not None:
+            trouble = self._error(self._lost)
         if error is None:
             if trouble is not None:
                 raise trouble
@@ -333,18 +377,31 @@ class Grant:
             raise error
         return False
 
-    async def _leave(self, scope: trio.CancelScope) -> BaseException | None:
-        """Release, if there is something to release; return what went wrong."""
-        if self._lost is None and not self._released:
-            try:
-                await self._release()
-            except NotHeld:
+    async def _leave_late(self) -> BaseException | None:
+        """Release what may have ended: by this side's clock the lease is over.
+
+        Nothing depends on the answer, so it is waited for no longer than the
+        client's grace.
+        """
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            trouble = await self._leave()
+        if self._lost is None:
+            self._lost = "expired"
+        return None if isinstance(trouble, trio.Cancelled) else trouble
+
+    async def _leave(self) -> BaseException | None:
+        """Release at the end of a body; note a loss, return any other trouble."""
+        self._released = True
+        try:
+            result = await self._requester.release(self._unlock())
+        except ConnectionLost:
+            self._lost = "disconnected"
+        except BaseException as error:  # noqa: BLE001 - raised by the caller
+            return error
+        else:
+            if result.result in _NOT_HELD:
                 self._lost = "expired"
-            except ConnectionLost:
-                self._lost = "disconnected"
-            except BaseException as error:  # noqa: BLE001 - raised by the caller
-                return error
-            # The lease ended by this side's clock, if not yet by the server's.
-            if scope.cancelled_caught and self._lost is None:
-                self._lost = "expired"
-        return None if self._lost is None else self._error(self._lost)
+            elif result.result != _OK:
+                return refusal(result)
+        return None

@@ -21,6 +21,7 @@ class Lock(Acquirable):
         priority: Place in the queue, 0 to 255, highest first. None for the end.
             All who wait for a key should give one, or none.
         flags: Wishes that go with each request.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     def __init__(
@@ -32,9 +33,16 @@ class Lock(Acquirable):
         lease: Lease = SESSION,
         priority: int | None = None,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
         super().__init__(
-            requester, key, db=db, lease=lease, priority=priority, flags=flags
+            requester,
+            key,
+            db=db,
+            lease=lease,
+            priority=priority,
+            flags=flags,
+            renew=renew,
         )
 
     async def locked(self) -> bool:

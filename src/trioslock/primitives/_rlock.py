@@ -159,6 +159,8 @@ class Level(Grant):
             await super()._release(data)
             return
         self._released = True
+        if self._renewal is not None:
+            self._renewal.stop()
         await self._step_down(data)
 
     async def _leave(self) -> BaseException | None:
@@ -218,6 +220,7 @@ class RLock(Acquirable):
         db: Database, 0 to 254.
         lease: How long the key is held; each further level starts it anew.
         flags: Wishes that go with each request.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     _grant_type = Level
@@ -231,9 +234,10 @@ class RLock(Acquirable):
         db: int = 0,
         lease: Lease = SESSION,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
         super().__init__(
-            requester, key, db=db, lease=lease, rcount=_RCOUNT, flags=flags
+            requester, key, db=db, lease=lease, rcount=_RCOUNT, flags=flags, renew=renew
         )
         self._holds = holds
 
@@ -279,6 +283,8 @@ class RLock(Acquirable):
             )
         started_at = trio.current_time()
         level = Level(self._requester, self._next_command(hold, data))
+        if self._renew:
+            self._have_renewed(level)
         hold.add(level)
         try:
             await level.climbed(

@@ -28,10 +28,23 @@ class ReadSide(Acquirable):
     """The shared side of an `RWLock`: any number of readers hold it at once."""
 
     def __init__(
-        self, requester: Requester, key: bytes, *, db: int, lease: Lease, flags: Flags
+        self,
+        requester: Requester,
+        key: bytes,
+        *,
+        db: int,
+        lease: Lease,
+        flags: Flags,
+        renew: bool,
     ) -> None:
         super().__init__(
-            requester, key, db=db, lease=lease, count=UNLIMITED_COUNT, flags=flags
+            requester,
+            key,
+            db=db,
+            lease=lease,
+            count=UNLIMITED_COUNT,
+            flags=flags,
+            renew=renew,
         )
 
 
@@ -39,9 +52,16 @@ class WriteSide(Acquirable):
     """The exclusive side of an `RWLock`: one writer, and no reader."""
 
     def __init__(
-        self, requester: Requester, key: bytes, *, db: int, lease: Lease, flags: Flags
+        self,
+        requester: Requester,
+        key: bytes,
+        *,
+        db: int,
+        lease: Lease,
+        flags: Flags,
+        renew: bool,
     ) -> None:
-        super().__init__(requester, key, db=db, lease=lease, flags=flags)
+        super().__init__(requester, key, db=db, lease=lease, flags=flags, renew=renew)
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         try:
@@ -72,6 +92,7 @@ class RWLock(Handle):
         db: Database, 0 to 254.
         lease: How long a grant of either side lasts.
         flags: Wishes that go with each request.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     def __init__(
@@ -82,10 +103,15 @@ class RWLock(Handle):
         db: int = 0,
         lease: Lease = SESSION,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
         super().__init__(requester, key, db=db)
-        self._read = ReadSide(requester, key, db=db, lease=lease, flags=flags)
-        self._write = WriteSide(requester, key, db=db, lease=lease, flags=flags)
+        self._read = ReadSide(
+            requester, key, db=db, lease=lease, flags=flags, renew=renew
+        )
+        self._write = WriteSide(
+            requester, key, db=db, lease=lease, flags=flags, renew=renew
+        )
 
     def read(self) -> ReadSide:
         """Return the shared side."""

@@ -40,6 +40,7 @@ class Semaphore(Acquirable):
         lease: How long a permit lasts.
         priority: Place in the queue, 0 to 255, highest first. None for the end.
         flags: Wishes that go with each request.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Semaphore(Acquirable):
         lease: Lease = SESSION,
         priority: int | None = None,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
         super().__init__(
             requester,
@@ -61,6 +63,7 @@ class Semaphore(Acquirable):
             count=check_permits(permits, "permits"),
             priority=priority,
             flags=flags,
+            renew=renew,
         )
         self.permits = permits
 

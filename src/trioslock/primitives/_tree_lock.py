@@ -19,11 +19,12 @@ from __future__ import annotations
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._errors import SlockError
+from .._errors import LossReason, SlockError
 from ..link import Requester
 from ..protocol import (
     UNLIMITED_COUNT,
     Data,
+    ExpiryFlag,
     LockCommand,
     LockFlag,
     ResultCode,
@@ -35,7 +36,8 @@ from ..protocol import (
 from ._acquirable import Acquirable
 from ._flags import NO_FLAGS, Flags
 from ._grant import Grant
-from ._lease import SESSION, Lease
+from ._lease import SESSION, Lease, Session, wire_lease
+from ._renewal import EXTRA, SHARE
 from ._results import refusal
 
 _LEAF_PRIORITY = 1
@@ -46,10 +48,103 @@ _LINKED = (ResultCode.SUCCED, ResultCode.LOCKED_ERROR)
 _REFUSED = int(ResultCode.TIMEOUT)
 
 
+class Links:
+    """The links of one leaf, from its node up to the root.
+
+    They belong to all leaves of a node together, so they cannot follow one
+    connection. Where the leaf does, they have a lease of seconds that a task
+    renews; where the leaf has seconds, they get the same.
+
+    Args:
+        leaf: Where the leaf is.
+        lease: The lease of the leaf.
+    """
+
+    def __init__(self, leaf: TreeLeaf, lease: Lease) -> None:
+        self._leaf = leaf
+        self._requester = leaf.node.requester
+        self._in_session = isinstance(lease, Session)
+        seconds = self._requester.session_ttl + EXTRA if self._in_session else lease
+        assert not isinstance(seconds, Session)
+        self._lease = wire_lease(self._requester, seconds, whole_seconds=True)
+        self._scope = trio.CancelScope()
+
+    async def tie(self) -> None:
+        """Make all links, and keep those of a session leaf.
+
+        Raises:
+            LockError: A node above is held by something that is no tree.
+        """
+        await self._ensure_all()
+        if self._in_session and self._leaf.node.parent is not None:
+            self._requester.start_soon(self._keep)
+
+    async def extend(self, lease: WireDuration) -> None:
+        """Give the links the lease that the leaf has got."""
+        if not lease.flag & ExpiryFlag.KEEPALIVE:
+            self._lease = lease
+        await self._ensure_all()
+
+    def stop(self) -> None:
+        """Renew no more: the leaf is about to let go."""
+        self._scope.cancel()
+
+    @enable_ki_protection
+    async def _keep(self) -> None:
+        with self._scope:
+            while True:
+                await trio.sleep(self._requester.session_ttl / SHARE)
+                try:
+                    await self._ensure_all()
+                except trio.ClosedResourceError:
+                    return
+                except SlockError:
+                    # Tried again in time, if it gets better.
+                    continue
+
+    async def _ensure_all(self) -> None:
+        node = self._leaf.node
+        while node.parent is not None:
+            await self._ensure(node.key, node.parent.key, _LINK)
+            await self._ensure(node.parent.key, node.key, _ENTRY)
+            node = node.parent
+
+    async def _ensure(self, key: bytes, lock_id: bytes, flag: int) -> None:
+        """Hold ``key`` under ``lock_id``, or renew that."""
+        command = self._leaf.link(key, lock_id, flag, self._lease)
+        result = await self._requester.request(command, replay=True)
+        if result.result not in _LINKED:
+            raise refusal(result)
+
+
 class Leaf(Grant):
     """A shared grant in a node of a tree; its release lets go of the parents."""
 
     _unlock_flag = int(UnlockFlag.TREE)
+    links: Links | None = None
+
+    def lost(self, reason: LossReason) -> None:
+        """Note the loss; the links end with their lease."""
+        self._stop()
+        super().lost(reason)
+
+    async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
+        frame = await super()._update(lease, data)
+        if self.links is not None:
+            await self.links.extend(lease)
+        return frame
+
+    async def _release(self, data: Data | None = None) -> None:
+        self._stop()
+        await super()._release(data)
+
+    async def _leave(self) -> BaseException | None:
+        self._stop()
+        return await super()._leave()
+
+    def _stop(self) -> None:
+        if self.links is not None:
+            self.links.stop()
 
 
 class TreeLeaf(Acquirable):
@@ -57,7 +152,9 @@ class TreeLeaf(Acquirable):
 
     _grant_type = Leaf
 
-    def __init__(self, node: TreeLock, *, lease: Lease, flags: Flags) -> None:
+    def __init__(
+        self, node: TreeLock, *, lease: Lease, flags: Flags, renew: bool
+    ) -> None:
         super().__init__(
             node.requester,
             node.key,
@@ -66,12 +163,19 @@ class TreeLeaf(Acquirable):
             count=UNLIMITED_COUNT,
             priority=_LEAF_PRIORITY,
             flags=flags,
+            renew=renew,
         )
-        self._node = node
+        self.node = node
 
     async def take(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         """Take a leaf, waiting as the flags say."""
         return await self._attempt(wait, wait_flag, data)
+
+    def link(
+        self, key: bytes, lock_id: bytes, flag: int, lease: WireDuration
+    ) -> LockCommand:
+        """Return a LOCK that links two nodes."""
+        return self._shared(lease, lock_id=lock_id, flag=flag)._replace(key=key)
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         try:
@@ -79,37 +183,14 @@ class TreeLeaf(Acquirable):
         except trio.Cancelled:
             self._sweep()
             raise
+        assert isinstance(grant, Leaf)
+        grant.links = Links(self, self._lease)
         try:
-            await self._link_up()
+            await grant.links.tie()
         except BaseException:
             await _let_go(grant)
             raise
         return grant
-
-    async def _link_up(self) -> None:
-        node = self._node
-        while node.parent is not None:
-            await self._ensure(node.key, node.parent.key, _LINK)
-            await self._ensure(node.parent.key, node.key, _ENTRY)
-            node = node.parent
-
-    async def _ensure(self, key: bytes, lock_id: bytes, flag: int) -> None:
-        """Hold ``key`` under ``lock_id``, or renew that."""
-        command = self._link_command(key, lock_id, flag)
-        result = await self._requester.request(command, replay=True)
-        if result.result not in _LINKED:
-            raise refusal(result)
-
-    def _link_command(self, key: bytes, lock_id: bytes, flag: int) -> LockCommand:
-        command = self._lock(
-            lock_id=lock_id,
-            flag=flag,
-            wait=_NO_WAIT,
-            lease=self._wire_lease,
-            max_count=UNLIMITED_COUNT,
-            rcount=_LEAF_PRIORITY,
-        )
-        return command._replace(key=key)
 
     def _sweep(self) -> None:
         """Let the server take away links that only a withdrawn leaf has kept.
@@ -117,15 +198,22 @@ class TreeLeaf(Acquirable):
         Withdrawing a leaf that was just granted does not climb; releasing
         another one behind it does.
         """
-        leaf = self._lock(
-            wait=_NO_WAIT,
-            lease=WireDuration(1, 0),
-            max_count=UNLIMITED_COUNT,
-            rcount=_LEAF_PRIORITY,
-        )
+        leaf = self._shared(WireDuration(1, 0))
         self._requester.tell(leaf)
         undo = self._unlock(lock_id=leaf.lock_id, flag=UnlockFlag.TREE)
         self._requester.tell(undo._replace(timeout_flag=_NO_WAIT.flag))
+
+    def _shared(
+        self, lease: WireDuration, *, lock_id: bytes | None = None, flag: int = 0
+    ) -> LockCommand:
+        return self._lock(
+            lock_id=lock_id,
+            flag=flag,
+            wait=_NO_WAIT,
+            lease=lease,
+            max_count=UNLIMITED_COUNT,
+            rcount=_LEAF_PRIORITY,
+        )
 
 
 async def _let_go(grant: Grant) -> None:
@@ -152,6 +240,7 @@ class TreeLock(Acquirable):
         parent: The node above, None for the root.
         lease: How long a leaf is held.
         flags: Wishes that go with each request.
+        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
     _grant_type = Leaf
@@ -165,11 +254,12 @@ class TreeLock(Acquirable):
         parent: TreeLock | None = None,
         lease: Lease = SESSION,
         flags: Flags = NO_FLAGS,
+        renew: bool = True,
     ) -> None:
-        super().__init__(requester, key, db=db, lease=lease, flags=flags)
+        super().__init__(requester, key, db=db, lease=lease, flags=flags, renew=renew)
         self.requester = requester
         self.parent = parent
-        self._leaf = TreeLeaf(self, lease=lease, flags=flags)
+        self._leaf = TreeLeaf(self, lease=lease, flags=flags, renew=renew)
 
     def _state(self) -> str:
         parent = "" if self.parent is None else f", below {self.parent.key.hex()}"
@@ -188,6 +278,7 @@ class TreeLock(Acquirable):
             parent=self,
             lease=self._lease,
             flags=self.flags,
+            renew=self.renew,
         )
 
     def leaf(self) -> TreeLeaf:

@@ -1,0 +1,91 @@
+"""A lease of seconds, asked for again and again while a body runs.
+
+What makes it less than obvious: the server drops an update whose end is within a
+second of the present one (a minute for leases in minutes), and answers as if it
+had been done. So each renewal asks for a little more than the lease, and of what
+was asked only the rest is counted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._errors import LockError, SlockError
+from ..protocol import FOREVER, ExpiryFlag
+from ._lease import Lease, Session
+
+_MINUTES = int(ExpiryFlag.MINUTES)
+SHARE = 3
+"""A lease is renewed when one part of so many has gone by."""
+
+EXTRA = 2
+"""Seconds that a renewal asks for above the lease: an end that is this much later
+than the present one is not dropped."""
+
+
+def equal_within(expiry_flag: int) -> float:
+    """Return by how many seconds the server may leave an updated lease short."""
+    return 60.0 if expiry_flag & _MINUTES else 1.0
+
+
+class Renewal:
+    """The renewing of one grant.
+
+    Args:
+        renew: Asks for a lease of so many seconds.
+        asked_at: When the present lease was asked for.
+        lease: Its seconds.
+    """
+
+    def __init__(
+        self,
+        renew: Callable[[float], Awaitable[None]],
+        asked_at: float,
+        lease: float,
+    ) -> None:
+        self._renew = renew
+        self._asked_at = asked_at
+        self._lease = lease
+        self._scope = trio.CancelScope()
+        self._alarm = trio.CancelScope()
+
+    def change(self, lease: Lease) -> None:
+        """Go on with another lease, which was asked for just now."""
+        self._lease = FOREVER if isinstance(lease, Session) else lease
+        self._asked_at = trio.current_time()
+        self._alarm.deadline = self._due
+
+    def stop(self) -> None:
+        """Renew no more; one that is under way gets its answer."""
+        self._scope.cancel()
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Renew until stopped, or until there is nothing left to renew."""
+        with self._scope:
+            while True:
+                await self._sleep()
+                self._asked_at = trio.current_time()
+                try:
+                    await self._renew(self._lease + EXTRA)
+                except (LockError, trio.ClosedResourceError):
+                    # It is lost, and its holder has been told; or it was given
+                    # back.
+                    return
+                except SlockError:
+                    # No leader for now, say. Trying again costs nothing; if it
+                    # goes on, the end of the lease ends the body.
+                    continue
+
+    @property
+    def _due(self) -> float:
+        return self._asked_at + self._lease / SHARE
+
+    async def _sleep(self) -> None:
+        """Sleep until the next renewal is due; `change` may move that."""
+        self._alarm = trio.CancelScope(deadline=self._due)
+        with self._alarm:
+            await trio.sleep_forever()
