@@ -29,7 +29,7 @@ from ._backoff import Backoff
 from ._entries import LOCK
 from ._exchange import Connection, Owner
 from ._member import MemberLink
-from ._roster import Address, AskLeader, AskProof, Connect, Cut, Order, Roster, SetState
+from ._roster import Address, AskLeader, Connect, Cut, Order, Roster, SetState
 from ._session import Session, SessionSettings, SessionStatistics
 
 OpenTransport = Callable[[str, int], Awaitable[Transport]]
@@ -270,20 +270,19 @@ class ReplicaSet:
         link = self._links.get(order.address)
         if link is None:
             return
-        match order:
-            case Cut(reason=reason):
-                del self._links[order.address]
-                link.cut(reason)
-            case AskLeader():
-                link.tasks.start_soon(self._ask_leader, link)
-            case AskProof(number=number):
-                link.ask_proof(number)
+        if isinstance(order, Cut):
+            del self._links[order.address]
+            link.cut(order.reason)
+        elif isinstance(order, AskLeader):
+            link.tasks.start_soon(self._ask_leader, link)
+        else:
+            link.ask_proof(order.number)
 
+    @enable_ki_protection
     async def _ask_leader(self, link: MemberLink) -> None:
         leader = await link.ask_leader()
-        if not link.void:
-            now = trio.current_time()
-            self._obey(self._roster.named(link.address, leader, now))
+        now = trio.current_time()
+        self._obey(self._roster.named(link.address, leader, now))
 
     def _lose(self, address: Address, error: Exception) -> None:
         reason = str(error) or type(error).__name__
@@ -313,9 +312,8 @@ class ReplicaSet:
 
     def broken(self, link: MemberLink, error: Exception) -> None:
         """Note the end of a connection."""
-        if self._links.get(link.address) is link:
-            del self._links[link.address]
-            self._lose(link.address, error)
+        del self._links[link.address]
+        self._lose(link.address, error)
 
     def stray(self, result: LockResult) -> None:
         """Pass on what belongs to a request over another link."""

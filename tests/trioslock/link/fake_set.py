@@ -47,6 +47,7 @@ class FakeNode:
         self.role = "leaderless"
         self.awake = trio.Event()
         self.awake.set()
+        self.said_at_once: list[Result] = []
         self.connections: list[FakeConnection] = []
         ids = itertools.count(1)
         engine = Engine(
@@ -176,6 +177,8 @@ class FakeConnection:
             self.put(InitResult(command.request_id, 0, 0x02 | node.init_type))
         elif node.role == "leader":
             self.put(InitResult(command.request_id, 0, node.init_type))
+            for result in node.said_at_once:
+                self.put(result)
         else:
             self.put(InitResult(command.request_id, 10, 0x02))
 

@@ -172,6 +172,7 @@ async def test_a_broken_link_is_told_of_once() -> None:
         await world.server.aclose()
         await wait_all_tasks_blocked()
         world.link.cut("late")
+        world.link._break(OSError("later"))
         assert world.listener.heard == ["broken"]
         assert "server closed" in str(world.link.ended_by)
 

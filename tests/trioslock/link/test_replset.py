@@ -13,7 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioslock import Backoff, Client, ConnectionLost, LockLost, NoLeader
 from trioslock.client import open_replica_client, open_session_client
 from trioslock.link import Connection, Role, Session, SessionSettings, SetState
-from trioslock.protocol import LockResult, to_key
+from trioslock.link._roster import Cut
+from trioslock.protocol import InitResult, LockResult, to_key
 
 KEY = to_key("job")
 TTL = 10.0
@@ -375,6 +376,7 @@ async def test_without_a_leader_opening_fails(autojump_clock: MockClock) -> None
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_requests_wait_for_a_leader_within_their_scope(
     autojump_clock: MockClock,
 ) -> None:
@@ -419,6 +421,51 @@ async def test_of_two_leaders_the_followers_tell_the_right_one(
         assert state_of(client).carrier == fake.b.address
 
 
+async def test_a_push_behind_the_handshake_counts(autojump_clock: MockClock) -> None:
+    """It comes in the same read, before the link is in use."""
+    async with open_set(None) as (fake, client):
+        fake.a.said_at_once = [InitResult(b"p" * 16, 0, 0x01)]
+        fake.lead(fake.a)
+        await trio.sleep(2)
+        state = state_of(client)
+        assert state.carrier != fake.a.address
+        assert state.member(fake.a.address).role is Role.LEADERLESS
+        fake.a.said_at_once = []
+        await trio.sleep(10)
+        assert state_of(client).carrier == fake.a.address
+
+
+async def test_an_order_about_a_link_that_is_gone_is_dropped(
+    autojump_clock: MockClock,
+) -> None:
+    """Carrying out one order may find another link broken."""
+    async with open_set() as (fake, client):
+        fake.crash(fake.c)
+        await wait_all_tasks_blocked()
+        client._replica_set()._obey([Cut(fake.c.address, "late")])
+        assert state_of(client).carrier == fake.a.address
+
+
+async def test_closing_without_a_leader_takes_no_time(
+    autojump_clock: MockClock,
+) -> None:
+    """What is left is left to the nodes: it ends with the connections."""
+    async with trio.open_nursery() as nursery:
+        fake = FakeSet(nursery)
+        fake.lead(fake.a)
+        async with open_replica_client(
+            ADDRESSES, fake.open_transport, SETTINGS, heartbeat=5.0
+        ) as client:
+            await client.lock("job").acquire()
+            fake.crash(fake.a)
+            await wait_all_tasks_blocked()
+            started_at = trio.current_time()
+        assert trio.current_time() == started_at
+        await wait_all_tasks_blocked()
+        assert [node.connections for node in fake.nodes.values()] == [[], [], []]
+        nursery.cancel_scope.cancel()
+
+
 async def test_changes_end_with_the_client(autojump_clock: MockClock) -> None:
     """A slow reader gets the latest state; each reader gets the end."""
     seen: list[SetState] = []
@@ -444,9 +491,15 @@ async def test_members_are_added_and_learned(autojump_clock: MockClock) -> None:
         fake = FakeSet(nursery)
         fake.lead(fake.a)
         client_manager = open_replica_client(
-            [("b", 2)], fake.open_transport, SETTINGS, heartbeat=5.0
+            [("b", 2)],
+            fake.open_transport,
+            SETTINGS,
+            heartbeat=5.0,
+            wait_connected=False,
         )
         async with client_manager as client:
+            client.add_member("b", 2)
+            await client.wait_connected()
             state = state_of(client)
             assert state.carrier == fake.a.address
             assert state.member(fake.a.address).learned
