@@ -42,7 +42,8 @@ def open_socket(bind: str) -> socket.socket:
 
 def _bind_tcp(bind: str) -> socket.socket:
     host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdecimal():
+    # getaddrinfo would take a greater port, and drop its upper bits.
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError("it is not HOST:PORT, unix:PATH or fd:NUMBER")
     host = host.removeprefix("[").removesuffix("]")
     family, kind, protocol, _, address = socket.getaddrinfo(
