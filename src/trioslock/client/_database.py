@@ -9,6 +9,7 @@ from ..primitives import (
     ConcurrencyLimiter,
     DatabaseState,
     Event,
+    FencedLock,
     Flags,
     GroupEvent,
     HeldKey,
@@ -83,6 +84,7 @@ class Database:
         key: Key,
         *,
         lease: Lease = SESSION,
+        fenced: bool = False,
         priority: int | None = None,
         flags: Flags | None = None,
         renew: bool = True,
@@ -92,11 +94,14 @@ class Database:
         Args:
             key: Its name.
             lease: How long a grant lasts.
+            fenced: Give each grant a token that is larger than all before it.
+                Costs a second command and a permanent key.
             priority: Place in the queue; all who wait should give one, or none.
             flags: Wishes that go with each request.
             renew: Renew a lease of seconds while the body of a grant runs.
         """
-        return Lock(
+        make = FencedLock if fenced else Lock
+        return make(
             self._session,
             to_key(key),
             db=self.number,

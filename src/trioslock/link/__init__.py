@@ -12,7 +12,7 @@ from ._connect import connector
 from ._exchange import Connection, Exchange, Owner
 from ._link import Link
 from ._replset import Changes, OpenTransport, ReplicaSession, ReplicaSet
-from ._requester import LossListener, Requester
+from ._requester import Expectation, LossListener, Requester
 from ._roster import MemberState, Role, SetState
 from ._session import Connector, Session, SessionSettings, SessionStatistics
 
@@ -22,6 +22,7 @@ __all__ = [
     "Connection",
     "Connector",
     "Exchange",
+    "Expectation",
     "Link",
     "LossListener",
     "MemberState",

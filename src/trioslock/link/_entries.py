@@ -21,7 +21,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import outcome
-from trio.lowlevel import Abort, Task, reschedule
+import trio
+from trio.lowlevel import (
+    Abort,
+    Task,
+    current_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from .._errors import ConnectionLost, LossReason
 from ..protocol import (
@@ -474,8 +481,67 @@ class Question:
         self.fail(ConnectionLost("the connection ended before the answer"))
 
 
-Entry = Wait | Call | Forgotten | Withdrawal | Disowned | Renewal
-Standby = Wait | Call
+class Expected:
+    """The answer to a command that another command brings along (EXECUTE).
+
+    Nothing is sent for it. It is registered before the command that brings it,
+    and its answer comes at any time after that.
+    """
+
+    __slots__ = ("_outcome", "_task", "command", "exchange")
+
+    def __init__(self, exchange: Exchange, command: LockCommand) -> None:
+        self.exchange = exchange
+        self.command = command
+        self._outcome: outcome.Outcome[LockResult] | None = None
+        self._task: Task | None = None
+
+    async def wait(self) -> LockResult:
+        """Wait for the answer: see `Requester.expect`."""
+        if self._outcome is not None:
+            await trio.lowlevel.checkpoint()
+            return self._outcome.unwrap()
+        self._task = current_task()
+        result: LockResult = await wait_task_rescheduled(self._abort)
+        return result
+
+    def forget(self) -> None:
+        """Expect the answer no longer."""
+        if self.exchange.has(self.command, self):
+            self.exchange.unregister(self.command)
+
+    def settle(self, result: LockResult) -> None:
+        """Keep the answer, and wake the task if it waits."""
+        self._end(outcome.Value(result))
+
+    def close(self, error: Exception) -> None:
+        """Fail: the client closes."""
+        self.exchange.unregister(self.command)
+        self._end(outcome.Error(error))
+
+    def suspend(self, exchange: Exchange, sent: bool) -> None:
+        """Fail: what is brought along may have been done, and its answer is lost."""
+        self._end(outcome.Error(connection_lost(self.command)))
+
+    def resume(self, exchange: Exchange) -> None:
+        """Expect the answer on the first connection there is."""
+        self.exchange = exchange
+        exchange.register(self.command, self)
+
+    def _abort(self, _raise_cancel: Callable[[], NoReturn]) -> Abort:
+        self._task = None
+        self.forget()
+        return Abort.SUCCEEDED
+
+    def _end(self, end: outcome.Outcome[LockResult]) -> None:
+        self._outcome = end
+        if self._task is not None:
+            reschedule(self._task, end)
+            self._task = None
+
+
+Entry = Wait | Call | Forgotten | Withdrawal | Disowned | Renewal | Expected
+Standby = Wait | Call | Expected
 
 
 def connection_lost(command: LockCommand) -> ConnectionLost:

@@ -64,6 +64,26 @@ class LossListener(Protocol):
         ...
 
 
+class Expectation(Protocol):
+    """An answer that is to come; one task may wait for it."""
+
+    async def wait(self) -> LockResult:
+        """Wait for the answer, whatever its result code.
+
+        Raises:
+            ConnectionLost: The connection broke; it may have been done.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nobody sees the answer.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Expect the answer no longer. Forgetting twice is allowed."""
+        ...
+
+
 class Requester(Protocol):
     """Carry commands to a server and bring back what it says to each."""
 
@@ -198,6 +218,16 @@ class Requester(Protocol):
         Args:
             command: A LOCK with timeout 0 and lease 0, or an UNLOCK: nothing
                 that could leave something behind.
+        """
+        ...
+
+    def expect(self, command: LockCommand) -> Expectation:
+        """Expect the answer to a command that the next one brings along.
+
+        Args:
+            command: A LOCK or UNLOCK that is in the data (EXECUTE) of the command
+                that is sent next. Use ``replay=False`` for that one: what it
+                brings along would be done twice.
         """
         ...
 

@@ -41,7 +41,7 @@ from ..protocol import (
 )
 from ..transport import NETWORK_ERRORS
 from ._backoff import Backoff
-from ._entries import Call, Forgotten, Release, Update, Wait
+from ._entries import Call, Expected, Forgotten, Release, Update, Wait
 from ._exchange import Connection, Exchange, Outage, attempt_of
 from ._requester import SEQUENCE_BYTES, LossListener
 from ._roster import SetState
@@ -233,6 +233,12 @@ class Session:
         if exchange is not None:
             exchange.post(command)
             exchange.register(command, Forgotten(exchange, command))
+
+    def expect(self, command: LockCommand) -> Expected:
+        """Expect an answer that comes by itself: see `Requester.expect`."""
+        entry = Expected(self._exchange, command)
+        self._exchange.register(command, entry)
+        return entry
 
     def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task beside the others: see `Requester.start_soon`."""

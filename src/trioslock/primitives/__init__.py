@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._acquirable import Acquirable
 from ._event import Event
+from ._fencing import FencedLock
 from ._flags import NO_FLAGS, Flags
 from ._flows import ConcurrencyLimiter, TokenBucket
 from ._grant import Grant
@@ -37,6 +38,7 @@ __all__ = [
     "ConcurrencyLimiter",
     "DatabaseState",
     "Event",
+    "FencedLock",
     "Flags",
     "Grant",
     "GroupEvent",

@@ -56,6 +56,7 @@ class Acquirable(Handle):
     """
 
     _grant_type: type[Grant] = Grant
+    _replay = True
 
     def __init__(
         self,
@@ -157,7 +158,7 @@ class Acquirable(Handle):
         grant = self._grant_type(requester, command)
         if self._renew:
             self._have_renewed(grant)
-        result = await requester.acquire(command, grant)
+        result = await requester.acquire(command, grant, replay=self._replay)
         if result.result == _OK:
             grant.granted(result)
             return grant

@@ -12,7 +12,7 @@ from typing import NoReturn, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._errors import ConnectionLost, LockLost, LossReason, NotHeld
+from .._errors import ConnectionLost, LockLost, LossReason, NotHeld, SlockError
 from ..link import Requester
 from ..protocol import (
     FOREVER,
@@ -60,6 +60,9 @@ class Grant:
     the body. While the body runs a lease of seconds is renewed, if that was asked
     for; and in any case the body is cancelled before the lease can have ended.
     """
+
+    token: int | None = None
+    """The fencing token: larger than that of every grant before. None without."""
 
     # Defaults on the class keep the making of a grant cheap.
     _frame: bytes | None = None
@@ -361,7 +364,7 @@ class Grant:
             self._renewal.stop()
         trouble: BaseException | None = None
         if self._lost is None and not self._released:
-            if scope.cancelled_caught:
+            if scope.cancel_called:
                 trouble = await self._leave_late()
             else:
                 trouble = await self._leave()
@@ -405,3 +408,16 @@ class Grant:
             elif result.result != _OK:
                 return refusal(result)
         return None
+
+
+async def let_go(grant: Grant) -> None:
+    """Release a grant that cannot be used after all; its reason is to be told.
+
+    Cancellation:
+        As for `Grant.release`.
+    """
+    try:
+        await grant.release()
+    except (SlockError, trio.ClosedResourceError):
+        # Nothing more can be done: what is left ends with its lease.
+        return

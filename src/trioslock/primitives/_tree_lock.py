@@ -35,7 +35,7 @@ from ..protocol import (
 )
 from ._acquirable import Acquirable
 from ._flags import NO_FLAGS, Flags
-from ._grant import Grant
+from ._grant import Grant, let_go
 from ._lease import SESSION, Lease, Session, wire_lease
 from ._renewal import EXTRA, SHARE
 from ._results import refusal
@@ -188,7 +188,7 @@ class TreeLeaf(Acquirable):
         try:
             await grant.links.tie()
         except BaseException:
-            await _let_go(grant)
+            await let_go(grant)
             raise
         return grant
 
@@ -214,15 +214,6 @@ class TreeLeaf(Acquirable):
             max_count=UNLIMITED_COUNT,
             rcount=_LEAF_PRIORITY,
         )
-
-
-async def _let_go(grant: Grant) -> None:
-    """Release a leaf whose links could not be made; that error is to be told."""
-    try:
-        await grant.release()
-    except (SlockError, trio.ClosedResourceError):
-        # Nothing more can be done: what is left ends with its lease.
-        return
 
 
 class TreeLock(Acquirable):
