@@ -1,0 +1,165 @@
+"""Waiting for an event, and for a message: look, wait for the wake, look again.
+
+There is no Quart in here: endpoints, websockets and tests call the same functions with
+a query that has been read, and get an outcome that they put into words.
+
+How a wait ends is always an outcome, except for a client that has left: that is a
+cancellation, and passes through. What it leaves behind:
+
+- parked: the wait is withdrawn on the slock server as well, by the client library;
+- between the wake and the answer: an event that was to be put back may have been;
+- a message that was popped goes back to the head of its list, by the store before the
+  pop has returned, by the caller (`Message.give_back`) afterwards. So nothing here
+  may be awaited once a message is in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+from trioslock import Client, ConnectionLost, Event, NoLeader, SlockError
+
+from .envelope import EventFired, Failure, Message, NothingYet, Outcome
+from .query import PollQuery
+from .settings import Settings
+from .slock import SlockWatch
+from .store import MessageStore, StoreFailed, StoreUnreachable
+from .waits import TooManyWaits, Waits
+
+__all__ = ["Poller"]
+
+_T = TypeVar("_T")
+
+
+class _Unserved(Exception):
+    """The poll cannot be served; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.value)
+        self.failure = failure
+
+
+class Poller:
+    """The two waits of the compatible endpoints, over one client and one store."""
+
+    def __init__(
+        self,
+        client: Client,
+        store: MessageStore,
+        waits: Waits,
+        watch: SlockWatch,
+        settings: Settings,
+    ) -> None:
+        """Use what others have opened.
+
+        Args:
+            client: For the events.
+            store: For the messages.
+            waits: Where polls are parked.
+            watch: Knows whether slock answers.
+            settings: For the limits, of queries as well.
+        """
+        self.settings = settings
+        self._client = client
+        self._store = store
+        self._waits = waits
+        self._watch = watch
+        self._limit = settings.backend_limit
+
+    def __repr__(self) -> str:
+        return f"<Poller: {self._waits!r}, {self._watch!r}>"
+
+    async def wait_event(self, query: PollQuery) -> Outcome:
+        """Wait until the event is set.
+
+        Returns:
+            `EventFired`, `NothingYet` when the time is over or the server drains,
+            or the `Failure` that kept it from being served.
+
+        Cancellation:
+            The wait is withdrawn on the slock server.
+        """
+        try:
+            return await self._event(query)
+        except _Unserved as error:
+            return error.failure
+
+    async def wait_message(self, query: PollQuery) -> Outcome:
+        """Take the first message of the list, or wait for the event and look again.
+
+        Returns:
+            `Message`, `NothingYet` when the time is over or the server drains, or
+            the `Failure` that kept it from being served.
+
+        Cancellation:
+            The wait is withdrawn on the slock server, a message that was popped is
+            given back.
+        """
+        try:
+            if (message := await self._pop(query.key)) is not None:
+                return self._in_hand(query.key, message, waited=False)
+            outcome = await self._event(query)
+            if not isinstance(outcome, EventFired):
+                return outcome
+            message = await self._pop(query.key)
+        except _Unserved as error:
+            return error.failure
+        return self._in_hand(query.key, message, waited=True)
+
+    def _in_hand(self, key: str, message: bytes | None, *, waited: bool) -> Message:
+        if message is None:
+            return Message(None, waited=waited)
+        give_back = partial(self._store.give_back, key, message)
+        return Message(message, waited=waited, give_back=give_back)
+
+    async def _event(self, query: PollQuery) -> EventFired | NothingYet | Failure:
+        if not self._watch.up:
+            raise _Unserved(Failure.SLOCK_UNREACHABLE)
+        event = self._client.event(query.key, default=query.default, ttl=query.lease)
+        outcome = await self._fired(event, query.timeout)
+        if query.reset and isinstance(outcome, EventFired):
+            await self._ask_slock(event.clear)
+        return outcome
+
+    async def _fired(
+        self, event: Event, seconds: float
+    ) -> EventFired | NothingYet | Failure:
+        if seconds == 0:
+            is_set = await self._ask_slock(event.is_set)
+            return EventFired() if is_set else NothingYet()
+        try:
+            with self._waits.parked(seconds) as parked:
+                await _translating(event.wait)
+                parked.outcome = EventFired()
+        except TooManyWaits:
+            return Failure.TOO_MANY_WAITS
+        return parked.outcome
+
+    async def _ask_slock(self, operation: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            with trio.fail_after(self._limit):
+                return await _translating(operation)
+        except trio.TooSlowError:
+            raise _Unserved(Failure.SLOCK_UNREACHABLE) from None
+
+    async def _pop(self, key: str) -> bytes | None:
+        try:
+            with trio.fail_after(self._limit):
+                return await self._store.pop(key)
+        except (StoreUnreachable, trio.TooSlowError):
+            raise _Unserved(Failure.STORE_UNREACHABLE) from None
+        except StoreFailed:
+            raise _Unserved(Failure.STORE_FAILED) from None
+
+
+async def _translating(operation: Callable[[], Awaitable[_T]]) -> _T:
+    try:
+        return await operation()
+    except (ConnectionLost, NoLeader, trio.ClosedResourceError):
+        raise _Unserved(Failure.SLOCK_UNREACHABLE) from None
+    except SlockError:
+        raise _Unserved(Failure.SLOCK_REFUSED) from None

@@ -1,0 +1,164 @@
+"""The slock side: an engine in this process or a server elsewhere; is it up?
+
+The client library replays waits over a new connection, so a parked poll does not learn
+that slock is away; left alone it would end as a timeout, and its client would poll
+again at once. The watch asks slock a question every now and then, and ends the parked
+polls when there has been no answer for most of the limit.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+
+import trio
+
+import trioslock
+from trioslock import SlockError
+from trioslock.embedded import open_embedded
+from trioslock.server import Server, open_server
+
+from .envelope import Failure
+from .settings import PREFIX, Settings
+from .waits import Waits
+
+__all__ = ["SlockWatch", "StartupError", "open_slock"]
+
+_log = logging.getLogger("triopoll.slock")
+
+# Parts of the limit: from one question to the next, and for the answer. Together they
+# stay below the limit, which is the promise to the client.
+_PERIOD = 0.2
+_PATIENCE = 0.6
+_RETRY = 0.05
+
+
+class StartupError(Exception):
+    """The service cannot start like this; the message says what to do."""
+
+
+class SlockWatch:
+    """Know whether slock answers, and end parked polls once it does not.
+
+    Attributes:
+        up: Whether the last question was answered.
+    """
+
+    def __init__(
+        self, ask: Callable[[], Awaitable[object]], waits: Waits, *, limit: float
+    ) -> None:
+        """Prepare to watch; `run` does it.
+
+        Args:
+            ask: Asks slock anything that it answers at once.
+            waits: The polls to end when slock is down.
+            limit: Seconds within which they must be answered then.
+        """
+        self.up = True
+        self._ask = ask
+        self._waits = waits
+        self._limit = limit
+
+    def __repr__(self) -> str:
+        return f"<SlockWatch: {'up' if self.up else 'down'}>"
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Watch until cancelled; started once it is known whether slock is up.
+
+        Cancellation:
+            `up` stays as it was.
+        """
+        await self._look()
+        task_status.started()
+        while True:
+            await trio.sleep(self._limit * _PERIOD)
+            await self._look()
+
+    async def _look(self) -> None:
+        up = await self._answers()
+        if up != self.up:
+            _log.warning("slock %s", "answers again" if up else "does not answer")
+        self.up = up
+        if not up:
+            self._waits.end_all(Failure.SLOCK_UNREACHABLE)
+
+    async def _answers(self) -> bool:
+        """Ask again for as long as there is patience: a lost connection may come back.
+
+        Then the client has replayed the waits, and there is no reason to end them.
+        """
+        with trio.move_on_after(self._limit * _PATIENCE):
+            while True:
+                try:
+                    await self._ask()
+                    return True
+                except (SlockError, trio.ClosedResourceError):
+                    await trio.sleep(_RETRY)
+        return False
+
+
+@asynccontextmanager
+async def open_slock(settings: Settings) -> AsyncGenerator[trioslock.Client]:
+    """Open the client that the settings name.
+
+    Returns:
+        A client of a server, which need not be up yet; or of an engine in this
+        process, which listens for publishers as well.
+
+    Raises:
+        StartupError: The URL cannot be used, or its port is taken.
+
+    Cancellation:
+        The client is closed, and so is the engine.
+    """
+    address = settings.embedded_address
+    # Room to withdraw every parked poll at once, and some that are short.
+    inflight = 2 * settings.max_waits
+    if address is None:
+        async with _connect(settings, inflight) as client:
+            yield client
+        return
+    async with AsyncExitStack() as stack:
+        server = await _listen(stack, *address)
+        embedded = open_embedded(server.host_engine, max_inflight=inflight)
+        yield await stack.enter_async_context(embedded)
+
+
+def _connect(
+    settings: Settings, inflight: int
+) -> AbstractAsyncContextManager[trioslock.Client, bool]:
+    try:
+        return trioslock.open_client(
+            settings.slock_url,
+            # A frozen server is found within the limit, as a lost one is.
+            heartbeat=settings.backend_limit * _PERIOD,
+            max_inflight=inflight,
+            wait_connected=False,
+        )
+    except ValueError as error:
+        raise StartupError(f"{PREFIX}SLOCK_URL: {error}") from error
+
+
+async def _listen(stack: AsyncExitStack, host: str, port: int) -> Server:
+    try:
+        return await stack.enter_async_context(open_server(host=host, port=port))
+    except OSError as error:
+        raise StartupError(_taken(host, port, error)) from error
+
+
+def _taken(host: str, port: int, error: OSError) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return f"{PREFIX}SLOCK_URL: cannot listen on {host}:{port}: {error}"
+    return (
+        f"{host}:{port} is taken: the embedded engine serves one process only. Run one "
+        "worker; or run `python -m trioslock serve` (or a slock server) and set "
+        f"{PREFIX}SLOCK_URL=slock://{host}:{port}"
+    )
