@@ -87,7 +87,8 @@ class Event:
         Args:
             data: Operation on the key's value, such as ``Data.set("text")``.
                 Waiters get the value. With ``default="set"`` it is applied only
-                if the event is clear.
+                if the event is clear, and reaches only those who wait already:
+                the server forgets the value of a key that nobody holds.
 
         Raises:
             LockError: A lock that is not this event holds the key.

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import trio
+from tests.trioslock.backends import NOTHING, Backend
+from trio.testing import assert_checkpoints
+
+from trioslock import FOREVER, Client, Data, LockError
+
+Default = Literal["clear", "set"]
+BOTH = pytest.mark.parametrize("default", ["clear", "set"])
+
+
+@BOTH
+async def test_an_untouched_event_is_what_its_default_says(
+    backend: Backend, client: Client, default: Default
+) -> None:
+    event = client.event(backend.key("event"), default=default, ttl=30)
+    assert await event.is_set() == (default == "set")
+    assert f"default {default}" in repr(event)
+
+
+@BOTH
+async def test_set_and_clear_may_be_repeated(
+    backend: Backend, client: Client, other: Client, default: Default
+) -> None:
+    key = backend.key("event")
+    ours = client.event(key, default=default, ttl=30)
+    theirs = other.event(key, default=default, ttl=FOREVER)
+    for event in (ours, theirs, ours):
+        await event.set()
+        await event.set()
+        assert await ours.is_set()
+        assert await theirs.is_set()
+        await event.clear()
+        await event.clear()
+        assert not await ours.is_set()
+        assert not await theirs.is_set()
+    await ours.set()
+    if default == "clear":
+        await ours.clear()
+    assert await backend.claims(key) == NOTHING
+
+
+@BOTH
+async def test_set_wakes_everybody(
+    backend: Backend, client: Client, other: Client, default: Default
+) -> None:
+    key = backend.key("event")
+    publisher = client.event(key, default=default, ttl=30)
+    await publisher.clear()
+    before = await backend.claims(key)
+    woken = []
+
+    async def wait(waiter: Client, number: int) -> None:
+        await waiter.event(key, default=default, ttl=30).wait()
+        woken.append(number)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for number in range(6):
+                nursery.start_soon(wait, (client, other)[number % 2], number)
+            await backend.until(key, before.holders, 6)
+            assert not woken
+            await publisher.set()
+    assert sorted(woken) == list(range(6))
+    await publisher.wait()
+
+
+@BOTH
+async def test_data_reaches_who_waits(
+    backend: Backend, client: Client, other: Client, default: Default
+) -> None:
+    key = backend.key("event")
+    publisher = client.event(key, default=default, ttl=30)
+    await publisher.clear()
+    before = await backend.claims(key)
+    got: list[Data | None] = []
+
+    async def wait() -> None:
+        got.append(await other.event(key, default=default, ttl=30).wait())
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await backend.until(key, before.holders, 1)
+            await publisher.set(Data.set("news"))
+    (data,) = got
+    assert data is not None
+    assert data.text == "news"
+
+
+async def test_clearing_can_drop_the_value(backend: Backend, client: Client) -> None:
+    event = client.event(backend.key("event"), ttl=30)
+    await event.set(Data.set("old"))
+    await event.clear(Data.unset())
+    await event.set()
+    assert await event.wait() is None
+    await event.clear()
+
+
+@BOTH
+async def test_wait_and_reset_leaves_it_clear_and_without_value(
+    backend: Backend, client: Client, default: Default
+) -> None:
+    key = backend.key("event")
+    event = client.event(key, default=default, ttl=30)
+    await event.clear()
+    before = await backend.claims(key)
+    got: list[Data | None] = []
+
+    async def wait() -> None:
+        got.append(await event.wait_and_reset())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await backend.until(key, before.holders, 1)
+        await event.set(Data.set("once"))
+    (data,) = got
+    assert data is not None
+    assert data.text == "once"
+    assert not await event.is_set()
+    await event.set()
+    assert await event.wait() is None
+
+
+@BOTH
+async def test_a_cancelled_wait_leaves_no_waiter(
+    backend: Backend, client: Client, default: Default
+) -> None:
+    key = backend.key("event")
+    event = client.event(key, default=default, ttl=30)
+    await event.clear()
+    before = await backend.claims(key)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(event.wait)
+        nursery.start_soon(event.wait_and_reset)
+        await backend.until(key, before.holders, 2)
+        nursery.cancel_scope.cancel()
+    await backend.until(key, before.holders, 0)
+    assert not await event.is_set()
+
+
+async def test_a_reset_that_has_begun_is_finished(
+    backend: Backend, client: Client
+) -> None:
+    """A wake is not lost: either it is returned, or the event is still set."""
+    event = client.event(backend.key("event"), ttl=30)
+    for step in range(1, 6):
+        await event.set()
+        got = False
+        with trio.CancelScope() as scope:
+
+            async def cancel(after: int, scope: trio.CancelScope = scope) -> None:
+                for _ in range(after):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel, step)
+                await event.wait_and_reset()
+                got = True
+        assert await event.is_set() is not got
+
+
+async def test_every_call_is_a_checkpoint(backend: Backend, client: Client) -> None:
+    event = client.event(backend.key("event"), ttl=30)
+    with assert_checkpoints():
+        await event.set()
+    with assert_checkpoints():
+        await event.wait()
+    with assert_checkpoints():
+        await event.is_set()
+    with assert_checkpoints():
+        await event.wait_and_reset()
+    with assert_checkpoints():
+        await event.clear()
+
+
+@pytest.mark.slow
+async def test_a_set_event_falls_back_after_its_time(
+    backend: Backend, client: Client
+) -> None:
+    key = backend.key("event")
+    event = client.event(key, ttl=0.2)
+    await event.set()
+    assert await event.is_set()
+    with trio.fail_after(4):
+        await backend.until(key, 0, 0)
+    assert not await event.is_set()
+
+
+async def test_a_lock_on_an_events_key_is_told(
+    backend: Backend, client: Client
+) -> None:
+    key = backend.key("event")
+    async with client.lock(key):
+        with pytest.raises(LockError):
+            await client.event(key, ttl=30).set()
+        with pytest.raises(LockError):
+            await client.event(key, ttl=30).clear()
+
+
+async def test_events_of_two_databases_are_two(
+    backend: Backend, client: Client
+) -> None:
+    key = backend.key("event")
+    one, two = client.db(97).event(key, ttl=30), client.db(98).event(key, ttl=30)
+    # In a database that nobody has used there is nothing to clear.
+    await two.clear()
+    await one.set()
+    assert not await two.is_set()
+    await one.clear()
+
+
+async def test_arguments_are_checked(client: Client) -> None:
+    with pytest.raises(ValueError, match="default must be"):
+        client.event("k", default="open", ttl=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="above 0"):
+        client.event("k", ttl=0)
+    with pytest.raises(ValueError, match="0 to 254"):
+        client.db(255)
