@@ -163,6 +163,7 @@ class ReplicaSet:
             Nothing is changed by it.
         """
         with trio.move_on_after(self._settings.connect_timeout):
+            await trio.lowlevel.checkpoint()
             while self._roster.carrier is None:
                 await self._changed.wait()
             return self._links[self._roster.carrier]

@@ -96,7 +96,8 @@ async def serving() -> AsyncIterator[World]:
         heartbeat=1000,
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.serve)
+        # It has started when all tasks are blocked.
+        nursery.start_soon(link.serve)  # noqa: ASYNC113
         await wait_all_tasks_blocked()
         assert listener.heard.pop() == "opened"
         yield World(link, listener, theirs)
