@@ -68,6 +68,15 @@ class ServerProcess:
                 time.sleep(0.02)
         raise AssertionError(f"not up in time: {self.output}")
 
+    def wait_workers(self, count: int) -> set[bytes]:
+        """Wait until so many workers answer; return their process ids."""
+        pids: set[bytes] = set()
+        deadline = time.monotonic() + 20
+        while len(pids) < count and time.monotonic() < deadline:
+            pids.add(self.body(b"/pid"))
+        assert len(pids) == count, self.output
+        return pids
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 

@@ -172,9 +172,7 @@ def test_a_deploy_answers_everybody(
     options = ("--drain-delay", "0.3", "--drain-window", str(window))
     with ServerProcess(tmp_path / "log", *options, "--workers", str(workers)) as server:
         server.wait_until_up()
-        if workers == 2:
-            pids = {server.body(b"/pid") for _ in range(200)}
-            assert len(pids) == 2, "both workers must get connections"
+        server.wait_workers(workers)
         polls = [server.park() for _ in range(2000)]
         websockets = [open_websocket(server) for _ in range(200)]
         time.sleep(0.3)
@@ -211,8 +209,7 @@ def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
     """The other one serves on; the exit code tells only of the drain."""
     with ServerProcess(tmp_path / "log", *QUICK_DRAIN, "--workers", "2") as server:
         server.wait_until_up()
-        pids = {server.body(b"/pid") for _ in range(100)}
-        assert len(pids) == 2
+        pids = server.wait_workers(2)
         server.ask(b"/die")
         deadline = time.monotonic() + 10
         seen: set[bytes] = set()
