@@ -1,9 +1,11 @@
 """Long polling on slock events and Redis lists, served by Quart-Trio.
 
-``hypercorn -k trio triopoll:app`` or ``triopoll serve`` runs it. This is an
-application: apart from what a server needs, nothing is imported from it.
+``hypercorn -k trio triopoll:app`` serves it; this is an application, nothing is meant
+to be imported from it but the app.
 """
 
-from .app import Triopoll, app
+from __future__ import annotations
 
-__all__ = ["Triopoll", "app"]
+from .app import app as app
+
+__all__ = ["app"]

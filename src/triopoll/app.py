@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -68,9 +68,9 @@ class Triopoll(QuartTrio):
         super().__init__("triopoll", static_folder=None)
         # Quart's limits: on sending an answer (not on waiting for it), on the time a
         # request body may take, and on its size. No endpoint has a body yet.
-        self.config.update(
-            RESPONSE_TIMEOUT=15, BODY_TIMEOUT=5, MAX_CONTENT_LENGTH=2**20
-        )
+        self.config["RESPONSE_TIMEOUT"] = 15
+        self.config["BODY_TIMEOUT"] = 5
+        self.config["MAX_CONTENT_LENGTH"] = 2**20
         self.drain = Drain()
         self._settings = settings
         self._poller: Poller | None = None
@@ -137,23 +137,23 @@ async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Poll
     Cancellation:
         Everything is closed; messages that are owed to the store are given back.
     """
-    async with open_slock(settings) as client, _open_store(settings) as store:
+    async with AsyncExitStack() as stack:
+        store = await _enter_store(stack, settings)
+        client = await stack.enter_async_context(open_slock(settings))
         waits = Waits(drain, limit=settings.max_waits)
         watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(watch.run)
-            yield Poller(client, store, waits, watch, settings)
-            nursery.cancel_scope.cancel()
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        await nursery.start(watch.run)
+        yield Poller(client, store, waits, watch, settings)
+        nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def _open_store(settings: Settings) -> AsyncGenerator[MessageStore]:
+async def _enter_store(stack: AsyncExitStack, settings: Settings) -> MessageStore:
     store = open_store(settings.redis_url, limit=settings.backend_limit)
     try:
-        opened = await store.__aenter__()
+        return await stack.enter_async_context(store)
     except ValueError as error:
         raise StartupError(f"{PREFIX}REDIS_URL: {error}") from error
-    yield opened
 
 
 app = Triopoll()

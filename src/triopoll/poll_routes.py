@@ -51,7 +51,7 @@ async def _answer(
 ) -> Response:
     if request.method == "HEAD":
         # Quart would wait, take a message, and send an answer without a body.
-        return Response(status=405, headers={"Allow": "GET"})
+        return Response(b"", status=405, headers={"Allow": "GET"})
     try:
         query = parse_poll(request.query_string, poller.settings)
     except BadParameter as error:

@@ -119,42 +119,30 @@ async def open_slock(settings: Settings) -> AsyncGenerator[trioslock.Client]:
     Cancellation:
         The client is closed, and so is the engine.
     """
-    address = settings.embedded_address
-    # Room to withdraw every parked poll at once, and some that are short.
-    inflight = 2 * settings.max_waits
-    if address is None:
-        async with _connect(settings, inflight) as client:
-            yield client
-        return
     async with AsyncExitStack() as stack:
-        server = await _listen(stack, *address)
-        embedded = open_embedded(server.host_engine, max_inflight=inflight)
-        yield await stack.enter_async_context(embedded)
+        if settings.embedded_address is not None:
+            server = await _enter_server(stack, *settings.embedded_address)
+            client = open_embedded(server.host_engine)
+        else:
+            client = _client_of(settings.slock_url)
+        yield await stack.enter_async_context(client)
 
 
-def _connect(
-    settings: Settings, inflight: int
-) -> AbstractAsyncContextManager[trioslock.Client, bool]:
+async def _enter_server(stack: AsyncExitStack, host: str, port: int) -> Server:
     try:
-        return trioslock.open_client(
-            settings.slock_url,
-            # A frozen server is found within the limit, as a lost one is.
-            heartbeat=settings.backend_limit * _PERIOD,
-            max_inflight=inflight,
-            wait_connected=False,
-        )
+        return await stack.enter_async_context(open_server(host, port))
+    except OSError as error:
+        raise StartupError(_cannot_listen(host, port, error)) from error
+
+
+def _client_of(url: str) -> AbstractAsyncContextManager[trioslock.Client, bool]:
+    try:
+        return trioslock.open_client(url, wait_connected=False)
     except ValueError as error:
         raise StartupError(f"{PREFIX}SLOCK_URL: {error}") from error
 
 
-async def _listen(stack: AsyncExitStack, host: str, port: int) -> Server:
-    try:
-        return await stack.enter_async_context(open_server(host=host, port=port))
-    except OSError as error:
-        raise StartupError(_taken(host, port, error)) from error
-
-
-def _taken(host: str, port: int, error: OSError) -> str:
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
     if error.errno != errno.EADDRINUSE:
         return f"{PREFIX}SLOCK_URL: cannot listen on {host}:{port}: {error}"
     return (
