@@ -21,6 +21,7 @@ from .client import Client, Database, open_client
 from .link import Backoff, SessionStatistics
 from .primitives import (
     SESSION,
+    Change,
     ConcurrencyLimiter,
     DatabaseState,
     Event,
@@ -33,6 +34,7 @@ from .primitives import (
     RLock,
     RWLock,
     Semaphore,
+    Subscription,
     TokenBucket,
     TreeLock,
     Value,
@@ -61,10 +63,12 @@ __all__ = [
     "RLock",
     "RWLock",
     "Semaphore",
+    "Subscription",
     "TokenBucket",
     "TreeLock",
     "Value",
     # What the server tells about keys
+    "Change",
     "DatabaseState",
     "HeldKey",
     "Holder",

@@ -123,7 +123,7 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
     ) -> None:
         async def connect(session: Session) -> EngineLink:
             await trio.lowlevel.checkpoint()
-            return EngineLink(host, session, settings.client_id)
+            return EngineLink(host, session, session.settings.client_id)
 
         self._client = open_session_client(connect, settings, db=db)
         self._clock = clock

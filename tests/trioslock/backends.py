@@ -162,7 +162,7 @@ class LiveBackend(Backend):
 
 @asynccontextmanager
 async def open_backend(
-    name: str, address: tuple[str, int] | None = None
+    name: str, address: tuple[str, int] | None = None, *, subscribe: bool = True
 ) -> AsyncIterator[Backend]:
     if address is not None:
         async with open_client(f"slock://{address[0]}:{address[1]}") as observer:
@@ -171,7 +171,7 @@ async def open_backend(
             yield live
         return
     async with open_server(
-        host="127.0.0.1" if name == "tcp" else None, port=0, subscribe_enabled=True
+        host="127.0.0.1" if name == "tcp" else None, port=0, subscribe_enabled=subscribe
     ) as server:
         if name == "embedded":
             yield EmbeddedBackend(server)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import AbstractAsyncContextManager
+
 from ..link import Session
 from ..primitives import (
     NO_FLAGS,
@@ -20,6 +23,7 @@ from ..primitives import (
     RLock,
     RWLock,
     Semaphore,
+    Subscription,
     TokenBucket,
     TreeLock,
     Value,
@@ -31,6 +35,7 @@ from ..primitives import (
 )
 from ..primitives._event import Default
 from ..protocol import FOREVER, to_key
+from ._subscribe import OpenSubscription
 from ._url import check_database
 
 Key = str | bytes
@@ -338,6 +343,52 @@ class Database:
             name=key,
             flags=self._or_default(flags),
         )
+
+    def subscribe(
+        self,
+        *masks: bytes,
+        buffer: int = 64,
+        server_buffer: int = 1_048_576,
+    ) -> AbstractAsyncContextManager[Subscription, bool]:
+        """Subscribe to what happens to keys, for the body of an ``async with``.
+
+        The server tells of refused and timed-out requests and of ended leases, where
+        they were made with ``Flags(publish=True)``; of grants and releases it tells
+        nothing. It has to be started with ``--subscribe_enabled``.
+
+        Args:
+            masks: Key masks of 16 bytes. A key matches if it has a bit in common
+                with the first half of one in its first 8 bytes, or with the second
+                half in its last 8. All keys match if there is none.
+            buffer: Messages kept for a slow reader; then the oldest are dropped, and
+                counted.
+            server_buffer: Bytes that the server keeps for the subscription; when
+                they are full it closes the connection, and the subscription is
+                made anew.
+
+        Returns:
+            A context manager that gives the `Subscription`, an async iterator.
+
+        Raises:
+            ValueError: A mask is not 16 bytes or all zero, or a buffer is too small.
+            ServerError: On entering: the server takes no subscriptions.
+            ConnectionLost: On entering: the server cannot be reached.
+
+        Cancellation:
+            Nothing is left but, after ``close_grace`` seconds without an answer,
+            what the server ends by itself within ``session_ttl`` seconds.
+        """
+        session = self._session.fork()
+        subscription = Subscription(
+            session,
+            secrets.randbits(32),
+            db=self.number,
+            masks=masks,
+            buffer=buffer,
+            server_buffer=server_buffer,
+            outlive=session.session_ttl,
+        )
+        return OpenSubscription(session, subscription)
 
     async def holders(self, key: Key) -> list[Holder]:
         """Return all holders of a key, in order of their grants.

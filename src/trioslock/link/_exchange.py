@@ -57,6 +57,7 @@ from ._requester import SEQUENCE_BYTES
 
 _EXPIRED = int(ResultCode.EXPRIED)
 _INIT = int(CommandType.INIT)
+_PUBLISH = int(CommandType.PUBLISH)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
 _SEQUENCE_LIMIT = 256**SEQUENCE_BYTES
 _TYPES: dict[type, int] = {
@@ -88,6 +89,9 @@ class Owner(Protocol):
 
     def room(self) -> None:
         """Note that ``load`` has gone down."""
+
+    def published(self, result: LockResult) -> None:
+        """Take what the server tells a subscriber."""
 
 
 class Exchange(ABC):
@@ -264,6 +268,9 @@ class Exchange(ABC):
                 self._notice(result)
                 return
             entry = self.locks.pop(result.request_id, None)
+        elif result.type == _PUBLISH:
+            self.owner.published(result)
+            return
         if entry is None:
             self.stray(result)
         else:

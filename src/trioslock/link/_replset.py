@@ -339,10 +339,23 @@ class ReplicaSession(Session):
         *,
         heartbeat: float,
     ) -> None:
+        self._open_transport = open_transport
+        self._wishes = settings
+        self._heartbeat = heartbeat
         own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
         super().__init__(self._next_carrier, own)
         self.replica_set = ReplicaSet(
             addresses, open_transport, settings, self, heartbeat=heartbeat
+        )
+
+    def fork(self) -> Session:
+        """Return another session to the same set, under a client id of its own."""
+        members = self.replica_set.state.members
+        return ReplicaSession(
+            [member.address for member in members],
+            self._open_transport,
+            self._fork_settings(self._wishes),
+            heartbeat=self._heartbeat,
         )
 
     def statistics(self) -> SessionStatistics:

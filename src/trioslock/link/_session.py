@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import trio
@@ -31,6 +31,7 @@ from trio.lowlevel import (
 
 from .._errors import ConnectionLost, SlockError
 from ..protocol import (
+    ID_SIZE,
     Command,
     ExpiryFlag,
     LockCommand,
@@ -112,6 +113,8 @@ class Session:
 
     def __init__(self, connect: Connector, settings: SessionSettings) -> None:
         self.settings = settings
+        self.on_publish: Callable[[LockResult], None] | None = None
+        self.on_connected: Callable[[], None] | None = None
         self._connect = connect
         self._exchange: Exchange = Outage(self)
         self._connection: Connection | None = None
@@ -294,7 +297,19 @@ class Session:
         await trio.sleep(self.settings.close_grace)
         call.give_up()
 
+    def published(self, result: LockResult) -> None:
+        """Hand on what the server tells a subscriber."""
+        if self.on_publish is not None:
+            self.on_publish(result)
+
     # The life of the session.
+
+    def fork(self) -> Session:
+        """Return another session to the same server, under a client id of its own."""
+        return Session(self._connect, self._fork_settings(self.settings))
+
+    def _fork_settings(self, settings: SessionSettings) -> SessionSettings:
+        return replace(settings, client_id=self._random.randbytes(ID_SIZE))
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -392,6 +407,8 @@ class Session:
         self._error = None
         outage.hand_on(connection)
         self._attempted.set()
+        if self.on_connected is not None:
+            self.on_connected()
         self.room()
 
     def _detach(self, connection: Connection) -> None:

@@ -28,13 +28,21 @@ from ._results import refusal
 from ._rlock import Level, ReentrantHolds, RLock
 from ._rwlock import ReadSide, RWLock, WriteSide
 from ._semaphore import Semaphore
+from ._subscription import (
+    EVERYTHING,
+    Change,
+    Subscription,
+    SubscriptionStatistics,
+)
 from ._tree_lock import Leaf, TreeLeaf, TreeLock
 from ._value import Value
 
 __all__ = [
+    "EVERYTHING",
     "NO_FLAGS",
     "SESSION",
     "Acquirable",
+    "Change",
     "ConcurrencyLimiter",
     "DatabaseState",
     "Event",
@@ -54,6 +62,8 @@ __all__ = [
     "ReentrantHolds",
     "Semaphore",
     "Session",
+    "Subscription",
+    "SubscriptionStatistics",
     "TokenBucket",
     "TreeLeaf",
     "TreeLock",

@@ -1,0 +1,61 @@
+"""The life of a subscription around a body: a session of its own."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._errors import SlockError
+from ..link import Session
+from ..primitives import Subscription
+from ._service import Service
+
+
+class OpenSubscription(AbstractAsyncContextManager[Subscription, bool]):
+    """Connect and subscribe for the body of an ``async with``.
+
+    Args:
+        session: The session of the subscription alone.
+        subscription: Made over that session.
+    """
+
+    def __init__(self, session: Session, subscription: Subscription) -> None:
+        self._session = session
+        self._subscription = subscription
+        self._service = Service(
+            session.run, self._finish, grace=session.settings.close_grace
+        )
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Subscription:
+        await self._service.start()
+        try:
+            await self._session.wait_attempted()
+            await self._subscription.begin()
+        except BaseException as error:
+            await self._service.stop(type(error), error, error.__traceback__)
+            raise
+        return self._subscription
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return await self._service.stop(exc_type, exc, traceback)
+
+    async def _finish(self) -> None:
+        if not self._session.statistics().connected:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self._subscription.finish()
+        except (SlockError, trio.ClosedResourceError):
+            # The server closes the connection with the last mask, and ends what
+            # it has not heard of by itself.
+            return
