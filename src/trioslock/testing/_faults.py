@@ -1,0 +1,88 @@
+"""A stream that breaks when and as a test wants it to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import trio
+
+
+class FaultyStream(trio.abc.Stream):
+    """A stream over another one, whose wire can be cut, hung and garbled.
+
+    Points are counted in *messages*, not bytes: one ``send_all`` is one, and so
+    is one successful ``receive_some``.
+
+    Args:
+        stream: What to break.
+        cut: Ends the inner stream at once for both sides, without waiting.
+        sends: How many messages go out before the wire is cut. The last one
+            arrives; the sender is not told.
+        receives: How many messages come in before the wire is cut.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        cut: Callable[[], None],
+        *,
+        sends: float = math.inf,
+        receives: float = math.inf,
+    ) -> None:
+        self.sent = 0
+        self.received = 0
+        self._stream = stream
+        self._cut = cut
+        self._sends = sends
+        self._receives = receives
+        self._thawed = trio.Event()
+        self._thawed.set()
+        self._garbage = b""
+
+    def __repr__(self) -> str:
+        return f"<FaultyStream: {self.sent} sent, {self.received} received>"
+
+    def cut(self) -> None:
+        """Break the wire now, for both sides."""
+        self._cut()
+        self._thawed.set()
+
+    def hang(self) -> None:
+        """Let nothing through, in either direction, until `thaw`."""
+        self._thawed = trio.Event()
+
+    def thaw(self) -> None:
+        """Let through what has been held up, and everything after it."""
+        self._thawed.set()
+
+    def garble(self, garbage: bytes) -> None:
+        """Put bytes of one's own before what is received next."""
+        self._garbage = garbage
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send one message, if the wire still stands."""
+        await self._thawed.wait()
+        await self._stream.send_all(data)
+        self.sent += 1
+        if self.sent >= self._sends:
+            self.cut()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the inner stream has room."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive one message, if the wire still stands."""
+        data = await self._stream.receive_some(max_bytes)
+        await self._thawed.wait()
+        self.received += 1
+        if self.received > self._receives:
+            self.cut()
+            raise trio.BrokenResourceError("the wire was cut")
+        garbage, self._garbage = self._garbage, b""
+        return garbage + data
+
+    async def aclose(self) -> None:
+        """Close the inner stream."""
+        await self._stream.aclose()

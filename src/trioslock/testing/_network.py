@@ -1,0 +1,138 @@
+"""Memory connections to a server in this process, and their faults."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypedDict, Unpack
+
+import trio
+import trio.testing
+
+from ..client import Client, open_session_client
+from ..link import Backoff, SessionSettings, connector
+from ..protocol import ID_SIZE
+from ..server import Server, open_server
+from ..transport import StreamTransport
+from ._faults import FaultyStream
+
+
+class _Settings(TypedDict, total=False):
+    client_id: bytes
+    session_ttl: float
+    connect_timeout: float
+    backoff: Backoff | None
+    close_grace: float
+    max_inflight: int
+
+
+class Network:
+    """Ways to one server, all of memory streams; made by `open_network`.
+
+    With it goes a clock that jumps (``trio.testing.MockClock`` with an autojump
+    threshold, pytest-trio's ``autojump_clock``): no socket is involved.
+
+    Attributes:
+        server: The server; its ``host_engine.engine`` shows what is held.
+        streams: The client's ends, oldest first, broken ones included.
+    """
+
+    def __init__(self, server: Server, nursery: trio.Nursery) -> None:
+        self.server = server
+        self.streams: list[FaultyStream] = []
+        self._nursery = nursery
+        self._down = False
+        self._sends = self._receives = math.inf
+
+    def __repr__(self) -> str:
+        state = "down" if self._down else "up"
+        return f"<Network: {state}, {len(self.streams)} connections so far>"
+
+    def open_client(
+        self,
+        *,
+        db: int = 0,
+        heartbeat: float = 5.0,
+        wait_connected: bool = True,
+        **settings: Unpack[_Settings],
+    ) -> AbstractAsyncContextManager[Client, bool]:
+        """Open a client that connects through this network.
+
+        Args:
+            db: The database that the client stands for.
+            heartbeat: As for `trioslock.open_client`.
+            wait_connected: As for `trioslock.open_client`.
+            settings: As for `trioslock.open_client`. Where nothing is said of
+                ``backoff``, the client tries again soon.
+        """
+        chosen: _Settings = {
+            "client_id": secrets.token_bytes(ID_SIZE),
+            "backoff": Backoff(first=0.01),
+            **settings,
+        }
+        connect = connector(self.open_transport, heartbeat=heartbeat)
+        return open_session_client(
+            connect, SessionSettings(**chosen), db=db, wait_connected=wait_connected
+        )
+
+    async def open_transport(self) -> StreamTransport:
+        """Connect to the server.
+
+        Raises:
+            ConnectionRefusedError: The network is down.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._down:
+            raise ConnectionRefusedError("the network is down")
+        ours, theirs = trio.testing.memory_stream_pair()
+
+        def cut() -> None:
+            ours.send_stream.close()
+            ours.receive_stream.close()
+
+        stream = FaultyStream(ours, cut, sends=self._sends, receives=self._receives)
+        self._sends = self._receives = math.inf
+        self.streams.append(stream)
+        self._nursery.start_soon(self.server.serve_stream, theirs)
+        return StreamTransport(stream)
+
+    def cut_next(self, *, sends: float = math.inf, receives: float = math.inf) -> None:
+        """Have the next connection cut after so many messages; see `FaultyStream`.
+
+        A client's first message, and the server's, are the handshake.
+        """
+        self._sends, self._receives = sends, receives
+
+    def cut(self) -> None:
+        """Break all connections; new ones can be made."""
+        for stream in self.streams:
+            stream.cut()
+
+    def down(self) -> None:
+        """Break all connections, and refuse new ones until `up`."""
+        self._down = True
+        self.cut()
+
+    def up(self) -> None:
+        """Let connections be made again."""
+        self._down = False
+
+
+@asynccontextmanager
+async def open_network(
+    server: Server | None = None,
+) -> AsyncGenerator[Network]:
+    """Serve an engine on memory streams for as long as the body runs.
+
+    Args:
+        server: One that runs already; if left out, one without a listener.
+    """
+    if server is None:
+        async with open_server(host=None) as own, open_network(own) as network:
+            yield network
+        return
+    async with trio.open_nursery() as nursery:
+        yield Network(server, nursery)
+        nursery.cancel_scope.cancel()
