@@ -27,7 +27,7 @@ ASYNC_RULES = ",".join(
     )
 )
 # Functions of ours that are made for ``nursery.start``.
-STARTABLE = "run,_hold_open"
+STARTABLE = "run,accept,_serve,_hold_open"
 CHECKPOINT_RULES = "ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
 
 
