@@ -18,7 +18,14 @@ from ._errors import (
     SlockError,
 )
 from .client import Client, Database, open_client
-from .link import Backoff, SessionStatistics
+from .link import (
+    Backoff,
+    Changes,
+    MemberState,
+    Role,
+    SessionStatistics,
+    SetState,
+)
 from .primitives import (
     SESSION,
     Change,
@@ -50,6 +57,11 @@ __all__ = [
     "SessionStatistics",
     "open_client",
     "to_key",
+    # The replica set
+    "Changes",
+    "MemberState",
+    "Role",
+    "SetState",
     # Primitives, and how long they last
     "FOREVER",
     "SESSION",
