@@ -88,6 +88,7 @@ class MemoryBackend(OurBackend):
         super().__init__(server)
         self._nursery = nursery
         self._streams: list[trio.StapledStream[Any, Any]] = []
+        self._far_ends: list[trio.StapledStream[Any, Any]] = []
         self._down = False
 
     def cut(self) -> None:
@@ -97,6 +98,12 @@ class MemoryBackend(OurBackend):
             stream.send_stream.close()
             stream.receive_stream.close()
         self._streams.clear()
+        self._far_ends.clear()
+
+    async def inject(self, data: bytes) -> None:
+        """Let clients receive bytes that the server did not send."""
+        for stream in self._far_ends:
+            await stream.send_all(data)
 
     def mend(self) -> None:
         self._down = False
@@ -107,6 +114,7 @@ class MemoryBackend(OurBackend):
             raise ConnectionRefusedError("the connection is cut")
         ours, theirs = memory_stream_pair()
         self._streams.append(ours)
+        self._far_ends.append(theirs)
         self._nursery.start_soon(self.server.serve_stream, theirs)
         await trio.lowlevel.checkpoint()
         return StreamTransport(ours)
