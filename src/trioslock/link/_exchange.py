@@ -422,6 +422,9 @@ class Outage(Exchange):
         for held in list(self.held.values()):
             if held.in_session:
                 self.lose(held, "disconnected")
+                # The server may be late in ending it, or may have got it back
+                # from a log with a lease that starts anew.
+                self.doubt(held.command)
         for entry in self._bounded_calls():
             self.unregister(entry.command)
             entry.expire()

@@ -168,6 +168,22 @@ async def test_a_grant_that_was_not_logged_is_lost(autojump_clock: MockClock) ->
         assert fake.c.claims(KEY) == (0, 0)
 
 
+async def test_a_grant_is_given_back_if_the_leader_was_away_too_long(
+    autojump_clock: MockClock,
+) -> None:
+    """Its holder has been told by then; the new leader got it from the log."""
+    async with open_set() as (fake, client):
+        grant = await client.lock("job").acquire()
+        fake.crash(fake.a)
+        error = await grant.wait_lost()
+        assert error.reason == "disconnected"
+        fake.lead(fake.b, logged=[KEY])
+        assert fake.b.claims(KEY) == (1, 0)
+        await client.wait_connected()
+        await wait_all_tasks_blocked()
+        assert fake.b.claims(KEY) == (0, 0)
+
+
 @pytest.mark.parametrize("lease", [60.0, None])
 async def test_a_logged_grant_is_renewed(
     autojump_clock: MockClock, lease: float | None

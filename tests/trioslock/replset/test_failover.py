@@ -118,6 +118,30 @@ async def test_five_hundred_waits_outlive_their_leader(
     await nothing_is_left(cluster)
 
 
+async def test_waits_for_an_event_outlive_their_leader(cluster: Cluster) -> None:
+    """All of them are woken by a set on the new leader."""
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await client.event("news", ttl=60).wait()
+        woken.append(number)
+
+    async with connected(cluster) as client:
+        async with trio.open_nursery() as nursery:
+            for number in range(CROWD):
+                nursery.start_soon(wait, number)
+            await until(partial(waits_parked, client))
+            await kill_leader(cluster)
+            async with connected(cluster) as publisher:
+                await publisher.event("news", ttl=60).set()
+        assert sorted(woken) == list(range(CROWD))
+        await client.event("news", ttl=60).clear()
+
+
+async def waits_parked(client: Client) -> bool:
+    return client.statistics().in_flight == CROWD
+
+
 async def test_a_logged_grant_survives_its_leader(cluster: Cluster) -> None:
     """The new leader has it from the log, and the lease follows the client."""
     async with connected(cluster, session_ttl=ELECTION) as client:
