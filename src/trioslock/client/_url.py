@@ -12,7 +12,7 @@ DEFAULT_PORT = 5658
 _SCHEME = "slock://"
 # An IPv6 address stands in brackets, as in other URLs.
 _HOST = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:/?#@]+))(?::(?P<port>\d{1,5}))?"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.~-]+)?)\]|(?P<name>[^\[\]:/?#@]+))(?::(?P<port>\d{1,5}))?"
 )
 _DATABASE = re.compile(r"\d{1,3}")
 

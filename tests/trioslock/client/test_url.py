@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from trioslock.client import Address, parse_url
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "db"),
+    [
+        ("slock://localhost", [Address("localhost")], 0),
+        ("slock://localhost:1/", [Address("localhost", 1)], 0),
+        ("slock://10.0.0.1:65535/254", [Address("10.0.0.1", 65535)], 254),
+        ("slock://[::1]:7/3", [Address("::1", 7)], 3),
+        ("slock://[fe80::1%eth0]", [Address("fe80::1%eth0")], 0),
+        (
+            "slock://a:5658,b,[::1]:9/12",
+            [Address("a"), Address("b"), Address("::1", 9)],
+            12,
+        ),
+    ],
+)
+def test_what_a_url_says(url: str, addresses: list[Address], db: int) -> None:
+    parsed = parse_url(url)
+    assert parsed.addresses == tuple(addresses)
+    assert parsed.db == db
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://localhost", "starts with slock://"),
+        ("", "starts with slock://"),
+        ("slock://", "no host"),
+        ("slock://a,,b", "no host"),
+        ("slock://:5658", "no host"),
+        ("slock://user@host", "no host"),
+        ("slock://host:port", "no host"),
+        ("slock://host:0", "not 1 to 65535"),
+        ("slock://host:65536", "not 1 to 65535"),
+        ("slock://::1", "no host"),
+        ("slock://host/x", "no number"),
+        ("slock://host/1/2", "no number"),
+        ("slock://host/-1", "no number"),
+        ("slock://host/255", "0 to 254"),
+        ("slock://host/0?x=1", "no number"),
+    ],
+)
+def test_what_is_wrong_with_a_url(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_url(url)
+
+
+def test_an_address_as_it_is_written() -> None:
+    assert str(Address("host", 1)) == "host:1"
+    assert str(Address("::1", 2)) == "[::1]:2"
