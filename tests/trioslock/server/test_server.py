@@ -62,7 +62,7 @@ async def is_closed(stream: trio.abc.ReceiveStream) -> bool:
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Let a test on real sockets wait for what the server does next."""
     with trio.fail_after(5):
-        while not condition():  # noqa: ASYNC110 - the other end has no event for us
+        while not condition():
             await trio.sleep(0.005)
 
 
@@ -524,7 +524,7 @@ async def test_connections_serve_the_body_on_its_way_out() -> None:
 
 async def test_nothing_is_left_after_the_body() -> None:
     """Connections are closed, the port is free, the body's error comes alone."""
-    with pytest.raises(KeyError):  # noqa: PT012
+    with pytest.raises(KeyError):
         async with open_server(port=0) as server:
             stream = await connect(server)
             port = server.port

@@ -34,7 +34,7 @@ async def test_services_end_after_the_body() -> None:
 
 async def test_the_bodys_error_comes_alone() -> None:
     """With its own cause, and no group around it."""
-    with pytest.raises(KeyError, match="body") as caught:  # noqa: PT012
+    with pytest.raises(KeyError, match="body") as caught:
         async with open_service_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             raise KeyError("body") from ValueError("cause")
