@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache, partial
 
 from ..link import Session
 from ..primitives import (
@@ -41,6 +43,12 @@ from ._url import check_database
 Key = str | bytes
 """A name of any length; 16 bytes are the key itself (see `to_key`)."""
 
+_KEPT_HANDLES = 1024
+
+
+def _plain_lock(session: Session, db: int, flags: Flags, key: Key) -> Lock:
+    return Lock(session, to_key(key), db=db, flags=flags)
+
 
 class Database:
     """The factories of one database. Handles cost nothing: make them as needed.
@@ -63,10 +71,15 @@ class Database:
         flags: Flags = NO_FLAGS,
         holds: ReentrantHolds | None = None,
     ) -> None:
-        self.number = check_database(number)
+        self.number: int = check_database(number)
         self.flags = flags
         self._session = session
         self._holds = ReentrantHolds() if holds is None else holds
+        # A handle keeps nothing, so the one that was made before does as well; to
+        # make one takes as long as to send its command.
+        self._plain_lock: Callable[[Key], Lock] = lru_cache(_KEPT_HANDLES)(
+            partial(_plain_lock, session, number, flags)
+        )
 
     def __repr__(self) -> str:
         return f"<Database {self.number} of {self._session!r}>"
@@ -105,6 +118,9 @@ class Database:
             flags: Wishes that go with each request.
             renew: Renew a lease of seconds while the body of a grant runs.
         """
+        plain = renew and not fenced and priority is None and flags is None
+        if plain and lease is SESSION:
+            return self._plain_lock(key)
         make = FencedLock if fenced else Lock
         return make(
             self._session,
