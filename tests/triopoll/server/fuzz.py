@@ -54,7 +54,7 @@ def _misbehave(rng: random.Random, sock: socket.socket) -> None:
         for piece in _cut(rng, data):
             sock.sendall(piece)
         if rng.random() < 0.5:
-            sock.settimeout(0.005)
+            sock.settimeout(0.002)
             sock.recv(4096)
         if rng.random() < 0.3:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -17,14 +17,17 @@ from triopoll.serving import ServerSettings
 from triopoll.serving.exchange import ASGIApp
 from triopoll.serving.worker import Server
 
-QUICK = ServerSettings(
+# No deadline of a test that is about something else may strike on a busy machine.
+QUICK = ServerSettings(linger=0.2, drain_delay=0.0, drain_window=0.1, drain_grace=5.0)
+# For tests that wait for a deadline.
+HASTY = ServerSettings(
     keep_alive=0.4,
     head_deadline=0.3,
     body_deadline=0.3,
     write_deadline=0.3,
     linger=0.2,
     websocket_ping=0.2,
-    websocket_pong_deadline=0.2,
+    websocket_pong_deadline=0.3,
     drain_delay=0.0,
     drain_window=0.1,
     drain_grace=0.3,

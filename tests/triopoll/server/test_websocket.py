@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 from tests.triopoll.server.harness import (
+    HASTY,
     QUICK,
     WebSocketClient,
     run_server,
@@ -240,7 +241,7 @@ async def test_pings_are_answered() -> None:
 async def test_who_answers_pings_stays() -> None:
     """A silent but living peer is not cut."""
     app = ParkApp()
-    async with run_server(app) as running:
+    async with run_server(app, HASTY) as running:
         client = await running.open_websocket()
         for _ in range(3):
             event = await client.next()
@@ -255,7 +256,7 @@ async def test_who_answers_pings_stays() -> None:
 async def test_who_does_not_answer_pings_is_cut() -> None:
     """A dead peer is noticed after the pong deadline."""
     app = ParkApp()
-    async with run_server(app) as running:
+    async with run_server(app, HASTY) as running:
         client = await running.open_websocket()
         assert isinstance(await client.next(), Ping)
         await until(lambda: app.seen["closed 1006"] == 1)
@@ -321,7 +322,7 @@ async def test_an_application_that_returns_is_closed(
 async def test_who_does_not_read_is_cut() -> None:
     """A slow reader is cut by the write deadline, not buffered for."""
     app = ParkApp()
-    async with run_server(app) as running:
+    async with run_server(app, HASTY) as running:
         client = await running.open_websocket()
         big = frame(2, b"x" * 60_000)
         with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):
