@@ -262,7 +262,7 @@ class Session:
 
     def _refuse_release(self) -> Exception | None:
         if self._refusal is not None:
-            return self._refusal
+            return _afresh(self._refusal)
         if self._exchange.expired:
             return ConnectionLost(
                 f"there has been no connection for {self.session_ttl:g} s"
@@ -275,7 +275,7 @@ class Session:
             if self._connection is not None and self._exchange.load < self._limit:
                 return self._exchange
             await self._gate.park()
-        raise self._refusal
+        raise _afresh(self._refusal)
 
     # What the exchange asks for: see Owner.
 
@@ -322,7 +322,7 @@ class Session:
         try:
             async with trio.open_nursery() as self._nursery:
                 await self._stay_connected()
-                self._refuse(self._error or closed)
+                self._refuse(_given_up(self._error) or closed)
                 self._nursery.cancel_scope.cancel()
         finally:
             self._refuse(closed)
@@ -437,6 +437,22 @@ class Session:
         self._exchange.give_back_all(self._refusal)
         self._attempted.set()
         self._gate.unpark_all()
+
+
+def _given_up(error: Exception | None) -> ConnectionLost | None:
+    """Return what requests are told when there will be no other connection."""
+    if error is None or isinstance(error, ConnectionLost):
+        return error
+    lost = ConnectionLost(f"cannot connect: {error!r}")
+    lost.__cause__ = error
+    return lost
+
+
+def _afresh(error: Exception) -> Exception:
+    """Return a copy to raise: each raise makes the traceback of an error longer."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
 
 
 Connector = Callable[[Session], Awaitable[Connection]]
