@@ -279,8 +279,13 @@ class Exchange(ABC):
     def _notice(self, result: LockResult) -> None:
         if self.holds(result.request_id):
             self.lose_attempt(result.request_id, "expired")
-        else:
+            return
+        entry = self.locks.pop(result.request_id, None)
+        if entry is None:
             self.stray(result)
+        else:
+            # No sound server answers in this way; who waits must hear of it.
+            entry.settle(result)
 
     def stray(self, result: LockResult) -> None:
         """Count a reply that nobody waits for."""

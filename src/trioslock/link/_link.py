@@ -22,7 +22,7 @@ from typing import NoReturn
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-from .._errors import ConnectionLost, NoLeader, RemoteProtocolError
+from .._errors import ConnectionLost, NoLeader, RemoteProtocolError, ServerError
 from ..protocol import (
     ClientSide,
     Command,
@@ -94,6 +94,7 @@ class Link(Connection):
         Raises:
             ConnectionLost: The connection ended.
             NoLeader: The node cannot reach a leader.
+            ServerError: The node refuses for another reason.
             RemoteProtocolError: The peer does not speak the protocol.
 
         Cancellation:
@@ -109,10 +110,11 @@ class Link(Connection):
             ) from error
         if not isinstance(answer, InitResult):
             raise RemoteProtocolError(f"INIT was answered with {answer!r}")
+        if answer.result == ResultCode.STATE_ERROR:
+            raise NoLeader("the server cannot reach a leader")
         if answer.result != ResultCode.SUCCED:
-            raise NoLeader(
-                "the server cannot reach a leader: INIT was answered with "
-                f"result {answer.result}"
+            raise ServerError(
+                f"INIT was answered with result {answer.result}", result=answer.result
             )
         self.init_type = answer.init_type
         for result in more:
