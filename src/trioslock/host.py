@@ -25,7 +25,7 @@ import trio
 from .engine import ClosePeer, Engine, Reply
 from .protocol import Command, Result
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class HostPeer:
@@ -42,11 +42,11 @@ class HostPeer:
         flush: Callable[[], None] | None,
     ) -> None:
         self._host = host
-        self.id = peer_id
-        self.attached = True
-        self.deliver = deliver
-        self.close = close
-        self.flush = flush
+        self.id: int = peer_id
+        self.attached: bool = True
+        self.deliver: Callable[[Result], None] = deliver
+        self.close: Callable[[], None] = close
+        self.flush: Callable[[], None] | None = flush
 
     def __repr__(self) -> str:
         state = "attached" if self.attached else "detached"

@@ -54,10 +54,17 @@ class Backend(ABC):
         """A key that no other test uses."""
         return f"{name}-{secrets.token_hex(4)}"
 
-    async def until(self, key: str | bytes, holders: int, waiters: int) -> None:
+    async def until(
+        self,
+        key: str | bytes,
+        holders: int,
+        waiters: int,
+        *,
+        within: float = PATIENCE,
+    ) -> None:
         """Wait until that many hold the key and wait for it."""
         wanted = Claims(holders, waiters)
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(within):
             # The server tells nobody of such a change, so it is asked.
             while await self.claims(key) != wanted:  # noqa: ASYNC110
                 await trio.sleep(0.002)

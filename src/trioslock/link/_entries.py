@@ -97,13 +97,13 @@ class Wait:
         task: Task,
         replay: bool,
     ) -> None:
-        self.exchange = exchange
-        self.command = command
-        self.listener = listener
-        self.task = task
-        self.replay = replay
-        self.sequence = 0
-        self.in_doubt = False
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
+        self.listener: LossListener | None = listener
+        self.task: Task = task
+        self.replay: bool = replay
+        self.sequence: int = 0
+        self.in_doubt: bool = False
 
     def settle(self, result: LockResult) -> None:
         """Wake the task; remember the grant if there is a listener."""
@@ -175,11 +175,11 @@ class Call:
         replay: bool,
         linger: bool,
     ) -> None:
-        self.exchange = exchange
-        self.command = command
-        self.task = task
-        self.replay = replay
-        self.linger = linger
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
+        self.task: Task = task
+        self.replay: bool = replay
+        self.linger: bool = linger
         self.raise_cancel: Callable[[], NoReturn] | None = None
 
     def settle(self, result: LockResult) -> None:
@@ -301,8 +301,8 @@ class Forgotten:
     __slots__ = ("command", "exchange")
 
     def __init__(self, exchange: Exchange, command: LockCommand) -> None:
-        self.exchange = exchange
-        self.command = command
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
 
     def settle(self, result: LockResult) -> None:
         """Do nothing: whatever the answer, nothing is left by it."""
@@ -357,8 +357,8 @@ class Withdrawal:
     __slots__ = ("_lock_code", "_unlock_code", "command", "exchange")
 
     def __init__(self, exchange: Exchange, command: LockCommand) -> None:
-        self.exchange = exchange
-        self.command = command
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
         self._lock_code: int | None = None
         self._unlock_code: int | None = None
 
@@ -405,8 +405,8 @@ class Disowned:
     __slots__ = ("command", "exchange")
 
     def __init__(self, exchange: Exchange, command: LockCommand) -> None:
-        self.exchange = exchange
-        self.command = command
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
 
     def settle(self, result: LockResult) -> None:
         """Nothing is held under this id any more, whatever the code."""
@@ -431,9 +431,9 @@ class Renewal:
     __slots__ = ("command", "exchange", "held")
 
     def __init__(self, exchange: Exchange, command: LockCommand, held: Wait) -> None:
-        self.exchange = exchange
-        self.command = command
-        self.held = held
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
+        self.held: Wait = held
 
     def settle(self, result: LockResult) -> None:
         """Keep the grant on 5; on anything else it is lost."""
@@ -491,8 +491,8 @@ class Expected:
     __slots__ = ("_outcome", "_task", "command", "exchange")
 
     def __init__(self, exchange: Exchange, command: LockCommand) -> None:
-        self.exchange = exchange
-        self.command = command
+        self.exchange: Exchange = exchange
+        self.command: LockCommand = command
         self._outcome: outcome.Outcome[LockResult] | None = None
         self._task: Task | None = None
 

@@ -14,6 +14,7 @@ until there is a connection again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from trio.lowlevel import current_task, wait_task_rescheduled
@@ -83,6 +84,7 @@ class Owner(Protocol):
 
     def new_id(self) -> bytes:
         """Return a fresh request id."""
+        ...
 
     def linger(self, call: Call) -> None:
         """Start the clock for a call that holds a cancellation back."""
@@ -103,14 +105,17 @@ class Exchange(ABC):
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
-        self.new_id = owner.new_id
+        self.new_id: Callable[[], bytes] = owner.new_id
         self.held: dict[bytes, Wait] = {}
         self.locks: dict[bytes, Entry] = {}
         self.unlocks: dict[bytes, Entry] = {}
-        self.tables = (self.locks, self.unlocks)
+        self.tables: tuple[dict[bytes, Entry], dict[bytes, Entry]] = (
+            self.locks,
+            self.unlocks,
+        )
         self.questions: dict[tuple[int, bytes], Question] = {}
-        self.withdrawing = 0
-        self.strays = 0
+        self.withdrawing: int = 0
+        self.strays: int = 0
         self.expired = False
         self.round_trip: float | None = None
 

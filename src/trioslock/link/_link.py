@@ -58,7 +58,8 @@ class Link(Connection):
         heartbeat: float,
     ) -> None:
         super().__init__(owner)
-        self.init_type = 0
+        self.init_type: int = 0
+        self.round_trip: float | None = None
         self.ended_by: Exception | None = None
         self._transport = transport
         self._heartbeat = heartbeat

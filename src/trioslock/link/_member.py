@@ -90,7 +90,8 @@ class MemberLink(Link):
     ) -> None:
         super().__init__(transport, owner, heartbeat=heartbeat)
         self.address = address
-        self.void = False
+        self.void: bool = False
+        self.strays: int = 0
         self._over = trio.Event()
         self._watcher = watcher
         self._proofs: dict[bytes, int] = {}
@@ -224,7 +225,7 @@ class MemberLink(Link):
         """Tell what the node says of its role."""
         # With an error it cannot reach the leader that it may still name.
         known = result.result == _OK
-        self.init_type = result.init_type if known else 0
+        self.init_type: int = result.init_type if known else 0
         self._watcher.pushed(self, self.init_type)
 
 

@@ -344,7 +344,7 @@ class ReplicaSession(Session):
         self._heartbeat = heartbeat
         own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
         super().__init__(self._next_carrier, own)
-        self.replica_set = ReplicaSet(
+        self.replica_set: ReplicaSet = ReplicaSet(
             addresses, open_transport, settings, self, heartbeat=heartbeat
         )
 

@@ -386,6 +386,7 @@ class Grant:
         Nothing depends on the answer, so it is waited for no longer than the
         client's grace.
         """
+        trouble: BaseException | None = None
         with trio.CancelScope() as scope:
             scope.cancel()
             trouble = await self._leave()

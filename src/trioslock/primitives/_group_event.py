@@ -84,7 +84,7 @@ class GroupEvent(Handle):
         if not 0 <= version < _LIMIT:
             raise ValueError(f"version must be 0 to 2**64 - 1, not {version!r}")
         self.member = member
-        self.version = version
+        self.version: int = version
         value, unit = wire_lease(requester, ttl, whole_seconds=True)
         self._ttl = WireDuration(value, unit | flags.lease_bits)
         self._flags = flags

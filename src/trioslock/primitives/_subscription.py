@@ -127,7 +127,9 @@ class Subscription:
                 f"server_buffer must be 1 to 2**32 - 1 bytes, not {server_buffer!r}"
             )
         self.db = db
-        self.masks = tuple(check_mask(mask) for mask in masks) or (EVERYTHING,)
+        self.masks: tuple[bytes, ...] = tuple(check_mask(mask) for mask in masks) or (
+            EVERYTHING,
+        )
         self._feed = feed
         self._client_number = client_number
         self._number = 0

@@ -87,7 +87,7 @@ class Server:
         allow_shutdown: bool = False,
     ) -> None:
         self.host_engine = host_engine
-        self.limits = limits or ServerLimits()
+        self.limits: ServerLimits = limits or ServerLimits()
         self._listeners = listeners
         addresses = [listener.socket.getsockname() for listener in listeners]
         self._address: tuple[str, int] | None = addresses[0][:2] if addresses else None

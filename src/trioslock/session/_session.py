@@ -82,10 +82,10 @@ class Session:
         self._port: EnginePort
         self._output: list[bytes] = []
         self._awaited: tuple[bytes, text.Responder] | None = None
-        self.output_size = 0
-        self.closing = False
-        self.client_id = bytes(16)
-        self.commands = 0
+        self.output_size: int = 0
+        self.closing: bool = False
+        self.client_id: bytes = bytes(16)
+        self.commands: int = 0
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "waiting" if self.waiting else "open"

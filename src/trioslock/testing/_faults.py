@@ -30,8 +30,8 @@ class FaultyStream(trio.abc.Stream):
         sends: float = math.inf,
         receives: float = math.inf,
     ) -> None:
-        self.sent = 0
-        self.received = 0
+        self.sent: int = 0
+        self.received: int = 0
         self._stream = stream
         self._cut = cut
         self._sends = sends

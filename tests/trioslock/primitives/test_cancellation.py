@@ -10,6 +10,7 @@ import pytest
 import trio
 from tests.trioslock.backends import (
     NOTHING,
+    PATIENCE,
     Backend,
     MemoryBackend,
     open_backend,
@@ -146,11 +147,18 @@ CASES: dict[str, Case] = {
 
 
 @asynccontextmanager
-async def nothing_left(backend: Backend, client: Client, key: str, case: Case) -> Any:
+async def nothing_left(
+    backend: Backend,
+    client: Client,
+    key: str,
+    case: Case,
+    *,
+    within: float = PATIENCE,
+) -> Any:
     async def check() -> None:
         with trio.CancelScope(shield=True):
             for each in (key, *(key + extra for extra in case.extra_keys)):
-                await backend.until(each, *NOTHING)
+                await backend.until(each, *NOTHING, within=within)
             await until(lambda: client.statistics().in_flight == 0)
             statistics = client.statistics()
             assert statistics.unsettled == 0
@@ -244,7 +252,9 @@ async def test_nothing_is_left_where_the_connection_breaks(
                 finished = not cut.is_set()
                 cut.set()
             await client.wait_connected()
-            async with nothing_left(backend, client, key, case) as check:
+            # What cannot be taken back ends with its lease, at the latest.
+            bound = 15.0
+            async with nothing_left(backend, client, key, case, within=bound) as check:
                 await check()
             if finished:
                 return
