@@ -23,7 +23,8 @@ from triopoll.serving import (
     serve,
     supervise,
 )
-from triopoll.serving.supervisor import EXIT_CUT, EXIT_STARTUP
+from triopoll.serving.lifespan import only_error
+from triopoll.serving.supervisor import EXIT_CUT, EXIT_STARTUP, watch_lifeline
 
 __all__ = ["main"]
 
@@ -88,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     serve_parser.add_argument(
         "--workers", type=_whole, default=1, help="processes, one a core"
     )
+    # From the supervisor to its workers; nobody else has one.
+    serve_parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     for field in fields(ServerSettings):
         if field.name in _OPTIONS:
             serve_parser.add_argument(
@@ -129,7 +132,16 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
             trio.SocketListener(trio.socket.from_stdlib_socket(sock))
             for sock in sockets
         ]
-        return await serve(app, listeners, settings)
+        try:
+            async with trio.open_nursery() as nursery:
+                if options.lifeline is not None:
+                    nursery.start_soon(watch_lifeline, options.lifeline)
+                cut = await serve(app, listeners, settings)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            error = only_error(group)
+            raise error from error.__cause__
+        return cut
 
     return EXIT_CUT if trio.run(run) else 0
 

@@ -10,7 +10,7 @@ import trio
 
 from .exchange import ASGIApp, Message
 
-__all__ = ["LifespanError", "StartupFailed", "open_lifespan"]
+__all__ = ["LifespanError", "StartupFailed", "only_error", "open_lifespan"]
 
 # For how long a body that fails waits for the application's own error.
 _SHUTDOWN_DEADLINE = 10.0
@@ -49,7 +49,7 @@ async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
             # A task that the application left running must not keep the process.
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        error = _unwrapped(group)
+        error = only_error(group)
         raise error from error.__cause__
 
 
@@ -126,10 +126,11 @@ class _Lifespan:
                 raise RuntimeError(f"{kind!r} is no message of a lifespan")
 
 
-def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error in a group, or the group if there are more."""
     if len(group.exceptions) != 1:
         return group
     only = group.exceptions[0]
     if not isinstance(only, BaseExceptionGroup):
         return only
-    return _unwrapped(cast("BaseExceptionGroup[BaseException]", only))
+    return only_error(cast("BaseExceptionGroup[BaseException]", only))

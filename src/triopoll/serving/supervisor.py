@@ -11,6 +11,7 @@ of connections that a dead or draining worker leaves behind is then served by ot
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +19,7 @@ from functools import partial
 
 import trio
 
-__all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise"]
+__all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise", "watch_lifeline"]
 
 logger = logging.getLogger("triopoll.serving")
 
@@ -37,7 +38,8 @@ async def supervise(
     """Run workers until SIGTERM or SIGINT; pass the signal on and wait for them.
 
     Args:
-        command: The command line of one worker; it finds its sockets by number.
+        command: The command line of one worker; it finds its sockets by number, and
+            by ``--lifeline`` the pipe that tells it when this process has gone.
         sockets: Listening sockets, which the workers inherit. They are closed here
             as soon as the workers drain.
         workers: How many.
@@ -49,13 +51,29 @@ async def supervise(
     Cancellation:
         The workers are killed.
     """
-    crew = _Crew(command, [sock.fileno() for sock in sockets])
+    lifeline, ours = os.pipe()
+    inherited = [lifeline, *(sock.fileno() for sock in sockets)]
+    crew = _Crew([*command, "--lifeline", str(lifeline)], inherited)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crew.pass_on, signals, sockets)
             await crew.run(workers)
             nursery.cancel_scope.cancel()
+    os.close(lifeline)
+    os.close(ours)
     return crew.exit_code
+
+
+async def watch_lifeline(lifeline: int) -> None:
+    """Drain this worker when its supervisor is gone, however that ended.
+
+    Args:
+        lifeline: The reading end of a pipe that only the supervisor can write to.
+            Nothing is ever written; its end is the news.
+    """
+    await trio.lowlevel.wait_readable(lifeline)
+    logger.error("the supervisor is gone")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Crew:

@@ -220,6 +220,26 @@ def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_workers_do_not_outlive_their_supervisor(tmp_path: Path) -> None:
+    """Killed with SIGKILL it can pass nothing on; they drain by themselves."""
+    with ServerProcess(tmp_path / "log", *QUICK_DRAIN, "--workers", "2") as server:
+        server.wait_until_up()
+        pids = server.wait_workers(2)
+        with server.park() as sock:
+            time.sleep(0.2)
+            server.process.kill()
+            server.process.wait(5)
+            assert read_all(sock).endswith(b"again")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if not any(Path(f"/proc/{int(pid)}").exists() for pid in pids):
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail(f"still there: {pids}")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server_name", "options"),
     [
