@@ -5,7 +5,9 @@
 Each task takes and releases a lock on a key of its own, over and over, on one
 connection; a command is one LOCK or one UNLOCK. The baselines are pyslock's
 asyncio client doing the same, and, for the round trip at one task, a bare trio
-socket against an echo in another process.
+socket: once against an echo in another process, once with the same commands, packed
+beforehand, against the same server. The second is what a client can at best come near
+to, since a server takes its time.
 
 The last column of "release" shows what the cancel scope of an ``async with``
 costs: the same without a body that a loss would cancel.
@@ -25,6 +27,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trioslock import Client, open_client
+from trioslock.protocol import LockCommand, encode_lock
 
 Rate = tuple[float, float]
 
@@ -91,6 +94,31 @@ def measure_pyslock(address: str, tasks: int, seconds: float) -> float:
     return asyncio.run(main())
 
 
+def measure_bare(address: str, seconds: float) -> float:
+    """Return commands a second of a bare trio socket that does nothing else."""
+    host, _, port = address.rpartition(":")
+    key = os.urandom(16)
+    frames = [
+        encode_lock(LockCommand(kind, key, 0, 0, key, key, 10, 0, 10, 0, 0, 0))
+        for kind in (1, 2)
+    ]
+
+    async def main() -> float:
+        with trio.socket.socket() as sock:
+            await sock.connect((host, int(port)))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            count = 0
+            started_at = time.perf_counter()
+            while time.perf_counter() < started_at + seconds:
+                for frame in frames:
+                    await sock.send(frame)
+                    await sock.recv(64)
+                    count += 1
+            return count / (time.perf_counter() - started_at)
+
+    return trio.run(main)
+
+
 def measure_echo(seconds: float) -> float:
     """Return round trips a second of a bare trio socket with 64 bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -146,10 +174,13 @@ def main() -> None:
             flush=True,
         )
         if tasks == 1:
+            bare = measure_bare(args.slock, args.seconds)
             echo = measure_echo(args.seconds)
             print(
-                f"       one round trip: {1e6 / ours:.0f} us with the client, "
-                f"{1e6 / echo:.0f} us bare trio echo ({echo / ours:.2f}x)",
+                f"       one round trip: {1e6 / ours:.0f} us in async with, "
+                f"{1e6 / calls:.0f} us in calls; bare trio socket {1e6 / bare:.0f} us "
+                f"({bare / ours:.2f}x, {bare / calls:.2f}x), "
+                f"its echo {1e6 / echo:.0f} us ({echo / ours:.2f}x)",
                 flush=True,
             )
 
