@@ -38,6 +38,7 @@ class Transport(Protocol):
         Raises:
             OSError: The connection has ended.
         """
+        ...
 
     async def send_all(self, data: bytes | memoryview) -> None:
         """Write everything, waiting as long as the peer does not read.
@@ -60,6 +61,7 @@ class Transport(Protocol):
         Cancellation:
             Nothing was read.
         """
+        ...
 
     async def aclose(self) -> None:
         """Close at once, without a farewell. Closing twice is allowed."""

@@ -197,7 +197,8 @@ def open_client(
         close_grace=close_grace,
         max_inflight=max_inflight,
     )
-    if len(target.addresses) > 1:
+    address, *others = target.addresses
+    if others:
         return open_replica_client(
             [(address.host, address.port) for address in target.addresses],
             connect_tcp,
@@ -206,7 +207,6 @@ def open_client(
             db=target.db,
             wait_connected=wait_connected,
         )
-    address = target.addresses[0]
     open_transport = partial(connect_tcp, address.host, address.port)
     return open_session_client(
         connector(open_transport, heartbeat=heartbeat),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Any, cast
 
 from .._errors import LocalProtocolError, RemoteProtocolError
 from ._commands import (
@@ -410,9 +411,11 @@ def result_trailer_size(buffer: bytes | bytearray, offset: int) -> int | None:
     return 0
 
 
-_LOCK_RESULT_FIELDS = struct.Struct("<2xB16sBBB16s16sHHBB4x")
 _NO_DATA = (None,)
-_new_tuple = tuple.__new__
+_new_result = cast(
+    "Callable[[type[LockResult], tuple[Any, ...]], LockResult]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]  # typeshed's is generic
+)
 
 
 def decode_lock_results(
@@ -441,7 +444,7 @@ def decode_lock_results(
         and buffer[offset + 1] == VERSION
     ):
         # As LockResult(*fields) does it, at half the cost.
-        found.append(_new_tuple(LockResult, unpack(buffer, offset) + _NO_DATA))
+        found.append(_new_result(LockResult, unpack(buffer, offset) + _NO_DATA))
         offset += FRAME_SIZE
     return offset
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from .._errors import LocalProtocolError, RemoteProtocolError
 from ._commands import LockCommand
@@ -277,7 +278,8 @@ def _encode_value(value: Value) -> tuple[bytes, int]:
     if isinstance(value, int):
         return _int64(value), DataFlag.NUMBER
     if isinstance(value, Mapping):
-        parts = (part for pair in value.items() for part in pair)
+        pairs = cast("Mapping[str | bytes, bytes | str]", value).items()
+        parts = (part for pair in pairs for part in pair)
         return b"".join(map(_with_length, parts)), DataFlag.MAP
     return b"".join(map(_with_length, value)), DataFlag.ARRAY
 
@@ -287,7 +289,7 @@ def _with_length(part: bytes | str) -> bytes:
     return _LENGTH.pack(len(raw)) + raw
 
 
-def _bytes(value: bytes | str) -> bytes:
+def _bytes(value: object) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8")
     if isinstance(value, bytes):
