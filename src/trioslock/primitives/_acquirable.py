@@ -79,7 +79,8 @@ class Acquirable(Handle):
         self.renew = renew
         self._lease = lease
         # The server renews nothing that is counted in milliseconds.
-        self._renew = renew and not isinstance(lease, Session) and lease != FOREVER
+        self._timed = not isinstance(lease, Session) and lease != FOREVER
+        self._renew = renew and self._timed
         value, unit = wire_lease(requester, lease, whole_seconds=self._renew)
         self._wire_lease = WireDuration(value, unit | flags.lease_bits)
         self._wait_bits = flags.wait_bits
@@ -156,20 +157,25 @@ class Acquirable(Handle):
             None if data is None else data.encode(),
         )
         grant = self._grant_type(requester, command)
-        if self._renew:
-            self._have_renewed(grant)
+        asked_at = 0.0
+        if self._timed:
+            asked_at = trio.current_time()
+            if self._renew:
+                self._have_renewed(grant, asked_at)
         result = await requester.acquire(command, grant, replay=self._replay)
         if result.result == _OK:
             grant.granted(result)
+            if self._timed and self.flags.lease_from_request:
+                grant.count_from(asked_at)
             return grant
         if result.result == _REFUSED and not wait:
             raise trio.WouldBlock
         raise refusal(result)
 
-    def _have_renewed(self, grant: Grant) -> None:
-        """Have the lease of a grant, which is about to be asked for, renewed."""
+    def _have_renewed(self, grant: Grant, asked_at: float) -> None:
+        """Have the lease of a grant renewed."""
         assert not isinstance(self._lease, Session)
-        grant.renew_from(trio.current_time(), self._lease)
+        grant.renew_from(asked_at, self._lease)
 
     async def show(self) -> Holder | None:
         """Return who holds the key, None if nobody does.

@@ -31,7 +31,8 @@ class Flags:
         log: When the server writes the grant to its log: after a while
             (``"default"``), ``"at-once"``, or ``"never"``. What is not logged
             does not outlive the server.
-        lease_from_request: Count the lease from the request, not from the grant.
+        lease_from_request: Count the lease from the request, not from the grant;
+            leases of whole seconds alone.
         wait_bits: Bits of the flag word beside a LOCK's wait, worked out.
         lease_bits: Bits of the flag word beside a LOCK's lease, worked out.
     """

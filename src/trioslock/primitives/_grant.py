@@ -155,6 +155,10 @@ class Grant:
         """
         self._renewal = Renewal(self._renew, asked_at, lease)
 
+    def count_from(self, asked_at: float) -> None:
+        """Count the lease from the request."""
+        self._granted_at = asked_at
+
     # While it is held.
 
     async def extend(self, lease: Lease) -> None:

@@ -284,7 +284,7 @@ class RLock(Acquirable):
         started_at = trio.current_time()
         level = Level(self._requester, self._next_command(hold, data))
         if self._renew:
-            self._have_renewed(level)
+            self._have_renewed(level, started_at)
         hold.add(level)
         try:
             await level.climbed(

@@ -196,6 +196,25 @@ async def test_the_links_of_a_leaf_outlive_a_short_cut(
         assert await memory.claims("root") == NOTHING
 
 
+async def test_a_lease_that_was_made_one_of_the_session_follows_the_connection(
+    autojump_clock: MockClock, memory: MemoryBackend
+) -> None:
+    """Also the next connection."""
+    async with memory.open_client() as client:
+        grant = await client.lock("lock", lease=5).acquire()
+        await trio.sleep(3)
+        await grant.extend(SESSION)
+        await trio.sleep(25)
+        # Not long before the server's next look, which would end it.
+        memory.cut()
+        await trio.sleep(1)
+        memory.mend()
+        await trio.sleep(60)
+        assert grant.held
+        assert await memory.claims("lock") == (1, 0)
+        await grant.release()
+
+
 async def test_without_a_body_nothing_is_renewed(
     autojump_clock: MockClock, memory: MemoryBackend
 ) -> None:
