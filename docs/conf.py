@@ -25,6 +25,9 @@ html_title = "trioslock and triopoll"
 # Sections that our docstrings have beside Google's own.
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+# As fields of their class: as objects they would be described twice, since autodoc
+# finds the same attributes in the class body.
+napoleon_use_ivar = True
 napoleon_custom_sections = ["Cancellation", "Source"]
 
 autodoc_member_order = "bysource"
