@@ -1,12 +1,15 @@
 """Load the server from one pipelining client, in both dialects.
 
-    python bench/server.py [--slock HOST:PORT] [--commands 400000]
+    python bench/server.py [--slock HOST:PORT] [--commands 400000] [--data]
 
 A command is one LOCK or one UNLOCK of a free key of its own. The client has some
 batches on the way all the time; it and the server are two processes, so the figure is
 what one core serves. The baseline is the real server, where its address is given, under
 the same load in the same run. Exits with 1 if a goal is missed: 60,000 commands a
 second in the binary dialect and half of that in the text dialect.
+
+With ``--data``: LOCKs of ever new keys that stay held, with ``trioslock serve --data``
+against the same server without it, which is the baseline there.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +67,18 @@ def _request(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(parts)
 
 
-_MAKERS: dict[str, Callable[[int], bytes]] = {"binary": _binary, "text": _text}
+def _held(number: int) -> bytes:
+    return b"".join(
+        _FRAME.pack(0x56, 1, _LOCK, own, 0, 0, own, own, 5, 0, 60, 0, 0, 0)
+        for own in (struct.pack("<QQ", 0x4E1D, 2 * number + half) for half in (0, 1))
+    )
+
+
+_MAKERS: dict[str, Callable[[int], bytes]] = {
+    "binary": _binary,
+    "text": _text,
+    "held": _held,
+}
 
 
 def measure(address: Address, dialect: str, commands: int) -> Load:
@@ -95,7 +110,7 @@ def _receive_pair(sock: socket.socket, dialect: str) -> bytes:
     """Return the replies to one LOCK and one UNLOCK, which must have succeeded."""
     time.sleep(0.2)
     replies = sock.recv(10_000)
-    if dialect == "binary":
+    if dialect != "text":
         succeeded = replies[19] == replies[64 + 19] == 0
     else:
         succeeded = replies.count(b"*12\r\n$1\r\n0\r\n$2\r\nOK\r\n") == 2
@@ -113,9 +128,9 @@ def _skip(sock: socket.socket, size: int) -> None:
 
 
 @contextmanager
-def own_server() -> Iterator[Address]:
+def own_server(*options: str) -> Iterator[Address]:
     """Run ``trioslock serve`` in a process of its own."""
-    command = [sys.executable, "-m", "trioslock", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "trioslock", "serve", "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
@@ -144,11 +159,29 @@ def compare(slock: str | None, commands: int) -> bool:
     return reached
 
 
+def compare_storage(commands: int) -> None:
+    """Print what it costs to keep on disk what is held."""
+    print(f"{'held keys/s':<24}{'rate':>10}{'ratio':>8}")
+    baseline = 0.0
+    for fsync in ("", "second", "always"):
+        with tempfile.TemporaryDirectory() as directory:
+            options = ("--data", directory, "--fsync", fsync) if fsync else ()
+            with own_server(*options) as address:
+                rate = measure(address, "held", commands).rate
+        baseline = baseline or rate
+        name = f"--data, --fsync {fsync}" if fsync else "in memory (baseline)"
+        print(f"{name:<24}{rate:>10,.0f}{rate / baseline:>8.2f}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Load the server in both dialects.")
     parser.add_argument("--slock", metavar="HOST:PORT", help="a real server beside it")
     parser.add_argument("--commands", type=int, default=400_000)
+    parser.add_argument("--data", action="store_true", help="what --data costs")
     options = parser.parse_args()
+    if options.data:
+        compare_storage(options.commands // 10)
+        return 0
     return 0 if compare(options.slock, options.commands) else 1
 
 

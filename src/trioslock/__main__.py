@@ -6,12 +6,15 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
 from .engine import EngineLimits
 from .server import DEFAULT_PORT, ServerLimits, open_server
+from .storage import Storage, StorageError, open_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,12 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    failures: list[Exception] = []
     try:
         trio.run(_serve, options)
-    except OSError as error:
-        print(f"trioslock: {error}", file=sys.stderr)
-        return 1
-    return 0
+    except* (OSError, StorageError) as group:
+        # From a task of the server it comes in a group.
+        failures = _leaves(group)
+    for failure in failures:
+        print(f"trioslock: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
         default=engine.data_size,
         help="largest data of a key",
     )
+    add("--data", type=Path, metavar="DIR", help="keep what is held over a restart")
+    add(
+        "--fsync",
+        choices=("second", "always"),
+        default="second",
+        help="with --data: let the disk catch up once a second, or wait for it "
+        "before each answer",
+    )
     return parser
 
 
@@ -86,20 +107,37 @@ async def _serve(options: argparse.Namespace) -> None:
         waiters=options.max_waiters,
         data_size=options.max_data_bytes,
     )
-    async with open_server(
-        options.host,
-        options.port,
-        limits=limits,
-        engine_limits=engine_limits,
-        subscribe_enabled=options.subscribe_enabled,
-        allow_shutdown=True,
-    ) as server:
+    async with (
+        _open_storage(options) as storage,
+        open_server(
+            options.host,
+            options.port,
+            limits=limits,
+            engine_limits=engine_limits,
+            subscribe_enabled=options.subscribe_enabled,
+            allow_shutdown=True,
+            storage=storage,
+        ) as server,
+    ):
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             print(f"listening on {server.address}", flush=True)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_shut_down_on_signal, signals, server.begin_shutdown)
                 await server.wait_ended()
                 nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_storage(options: argparse.Namespace) -> AsyncGenerator[Storage | None]:
+    """Open the storage that the options name, if any; close it behind the server."""
+    if options.data is None:
+        yield None
+        return
+    storage = open_storage(options.data, fsync=options.fsync)
+    try:
+        yield storage
+    finally:
+        storage.close()
 
 
 async def _shut_down_on_signal(

@@ -10,6 +10,10 @@ The engine knows neither a clock nor a callback. `EngineHost` gives it both:
 All of it happens on the trio thread, between two checkpoints, so nobody ever sees an
 engine that has answered half of its peers.
 
+An engine's state can be journaled: `Journal.record` is called behind each batch of
+commands, before any answer to it leaves. Where that fails nobody is answered any more,
+and `EngineHost.run` raises the error: what cannot be kept must not be promised.
+
 A server collects what one read brought: it submits with ``settle=False``, and one
 `EngineHost.settle` at the end flushes every peer that got something, once.
 """
@@ -19,6 +23,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -26,6 +31,14 @@ from .engine import ClosePeer, Engine, Reply
 from .protocol import Command, Result
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+
+class Journal(Protocol):
+    """Who keeps what changes in an engine."""
+
+    def record(self, engine: Engine) -> None:
+        """Keep what has changed since the last call."""
+        ...
 
 
 class HostPeer:
@@ -96,10 +109,15 @@ class EngineHost:
         engine: The engine; nobody else may change it from now on.
         clock: Returns seconds; must be the clock of the trio run, unless `run` is
             never used and the owner calls `advance`.
+        journal: Keeps what changes.
     """
 
     def __init__(
-        self, engine: Engine, *, clock: Callable[[], float] = trio.current_time
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = trio.current_time,
+        journal: Journal | None = None,
     ) -> None:
         self.engine = engine
         self.now = clock
@@ -107,10 +125,17 @@ class EngineHost:
         self._touched: dict[HostPeer, None] = {}
         self._delivering: list[Reply] | None = None
         self._alarm: trio.CancelScope | None = None
+        self._journal = journal
+        self._failure: Exception | None = None
 
     def __repr__(self) -> str:
         state = "running" if self._alarm is not None else "not running"
         return f"<EngineHost: {len(self._peers)} peers, {state}>"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the journal has failed: nobody may be answered any more."""
+        return self._failure is not None
 
     @property
     def peers(self) -> int:
@@ -172,15 +197,30 @@ class EngineHost:
         """Flush peers that got something; move the alarm if it must ring earlier."""
         touched = self._touched
         while touched:
+            if not self._recorded():
+                return
             # A flush may touch more peers: a text connection that goes on.
             peers = list(touched)
             touched.clear()
             for peer in peers:
                 self._flush(peer)
-        if self._alarm is not None:
+        if self._alarm is not None and self._recorded():
             deadline = self._next_deadline()
             if deadline < self._alarm.deadline:
                 self._alarm.deadline = deadline
+
+    def _recorded(self) -> bool:
+        """Have the journal keep what has changed; return whether it could."""
+        if self._journal is None:
+            return True
+        if self._failure is None:
+            try:
+                self._journal.record(self.engine)
+            except Exception as error:  # noqa: BLE001 - raised by `run`
+                self._failure = error
+                if self._alarm is not None:
+                    self._alarm.cancel()
+        return self._failure is None
 
     def advance(self) -> None:
         """Let the engine do what is due by now."""
@@ -194,6 +234,7 @@ class EngineHost:
 
         Raises:
             RuntimeError: It is running already.
+            Exception: What the journal raised; nobody has been answered since.
 
         Cancellation:
             Time stands still; held keys and waits stay as they are.
@@ -203,11 +244,12 @@ class EngineHost:
         try:
             self._alarm = trio.CancelScope()
             task_status.started()
-            while True:
+            while self._failure is None:
                 self._alarm = trio.CancelScope(deadline=self._next_deadline())
                 with self._alarm:
                     await trio.sleep_forever()
                 self.advance()
+            raise self._failure
         finally:
             self._alarm = None
 

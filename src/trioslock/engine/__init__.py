@@ -7,6 +7,7 @@ wants to be called. It opens no socket, starts no task and knows no clock.
 from __future__ import annotations
 
 from ._engine import Engine
+from ._keeping import SavedHolder, SavedKey
 from ._types import (
     ClaimView,
     ClosePeer,
@@ -26,4 +27,6 @@ __all__ = [
     "EngineStatistics",
     "KeyView",
     "Reply",
+    "SavedHolder",
+    "SavedKey",
 ]

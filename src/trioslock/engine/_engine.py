@@ -20,7 +20,7 @@ Source: snower/slock 2.1.12, ``server/protocol.go`` (``ProcessCommand``,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import assert_never
 
 from ..protocol import (
@@ -42,6 +42,7 @@ from ..protocol import (
     SubscribeResult,
 )
 from . import _endings
+from ._keeping import SavedKey, restore, save
 from ._lock import lock
 from ._peers import Peer, Peers
 from ._subscriptions import Subscriptions
@@ -202,6 +203,8 @@ class Engine:
         table = self._begin(now)
         database = table.keyspace.find(db)
         if database is not None:
+            for name in database.keys:
+                self._note(db, name)
             _endings.flush(table, database)
             self._run_deferred()
         return table.replies
@@ -272,6 +275,51 @@ class Engine:
             data_bytes=table.data_bytes,
         )
 
+    # What outlives the process.
+
+    def watch_changes(self) -> None:
+        """Note from now on which keys change, for `take_changes`."""
+        self._table.changed = set()
+
+    def take_changes(self) -> Set[tuple[int, bytes]]:
+        """Return the keys, as database and name, that may have changed.
+
+        Returns:
+            Those since the last call; always none before `watch_changes`.
+        """
+        changed = self._table.changed
+        if not changed:
+            return frozenset()
+        self._table.changed = set()
+        return changed
+
+    def save(self, db: int, key: bytes) -> SavedKey | None:
+        """Return what is to be kept of a key, or None if it need not be kept."""
+        database = self._table.keyspace.find(db)
+        found = database.keys.get(key) if database is not None else None
+        return None if found is None else save(found)
+
+    def restore(self, saved: Iterable[SavedKey], now: float) -> None:
+        """Hold keys again that another engine has saved.
+
+        A lease that has ended meanwhile ends at the next tick, with no notice.
+
+        Raises:
+            OverflowError: They do not fit into the limits of this engine.
+            ValueError: A database does not exist, or a key is held already.
+        """
+        table = self._table_at(now)
+        owner = self._peers.close(self._peers.add().id)
+        try:
+            for key in saved:
+                restore(table, key, owner)
+        except TableFullError:
+            raise OverflowError("more is held than the limits allow") from None
+
+    def _note(self, db: int, key: bytes) -> None:
+        if self._table.changed is not None:
+            self._table.changed.add((db, key))
+
     # The clock.
 
     def _table_at(self, now: float) -> Table:
@@ -289,6 +337,7 @@ class Engine:
         while (due := deadlines.next()) is not None and due <= table.wall_ms:
             for claim in deadlines.pop():
                 if claim.due == due:
+                    self._note(claim.key.db.number, claim.key.name)
                     _endings.fire(table, claim)
             self._run_deferred()
         if self._subscriptions:
@@ -312,6 +361,8 @@ class Engine:
     def _run(self, owner: Peer, command: LockCommand) -> None:
         """Run a command, and after it what it makes the server start."""
         table = self._table
+        if table.changed is not None:
+            table.changed.add((command.db, command.key))
         if command.type == _LOCK:
             lock(table, owner, command)
         else:
@@ -328,6 +379,7 @@ class Engine:
         table = self._table
         while table.deferred:
             owner, command = table.deferred.popleft()
+            self._note(command.db, command.key)
             if command.type == _LOCK:
                 lock(table, owner, command)
             else:

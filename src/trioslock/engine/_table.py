@@ -62,9 +62,12 @@ class Table:
         holders: Holders of all keys.
         waiters: Waiters of all keys.
         data_bytes: Bytes of data frames kept.
+        changed: Keys (database and name) that commands and timers have been about
+            since somebody asked; None if nobody does.
     """
 
     __slots__ = (
+        "changed",
         "data_bytes",
         "deadlines",
         "deferred",
@@ -102,6 +105,7 @@ class Table:
         self.holders = 0
         self.waiters = 0
         self.data_bytes = 0
+        self.changed: set[tuple[int, bytes]] | None = None
 
     # Results.
 
@@ -165,6 +169,28 @@ class Table:
         db.locked_count += 1
         self._start_lease(claim)
         self.answer(claim.owner, claim.command, _SUCCED, key.levels, 1, before)
+
+    def hold(self, claim: Claim, levels: int, due: int) -> None:
+        """Make a claim a holder as it was once, for a lease that began then.
+
+        Args:
+            claim: With its end in ``expires``.
+            levels: How many it holds.
+            due: Wall millisecond at which a lease of milliseconds ends, 0 for all
+                others.
+        """
+        key = claim.key
+        self._register(key)
+        claim.levels = levels
+        key.levels += levels
+        key.holders.append(claim)
+        self.holders += 1
+        key.db.locked_count += levels
+        if due:
+            claim.exact = True
+            self.deadlines.arm(claim, due)
+        elif claim.expires != FOREVER:
+            self.arm_tick(claim, claim.expires)
 
     def grant_at_once(self, key: Key, owner: Peer, command: LockCommand) -> None:
         """Grant and release in one step (a lease of zero).

@@ -143,6 +143,8 @@ class Connection:
     def flush(self) -> None:
         """Send what the session has to say, as far as that goes without waiting."""
         session = self._session
+        if self._host.failed:
+            return
         if session.output_size:
             self._send(session.take_output())
         if self._parked is not None and not session.waiting:

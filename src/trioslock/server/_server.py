@@ -23,6 +23,7 @@ import trio
 from ..engine import Engine, EngineLimits
 from ..host import EngineHost
 from ..session import VERSION, ClientView
+from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import Connection
 from ._ids import random_ids
@@ -302,6 +303,7 @@ async def open_server(
     subscribe_enabled: bool = False,
     allow_shutdown: bool = False,
     host_engine: EngineHost | None = None,
+    storage: Storage | None = None,
 ) -> AsyncGenerator[Server]:
     """Serve an engine on TCP for as long as the body runs.
 
@@ -315,8 +317,12 @@ async def open_server(
         allow_shutdown: Whether the text command ``SHUTDOWN`` may end the server.
         host_engine: A host that runs already, to be shared with others; by default
             the server has its own.
+        storage: Keeps what is held in the server's own engine over a restart; the
+            caller opens and closes it.
 
     Raises:
+        StorageError: What is kept cannot be read; later, it cannot be written: the
+            server ends at once, and nobody is told of what is not kept.
         OSError: The address is in use, or not this machine's.
 
     Cancellation:
@@ -328,13 +334,18 @@ async def open_server(
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     own = host_engine is None
     if host_engine is None:
-        host_engine = EngineHost(_new_engine(engine_limits, subscribe_enabled))
+        engine = _new_engine(engine_limits, subscribe_enabled)
+        host_engine = EngineHost(engine, journal=storage)
+        if storage is not None:
+            storage.load(engine, host_engine.now())
     server = Server(
         host_engine, listeners, limits=limits, allow_shutdown=allow_shutdown
     )
     async with open_service_nursery() as nursery:
         if own:
             await nursery.start(host_engine.run)
+            if storage is not None:
+                await nursery.start(storage.run)
         await nursery.start(server.run)
         yield server
 

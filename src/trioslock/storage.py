@@ -1,0 +1,275 @@
+"""A memory on disk for an engine: one SQLite file that holds what is held.
+
+One row a held key: its value and its holders. Whatever a batch of commands did to
+a key, its row is written once, behind the batch and before its answers leave, so
+the file needs no compaction and a torn tail is SQLite's to repair.
+
+What is promised:
+
+- *The process is killed*: everything that was answered is there. The rows were
+  handed to the operating system before the answer was.
+- *The machine loses its power*: with ``fsync="always"`` the same. With
+  ``fsync="second"`` what is older than about a second and a half.
+- *The file cannot be written* (no space, broken disk): the server ends without
+  answering; what it said before is kept.
+
+Why SQLite and not a log of our own: docs/decisions/0009-sqlite-for-what-is-held.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from .engine import Engine, SavedHolder, SavedKey
+from .protocol import FRAME_SIZE, LockCommand, decode_command, encode_lock
+
+__all__ = ["Fsync", "Storage", "StorageError", "open_storage"]
+
+Fsync = Literal["always", "second"]
+
+_APPLICATION_ID = 0x736C6F63
+_FORMAT = 1
+_FILE, _LOCK_FILE = "held.db", "lock"
+_SYNC_PERIOD = 1.0
+
+_HOLDER = struct.Struct("<BqqQ")
+_HOLDER_SIZE = FRAME_SIZE + _HOLDER.size
+
+_SCHEMA = f"""
+    CREATE TABLE held (
+        db INTEGER NOT NULL,
+        name BLOB NOT NULL,
+        data BLOB,
+        holders BLOB NOT NULL,
+        PRIMARY KEY (db, name)
+    ) WITHOUT ROWID;
+    PRAGMA application_id = {_APPLICATION_ID};
+    PRAGMA user_version = {_FORMAT};
+"""
+_UPSERT = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)"
+_DELETE = "DELETE FROM held WHERE db = ? AND name = ?"
+_SELECT = "SELECT db, name, data, holders FROM held"
+
+
+class StorageError(Exception):
+    """The files cannot be used or written; the message names them and the reason."""
+
+
+class Storage:
+    """What is held, on disk; made by `open_storage`.
+
+    Attributes:
+        keys: How many keys the file holds.
+    """
+
+    def __init__(self, directory: Path, fsync: Fsync) -> None:
+        self._path = directory / _FILE
+        self._fsync = fsync
+        self._lock = _lock(directory / _LOCK_FILE)
+        try:
+            self._database = _open(self._path, fsync)
+            self._stored = {
+                (int(db), bytes(name))
+                for db, name in self._database.execute("SELECT db, name FROM held")
+            }
+        except (sqlite3.Error, StorageError) as error:
+            os.close(self._lock)
+            raise _trouble(self._path, error) from error
+
+    def __repr__(self) -> str:
+        return f"<Storage in {str(self._path)!r}: {self.keys} keys, {self._fsync}>"
+
+    @property
+    def keys(self) -> int:
+        """How many keys the file holds."""
+        return len(self._stored)
+
+    def load(self, engine: Engine, now: float) -> None:
+        """Hold in an empty engine what the file holds, and watch it from now on.
+
+        Raises:
+            StorageError: The file is damaged, or does not fit into the engine.
+        """
+        try:
+            rows = self._database.execute(_SELECT)
+            engine.restore(map(_decode, rows), now)
+        except (sqlite3.Error, ValueError, OverflowError, struct.error) as error:
+            raise _trouble(self._path, error) from error
+        engine.watch_changes()
+
+    def record(self, engine: Engine) -> None:
+        """Write what has changed in an engine; call it before its answers leave.
+
+        With ``fsync="always"`` this waits for the disk, and with it all peers do.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        changes = engine.take_changes()
+        if not changes:
+            return
+        upserts: list[tuple[int, bytes, bytes | None, bytes]] = []
+        deletes: list[tuple[int, bytes]] = []
+        for change in changes:
+            saved = engine.save(*change)
+            if saved is not None:
+                upserts.append(_encode(saved))
+            elif change in self._stored:
+                deletes.append(change)
+        if upserts or deletes:
+            self._write(upserts, deletes)
+
+    def _write(
+        self,
+        upserts: list[tuple[int, bytes, bytes | None, bytes]],
+        deletes: list[tuple[int, bytes]],
+    ) -> None:
+        execute, many = self._database.execute, self._database.executemany
+        try:
+            execute("BEGIN")
+            many(_DELETE, deletes)
+            many(_UPSERT, upserts)
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _trouble(self._path, error) from error
+        self._stored.difference_update(deletes)
+        self._stored.update((db, name) for db, name, _, _ in upserts)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Have the disk catch up every second, in a thread; until cancelled.
+
+        Raises:
+            StorageError: The disk cannot be written.
+
+        Cancellation:
+            Everything is still in the files, maybe not all of it on the disk.
+        """
+        task_status.started()
+        while True:
+            await trio.sleep(_SYNC_PERIOD)
+            await trio.to_thread.run_sync(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        """Move the write-ahead log into the database; both are synced for it."""
+        try:
+            database = sqlite3.connect(self._path, isolation_level=None)
+            try:
+                database.execute("PRAGMA synchronous = NORMAL")
+                database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                database.close()
+        except sqlite3.Error as error:
+            raise _trouble(self._path, error) from error
+
+    def close(self) -> None:
+        """Write everything to the disk and let another server have the files.
+
+        Raises:
+            StorageError: The disk cannot be written.
+        """
+        try:
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise _trouble(self._path, error) from error
+        finally:
+            self._database.close()
+            os.close(self._lock)
+
+
+def open_storage(directory: Path, *, fsync: Fsync = "second") -> Storage:
+    """Open the files in a directory, which is made if it does not exist.
+
+    Args:
+        directory: For the files of one server.
+        fsync: ``always`` waits for the disk before each batch of answers; with
+            ``second`` the disk catches up once a second.
+
+    Raises:
+        StorageError: Another server uses them, they are damaged or not ours, or
+            they cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{directory}: {error.strerror}") from error
+    return Storage(directory, fsync)
+
+
+def _lock(path: Path) -> int:
+    """Return the descriptor of a file that is locked as long as it is open."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError(f"{path.parent}: another server uses it") from error
+    return descriptor
+
+
+def _open(path: Path, fsync: Fsync) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(database, fsync)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, fsync: Fsync) -> None:
+    ours = _pragma(database, "application_id"), _pragma(database, "user_version")
+    tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if ours == (0, 0) and not tables:
+        database.executescript(_SCHEMA)
+    elif ours != (_APPLICATION_ID, _FORMAT):
+        raise StorageError("this is not a file of this server's, or of another version")
+    if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+        raise StorageError("the file is damaged")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute(f"PRAGMA synchronous = {'FULL' if fsync == 'always' else 'OFF'}")
+    # The task of `run` does it, in a thread: it waits for the disk.
+    database.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    return int(database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _trouble(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"{path}: {error}")
+
+
+def _encode(saved: SavedKey) -> tuple[int, bytes, bytes | None, bytes]:
+    holders = b"".join(
+        encode_lock(holder.command) + _HOLDER.pack(*holder[1:])
+        for holder in saved.holders
+    )
+    return saved.db, saved.name, saved.data, holders
+
+
+def _decode(row: tuple[int, bytes, bytes | None, bytes]) -> SavedKey:
+    db, name, data, raw = row
+    if not raw or len(raw) % _HOLDER_SIZE:
+        raise ValueError(f"key {name.hex()} of database {db} has torn holders")
+    return SavedKey(db, name, data, tuple(_holders(raw)))
+
+
+def _holders(raw: bytes) -> Iterator[SavedHolder]:
+    for offset in range(0, len(raw), _HOLDER_SIZE):
+        command = decode_command(raw, offset)
+        if not isinstance(command, LockCommand):
+            raise ValueError("a holder has no LOCK")
+        yield SavedHolder(command, *_HOLDER.unpack_from(raw, offset + FRAME_SIZE))
