@@ -11,9 +11,10 @@ with the wire cut alone.
 from __future__ import annotations
 
 import inspect
+import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from tests.trioslock.sweep import LIMIT, run_cancelled_at, run_interrupted_at
 from trio.testing import MockClock, memory_stream_pair
 
 import trioslock
-from trioslock import Client, Data, Flags, NotHeld, SlockError
+from trioslock import Client, Data, Flags, SlockError
 from trioslock import primitives as primitives_room
 from trioslock.client import open_session_client
 from trioslock.embedded import open_embedded
@@ -89,6 +90,7 @@ class World:
     other: Client
     network: Network
     wire: SlowWire
+    open_another: Callable[[], AbstractAsyncContextManager[Client, bool]]
     left: int = 0
 
     def state(self) -> tuple[object, ...]:
@@ -121,20 +123,26 @@ def tasks_living() -> int:
 async def open_world(kind: str = "wire") -> AsyncIterator[World]:
     async with open_network() as network, network.open_client() as other:
         if kind == "embedded":
-            async with open_embedded(network.server.host_engine) as client:
-                yield World(client, other, network, SlowWire(network.server, None))
+            unused = SlowWire(network.server, None)
+            open_one = partial(open_embedded, network.server.host_engine)
+            async with open_one() as client:
+                yield World(client, other, network, unused, open_one)
             return
         async with trio.open_nursery() as nursery:
             wire = SlowWire(network.server, nursery)
-            settings = SessionSettings(
-                client_id=b"under test......",
-                session_ttl=3,
-                backoff=Backoff(first=0.01),
-                close_grace=1,
-            )
             connect = connector(wire.open_transport, heartbeat=5)
-            async with open_session_client(connect, settings) as client:
-                yield World(client, other, network, wire)
+
+            def open_slow() -> AbstractAsyncContextManager[Client, bool]:
+                settings = SessionSettings(
+                    client_id=secrets.token_bytes(16),
+                    session_ttl=3,
+                    backoff=Backoff(first=0.01),
+                    close_grace=1,
+                )
+                return open_session_client(connect, settings)
+
+            async with open_slow() as client:
+                yield World(client, other, network, wire, open_slow)
             nursery.cancel_scope.cancel()
 
 
@@ -196,10 +204,10 @@ def handle_of(name: str, client: Client, key: str) -> Any:
         "Semaphore": lambda: client.semaphore(key, 1),
         "ConcurrencyLimiter": lambda: client.concurrency(key, 1),
         "TreeLock": lambda: node,
-        "TreeLeaf": lambda: node.leaf(),
+        "TreeLeaf": node.leaf,
         "Grant": lambda: client.lock(key),
         "Level": lambda: client.rlock(key),
-        "Leaf": lambda: node.leaf(),
+        "Leaf": node.leaf,
         "Event": lambda: client.event(key, ttl=60),
         "GroupEvent": lambda: client.group_event(key, member=1, ttl=60),
         "TokenBucket": lambda: client.token_bucket(key, 1, 1),
@@ -315,6 +323,17 @@ async def subscribing(world: World, key: str) -> Run:
     return run
 
 
+async def opening(world: World, key: str) -> Run:
+    """The life of a client, with a wait in its body."""
+    grant = await world.other.lock(key).acquire()
+
+    async def operate() -> None:
+        async with world.open_another() as client, client.lock(key):
+            await client.ping()
+
+    return Run(operate, grant.release)
+
+
 _ABOUT_GRANTS: dict[str, tuple[Any, ...]] = {
     "extend": (5,),
     "update": (Data.set("x"),),
@@ -351,15 +370,13 @@ _BY_HAND = {
 
 def find_operations() -> dict[str, tuple[str, str]]:
     """Return the public coroutine methods of all public classes, by name."""
-    found = {}
+    found = {"open_client": ("open_client", "")}
     for room in (trioslock, primitives_room):
         for name in room.__all__:
             member = getattr(room, name)
             if not inspect.isclass(member) or name in _BY_HAND:
                 continue
-            for method, function in inspect.getmembers(
-                member, inspect.iscoroutinefunction
-            ):
+            for method, _ in inspect.getmembers(member, inspect.iscoroutinefunction):
                 if f"{name}.{method}" in _INNER:
                     continue
                 if not method.startswith("_") or method in (*_BODY, "__anext__"):
@@ -369,6 +386,8 @@ def find_operations() -> dict[str, tuple[str, str]]:
 
 def case_of(name: str, method: str) -> Prepare:
     """Return how an operation is run; KeyError where nobody has said it."""
+    if name == "open_client":
+        return opening
     if name == "Subscription":
         return subscribing
     if name in ("Client", "Database"):
