@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["PREFIX", "Settings", "SettingsError", "settings_from"]
+__all__ = ["CREW_VARIABLE", "PREFIX", "Settings", "SettingsError", "settings_from"]
 
 PREFIX = "TRIOPOLL_"
+# Not a setting: a supervisor whose workers are no process group tells them by it that
+# they are one crew. The value is its process id.
+CREW_VARIABLE = "_TRIOPOLL_CREW"
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _REDIS_SCHEMES = ("memory", "redis", "rediss", "unix")
@@ -41,7 +44,9 @@ def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        # The members of a replica set are several hosts, each with its port.
+        for member in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{member}").port
     except ValueError as error:
         raise ValueError("is not a URL: the host or the port is malformed") from error
     return parts
@@ -92,6 +97,11 @@ class Settings:
     backend_limit: float = _setting(5.0, _seconds)
     max_key_bytes: int = _setting(256, _count)
     max_waits: int = _setting(16384, _count)
+
+    @property
+    def keeps_messages(self) -> bool:
+        """Return whether messages are kept in this process."""
+        return urlsplit(self.redis_url).scheme == "memory"
 
     @property
     def embedded_address(self) -> tuple[str, int] | None:

@@ -101,3 +101,11 @@ def test_no_password_in_errors_or_repr() -> None:
 def test_embedded_address(url: str, address: tuple[str, int] | None) -> None:
     """The embedded engine listens where its URL says, by default as slock does."""
     assert Settings(slock_url=url).embedded_address == address
+
+
+def test_a_replica_set_is_one_url() -> None:
+    """Several hosts, each with a port of its own; a bad one among them is named."""
+    url = "slock://a:5658,b:5659,[::1]/3"
+    assert settings_from({"TRIOPOLL_SLOCK_URL": url}).slock_url == url
+    with pytest.raises(SettingsError, match="TRIOPOLL_SLOCK_URL"):
+        settings_from({"TRIOPOLL_SLOCK_URL": "slock://a:5658,b:many"})
