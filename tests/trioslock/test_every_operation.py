@@ -251,7 +251,8 @@ def holding(name: str, method: str, *args: Any) -> Prepare:
     async def prepare(world: World, key: str) -> Run:
         grant = await handle_of(name, world.client, key).acquire()
         if method == "wait_lost":
-            await grant.extend(1)
+            # Far enough from the end of the session's lease not to be dropped.
+            await grant.extend(6)
         operate = partial(body, grant) if method == "body" else getattr(grant, method)
         head = handle_of(name, world.other, key).release_head
         return Run(
