@@ -12,7 +12,7 @@ import trio.testing
 from tests.trioslock.replset.cluster import Cluster, Node, until
 from tests.trioslock.replset.crowd import KEYS, Crowd, key_of
 
-from trioslock import Client, LockLost, open_client
+from trioslock import Client, ConnectionLost, LockLost, open_client
 from trioslock.client import open_replica_client
 from trioslock.link import Role, SessionSettings
 from trioslock.protocol import StateCommand, StateResult
@@ -38,7 +38,13 @@ Blow = Callable[[Cluster], Awaitable[None]]
 @asynccontextmanager
 async def connected(cluster: Cluster, **settings: float) -> AsyncIterator[Client]:
     settings = {"heartbeat": 1.0, "session_ttl": SESSION_TTL, **settings}
-    async with open_client(cluster.url, **settings) as client:  # type: ignore[arg-type]
+    async with open_client(
+        cluster.url,
+        wait_connected=False,
+        **settings,  # type: ignore[arg-type]
+    ) as client:
+        # However long the election takes: opening would give up after 5 s.
+        await client.wait_connected()
         yield client
 
 
@@ -79,7 +85,10 @@ async def nothing_is_left(cluster: Cluster) -> None:
     """Wait until no running node has a holder or a waiter."""
 
     async def empty(node: Node) -> bool:
-        state = await state_of(node)
+        try:
+            state = await state_of(node)
+        except ConnectionLost:
+            return False  # it has no leader at the moment
         return state.locked_count == 0 and state.wait_count == 0
 
     for node in cluster.running:
@@ -103,7 +112,7 @@ async def test_five_hundred_waits_outlive_their_leader(
                 patience = {0: LOGGED + 0.5, 1: LOGGED + 2}.get(number % 10, 60)
                 nursery.start_soon(crowd.want, number, patience)
             await trio.sleep(LOGGED)
-            assert client.statistics().in_flight == CROWD
+            assert client.statistics().in_flight >= CROWD
             await blow(cluster)
             await holder.wait_connected()
             for grant in grants:
@@ -139,7 +148,7 @@ async def test_waits_for_an_event_outlive_their_leader(cluster: Cluster) -> None
 
 
 async def waits_parked(client: Client) -> bool:
-    return client.statistics().in_flight == CROWD
+    return client.statistics().in_flight >= CROWD  # and perhaps a heartbeat
 
 
 async def test_a_logged_grant_survives_its_leader(cluster: Cluster) -> None:
