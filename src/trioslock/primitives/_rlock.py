@@ -40,6 +40,7 @@ MAX_LEVELS = 255
 
 _RCOUNT = MAX_LEVELS - 1
 _OK = int(ResultCode.SUCCED)
+_NOT_HELD = (int(ResultCode.UNLOCK_ERROR), int(ResultCode.UNOWN_ERROR))
 _REFUSED = int(ResultCode.TIMEOUT)
 
 
@@ -203,6 +204,10 @@ class Level(Grant):
         except ConnectionLost:
             # One level too many there does no harm: see the head of the file.
             return
+        if result.result in _NOT_HELD:
+            # Then the other levels are not held either.
+            assert self.hold is not None
+            self.hold.lost("expired")
         if result.result != _OK:
             raise refusal(result)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
-from tests.trioslock.backends import NOTHING, Backend
+from tests.trioslock.backends import NOTHING, Backend, MemoryBackend, open_backend
+from trio.testing import MockClock
 
-from trioslock import Client, LockLost
+from trioslock import Client, LockLost, NotHeld
 
 
 async def levels_of(client: Client, key: str) -> list[int]:
@@ -129,6 +132,82 @@ async def test_a_level_that_somebody_else_has_by_now_is_lost(
             await client.rlock(key).acquire()
     assert not grant.held
     assert await backend.claims(key) == NOTHING
+
+
+async def test_an_inner_release_that_finds_nothing_held_tells_the_outer_levels(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    key = backend.key("rlock")
+    async with other.rlock(key + "/beside"):
+        outer: Any = await client.rlock(key).acquire()
+        inner: Any = await client.rlock(key).acquire()
+        assert (outer.levels, inner.levels) == (2, 2)
+        await other.rlock(key).release_head()
+        await other.rlock(key).release_head()
+        with pytest.raises(NotHeld):
+            await inner.release()
+        assert not outer.held
+        await outer.release()
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_a_body_whose_lock_was_freed_by_others_is_told_at_its_end(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    key = backend.key("rlock")
+    with pytest.raises(LockLost, match="lease has ended"):
+        async with client.rlock(key):
+            await other.rlock(key).release_head()
+    assert client.rlock(key).levels() == 0
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_a_loss_cancels_the_bodies_of_all_levels(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_backend("memory") as backend, backend.open_client() as client:
+        rlock = client.rlock("rlock", lease=3, renew=False)
+        with pytest.raises(LockLost):
+            async with rlock, rlock:
+                await trio.sleep_forever()
+        assert len(client._holds) == 0
+        assert repr(client._holds) == "<ReentrantHolds: 0>"
+        assert await backend.claims("rlock") == NOTHING
+
+
+async def test_a_step_down_that_gets_lost_does_no_harm(
+    autojump_clock: MockClock,
+) -> None:
+    """The server may count one level too many; the last release takes it along."""
+    async with open_backend("memory") as backend, backend.open_client() as client:
+        assert isinstance(backend, MemoryBackend)
+        rlock = client.rlock("rlock")
+        outer = await rlock.acquire()
+        inner = await rlock.acquire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inner.release)
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            backend.cut()
+            await trio.sleep(0.1)
+            backend.mend()
+        assert outer.held
+        assert (await client.holders("rlock"))[0].levels >= 1
+        await outer.release()
+        assert await backend.claims("rlock") == NOTHING
+
+
+async def test_without_reconnecting_the_end_of_a_body_says_disconnected(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_backend("memory") as backend:
+        assert isinstance(backend, MemoryBackend)
+        async with backend.open_client() as client:
+            with pytest.raises(LockLost) as caught:
+                async with client.rlock("rlock"):
+                    backend.cut()
+                    await trio.sleep(0.1)
+            assert caught.value.reason == "disconnected"
 
 
 async def test_locked_says_whether_anybody_holds_it(

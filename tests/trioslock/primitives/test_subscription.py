@@ -171,6 +171,28 @@ async def test_a_broken_connection_loses_nothing_that_the_server_keeps(
                 await until(lambda: subscription.statistics().resubscribed == 1)
 
 
+async def test_a_server_that_takes_it_up_no_more_ends_it(
+    autojump_clock: MockClock,
+) -> None:
+    """The reader is told, after what was buffered."""
+    async with open_backend("memory") as backend:
+        memory: Any = backend
+        async with backend.open_client() as client:
+            async with client.subscribe() as subscription:
+                await refuse(client, "one")
+                await until(lambda: subscription.statistics().received == 1)
+                memory.cut()
+                await trio.sleep(0.1)
+                async with open_backend("memory", subscribe=False) as successor:
+                    memory.server = successor.server
+                    memory.mend()
+                    await trio.sleep(1)
+                    assert (await anext(subscription)).kind == "refused"
+                    with pytest.raises(ServerError, match="subscribe_enabled"):
+                        await anext(subscription)
+                    memory.cut()
+
+
 async def test_nothing_is_left_on_the_server() -> None:
     async with open_backend("tcp") as backend:
         ours: Any = backend
