@@ -87,6 +87,9 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(signum)
         self.process.wait(10)
+        # Hypercorn serves in a child, which outlives a parent that was killed.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 async def read_from(stream: trio.SocketStream) -> Answer:
@@ -119,7 +122,13 @@ def start(
     """Start the service; settings are TRIOPOLL_ variables without the prefix."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TRIOPOLL_")}
     environ |= {f"TRIOPOLL_{name}": value for name, value in settings.items()}
-    return subprocess.Popen(run_command(server, port), cwd=ROOT, env=environ, **popen)
+    return subprocess.Popen(
+        run_command(server, port),
+        cwd=ROOT,
+        env=environ,
+        start_new_session=True,
+        **popen,
+    )
 
 
 @contextmanager
