@@ -17,7 +17,7 @@ from .poll_routes import poll_routes
 from .polling import Poller
 from .settings import PREFIX, Settings, settings_from
 from .slock import SlockWatch, StartupError, open_slock
-from .store import MessageStore, open_store
+from .store import MemoryTaken, MessageStore, claimed_memory, open_store
 from .waits import Waits
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ __all__ = ["Triopoll", "app"]
 _WRONG_WORKER = (
     "triopoll runs on trio, and this server does not: type "
     "`hypercorn -k trio triopoll:app` or `triopoll serve`"
+)
+
+_MEMORY_TAKEN = (
+    "messages in memory serve one process only, and another worker keeps some. Run "
+    f"one worker; or set {PREFIX}REDIS_URL=redis://HOST:PORT for all of them"
 )
 
 
@@ -151,7 +156,12 @@ async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Poll
 async def _enter_store(stack: AsyncExitStack, settings: Settings) -> MessageStore:
     store = open_store(settings.redis_url, limit=settings.backend_limit)
     try:
+        # With an embedded engine, its port keeps a second process away.
+        if settings.keeps_messages and settings.embedded_address is None:
+            stack.enter_context(claimed_memory())
         return await stack.enter_async_context(store)
+    except MemoryTaken:
+        raise StartupError(_MEMORY_TAKEN) from None
     except ValueError as error:
         raise StartupError(f"{PREFIX}REDIS_URL: {error}") from error
 

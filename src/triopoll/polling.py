@@ -15,13 +15,22 @@ cancellation, and passes through. What it leaves behind:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 import trio
 
-from trioslock import Client, ConnectionLost, Event, NoLeader, SlockError
+from trioslock import (
+    Client,
+    ConnectionLost,
+    Event,
+    LockError,
+    NoLeader,
+    NotHeld,
+    SlockError,
+)
 
 from .envelope import EventFired, Failure, Message, NothingYet, Outcome
 from .query import PollQuery
@@ -122,8 +131,20 @@ class Poller:
         event = self._client.event(query.key, default=query.default, ttl=query.lease)
         outcome = await self._fired(event, query.timeout)
         if query.reset and isinstance(outcome, EventFired):
-            await self._ask_slock(event.clear)
+            await self._ask_slock(partial(self._put_back, event))
         return outcome
+
+    async def _put_back(self, event: Event) -> None:
+        """Clear an event after its wait, whoever has set it."""
+        try:
+            await event.clear()
+        except LockError:
+            # An event that is clear by default is set under an id of the publisher's
+            # making: pyslock pads the name on the other side, redis-cli says what it
+            # likes. The other kind is clear already if somebody else holds it.
+            if event.default == "clear":
+                with contextlib.suppress(NotHeld):
+                    await self._client.lock(event.key).release_head()
 
     async def _fired(
         self, event: Event, seconds: float

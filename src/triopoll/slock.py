@@ -37,6 +37,9 @@ _log = logging.getLogger("triopoll.slock")
 _PERIOD = 0.2
 _PATIENCE = 0.6
 _RETRY = 0.05
+# Seconds that the waits of a worker that was killed outlive it. Short, since they hold
+# nothing, and a client that reconnects asks for them anew.
+_SESSION_TTL = 2.0
 
 
 class StartupError(Exception):
@@ -137,7 +140,9 @@ async def _enter_server(stack: AsyncExitStack, host: str, port: int) -> Server:
 
 def _client_of(url: str) -> AbstractAsyncContextManager[trioslock.Client, bool]:
     try:
-        return trioslock.open_client(url, wait_connected=False)
+        return trioslock.open_client(
+            url, wait_connected=False, session_ttl=_SESSION_TTL
+        )
     except ValueError as error:
         raise StartupError(f"{PREFIX}SLOCK_URL: {error}") from error
 

@@ -19,6 +19,8 @@ from functools import partial
 
 import trio
 
+from triopoll.settings import CREW_VARIABLE
+
 __all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise", "watch_lifeline"]
 
 logger = logging.getLogger("triopoll.serving")
@@ -131,6 +133,7 @@ class _Crew:
                     self._command,
                     check=False,
                     pass_fds=self._inherited,
+                    env={**os.environ, CREW_VARIABLE: str(os.getpid())},
                     # A terminal's Ctrl-C reaches the whole group; we pass it on.
                     process_group=0,
                 )

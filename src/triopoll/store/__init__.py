@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from ._base import MessageStore, StoreError, StoreFailed, StoreUnreachable
+from ._claim import MemoryTaken, claimed_memory
 from ._memory import MemoryStore
 from ._redis import RedisStore, open_redis_store
 
@@ -15,7 +16,9 @@ __all__ = [
     "StoreFailed",
     "StoreUnreachable",
     "MemoryStore",
+    "MemoryTaken",
     "RedisStore",
+    "claimed_memory",
     "open_redis_store",
     "open_store",
 ]

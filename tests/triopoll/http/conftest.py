@@ -1,0 +1,53 @@
+"""Processes that the tests of a module share: a slock server, and the service on it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+from tests.services import RedisServer
+from tests.triopoll.service import Process, poll_process, slock_process
+
+import trioslock
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return f"key-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(
+    scope="session", params=["trioslock", pytest.param("slock", marks=pytest.mark.live)]
+)
+def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Our server, and a real one where its address is given."""
+    if request.param == "slock":
+        host, port = request.getfixturevalue("slock_address")
+        # A database that others of its users will hardly be in: waits are counted.
+        yield f"slock://{host}:{port}/113"
+        return
+    with slock_process() as server:
+        yield f"slock://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+def service(slock_url: str, redis_server: RedisServer) -> Iterator[Process]:
+    """The service under Hypercorn, on a slock server and a real Redis."""
+    with poll_process(slock=slock_url, redis=redis_server.url) as service:
+        yield service
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis(port=redis_server.port) as client:
+        yield client
+
+
+@pytest.fixture
+async def slock(slock_url: str) -> AsyncIterator[trioslock.Client]:
+    """A publisher."""
+    async with trioslock.open_client(slock_url) as client:
+        yield client

@@ -1,0 +1,98 @@
+"""Starts that cannot work fail at once, with a sentence that says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.services import find_free_port
+from tests.triopoll.service import poll_process
+
+
+def fail_to_start(*command: str, **env: str) -> str:
+    """Run a server that must end by itself, and soon; return what it says.
+
+    Hypercorn's exit code is 0 even so: it forgets that of its workers.
+    """
+    done = subprocess.run(
+        [*command, "triopoll:app"],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        # As a shell's prompt does, so that no other test is in the process group.
+        process_group=0,
+    )
+    return done.stderr
+
+
+def hypercorn(*options: str) -> list[str]:
+    return [script("hypercorn"), "-b", f"127.0.0.1:{find_free_port()}", *options]
+
+
+def script(name: str) -> str:
+    """Return the path of an installed command: what people type."""
+    return str(Path(sys.executable).with_name(name))
+
+
+@pytest.mark.slow
+def test_hypercorn_as_typed_says_what_to_type() -> None:
+    """Its default worker runs on asyncio."""
+    assert "type `hypercorn -k trio triopoll:app`" in fail_to_start(*hypercorn())
+
+
+@pytest.mark.slow
+def test_two_workers_on_the_embedded_engine() -> None:
+    """Each would have an engine of its own, so the second one refuses."""
+    address = f"127.0.0.1:{find_free_port()}"
+    said = fail_to_start(
+        *hypercorn("-k", "trio", "-w", "2"), TRIOPOLL_SLOCK_URL=f"embedded://{address}"
+    )
+    assert f"{address} is taken" in said
+    assert "Run one worker" in said
+    assert f"TRIOPOLL_SLOCK_URL=slock://{address}" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "server",
+    [
+        ["hypercorn", "-k", "trio", "-w", "2", "--bind"],
+        [*("triopoll", "serve", "--drain-delay", "0", "--workers", "2"), "--bind"],
+    ],
+)
+def test_two_workers_on_messages_in_memory(server: list[str]) -> None:
+    """Each would have lists of its own, so the second one refuses."""
+    server = [script(server[0]), *server[1:], f"127.0.0.1:{find_free_port()}"]
+    said = fail_to_start(
+        *server, TRIOPOLL_SLOCK_URL=f"slock://127.0.0.1:{find_free_port()}"
+    )
+    assert "Run one worker" in said
+    assert "TRIOPOLL_REDIS_URL" in said
+
+
+@pytest.mark.slow
+def test_two_services_with_messages_in_memory() -> None:
+    """Two services of one worker each do not get in each other's way."""
+    url = f"slock://127.0.0.1:{find_free_port()}"
+    with poll_process(slock=url, backend_limit=0.1):
+        with poll_process(slock=url, backend_limit=0.1):
+            pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TRIOPOLL_MAXTIMEOUT", "5"),
+        ("TRIOPOLL_REDIS_URL", "redis://127.0.0.1?socket_timeout=soon"),
+    ],
+)
+def test_a_bad_setting_is_named(variable: str, value: str) -> None:
+    """The variable is in the message, under whatever server."""
+    env = {"TRIOPOLL_SLOCK_URL": "slock://127.0.0.1:1", variable: value}
+    assert variable in fail_to_start(*hypercorn("-k", "trio"), **env)

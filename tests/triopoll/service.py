@@ -1,0 +1,184 @@
+"""The service and its slock server as real processes, and raw requests to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import trio
+from tests.services import find_free_port, wait_for_port
+
+import trioslock
+
+LIMIT = 10.0
+
+
+class Process:
+    """A program of ours that listens on a port; it can be killed and started again."""
+
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], port: int = 0
+    ) -> None:
+        self.port = port or find_free_port()
+        self._command = [part.replace("PORT", str(self.port)) for part in command]
+        self._env = {**os.environ, **env}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *self._command],
+            env=self._env,
+            start_new_session=True,
+        )
+        wait_for_port(self.port, self._process)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What it was doing when a test failed may keep it from ending in order.
+        self._end(signal.SIGTERM if kind is None else signal.SIGKILL)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ask it to end, and see that it does."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, with all its workers."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, signum: signal.Signals) -> None:
+        if self._process is None:
+            return
+        os.killpg(self._process.pid, signum)
+        try:
+            self._process.wait(LIMIT)
+        finally:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process = None
+
+
+class Service(Process):
+    """The poll service, started when it answers: Hypercorn listens before that."""
+
+    def start(self) -> None:
+        super().start()
+        with socket.create_connection(("127.0.0.1", self.port), LIMIT) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 404"
+
+
+def slock_process(port: int = 0) -> Process:
+    """``python -m trioslock serve``, not started yet; by default on a free port."""
+    command = ["trioslock", "serve", "--host", "127.0.0.1", "--port", "PORT"]
+    return Process(command, {}, port)
+
+
+def poll_process(
+    *, slock: str = "", redis: str = "", server: str = "hypercorn", **settings: object
+) -> Process:
+    """The service, not started yet; by default with an engine on a free port."""
+    env = {f"TRIOPOLL_{name.upper()}": str(value) for name, value in settings.items()}
+    env["TRIOPOLL_SLOCK_URL"] = slock or f"embedded://127.0.0.1:{find_free_port()}"
+    env["TRIOPOLL_REDIS_URL"] = redis or "memory://"
+    commands = {
+        "hypercorn": ["hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT"],
+        "triopoll": [
+            "triopoll",
+            "serve",
+            "--drain-delay",
+            "0",
+            "--bind",
+            "127.0.0.1:PORT",
+        ],
+    }
+    return Service([*commands[server], "triopoll:app"], env)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Request:
+    """A GET under way on a connection of its own."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+
+    async def answer(self) -> Answer:
+        """Read the response; the server must close the connection behind it."""
+        data = b""
+        with trio.fail_after(LIMIT):
+            while more := await self.stream.receive_some():
+                data += more
+        head, _, body = bytes(data).partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        return Answer(int(first.split()[1]), headers, body)
+
+    async def reset(self) -> None:
+        """Close the connection as a crashing client does."""
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        self.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+        await self.stream.aclose()
+
+
+@asynccontextmanager
+async def requesting(
+    port: int, path: str, query: str | bytes = b"", *, method: str = "GET", **args: Any
+) -> AsyncIterator[Request]:
+    """Send a request; `args` are its parameters, unless a raw query is given."""
+    raw = query.encode("latin-1") if isinstance(query, str) else query
+    target = path.encode() + b"?" + (raw or urlencode(args).encode())
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(
+            b"%b %b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+            % (method.encode(), target)
+        )
+        yield Request(stream)
+
+
+async def ask(port: int, path: str, query: bytes = b"", **args: Any) -> Answer:
+    """Send a request and return its answer."""
+    async with requesting(port, path, query, **args) as request:
+        return await request.answer()
+
+
+async def until_waiting(
+    client: trioslock.Client, count: int, limit: float = LIMIT
+) -> None:
+    """Return once so many wait in the client's database on the slock server."""
+    with trio.fail_after(limit):
+        while (await client.state()).waiting != count:  # noqa: ASYNC110
+            await trio.sleep(0.01)
