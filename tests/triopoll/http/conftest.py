@@ -33,11 +33,14 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"slock://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="session")
-def service(slock_url: str, redis_server: RedisServer) -> Iterator[Process]:
-    """The service under Hypercorn, on a slock server and a real Redis."""
-    with poll_process(slock=slock_url, redis=redis_server.url) as service:
-        yield service
+@pytest.fixture(scope="session", params=["hypercorn", "triopoll"])
+def service(
+    request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
+) -> Iterator[Process]:
+    """The service under either server, on a slock server and a real Redis."""
+    server = request.param
+    with poll_process(slock=slock_url, redis=redis_server.url, server=server) as it:
+        yield it
 
 
 @pytest.fixture
