@@ -1,0 +1,78 @@
+"""Parked waits: counted, bounded, and ended from outside."""
+
+import pytest
+import trio
+import trio.testing
+
+from triopoll._drain import Drain
+from triopoll.envelope import Failure, NothingYet
+from triopoll.waits import TooManyWaits, Waits
+
+
+async def park(waits: Waits, seconds: float, outcomes: list[object]) -> None:
+    with waits.parked(seconds) as wait:
+        await trio.sleep_forever()
+    outcomes.append(wait.outcome)
+
+
+async def test_a_wait_ends_by_its_time(autojump_clock: trio.abc.Clock) -> None:
+    """Then nothing came."""
+    waits, outcomes = Waits(Drain(), limit=1), []
+    await park(waits, 7, outcomes)
+    assert trio.current_time() == pytest.approx(7)
+    assert outcomes == [NothingYet()]
+    assert len(waits) == 0
+
+
+async def test_a_wait_that_gets_what_it_waits_for() -> None:
+    """The value leaves the block; the wait is no longer counted."""
+    waits = Waits(Drain(), limit=1)
+    with waits.parked(1):
+        assert repr(waits) == "<Waits: 1 of 1>"
+    assert repr(waits) == "<Waits: 0 of 1>"
+
+
+async def test_the_limit() -> None:
+    """One too many is refused, and changes nothing."""
+    waits = Waits(Drain(), limit=1)
+    with waits.parked(1):
+        with pytest.raises(TooManyWaits):
+            with waits.parked(1):
+                pass
+        assert len(waits) == 1
+
+
+async def test_all_are_ended_with_a_reason(autojump_clock: trio.abc.Clock) -> None:
+    """Who ends them says why, and only the first to do so."""
+    waits, outcomes = Waits(Drain(), limit=9), []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(park, waits, 60, outcomes)
+        nursery.start_soon(park, waits, 60, outcomes)
+        await trio.testing.wait_all_tasks_blocked()
+        waits.end_all(Failure.SLOCK_UNREACHABLE)
+        waits.end_all(Failure.SLOCK_REFUSED)
+    assert outcomes == [Failure.SLOCK_UNREACHABLE] * 2
+    assert trio.current_time() == 0
+
+
+async def test_the_drain_ends_them_as_if_nothing_came() -> None:
+    """That is what makes a client poll again."""
+    drain = Drain()
+    waits, outcomes = Waits(drain, limit=9), []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(park, waits, 60, outcomes)
+        await trio.testing.wait_all_tasks_blocked()
+        await drain.release(0)
+    await park(waits, 60, outcomes)
+    assert outcomes == [NothingYet(), NothingYet()]
+    assert drain.parked == 0
+
+
+async def test_a_cancelled_wait_is_not_counted() -> None:
+    """The cancellation passes through."""
+    waits, outcomes = Waits(Drain(), limit=9), []
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await park(waits, 60, outcomes)
+    assert scope.cancelled_caught
+    assert (len(waits), outcomes) == (0, [])
