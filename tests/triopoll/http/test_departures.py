@@ -100,7 +100,6 @@ async def test_clients_that_leave_around_the_publish_lose_little(
     assert not set(kept) & set(seen)
     # Under way while their client closed: only an acknowledgement could tell, so
     # some are allowed to be in neither place. To pop and hope loses all but `seen`.
-    assert kept
     assert len(kept) + len(seen) >= len(names) - 12
 
 
