@@ -287,3 +287,29 @@ async def leave_after(
 async def test_repr(autojump_clock: MockClock, rig: Rig) -> None:
     """It shows what is under way."""
     assert repr(rig.poller) == "<Poller: <Waits: 0 of 2>, <SlockWatch: up>>"
+
+
+async def test_an_event_that_somebody_else_keeps_clear(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """With default_type=set any holder keeps it clear: nothing is to be done."""
+    event = rig.client.event("k", default="set", ttl=30)
+    async with rig.client.lock("k", lease=60) as grant:
+        await rig.poller._put_back(event)
+        assert (await rig.client.lock("k").show()).lock_id == grant.lock_id
+
+
+async def test_slock_that_takes_questions_and_answers_none() -> None:
+    """A look is given up at the limit, and is no timeout. The clock is the real one."""
+    settings = replace(SETTINGS, backend_limit=0.05)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        async with trioslock.open_client(
+            f"slock://127.0.0.1:{port}", wait_connected=False, close_grace=0.01
+        ) as client:
+            waits = Waits(Drain(), limit=1)
+            watch = SlockWatch(client.ping, waits, limit=0.05)
+            poller = Poller(client, MemoryStore(), waits, watch, settings)
+            outcome = await poller.wait_event(query(timeout=0))
+    assert outcome is Failure.SLOCK_UNREACHABLE

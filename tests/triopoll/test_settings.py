@@ -1,6 +1,8 @@
 """Settings: one variable a field, and nothing unknown or half-read."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,17 @@ def test_a_replica_set_is_one_url() -> None:
     assert settings_from({"TRIOPOLL_SLOCK_URL": url}).slock_url == url
     with pytest.raises(SettingsError, match="TRIOPOLL_SLOCK_URL"):
         settings_from({"TRIOPOLL_SLOCK_URL": "slock://a:5658,b:many"})
+
+
+def test_the_documentation_has_each_variable_and_its_default() -> None:
+    """A setting that nobody can read about is none."""
+    page = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text()
+    rows = dict(
+        re.findall(r"^\| `(TRIOPOLL_\w+)` \|.*\| `?([^|`]+?)`? \|$", page, re.MULTILINE)
+    )
+    assert rows == {
+        PREFIX + field.name.upper(): f"{field.default:g}"
+        if isinstance(field.default, float)
+        else str(field.default)
+        for field in dataclasses.fields(Settings)
+    }

@@ -93,11 +93,6 @@ class Gatherer:
         state = "closed" if self._closed else "open"
         return f"<Gatherer: {state}, {self._waiting} waiting>"
 
-    @property
-    def waiting(self) -> int:
-        """Return how many callers wait for a reply."""
-        return self._waiting
-
     async def call(self, *command: str | bytes, undo: Undo | None = None) -> Any:
         """Send one command and return its reply.
 
