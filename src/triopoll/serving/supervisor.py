@@ -29,6 +29,10 @@ logger = logging.getLogger("triopoll.serving")
 EXIT_CUT = 1  # somebody was cut off
 EXIT_STARTUP = 3  # the application or its address refused to start
 
+# What a worker is sent. Not SIGINT, which Python makes an exception, with a traceback,
+# of a worker that is still starting.
+_WORD_FOR = {signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGUSR1}
+
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
 _HEALTHY_AFTER = 60.0  # a worker that lived so long starts the backoff anew
@@ -97,7 +101,7 @@ class _Crew:
         self, signals: AsyncIterator[int], sockets: Sequence[socket.socket]
     ) -> None:
         async for number in signals:
-            self._stop(number)
+            self._stop(_WORD_FOR[signal.Signals(number)])
             # Clients must be refused once the workers have closed theirs.
             for sock in sockets:
                 sock.close()
@@ -110,7 +114,7 @@ class _Crew:
             begun = trio.current_time()
             code = await self._run_one(place)
             if self._stopping.is_set():
-                self.exit_code = max(self.exit_code, code if code >= 0 else EXIT_CUT)
+                self.exit_code = max(self.exit_code, _verdict(code))
                 return
             if code == EXIT_STARTUP and not has_started:
                 logger.error("worker %d cannot start", place)
@@ -140,13 +144,24 @@ class _Crew:
             )
             self._processes[place] = process
             if self._stopping.is_set():
-                process.send_signal(signal.SIGTERM)
+                process.terminate()
         del self._processes[place]
         code = process.returncode
         assert code is not None
         return code
 
-    def _stop(self, number: int) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         self._stopping.set()
         for process in self._processes.values():
             process.send_signal(number)
+
+
+def _verdict(code: int) -> int:
+    """Return what the end of a worker that was stopped says about its clients.
+
+    One that serves handles these signals. One that they have killed was still
+    starting, or had ended already: it had no clients.
+    """
+    if -code in _WORD_FOR.values():
+        return 0
+    return code if code >= 0 else EXIT_CUT

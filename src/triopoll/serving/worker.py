@@ -27,6 +27,8 @@ __all__ = ["Server", "serve"]
 
 logger = logging.getLogger("triopoll.serving")
 
+_AT_ONCE = (signal.SIGINT, signal.SIGUSR1)
+
 
 async def serve(
     app: ASGIApp,
@@ -37,8 +39,8 @@ async def serve(
 ) -> int:
     """Serve an ASGI application until SIGTERM or SIGINT, and drain it.
 
-    SIGINT, a developer's Ctrl-C, skips the drain delay; a second signal of either
-    kind cuts what is left.
+    SIGINT, a developer's Ctrl-C, and SIGUSR1, a supervisor's word for it, skip the
+    drain delay; a second signal of any kind cuts what is left.
 
     Args:
         app: If it has an attribute ``drain`` that is a `Drain`, its waits listen to it.
@@ -56,7 +58,7 @@ async def serve(
         All clients are cut without a drain.
     """
     server = Server(app, settings)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
         async with open_lifespan(app) as state:
             async with trio.open_nursery() as nursery:
                 await nursery.start(server.accept, listeners, state)
@@ -65,7 +67,7 @@ async def serve(
                 task_status.started(server)
                 first = await anext(aiter(signals))
                 nursery.start_soon(server.cut_on_signal, signals)
-                await server.drain_all(at_once=first == signal.SIGINT)
+                await server.drain_all(at_once=first in _AT_ONCE)
                 nursery.cancel_scope.cancel()
     return server.cut
 

@@ -186,3 +186,35 @@ def test_ctrl_c_ends_the_workers_too(tmp_path: Path) -> None:
             assert read_all(sock).endswith(b"again")
         assert server.process.wait(5) == 0, server.output
     assert "second signal" not in server.output
+
+
+SLOW = """
+import pathlib, os, time
+pathlib.Path(f"importing-{os.getpid()}").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_that_still_start_have_no_clients(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Stopped while they import the application, they end at once, and it is 0."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    bind = f"127.0.0.1:{find_free_port()}"
+    command = [sys.executable, "-m", "triopoll", "serve", "slow:app", "--bind", bind]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.glob("importing-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
