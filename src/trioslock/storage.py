@@ -1,15 +1,22 @@
 """A memory on disk for an engine: one SQLite file that holds what is held.
 
 One row a held key: its value and its holders. Whatever a batch of commands did to
-a key, its row is written once, behind the batch and before its answers leave, so
-the file needs no compaction and a torn tail is SQLite's to repair.
+a key, its row is written once, behind the batch and before its answers leave. A torn
+tail of SQLite's log is SQLite's to repair, and the log is folded into the file each
+time it has grown by some megabytes.
+
+There is one connection, and only the event loop uses it. SQLite from 3.7.0 to 3.51.2
+may lose what was committed when one connection writes while another one folds the
+log (https://sqlite.org/wal.html, "The WAL-Reset Bug"); two connections that take
+turns all the time also never find the log idle, and it grows without end.
 
 What is promised:
 
 - *The process is killed*: everything that was answered is there. The rows were
   handed to the operating system before the answer was.
 - *The machine loses its power*: with ``fsync="always"`` the same. With
-  ``fsync="second"`` what is older than about a second and a half.
+  ``fsync="second"`` what is older than about a second and a half, and never half a
+  batch.
 - *The file cannot be written* (no space, broken disk): the server ends without
   answering; what it said before is kept.
 
@@ -39,11 +46,15 @@ _APPLICATION_ID = 0x736C6F63
 _FORMAT = 1
 _FILE, _LOCK_FILE = "held.db", "lock"
 _SYNC_PERIOD = 1.0
+_LOG_BYTES = 16 * 1_048_576
+"""What the log is cut to after a transaction that was larger."""
 
 _HOLDER = struct.Struct("<BqqQ")
 _HOLDER_SIZE = FRAME_SIZE + _HOLDER.size
 
+# One transaction: a server that is killed in it leaves an empty file, which is new.
 _SCHEMA = f"""
+    BEGIN;
     CREATE TABLE held (
         db INTEGER NOT NULL,
         name BLOB NOT NULL,
@@ -53,6 +64,7 @@ _SCHEMA = f"""
     ) WITHOUT ROWID;
     PRAGMA application_id = {_APPLICATION_ID};
     PRAGMA user_version = {_FORMAT};
+    COMMIT;
 """
 _UPSERT = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM held WHERE db = ? AND name = ?"
@@ -72,6 +84,7 @@ class Storage:
 
     def __init__(self, directory: Path, fsync: Fsync) -> None:
         self._path = directory / _FILE
+        self._log_path = directory / f"{_FILE}-wal"
         self._fsync = fsync
         self._lock = _lock(directory / _LOCK_FILE)
         try:
@@ -148,6 +161,8 @@ class Storage:
     ) -> None:
         """Have the disk catch up every second, in a thread; until cancelled.
 
+        With ``fsync="always"`` it has caught up already, and this returns at once.
+
         Raises:
             StorageError: The disk cannot be written.
 
@@ -155,21 +170,23 @@ class Storage:
             Everything is still in the files, maybe not all of it on the disk.
         """
         task_status.started()
-        while True:
+        while self._fsync == "second":
             await trio.sleep(_SYNC_PERIOD)
-            await trio.to_thread.run_sync(self._checkpoint)
+            await trio.to_thread.run_sync(self._sync)
 
-    def _checkpoint(self) -> None:
-        """Move the write-ahead log into the database; both are synced for it."""
+    def _sync(self) -> None:
+        """Wait until the log is on the disk.
+
+        SQLite's own locks are on other files, so closing this one releases none.
+        """
         try:
-            database = sqlite3.connect(self._path, isolation_level=None)
+            descriptor = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                database.execute("PRAGMA synchronous = NORMAL")
-                database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                os.fsync(descriptor)
             finally:
-                database.close()
-        except sqlite3.Error as error:
-            raise _trouble(self._path, error) from error
+                os.close(descriptor)
+        except OSError as error:
+            raise _trouble(self._log_path, error) from error
 
     def close(self) -> None:
         """Write everything to the disk and let another server have the files.
@@ -239,9 +256,11 @@ def _prepare(database: sqlite3.Connection, fsync: Fsync) -> None:
     if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
         raise StorageError("the file is damaged")
     database.execute("PRAGMA journal_mode = WAL")
-    database.execute(f"PRAGMA synchronous = {'FULL' if fsync == 'always' else 'OFF'}")
-    # The task of `run` does it, in a thread: it waits for the disk.
-    database.execute("PRAGMA wal_autocheckpoint = 0")
+    # NORMAL syncs where the log is folded and begun anew. Without that (OFF) a loss
+    # of power may leave old and new parts of it side by side, and a damaged file.
+    level = "FULL" if fsync == "always" else "NORMAL"
+    database.execute(f"PRAGMA synchronous = {level}")
+    database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
 
 
 def _pragma(database: sqlite3.Connection, name: str) -> int:

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.trioslock.forked import serving
+from tests.trioslock.forked import FORKS, serving
 
 from trioslock.engine import Engine, EngineLimits
 from trioslock.protocol import (
@@ -247,7 +247,69 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
         open_storage(tmp_path / "dir")
 
 
+def test_the_log_does_not_grow_with_what_was_written(
+    node: Node, tmp_path: Path
+) -> None:
+    """Some 30 MB of changes to one key: the log is folded again and again."""
+    for number in range(1500):
+        data = Data.set(bytes(20_000)).encode()
+        node.send(lock(KEY, number, data=data), unlock(OTHER, number))
+        node.send(unlock(KEY, number))
+    assert (tmp_path / "held.db-wal").stat().st_size < 8_000_000
+    assert (tmp_path / "held.db").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("spoil", [lambda raw: raw[:-700], lambda raw: raw + raw[:900]])
+def test_a_torn_tail_is_repaired(
+    node: Node, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    """A last transaction that is not whole never happened; all before it did."""
+    for number in range(1, 30):
+        node.send(lock(identity(number), number))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "held.db").write_bytes((tmp_path / "held.db").read_bytes())
+    log = (tmp_path / "held.db-wal").read_bytes()
+    (copy / "held.db-wal").write_bytes(spoil(log))
+    storage = open_storage(copy)
+    assert storage.keys == (28 if len(spoil(log)) < len(log) else 29)
+    storage.close()
+
+
 # As a process.
+
+
+def _open_and_stay(directory: Path) -> None:
+    open_storage(directory, fsync="always")
+    signal.pause()
+
+
+@pytest.mark.slow
+def test_killed_at_its_very_first_start(tmp_path: Path) -> None:
+    """However little of a new file is there, the next server can use it."""
+    for number in range(60):
+        directory = tmp_path / str(number)
+        process = FORKS.Process(target=_open_and_stay, args=(directory,))
+        process.start()
+        while not (directory / "held.db").exists():
+            pass
+        time.sleep(number * 0.0002)
+        process.kill()
+        process.join()
+        process.close()
+        open_storage(directory).close()
+
+
+@pytest.mark.slow
+def test_an_idle_server_syncs_too(tmp_path: Path) -> None:
+    """The task that syncs finds its file from the start."""
+    with serving("--data", str(tmp_path)) as (port, _):
+        time.sleep(1.3)
+        connection = Connection(port)
+        assert len(connection.ask(lock(KEY, 1))) == 1
+        time.sleep(1.1)
+        assert len(connection.ask(unlock(KEY, 1))) == 1
+        connection.close()
 
 
 class Connection:

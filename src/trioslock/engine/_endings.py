@@ -52,12 +52,14 @@ def _renews_lease(table: Table, claim: Claim) -> bool:
     if claim.exact:
         claim.exact = False
         if command.expiry >= EXACT_BELOW:
+            table.note(claim.key)
             claim.expires = claim.start + command.expiry // 1000 + 1
             table.arm_tick(claim, claim.expires)
             return True
         # Kept for the notice: see `_last_data`.
         claim.exact = True
     if command.expiry_flag & _LEASE_KEEPALIVE and table.peers.keeps_alive(claim.owner):
+        table.note(claim.key)
         claim.exact = False
         claim.expires = table.second + renewal(command.expiry, command.expiry_flag)
         table.arm_tick(claim, claim.expires)

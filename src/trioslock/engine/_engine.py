@@ -203,8 +203,6 @@ class Engine:
         table = self._begin(now)
         database = table.keyspace.find(db)
         if database is not None:
-            for name in database.keys:
-                self._note(db, name)
             _endings.flush(table, database)
             self._run_deferred()
         return table.replies
@@ -282,7 +280,7 @@ class Engine:
         self._table.changed = set()
 
     def take_changes(self) -> Set[tuple[int, bytes]]:
-        """Return the keys, as database and name, that may have changed.
+        """Return the keys, as database and name, of which `save` may say otherwise.
 
         Returns:
             Those since the last call; always none before `watch_changes`.
@@ -316,10 +314,6 @@ class Engine:
         except TableFullError:
             raise OverflowError("more is held than the limits allow") from None
 
-    def _note(self, db: int, key: bytes) -> None:
-        if self._table.changed is not None:
-            self._table.changed.add((db, key))
-
     # The clock.
 
     def _table_at(self, now: float) -> Table:
@@ -337,7 +331,6 @@ class Engine:
         while (due := deadlines.next()) is not None and due <= table.wall_ms:
             for claim in deadlines.pop():
                 if claim.due == due:
-                    self._note(claim.key.db.number, claim.key.name)
                     _endings.fire(table, claim)
             self._run_deferred()
         if self._subscriptions:
@@ -361,8 +354,6 @@ class Engine:
     def _run(self, owner: Peer, command: LockCommand) -> None:
         """Run a command, and after it what it makes the server start."""
         table = self._table
-        if table.changed is not None:
-            table.changed.add((command.db, command.key))
         if command.type == _LOCK:
             lock(table, owner, command)
         else:
@@ -379,7 +370,6 @@ class Engine:
         table = self._table
         while table.deferred:
             owner, command = table.deferred.popleft()
-            self._note(command.db, command.key)
             if command.type == _LOCK:
                 lock(table, owner, command)
             else:

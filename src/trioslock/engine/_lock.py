@@ -223,6 +223,7 @@ def _replace_command(
 ) -> None:
     if command.data is not None:
         command = command._replace(data=None)
+    table.note(holder.key)
     holder.command = command
     holder.owner = owner
     if not keeps_lease(command):

@@ -62,8 +62,8 @@ class Table:
         holders: Holders of all keys.
         waiters: Waiters of all keys.
         data_bytes: Bytes of data frames kept.
-        changed: Keys (database and name) that commands and timers have been about
-            since somebody asked; None if nobody does.
+        changed: Keys (database and name) whose holders or value have changed since
+            somebody asked; None if nobody does.
     """
 
     __slots__ = (
@@ -147,6 +147,11 @@ class Table:
 
     # Holders.
 
+    def note(self, key: Key) -> None:
+        """Remember that a key's holders or its value have changed."""
+        if self.changed is not None:
+            self.changed.add((key.db.number, key.name))
+
     def grant(self, claim: Claim) -> None:
         """Make a claim a holder of its key and say so.
 
@@ -160,6 +165,7 @@ class Table:
             self.operate(key, claim, claim.command, edge=not key.levels)
             claim.command = claim.command._replace(data=None)
         self._register(key)
+        self.note(key)
         claim.levels = 1
         key.levels += 1
         key.holders.append(claim)
@@ -212,6 +218,7 @@ class Table:
     def remove_holder(self, claim: Claim) -> None:
         """Take a holder out with all its levels; nobody is told or woken."""
         key = claim.key
+        self.note(key)
         self.deadlines.disarm(claim)
         key.holders.remove(claim)
         key.levels -= claim.levels
@@ -329,6 +336,7 @@ class Table:
         after = 0 if change.value is None else len(change.value)
         self.reserve(after - before + sum(map(_size_of, kept)))
         key.data = change.value
+        self.note(key)
         if anew:
             self.drop_executes(claim)
         if change.executes:

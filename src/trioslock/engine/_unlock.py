@@ -137,6 +137,7 @@ def _release_level(
     before = key.data
     if command.data is not None:
         table.operate(key, holder, command, edge=False)
+    table.note(key)
     holder.levels -= 1
     key.levels -= 1
     key.db.unlock_count += 1
