@@ -11,8 +11,10 @@ All of it happens on the trio thread, between two checkpoints, so nobody ever se
 engine that has answered half of its peers.
 
 An engine's state can be journaled: `Journal.record` is called behind each batch of
-commands, before any answer to it leaves. Where that fails nobody is answered any more,
-and `EngineHost.run` raises the error: what cannot be kept must not be promised.
+commands, before peers that collect their answers are flushed. Where that fails, none
+of them is answered any more, and `EngineHost.run` raises the error: what cannot be
+kept must not be promised. A peer without ``flush`` has its answers before; it is in
+this process, and ends with it.
 
 A server collects what one read brought: it submits with ``settle=False``, and one
 `EngineHost.settle` at the end flushes every peer that got something, once.

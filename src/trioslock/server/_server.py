@@ -322,7 +322,8 @@ async def open_server(
 
     Raises:
         StorageError: What is kept cannot be read; later, it cannot be written: the
-            server ends at once, and nobody is told of what is not kept.
+            server ends at once, and no connection is told of what is not kept.
+            A client in this process, on the same host, may have been.
         OSError: The address is in use, or not this machine's.
 
     Cancellation:
