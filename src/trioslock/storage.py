@@ -161,7 +161,7 @@ class Storage:
     ) -> None:
         """Have the disk catch up every second, in a thread; until cancelled.
 
-        With ``fsync="always"`` it has caught up already, and this returns at once.
+        With ``fsync="always"`` it has caught up already, and there is nothing to do.
 
         Raises:
             StorageError: The disk cannot be written.
@@ -170,6 +170,7 @@ class Storage:
             Everything is still in the files, maybe not all of it on the disk.
         """
         task_status.started()
+        await trio.lowlevel.checkpoint()
         while self._fsync == "second":
             await trio.sleep(_SYNC_PERIOD)
             await trio.to_thread.run_sync(self._sync)
