@@ -14,7 +14,6 @@ To share an engine with peers that come over TCP, serve it and pass its host::
 from __future__ import annotations
 
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -32,7 +31,7 @@ from trio.lowlevel import (
 )
 
 from .client import Client, Service, open_session_client
-from .engine import Engine, EngineLimits
+from .engine import EngineLimits
 from .host import EngineHost
 from .link import Connection, Owner, Session, SessionSettings
 from .protocol import ID_SIZE, CallCommand, Command, InitCommand, Result
@@ -116,21 +115,29 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
 
     def __init__(
         self,
-        host: EngineHost,
+        host: EngineHost | None,
         settings: SessionSettings,
         db: int,
-        clock: Service | None,
+        engine_limits: EngineLimits | None,
     ) -> None:
-        async def connect(session: Session) -> EngineLink:
-            await trio.lowlevel.checkpoint()
-            return EngineLink(host, session, session.settings.client_id)
+        self._host = host
+        self._engine_limits = engine_limits
+        self._grace = settings.close_grace
+        self._client = open_session_client(self._connect, settings, db=db)
+        self._clock: Service | None = None
 
-        self._client = open_session_client(connect, settings, db=db)
-        self._clock = clock
+    async def _connect(self, session: Session) -> EngineLink:
+        assert self._host is not None
+        await trio.lowlevel.checkpoint()
+        return EngineLink(self._host, session, session.settings.client_id)
 
     @enable_ki_protection
     async def __aenter__(self) -> Client:
-        if self._clock is not None:
+        if self._host is None:
+            # Not before: an engine's clock is that of a run.
+            host = EngineHost.of_this_run(limits=self._engine_limits)
+            self._host = host
+            self._clock = Service(host.run, trio.lowlevel.checkpoint, grace=self._grace)
             await self._clock.start()
         try:
             return await self._client.__aenter__()
@@ -204,18 +211,4 @@ def open_embedded(
         max_inflight=max_inflight,
         backoff=None,
     )
-    clock = None
-    if host is None:
-        host = EngineHost(_new_engine(engine_limits))
-        clock = Service(host.run, trio.lowlevel.checkpoint, grace=close_grace)
-    return _OpenEmbedded(host, settings, db, clock)
-
-
-def _new_engine(limits: EngineLimits | None) -> Engine:
-    return Engine(
-        limits=limits or EngineLimits(),
-        # A trio clock is only known inside a run; leases tick on full seconds of
-        # this one, which nobody in this process can tell from another.
-        wall_offset=time.time() % 1.0,
-        new_id=lambda: secrets.token_bytes(ID_SIZE),
-    )
+    return _OpenEmbedded(host, settings, db, engine_limits)

@@ -24,13 +24,15 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
+import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
 import trio
 
-from .engine import ClosePeer, Engine, Reply
-from .protocol import Command, Result
+from .engine import ClosePeer, Engine, EngineLimits, Reply
+from .protocol import ID_SIZE, Command, Result
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -129,6 +131,31 @@ class EngineHost:
         self._alarm: trio.CancelScope | None = None
         self._journal = journal
         self._failure: Exception | None = None
+
+    @classmethod
+    def of_this_run(
+        cls,
+        *,
+        limits: EngineLimits | None = None,
+        subscribe_enabled: bool = False,
+        journal: Journal | None = None,
+    ) -> Self:
+        """Make a host with a new engine, on the clock of the trio run that calls.
+
+        Times that the engine shows are Unix seconds, as a server's are.
+
+        Args:
+            limits: What the engine keeps before it refuses.
+            subscribe_enabled: Whether the engine takes subscriptions.
+            journal: Keeps what changes.
+        """
+        engine = Engine(
+            limits=limits or EngineLimits(),
+            wall_offset=time.time() - trio.current_time(),
+            subscribe_enabled=subscribe_enabled,
+            new_id=lambda: secrets.token_bytes(ID_SIZE),
+        )
+        return cls(engine, journal=journal)
 
     def __repr__(self) -> str:
         state = "running" if self._alarm is not None else "not running"

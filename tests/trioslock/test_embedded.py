@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
@@ -26,6 +28,17 @@ async def test_an_engine_of_its_own_keeps_time(autojump_clock: MockClock) -> Non
         assert 5 <= trio.current_time() - grant._granted_at <= 6.1
         assert "EngineLink" in repr(client)
         assert await client.ping() == 0
+
+
+async def test_an_engine_of_its_own_shows_unix_seconds() -> None:
+    """As a server does, whatever trio's clock says."""
+    async with open_embedded() as client, client.lock("k", lease=60):
+        before = time.time()
+        (holder,) = await client.holders("k")
+    assert holder.since is not None
+    assert holder.until is not None
+    assert before - 2 <= holder.since <= before + 1
+    assert 60 <= holder.until - holder.since <= 61
 
 
 async def test_two_clients_have_two_engines(autojump_clock: MockClock) -> None:

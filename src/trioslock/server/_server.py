@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import trio
 
-from ..engine import Engine, EngineLimits
+from ..engine import EngineLimits
 from ..host import EngineHost
 from ..session import VERSION, ClientView
 from ..storage import Storage
@@ -335,10 +335,11 @@ async def open_server(
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     own = host_engine is None
     if host_engine is None:
-        engine = _new_engine(engine_limits, subscribe_enabled)
-        host_engine = EngineHost(engine, journal=storage)
+        host_engine = EngineHost.of_this_run(
+            limits=engine_limits, subscribe_enabled=subscribe_enabled, journal=storage
+        )
         if storage is not None:
-            storage.load(engine, host_engine.now())
+            storage.load(host_engine.engine, host_engine.now())
     server = Server(
         host_engine, listeners, limits=limits, allow_shutdown=allow_shutdown
     )
@@ -349,15 +350,6 @@ async def open_server(
                 await nursery.start(storage.run)
         await nursery.start(server.run)
         yield server
-
-
-def _new_engine(limits: EngineLimits | None, subscribe_enabled: bool) -> Engine:
-    return Engine(
-        limits=limits or EngineLimits(),
-        wall_offset=time.time() - trio.current_time(),
-        subscribe_enabled=subscribe_enabled,
-        new_id=random_ids(),
-    )
 
 
 def _format(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
