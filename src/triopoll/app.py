@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from quart_trio import QuartTrio
@@ -13,26 +12,26 @@ from quart_trio.asgi import TrioASGILifespan
 
 from ._drain import Drain
 from .delivery import DeliveringConnection
-from .poll_routes import poll_routes
-from .polling import Poller
-from .settings import PREFIX, Settings, settings_from
-from .slock import SlockWatch, StartupError, open_slock
-from .store import MemoryTaken, MessageStore, claimed_memory, open_store
-from .waits import Waits
+from .http import Answer, Request, Table, json_answer
+from .lean_door import serve_lean
+from .poll_endpoints import poll_endpoints
+from .quart_door import quart_door
+from .services import Services, open_services
+from .settings import Settings, settings_from
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 
 __all__ = ["Triopoll", "app"]
 
+_log = logging.getLogger("triopoll")
+
+MAX_BODY_BYTES = 2**20
+BODY_SECONDS = 5.0
+
 _WRONG_WORKER = (
     "triopoll runs on trio, and this server does not: type "
     "`hypercorn -k trio triopoll:app` or `triopoll serve`"
-)
-
-_MEMORY_TAKEN = (
-    "messages in memory serve one process only, and another worker keeps some. Run "
-    f"one worker; or set {PREFIX}REDIS_URL=redis://HOST:PORT for all of them"
 )
 
 
@@ -64,34 +63,75 @@ class Triopoll(QuartTrio):
     asgi_http_class = DeliveringConnection
     asgi_lifespan_class = Lifespan
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, lean: bool = True) -> None:
         """Make the application; nothing is opened before it is served.
 
         Args:
             settings: Default: read from the environment when it is served.
+            lean: Whether endpoints are answered straight from ASGI. Otherwise they go
+                through Quart, with its hooks and at its cost.
         """
         super().__init__("triopoll", static_folder=None)
         # Quart's limits: on sending an answer (not on waiting for it), on the time a
-        # request body may take, and on its size. No endpoint has a body yet.
+        # request body may take, and on its size.
         self.config["RESPONSE_TIMEOUT"] = 15
-        self.config["BODY_TIMEOUT"] = 5
-        self.config["MAX_CONTENT_LENGTH"] = 2**20
+        self.config["BODY_TIMEOUT"] = BODY_SECONDS
+        self.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
         self.drain = Drain()
         self._settings = settings
-        self._poller: Poller | None = None
+        self._services: Services | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
-        self.register_blueprint(poll_routes(self.poller))
+        self._table = poll_endpoints(self.services)
+        self._lean: Table = self._table if lean else {}
+        self.register_blueprint(quart_door(tuple(self._table), self._answer))
 
-    def poller(self) -> Poller:
-        """Return the poller.
+    def services(self) -> Services:
+        """Return what the endpoints work with.
 
         Raises:
             RuntimeError: The application has not been started by its server.
         """
-        if self._poller is None:
+        if self._services is None:
             raise RuntimeError("the server has not sent the ASGI lifespan startup")
-        return self._poller
+        return self._services
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve what an ASGI server asks for.
+
+        Cancellation:
+            A request ends with whatever it waits for withdrawn; the lifespan ends with
+            the services closed.
+        """
+        if scope["type"] == "http" and scope["path"] in self._lean:
+            await serve_lean(
+                scope,
+                receive,
+                send,
+                self._answer,
+                max_body_bytes=MAX_BODY_BYTES,
+                body_seconds=BODY_SECONDS,
+            )
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Answer:
+        """Call the endpoint, or answer for one that there is not or that fails."""
+        methods = self._table[request.path]
+        endpoint = methods.get(request.method)
+        if endpoint is None:
+            allow = ((b"allow", ", ".join(methods).encode()),)
+            shape = {
+                "code": "method",
+                "message": f"{request.method} is not served here",
+            }
+            return json_answer(shape, 405, allow)
+        try:
+            return await endpoint(request)
+        except Exception:  # noqa: BLE001  # one request fails, and it is in the log
+            _log.exception("%s %s failed", request.method, request.path)
+            shape = {"code": "internal", "message": "internal error"}
+            return json_answer(shape, 500)
 
     async def startup(self) -> None:
         """Open the services, then do what Quart does.
@@ -125,45 +165,11 @@ class Triopoll(QuartTrio):
         A `with` block cannot span the two: they are calls.
         """
         try:
-            async with open_services(settings, self.drain) as self._poller:
+            async with open_services(settings, self.drain) as self._services:
                 task_status.started()
                 await self._stop.wait()
         finally:
             self._stopped.set()
-
-
-@asynccontextmanager
-async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Poller]:
-    """Open all that the endpoints need, and close it in reverse.
-
-    Raises:
-        StartupError: Something cannot be opened like this; says what to do.
-
-    Cancellation:
-        Everything is closed; messages that are owed to the store are given back.
-    """
-    async with AsyncExitStack() as stack:
-        store = await _enter_store(stack, settings)
-        client = await stack.enter_async_context(open_slock(settings))
-        waits = Waits(drain, limit=settings.max_waits)
-        watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        await nursery.start(watch.run)
-        yield Poller(client, store, waits, watch, settings)
-        nursery.cancel_scope.cancel()
-
-
-async def _enter_store(stack: AsyncExitStack, settings: Settings) -> MessageStore:
-    store = open_store(settings.redis_url, limit=settings.backend_limit)
-    try:
-        # With an embedded engine, its port keeps a second process away.
-        if settings.keeps_messages and settings.embedded_address is None:
-            stack.enter_context(claimed_memory())
-        return await stack.enter_async_context(store)
-    except MemoryTaken:
-        raise StartupError(_MEMORY_TAKEN) from None
-    except ValueError as error:
-        raise StartupError(f"{PREFIX}REDIS_URL: {error}") from error
 
 
 app = Triopoll()

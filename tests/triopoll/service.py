@@ -20,6 +20,7 @@ from tests.services import find_free_port, wait_for_port
 import trioslock
 
 LIMIT = 10.0
+HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
 
 
 class Process:
@@ -104,7 +105,8 @@ def poll_process(
     env["TRIOPOLL_SLOCK_URL"] = slock or f"embedded://127.0.0.1:{find_free_port()}"
     env["TRIOPOLL_REDIS_URL"] = redis or "memory://"
     commands = {
-        "hypercorn": ["hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT"],
+        "hypercorn": [*HYPERCORN, "triopoll:app"],
+        "quart door": [*HYPERCORN, "tests.triopoll.quart_door_app:app"],
         "triopoll": [
             "triopoll",
             "serve",
@@ -112,9 +114,10 @@ def poll_process(
             "0",
             "--bind",
             "127.0.0.1:PORT",
+            "triopoll:app",
         ],
     }
-    return Service([*commands[server], "triopoll:app"], env)
+    return Service(commands[server], env)
 
 
 @dataclass(frozen=True)

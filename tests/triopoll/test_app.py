@@ -39,7 +39,7 @@ async def test_settings_come_from_the_environment(
     monkeypatch.setenv("TRIOPOLL_SLOCK_URL", f"embedded://127.0.0.1:{free_port}")
     monkeypatch.setenv("TRIOPOLL_MAX_WAITS", "7")
     async with serving(app):
-        assert app.poller().settings.max_waits == 7
+        assert app.services().settings.max_waits == 7
 
 
 @pytest.mark.parametrize(

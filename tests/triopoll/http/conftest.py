@@ -33,11 +33,11 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"slock://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="session", params=["hypercorn", "triopoll"])
+@pytest.fixture(scope="session", params=["hypercorn", "triopoll", "quart door"])
 def service(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """The service under either server, on a slock server and a real Redis."""
+    """The service under either server and behind either door, on real backends."""
     server = request.param
     with poll_process(slock=slock_url, redis=redis_server.url, server=server) as it:
         yield it

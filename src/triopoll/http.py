@@ -1,0 +1,88 @@
+"""One HTTP request and its answer, as the endpoints see them: without a framework.
+
+An endpoint is a coroutine function from `Request` to `Answer`. It is cancelled when its
+client leaves. Who calls it, Quart or the lean door, is none of its business, so the two
+cannot answer differently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+__all__ = [
+    "UNCACHED",
+    "Answer",
+    "Endpoint",
+    "Headers",
+    "Request",
+    "Table",
+    "json_answer",
+]
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+# An answer to a wait is for this client and this moment; and nginx must not hold it.
+UNCACHED: Headers = (
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+_JSON: Headers = ((b"content-type", b"application/json"),)
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, its body read.
+
+    Attributes:
+        method: In capitals.
+        path: Decoded, as routed.
+        query: As it came, percent-encoded.
+        headers: In order, names in lower case.
+        peer: Address of the other end of the connection, which may be a proxy; None
+            where it has none, such as on a unix socket.
+        body: Empty where there is none.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    peer: str | None = None
+    body: bytes = b""
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the only header of this name, or None if there is none or several."""
+        values = [value for key, value in self.headers if key == name]
+        return values[0] if len(values) == 1 else None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What an endpoint answers.
+
+    Attributes:
+        body: Whole.
+        status: HTTP status.
+        headers: Without those of framing, which are the server's.
+        give_back: Called if the body was not handed to the connection, from wherever
+            that is noticed; returns at once and does not fail.
+    """
+
+    body: bytes
+    status: int = 200
+    headers: Headers = field(default=_JSON)
+    give_back: Callable[[], None] | None = None
+
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]
+# Endpoints by path, then by method.
+Table: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
+
+
+def json_answer(shape: object, status: int = 200, headers: Headers = ()) -> Answer:
+    """Return an answer with a JSON body."""
+    text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
+    return Answer(text.encode(), status, (*_JSON, *headers))

@@ -1,0 +1,162 @@
+"""Endpoints served straight from ASGI: a parked poll keeps alive only what it needs.
+
+Quart gives each request a context, a session, a request and a response object and two
+tasks, and that is most of what a poll costs (see docs/explanation/performance). None of
+it is of use to an endpoint here.
+
+A client that leaves must end its wait. Some carriers cancel the application then and
+say so in the scope (`CANCELS`); for the others a second task waits for the disconnect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import trio
+
+from .http import Answer, Request, json_answer
+
+__all__ = ["CANCELS", "BodyRefused", "serve_lean"]
+
+# Extension of the ASGI scope: "the application is cancelled when the client has left".
+CANCELS = "triopoll.cancels"
+
+# Seconds that a client may take to read its answer, where the server sets no limit.
+_SEND_SECONDS = 15.0
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class BodyRefused(Exception):
+    """The body is too long, too slow or broken off.
+
+    Attributes:
+        answer: Says so; None if nobody listens.
+    """
+
+    def __init__(self, answer: Answer | None) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+async def serve_lean(
+    scope: _Scope,
+    receive: _Receive,
+    send: _Send,
+    serve: Callable[[Request], Awaitable[Answer]],
+    *,
+    max_body_bytes: int,
+    body_seconds: float,
+) -> None:
+    """Serve one HTTP request with an endpoint.
+
+    Args:
+        scope: Of type "http".
+        receive: ASGI's.
+        send: ASGI's.
+        serve: Finds the endpoint, or the answer where there is none.
+        max_body_bytes: A longer body is answered 413.
+        body_seconds: Time that the body may take; a slower one is answered 408.
+
+    Cancellation:
+        The endpoint is cancelled, and what its answer carried is given back.
+    """
+    try:
+        body = await _read_body(receive, max_body_bytes, body_seconds)
+    except BodyRefused as error:
+        if error.answer is not None:
+            await _send_answer(send, error.answer)
+        return
+    client = scope.get("client")
+    request = Request(
+        scope["method"],
+        scope["path"],
+        scope["query_string"],
+        scope["headers"],
+        client[0] if client else None,
+        body,
+    )
+    if CANCELS in (scope.get("extensions") or ()):
+        await _send_answer(send, await serve(request))
+    else:
+        await _serve_unless_gone(receive, send, serve, request)
+
+
+async def _read_body(receive: _Receive, limit: int, seconds: float) -> bytes:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise BodyRefused(_too_long(limit))
+        return body
+    pieces = bytearray()
+    with trio.move_on_after(seconds) as patience:
+        while message["type"] == "http.request":
+            pieces += message.get("body", b"")
+            if len(pieces) > limit:
+                raise BodyRefused(_too_long(limit))
+            if not message.get("more_body"):
+                return bytes(pieces)
+            message = await receive()
+    if patience.cancelled_caught:
+        shape = {"code": "slow_body", "message": "the body did not arrive in time"}
+        raise BodyRefused(json_answer(shape, 408))
+    raise BodyRefused(None)
+
+
+def _too_long(limit: int) -> Answer:
+    message = f"the body is longer than {limit} bytes"
+    return json_answer({"code": "body_too_long", "message": message}, 413)
+
+
+async def _serve_unless_gone(
+    receive: _Receive,
+    send: _Send,
+    serve: Callable[[Request], Awaitable[Answer]],
+    request: Request,
+) -> None:
+    """Serve a request, and stop when its client leaves before the answer is out.
+
+    Hypercorn reports a disconnect from inside the `send()` of the body, once that is
+    done; this must not cancel it.
+    """
+    answered = False
+
+    async def watch(scope: trio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not answered:
+            scope.cancel()
+
+    async def noting_send(message: MutableMapping[str, Any]) -> None:
+        nonlocal answered
+        answered = message["type"] == "http.response.body"
+        await send(message)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        answer = await serve(request)
+        with trio.move_on_after(_SEND_SECONDS):
+            await _send_answer(noting_send, answer)
+        nursery.cancel_scope.cancel()
+
+
+async def _send_answer(send: _Send, answer: Answer) -> None:
+    length = (b"content-length", b"%d" % len(answer.body))
+    sent = False
+    try:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [*answer.headers, length],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer.body})
+        sent = True
+    finally:
+        if not sent and answer.give_back is not None:
+            answer.give_back()

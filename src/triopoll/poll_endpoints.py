@@ -1,0 +1,53 @@
+"""``/poll/event`` and ``/poll/message``: read, wait, put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from .envelope import (
+    Message,
+    Outcome,
+    Reply,
+    encode_reply,
+    reject,
+    reply_to_event,
+    reply_to_message,
+)
+from .http import UNCACHED, Answer, Request, Table
+from .polling import Poller
+from .query import BadParameter, PollQuery, parse_poll
+from .services import Services
+
+__all__ = ["poll_endpoints"]
+
+_HEADERS = ((b"content-type", b"application/json"), *UNCACHED)
+
+
+def poll_endpoints(services: Callable[[], Services]) -> Table:
+    """Return the compatible endpoints.
+
+    Args:
+        services: Returns what they work with, which exists once the app serves.
+    """
+    event = partial(_poll, services, Poller.wait_event, reply_to_event)
+    message = partial(_poll, services, Poller.wait_message, reply_to_message)
+    return {"/poll/event": {"GET": event}, "/poll/message": {"GET": message}}
+
+
+async def _poll(
+    services: Callable[[], Services],
+    wait: Callable[[Poller, PollQuery], Awaitable[Outcome]],
+    reply_to: Callable[[Outcome], Reply],
+    request: Request,
+) -> Answer:
+    poller = services().poller
+    try:
+        query = parse_poll(request.query, poller.settings)
+    except BadParameter as error:
+        return Answer(encode_reply(reject(str(error))), headers=_HEADERS)
+    outcome = await wait(poller, query)
+    give_back = outcome.give_back if isinstance(outcome, Message) else None
+    return Answer(
+        encode_reply(reply_to(outcome)), headers=_HEADERS, give_back=give_back
+    )

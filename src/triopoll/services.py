@@ -1,0 +1,70 @@
+"""All that the endpoints work with, opened together and closed in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from ._drain import Drain
+from .polling import Poller
+from .settings import PREFIX, Settings
+from .slock import SlockWatch, StartupError, open_slock
+from .store import MemoryTaken, MessageStore, claimed_memory, open_store
+from .waits import Waits
+
+__all__ = ["Services", "open_services"]
+
+_MEMORY_TAKEN = (
+    "messages in memory serve one process only, and another worker keeps some. Run "
+    f"one worker; or set {PREFIX}REDIS_URL=redis://HOST:PORT for all of them"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What endpoints call.
+
+    Attributes:
+        settings: For the limits.
+        poller: The waits of the compatible endpoints.
+    """
+
+    settings: Settings
+    poller: Poller
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Services]:
+    """Open all that the endpoints need, and close it in reverse.
+
+    Raises:
+        StartupError: Something cannot be opened like this; says what to do.
+
+    Cancellation:
+        Everything is closed; messages that are owed to the store are given back.
+    """
+    async with AsyncExitStack() as stack:
+        store = await _enter_store(stack, settings)
+        client = await stack.enter_async_context(open_slock(settings))
+        waits = Waits(drain, limit=settings.max_waits)
+        watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        await nursery.start(watch.run)
+        yield Services(settings, Poller(client, store, waits, watch, settings))
+        nursery.cancel_scope.cancel()
+
+
+async def _enter_store(stack: AsyncExitStack, settings: Settings) -> MessageStore:
+    store = open_store(settings.redis_url, limit=settings.backend_limit)
+    try:
+        # With an embedded engine, its port keeps a second process away.
+        if settings.keeps_messages and settings.embedded_address is None:
+            stack.enter_context(claimed_memory())
+        return await stack.enter_async_context(store)
+    except MemoryTaken:
+        raise StartupError(_MEMORY_TAKEN) from None
+    except ValueError as error:
+        raise StartupError(f"{PREFIX}REDIS_URL: {error}") from error
