@@ -12,7 +12,7 @@ from ._drain import Drain
 from .polling import Poller
 from .settings import PREFIX, Settings
 from .slock import SlockWatch, StartupError, open_slock
-from .store import MemoryTaken, MessageStore, claimed_memory, open_store
+from .store import MemoryTaken, MessageLog, Stores, claimed_memory, open_stores
 from .waits import Waits
 
 __all__ = ["Services", "open_services"]
@@ -30,10 +30,12 @@ class Services:
     Attributes:
         settings: For the limits.
         poller: The waits of the compatible endpoints.
+        log: Messages that are read by cursor.
     """
 
     settings: Settings
     poller: Poller
+    log: MessageLog
 
 
 @asynccontextmanager
@@ -47,23 +49,24 @@ async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Serv
         Everything is closed; messages that are owed to the store are given back.
     """
     async with AsyncExitStack() as stack:
-        store = await _enter_store(stack, settings)
+        stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
         waits = Waits(drain, limit=settings.max_waits)
         watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(watch.run)
-        yield Services(settings, Poller(client, store, waits, watch, settings))
+        poller = Poller(client, stores.lists, waits, watch, settings)
+        yield Services(settings, poller, stores.log)
         nursery.cancel_scope.cancel()
 
 
-async def _enter_store(stack: AsyncExitStack, settings: Settings) -> MessageStore:
-    store = open_store(settings.redis_url, limit=settings.backend_limit)
+async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
+    stores = open_stores(settings.redis_url, limit=settings.backend_limit)
     try:
         # With an embedded engine, its port keeps a second process away.
         if settings.keeps_messages and settings.embedded_address is None:
             stack.enter_context(claimed_memory())
-        return await stack.enter_async_context(store)
+        return await stack.enter_async_context(stores)
     except MemoryTaken:
         raise StartupError(_MEMORY_TAKEN) from None
     except ValueError as error:

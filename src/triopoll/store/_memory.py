@@ -6,7 +6,7 @@ from collections import deque
 
 import trio
 
-from ._base import StoreFailed
+from ._budget import Budget
 
 __all__ = ["MemoryStore"]
 
@@ -14,18 +14,17 @@ __all__ = ["MemoryStore"]
 class MemoryStore:
     """Keep lists of messages in memory, bounded; for development and tests."""
 
-    def __init__(self, *, max_bytes: int = 64 * 2**20) -> None:
+    def __init__(self, *, budget: Budget | None = None) -> None:
         """Start empty.
 
         Args:
-            max_bytes: All messages together may be this long; a push beyond fails.
+            budget: All messages together may be this long; a push beyond fails.
         """
-        self._max_bytes = max_bytes
-        self._bytes = 0
+        self._budget = budget or Budget()
         self._lists: dict[str, deque[bytes]] = {}
 
     def __repr__(self) -> str:
-        return f"<MemoryStore: {len(self._lists)} lists, {self._bytes} bytes>"
+        return f"<MemoryStore: {len(self._lists)} lists, {self._budget.taken} bytes>"
 
     async def pop(self, key: str) -> bytes | None:
         """Take the message at the head of a list, or None; see `MessageStore.pop`.
@@ -38,7 +37,7 @@ class MemoryStore:
         if messages is None:
             return None
         message = messages.popleft()
-        self._bytes -= len(message)
+        self._budget.free(len(message))
         if not messages:
             del self._lists[key]
         return message
@@ -50,14 +49,15 @@ class MemoryStore:
             Before the message is appended, or not at all.
         """
         await trio.lowlevel.checkpoint()
-        if self._bytes + len(message) > self._max_bytes:
-            raise StoreFailed(f"the memory store is full ({self._max_bytes} bytes)")
-        self._list(key, message).append(message)
-        return len(self._lists[key])
+        self._budget.take(len(message))
+        messages = self._lists.setdefault(key, deque())
+        messages.append(message)
+        return len(messages)
 
     def give_back(self, key: str, message: bytes) -> None:
         """Put a message back to the head of its list; see `MessageStore.give_back`."""
-        self._list(key, message).appendleft(message)
+        self._budget.take_back(len(message))
+        self._lists.setdefault(key, deque()).appendleft(message)
 
     async def ping(self) -> None:
         """Do nothing: memory is always there.
@@ -66,7 +66,3 @@ class MemoryStore:
             Nothing is left behind.
         """
         await trio.lowlevel.checkpoint()
-
-    def _list(self, key: str, message: bytes) -> deque[bytes]:
-        self._bytes += len(message)
-        return self._lists.setdefault(key, deque())

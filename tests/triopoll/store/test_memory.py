@@ -3,12 +3,12 @@
 import pytest
 import trio
 
-from triopoll.store import MemoryStore, StoreFailed
+from triopoll.store import Budget, MemoryStore, StoreFailed
 
 
 async def test_the_memory_is_bounded() -> None:
     """A publisher whom nobody polls cannot fill the process."""
-    store = MemoryStore(max_bytes=10)
+    store = MemoryStore(budget=Budget(10))
     await store.push("k", b"x" * 6)
     with pytest.raises(StoreFailed, match="full"):
         await store.push("k", b"x" * 5)

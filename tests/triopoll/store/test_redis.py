@@ -20,7 +20,7 @@ from triopoll.store import (
     StoreFailed,
     StoreUnreachable,
     open_redis_store,
-    open_store,
+    open_stores,
 )
 
 
@@ -204,7 +204,8 @@ async def test_a_large_crowd_is_sent_in_bounded_batches(
 async def test_redis_that_is_not_there(free_port: int, key: str) -> None:
     """No server is an error at once, and opening the store does not need one."""
     url = f"redis://127.0.0.1:{free_port}"
-    async with open_store(url, limit=5) as store:
+    async with open_stores(url, limit=5) as stores:
+        store = stores.lists
         with trio.fail_after(1):
             with pytest.raises(StoreUnreachable):
                 await store.pop(key)
@@ -344,7 +345,7 @@ async def test_a_connection_killed_while_idle_is_not_noticed(
 async def test_a_url_that_cannot_be_used(url: str) -> None:
     """It fails when the store is opened, not at the first poll."""
     with pytest.raises(ValueError, match=r"scheme|socket_timeout|decode_responses"):
-        async with open_store(url, limit=5):
+        async with open_stores(url, limit=5):
             pass
 
 
@@ -356,7 +357,8 @@ async def test_a_unix_socket(tmp_path: Path, key: str) -> None:
     process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
     try:
         await eventually(path.exists)
-        async with open_store(f"unix://{path}?db=3", limit=5) as store:
+        async with open_stores(f"unix://{path}?db=3", limit=5) as stores:
+            store = stores.lists
             assert await store.push(key, b"1") == 1
             assert await store.pop(key) == b"1"
     finally:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.services import RedisServer
 
-from triopoll.store import MessageStore, open_store
+from triopoll.store import MessageStore, open_stores
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[MessageStore]:
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         url = server.url
-    async with open_store(url, limit=5) as store:
-        yield store
+    async with open_stores(url, limit=5) as stores:
+        yield stores.lists
 
 
 async def test_first_in_first_out(store: MessageStore, key: str) -> None:
