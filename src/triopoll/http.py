@@ -24,6 +24,10 @@ __all__ = [
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
+# Extension of an ASGI scope: its server, or whatever carries the application, cancels
+# the application when the client leaves, so that it need not look out for that.
+CANCELS = "triopoll.cancels"
+
 # An answer to a wait is for this client and this moment; and nginx must not hold it.
 UNCACHED: Headers = (
     (b"cache-control", b"no-store"),

@@ -15,12 +15,9 @@ from typing import Any
 
 import trio
 
-from .http import Answer, Request, json_answer
+from .http import CANCELS, Answer, Request, json_answer
 
-__all__ = ["CANCELS", "BodyRefused", "serve_lean"]
-
-# Extension of the ASGI scope: "the application is cancelled when the client has left".
-CANCELS = "triopoll.cancels"
+__all__ = ["BodyRefused", "serve_lean"]
 
 # Seconds that a client may take to read its answer, where the server sets no limit.
 _SEND_SECONDS = 15.0

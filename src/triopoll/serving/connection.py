@@ -47,6 +47,9 @@ class Connection:
         self._base = base
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
         self._idle: trio.CancelScope | None = None
+        self._life = trio.CancelScope()
+        self._exchange: Exchange | None = None
+        self._peer_has_left = False
         self._writer: ResponseWriter | None = None
         self._head_deadline = 0.0
         self._last = False
@@ -59,9 +62,10 @@ class Connection:
             The running request is cut; the socket is closed.
         """
         try:
-            while await self._serve_one():
-                pass
-            await self._wire.finish(self._settings.linger)
+            with self._life:
+                while await self._serve_one():
+                    pass
+                await self._wire.finish(self._settings.linger)
         except PeerGone:
             pass
         finally:
@@ -75,6 +79,15 @@ class Connection:
             self._writer.keep_alive = False
         if self._idle is not None:
             self._idle.cancel()
+
+    def peer_left(self) -> None:
+        """Cancel the application if it is at work on a request: nobody waits for it.
+
+        One that is in ASGI's ``receive()`` finds out there, and so does a websocket.
+        """
+        self._peer_has_left = True
+        if self._exchange is not None and not self._exchange.receiving:
+            self._life.cancel()
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether another one may follow."""
@@ -126,7 +139,11 @@ class Connection:
         self._writer = writer
         exchange = Exchange(request, self._reader, writer, self._wire, self._settings)
         scope = to_scope(request, kind="http", base=self._base)
+        self._exchange = exchange
+        if self._peer_has_left:
+            self._life.cancel()
         await self._run_app(scope, exchange)
+        self._exchange = None
         if exchange.refusal is not None and not writer.started:
             raise exchange.refusal
         if not writer.started and self._wire.alive:

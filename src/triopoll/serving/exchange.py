@@ -60,6 +60,7 @@ class Exchange:
     Neither callable is a checkpoint when it has nothing to wait for.
 
     Attributes:
+        receiving: The application waits in `receive`.
         refusal: What is wrong with the body, once `receive` has come across it.
     """
 
@@ -78,6 +79,7 @@ class Exchange:
         self._must_continue = request.expects_continue and request.version == "1.1"
         self._body_given = False
         self._body_deadline = trio.current_time() + settings.body_deadline
+        self.receiving = False
         self.refusal: BadRequest | None = None
 
     @property
@@ -101,7 +103,11 @@ class Exchange:
             No byte is lost.
         """
         if self._body_given:
-            await self._until_gone()
+            self.receiving = True
+            try:
+                await self._until_gone()
+            finally:
+                self.receiving = False
             return {"type": "http.disconnect"}
         try:
             piece = await self._next_piece()

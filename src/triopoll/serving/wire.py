@@ -39,6 +39,11 @@ class Wire:
         self._turn = trio.Lock()
         self.alive = True
 
+    @property
+    def descriptor(self) -> int:
+        """Return the socket's file descriptor."""
+        return self._socket.fileno()
+
     async def receive(self) -> bytes:
         """Return some bytes, or b"" if the peer has left.
 

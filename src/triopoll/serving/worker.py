@@ -15,8 +15,10 @@ from functools import partial
 import trio
 
 from triopoll._drain import Drain
+from triopoll.http import CANCELS
 
 from .connection import Connection
+from .departures import Departures, open_departures
 from .exchange import ASGIApp, Scope
 from .lifespan import open_lifespan
 from .responses import plain_response
@@ -120,15 +122,18 @@ class Server:
         Cancellation:
             All connections are cut, the listeners are closed.
         """
-        with self._serving:
-            async with trio.open_nursery() as connections:
-                with self._accepting:
-                    task_status.started()
-                    await trio.serve_listeners(
-                        partial(self._serve_stream, state),
-                        list(listeners),
-                        handler_nursery=connections,
-                    )
+        with self._serving, open_departures() as departures:
+            async with trio.open_nursery() as attendants:
+                attendants.start_soon(departures.run)
+                async with trio.open_nursery() as connections:
+                    with self._accepting:
+                        task_status.started()
+                        await trio.serve_listeners(
+                            partial(self._serve_stream, state, departures),
+                            list(listeners),
+                            handler_nursery=connections,
+                        )
+                attendants.cancel_scope.cancel()
         self._ended.set()
 
     async def drain_all(self, *, at_once: bool = False) -> None:
@@ -162,21 +167,31 @@ class Server:
             await self.drain.release(window)
             await self._ended.wait()
 
-    async def _serve_stream(self, state: Scope, stream: trio.SocketStream) -> None:
+    async def _serve_stream(
+        self, state: Scope, departures: Departures, stream: trio.SocketStream
+    ) -> None:
         wire = Wire(stream, self._settings.write_deadline)
         if len(self._connections) >= self._settings.max_connections:
             await _refuse(wire, self._settings.linger)
             return
-        base: Scope = {"state": state, **_addresses(stream)}
+        extensions: Scope = {CANCELS: {}} if departures.noticed else {}
+        base: Scope = {
+            "state": state,
+            "extensions": extensions,
+            **_addresses(stream),
+        }
         connection = Connection(self._app, wire, self._settings, self.drain, base)
         self._connections.add(connection)
         if self._accepting.cancel_called:
             connection.stop()  # it was accepted in the last moment
+        descriptor = wire.descriptor
+        departures.watch(descriptor, connection.peer_left)
         try:
             await connection.run()
         except* Exception:
             logger.exception("a connection failed")  # it alone: never the process
         finally:
+            departures.unwatch(descriptor)
             self._connections.discard(connection)
 
 

@@ -73,7 +73,10 @@ class ParkApp:
     async def get_stubborn(self, scope: Any, receive: Any, send: Any) -> None:
         """Park without listening to anything."""
         self.seen["stubborn"] += 1
-        await trio.sleep_forever()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.seen["cancelled"] += 1
 
     async def get_echo(self, scope: Any, receive: Any, send: Any) -> None:
         body = b""

@@ -10,12 +10,14 @@ import trio
 from tests.triopoll.server.harness import (
     HASTY,
     QUICK,
+    Client,
     run_server,
     tls_client_hello,
     until,
 )
 from tests.triopoll.server.park_app import ParkApp, answer
 
+from triopoll.http import CANCELS
 from triopoll.serving import ServerSettings
 
 HELLO_TLS = tls_client_hello()
@@ -60,7 +62,17 @@ async def test_the_scope_is_what_asgi_says() -> None:
         "client": me,
         "server": ("127.0.0.1", running.port),
         "state": {"from": "lifespan"},
+        "extensions": {CANCELS: {}},
     }
+
+
+async def leave_by(how: str, client: Client) -> None:
+    if how == "FIN":
+        await client.stream.aclose()
+    elif how == "RST":
+        client.reset()
+    else:
+        await client.stream.send_eof()
 
 
 @pytest.mark.parametrize("leave", ["FIN", "RST", "half close"])
@@ -77,16 +89,43 @@ async def test_a_parked_poll_ends_when_its_client_leaves(
             await client.send(pipelined)
         await until(lambda: app.parked == 20)
         for client in clients:
-            if leave == "FIN":
-                await client.stream.aclose()
-            elif leave == "RST":
-                client.reset()
-            else:
-                await client.stream.send_eof()
+            await leave_by(leave, client)
         await wait_seen(app, "gone", 20)
         await running.settle()
     assert app.parked == 0
     assert app.seen["again"] == 0
+
+
+@pytest.mark.parametrize("leave", ["FIN", "RST", "half close"])
+@pytest.mark.parametrize("pipelined", [b"", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 3])
+async def test_an_application_that_does_not_listen_is_cancelled(
+    leave: str, pipelined: bytes
+) -> None:
+    """It need not call receive() to learn that nobody waits for it."""
+    app = ParkApp()
+    async with run_server(app) as running:
+        clients = [await running.connect() for _ in range(20)]
+        for client in clients:
+            await client.get("/stubborn")
+            await client.send(pipelined)
+        await wait_seen(app, "stubborn", 20)
+        for client in clients:
+            await leave_by(leave, client)
+        await wait_seen(app, "cancelled", 20)
+        await running.settle()
+
+
+async def test_a_client_that_has_left_before_its_request_is_served() -> None:
+    """The departure is not forgotten because nobody was there to be told."""
+    app = ParkApp()
+    async with run_server(app) as running:
+        client = await running.connect()
+        await client.get("/hello")
+        await client.read_answer()
+        await client.get("/stubborn")
+        await client.stream.send_eof()
+        await wait_seen(app, "cancelled", 1)
+        await running.settle()
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
