@@ -79,14 +79,27 @@ class Drain:
                 drain has been released already, and never after the block.
         """
         token = object()
+        self.enter(token, callback)
+        try:
+            yield
+        finally:
+            self.leave(token)
+
+    def enter(self, token: object, callback: Callable[[], None]) -> None:
+        """Begin what `calling` does, without a block.
+
+        Args:
+            token: Names the wait; hashable, by identity if need be.
+            callback: As for `calling`.
+        """
         if self.released:
             callback()
         else:
             self._parked[token] = callback
-        try:
-            yield
-        finally:
-            self._parked.pop(token, None)
+
+    def leave(self, token: object) -> None:
+        """End what `enter` began; the wait need not be registered any more."""
+        self._parked.pop(token, None)
 
     async def wait(self) -> None:
         """Wait until the drain releases this task.

@@ -8,8 +8,9 @@ what the poll shall answer.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 import trio
 
@@ -24,18 +25,43 @@ class TooManyWaits(Exception):
 
 
 class ParkedWait:
-    """One parked poll.
+    """One parked poll: a context manager to wait in, for at most its time.
+
+    The block sets the outcome when what it waits for has come; if it is ended from
+    outside or by the time, the code after it runs.
+
+    Raises:
+        TooManyWaits: On entry, if the limit has been reached.
+
+    Cancellation:
+        The poll is no longer counted, however the block was left.
 
     Attributes:
         outcome: What the poll answers: that nothing came, unless it did, or unless
             somebody who ended the wait knows better.
     """
 
-    __slots__ = ("_scope", "outcome")
+    # Written out, since a generator and its helper cost more than the rest of it.
+    __slots__ = ("_scope", "_waits", "outcome")
 
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self._scope = scope
+    def __init__(self, waits: Waits, seconds: float) -> None:
+        self._waits = waits
+        self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self.outcome: EventFired | NothingYet | Failure = NothingYet()
+
+    def __enter__(self) -> Self:
+        self._waits.enter(self, self._scope.cancel)
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._waits.leave(self)
+        return self._scope.__exit__(kind, error, traceback)
 
     def end(self, outcome: Failure) -> None:
         """Make the poll answer this now. The first to end it is the one who says."""
@@ -65,30 +91,25 @@ class Waits:
     def __len__(self) -> int:
         return len(self._parked)
 
-    @contextlib.contextmanager
-    def parked(self, seconds: float) -> Generator[ParkedWait, None, None]:
-        """Wait inside of this block, for at most so many seconds.
+    def parked(self, seconds: float) -> ParkedWait:
+        """Return a wait of at most so many seconds, to be entered."""
+        return ParkedWait(self, seconds)
 
-        Returns:
-            The wait. The block sets its outcome when what it waits for has come; if
-            it is ended from outside or by the time, the code after it runs.
+    def enter(self, wait: ParkedWait, cancel: Callable[[], None]) -> None:
+        """Count a wait; `cancel` ends it when the server drains.
 
         Raises:
             TooManyWaits: The limit has been reached.
-
-        Cancellation:
-            The poll is no longer counted, however the block was left.
         """
         if len(self._parked) >= self._limit:
             raise TooManyWaits
-        with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
-            wait = ParkedWait(scope)
-            self._parked.add(wait)
-            try:
-                with self._drain.calling(scope.cancel):
-                    yield wait
-            finally:
-                self._parked.discard(wait)
+        self._parked.add(wait)
+        self._drain.enter(wait, cancel)
+
+    def leave(self, wait: ParkedWait) -> None:
+        """Count it no more."""
+        self._parked.discard(wait)
+        self._drain.leave(wait)
 
     def end_all(self, outcome: Failure) -> None:
         """End every parked poll with this outcome."""

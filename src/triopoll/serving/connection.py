@@ -7,6 +7,7 @@ to the next. Whatever goes wrong in here ends this connection and nothing else.
 from __future__ import annotations
 
 import logging
+import math
 
 import trio
 
@@ -46,12 +47,12 @@ class Connection:
         self._drain = drain
         self._base = base
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
-        self._idle: trio.CancelScope | None = None
+        self._idle_since = math.inf
         self._life = trio.CancelScope()
         self._exchange: Exchange | None = None
         self._peer_has_left = False
         self._writer: ResponseWriter | None = None
-        self._head_deadline = 0.0
+        self._head_deadline: float | None = None
         self._last = False
         self.busy = False
 
@@ -77,14 +78,21 @@ class Connection:
         self._last = True
         if self._writer is not None:
             self._writer.keep_alive = False
-        if self._idle is not None:
-            self._idle.cancel()
+        if self._idle_since < math.inf:
+            self._wire.stop_receiving()
+
+    def stop_if_idle_since(self, time: float) -> None:
+        """Close if the client has sent nothing since that time, and owes a request."""
+        if self._idle_since <= time:
+            self.stop()
 
     def peer_left(self) -> None:
         """Cancel the application if it is at work on a request: nobody waits for it.
 
         One that is in ASGI's ``receive()`` finds out there, and so does a websocket.
         """
+        if self._last:
+            return  # `stop` looks the same from here
         self._peer_has_left = True
         if self._exchange is not None and not self._exchange.receiving:
             self._life.cancel()
@@ -112,21 +120,22 @@ class Connection:
             if not await (self._read_head() if begun else self._read_idle()):
                 return None
             request = self._reader.next_request()
+        self._head_deadline = None
         return request
 
     async def _read_idle(self) -> bool:
-        with trio.move_on_after(self._settings.keep_alive) as scope:
-            self._idle = scope
-            try:
-                data = await self._wire.receive()
-            finally:
-                self._idle = None
-            self._reader.receive_data(data)
-            self._head_deadline = trio.current_time() + self._settings.head_deadline
-            return bool(data)
-        return False
+        self._idle_since = trio.current_time()
+        try:
+            data = await self._wire.receive()
+        finally:
+            self._idle_since = math.inf
+        self._reader.receive_data(data)
+        return bool(data)
 
     async def _read_head(self) -> bool:
+        if self._head_deadline is None:
+            limit = self._settings.head_deadline
+            self._head_deadline = trio.current_time() + limit
         with trio.CancelScope(deadline=self._head_deadline):
             data = await self._wire.receive()
             self._reader.receive_data(data)

@@ -8,6 +8,7 @@ connection (HTTP/1.0). What the application does wrong is a RuntimeError.
 from __future__ import annotations
 
 import email.utils
+import functools
 import http
 import time
 from collections.abc import Iterable
@@ -66,8 +67,7 @@ class ResponseWriter:
         lines = [_status_line(status)]
         dated = False
         for name, value in headers:
-            key = name.lower()
-            _check_header(key, value)
+            key, line = _header_line(name, value)
             if key == b"connection":
                 self.keep_alive = self.keep_alive and value.lower() != b"close"
                 continue
@@ -76,7 +76,7 @@ class ResponseWriter:
             if key == b"content-length":
                 self._length = int(value)
             dated = dated or key == b"date"
-            lines += (name, b": ", value, b"\r\n")
+            lines.append(line)
         if not dated:
             lines.append(_date_line())
         self._head = b"".join(lines)
@@ -157,8 +157,7 @@ def switching_protocols(
     lines = [b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: "]
     lines += (protocol, b"\r\n")
     for name, value in headers:
-        _check_header(name, value)
-        lines += (name, b": ", value, b"\r\n")
+        lines.append(_header_line(name, value)[1])
     lines.append(b"\r\n")
     return b"".join(lines)
 
@@ -167,12 +166,25 @@ def _status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
-def _check_header(name: bytes, value: bytes) -> None:
+def _header_line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Return the name in lower case, and the line."""
+    if len(name) + len(value) <= _CACHED_LENGTH:
+        return _cached_header_line(name, value)
+    return _checked_header_line(name, value)
+
+
+def _checked_header_line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     for byte in _FORBIDDEN:
         if byte in value or byte in name:
             raise RuntimeError(f"header {name!r} has a forbidden byte")
     if not name or b":" in name or b" " in name:
         raise RuntimeError(f"{name!r} is no header name")
+    return name.lower(), b"%b: %b\r\n" % (name, value)
+
+
+# Applications send the same few headers again and again.
+_CACHED_LENGTH = 100
+_cached_header_line = functools.lru_cache(maxsize=256)(_checked_header_line)
 
 
 # The date header changes once a second; formatting it costs as much as a whole head.

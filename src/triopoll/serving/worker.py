@@ -125,6 +125,7 @@ class Server:
         with self._serving, open_departures() as departures:
             async with trio.open_nursery() as attendants:
                 attendants.start_soon(departures.run)
+                attendants.start_soon(self._close_idle)
                 async with trio.open_nursery() as connections:
                     with self._accepting:
                         task_status.started()
@@ -166,6 +167,15 @@ class Server:
                 connection.stop()
             await self.drain.release(window)
             await self._ended.wait()
+
+    async def _close_idle(self) -> None:
+        """Look for idle connections now and then: no timer for each."""
+        limit = self._settings.keep_alive
+        while True:
+            await trio.sleep(min(1.0, limit / 4))
+            since = trio.current_time() - limit
+            for connection in self._connections:
+                connection.stop_if_idle_since(since)
 
     async def _serve_stream(
         self, state: Scope, departures: Departures, stream: trio.SocketStream
