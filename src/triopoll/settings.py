@@ -68,6 +68,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _limit(text: str) -> int:
+    return 0 if text == "0" else _count(text)
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"must be one of {', '.join(words)}, not {text!r}")
+        return text.lower()
+
+    return parse
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return dataclasses.field(
         default=default, repr=not secret, metadata={"parse": parse}
@@ -88,6 +101,22 @@ class Settings:
         backend_limit: Seconds within which slock and Redis must answer.
         max_key_bytes: Longest key in bytes of UTF-8.
         max_waits: Polls that may be parked in this process at once.
+        publish_keys: Publishers' keys, as `access.keyring` reads them. This and the
+            other lists are words, or ``file:PATH`` with an entry in each line.
+        ticket_secrets: Secrets that subscribers' tickets are signed with.
+        ticket_public_keys: PEM files with public keys that they are checked by.
+        ticket_cookie: Name of the cookie that may carry a ticket.
+        revoked_tickets: Identifiers (``jti``) of tickets that are refused.
+        trusted_proxies: Addresses and networks of proxies, or ``unix``.
+        proxy_header: The header in which they tell a client's address.
+        cors_origins: Origins whose pages may read what is answered, or ``*``.
+        waits_per_key: Polls on one key; this and the following: 0 is no limit.
+        waits_per_subject: Polls of one ticket's subject.
+        waits_per_ip: Polls of one address.
+        requests_per_ip: Requests a second of one address, in the long run.
+        burst_per_ip: Requests of one address at once.
+        max_url_bytes: Path and query of a request.
+        max_body_bytes: Body of a request that publishes.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -97,6 +126,23 @@ class Settings:
     backend_limit: float = _setting(5.0, _seconds)
     max_key_bytes: int = _setting(256, _count)
     max_waits: int = _setting(16384, _count)
+    publish_keys: str = _setting("", str, secret=True)
+    ticket_secrets: str = _setting("", str, secret=True)
+    ticket_public_keys: str = _setting("", str)
+    ticket_cookie: str = _setting("triopoll_ticket", str)
+    revoked_tickets: str = _setting("", str)
+    trusted_proxies: str = _setting("", str)
+    proxy_header: str = _setting(
+        "x-forwarded-for", _choice("x-forwarded-for", "forwarded")
+    )
+    cors_origins: str = _setting("", str)
+    waits_per_key: int = _setting(0, _limit)
+    waits_per_subject: int = _setting(100, _limit)
+    waits_per_ip: int = _setting(1000, _limit)
+    requests_per_ip: int = _setting(100, _limit)
+    burst_per_ip: int = _setting(1000, _count)
+    max_url_bytes: int = _setting(8192, _count)
+    max_body_bytes: int = _setting(2**20, _count)
 
     @property
     def keeps_messages(self) -> bool:

@@ -28,6 +28,21 @@ def test_each_field_is_read_from_its_variable() -> None:
         backend_limit=2,
         max_key_bytes=64,
         max_waits=9,
+        publish_keys="file:/etc/triopoll/keys",
+        ticket_secrets="file:/etc/triopoll/secrets",
+        ticket_public_keys="/etc/triopoll/ticket.pem",
+        ticket_cookie="seat",
+        revoked_tickets="one two",
+        trusted_proxies="10.0.0.0/8",
+        proxy_header="forwarded",
+        cors_origins="https://app.example",
+        waits_per_key=10,
+        waits_per_subject=11,
+        waits_per_ip=0,
+        requests_per_ip=12,
+        burst_per_ip=13,
+        max_url_bytes=4000,
+        max_body_bytes=5000,
     )
     environ = {
         PREFIX + field.name.upper(): str(getattr(given, field.name))
@@ -68,6 +83,9 @@ def test_an_empty_variable_is_an_absent_one() -> None:
         ("TRIOPOLL_MAX_WAITS", "-3"),
         ("TRIOPOLL_MAX_WAITS", "٣"),
         ("TRIOPOLL_MAX_WAITS", "9999999999"),
+        ("TRIOPOLL_WAITS_PER_IP", "none"),
+        ("TRIOPOLL_WAITS_PER_IP", "00"),
+        ("TRIOPOLL_PROXY_HEADER", "x-real-ip"),
     ],
 )
 def test_a_bad_variable_is_named(variable: str, value: str) -> None:
@@ -122,6 +140,6 @@ def test_the_documentation_has_each_variable_and_its_default() -> None:
     assert rows == {
         PREFIX + field.name.upper(): f"{field.default:g}"
         if isinstance(field.default, float)
-        else str(field.default)
+        else str(field.default) or "none"
         for field in dataclasses.fields(Settings)
     }

@@ -1,0 +1,144 @@
+"""Which pages' scripts may read what we answer (CORS), by an allow-list of origins.
+
+Browsers send cookies along without being asked, and ask nobody before they send a plain
+GET. So the list serves twice: it decides what a script may read, and a ticket that came
+by cookie alone counts only from pages of this host or of the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from ..http import Answer, Request
+from .headers import header_values
+
+__all__ = ["BadOrigin", "Cors"]
+
+_ANY = "*"
+_ORIGIN = re.compile(r"https?://[a-z0-9._\[\]:-]+", re.ASCII)
+_METHODS = b"GET, POST"
+_REQUEST_HEADERS = b"authorization, content-type"
+_EXPOSED = b"retry-after"
+# Seconds for which a browser need not ask again; Chromium takes two hours at most.
+_MAX_AGE = b"7200"
+
+
+class BadOrigin(ValueError):
+    """An entry of the allow-list is no origin."""
+
+
+class Cors:
+    """The allow-list of origins."""
+
+    def __init__(self, origins: Iterable[str] = ()) -> None:
+        """Allow some origins.
+
+        Args:
+            origins: ``https://app.example.com``, without a path; or ``*`` for all,
+                which then may not send cookies.
+
+        Raises:
+            BadOrigin: One of them is none, or ``*`` is not alone.
+        """
+        self._origins = frozenset(origins)
+        self._any = _ANY in self._origins
+        if self._any and len(self._origins) > 1:
+            raise BadOrigin("has * and other origins; * is for all of them")
+        for origin in self._origins - {_ANY}:
+            if not _ORIGIN.fullmatch(origin):
+                raise BadOrigin(
+                    f"has {origin!r}, which is no origin such as https://app.example "
+                    "(in lower case, without a path)"
+                )
+
+    def __repr__(self) -> str:
+        return f"<Cors: {', '.join(sorted(self._origins)) or 'no origins'}>"
+
+    def preflight(self, request: Request) -> Answer | None:
+        """Return the answer to a preflight, or None if the request is none."""
+        if request.method != "OPTIONS":
+            return None
+        if not header_values(request, b"access-control-request-method"):
+            return None
+        headers = self.headers(request)
+        if self._allowed(_origin(request)) is not None:
+            headers += [
+                (b"access-control-allow-methods", _METHODS),
+                (b"access-control-allow-headers", _REQUEST_HEADERS),
+                (b"access-control-max-age", _MAX_AGE),
+            ]
+        return Answer(b"", 204, tuple(headers))
+
+    def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """Return the headers that go with any answer to this request."""
+        if not self._origins:
+            return []
+        allowed = self._allowed(_origin(request))
+        if self._any:
+            vary: list[tuple[bytes, bytes]] = []
+        else:
+            # Also for who is not allowed, or a cache would serve his answer to all.
+            vary = [(b"vary", b"Origin")]
+        if allowed is None:
+            return vary
+        headers = [*vary, (b"access-control-allow-origin", allowed)]
+        headers.append((b"access-control-expose-headers", _EXPOSED))
+        if not self._any:
+            headers.append((b"access-control-allow-credentials", b"true"))
+        return headers
+
+    def _allowed(self, origin: str | None) -> bytes | None:
+        if origin is None:
+            return None
+        if self._any:
+            return _ANY.encode()
+        return origin.encode() if origin in self._origins else None
+
+    def trusts_page(self, request: Request) -> bool:
+        """Return whether the page behind a request is of this host or of the list.
+
+        A request without a word about a page is from none, or from an old browser.
+        ``*`` lets pages read, it does not make them trusted.
+        """
+        origin = _origin(request)
+        if origin is not None and origin in self._origins:
+            return True
+        if origin is not None and not _same_host(origin, request):
+            return False
+        return _fetch_site(request) in (None, "same-origin", "none")
+
+    def names_page(self, request: Request) -> bool:
+        """Return whether the page behind a request is on the list, or there is none.
+
+        Stricter than `trusts_page`: a name that was rebound to this machine makes a
+        page of the same host.
+        """
+        origin = _origin(request)
+        if origin is not None:
+            return origin in self._origins
+        return _fetch_site(request) in (None, "none")
+
+
+def _origin(request: Request) -> str | None:
+    values: Sequence[bytes] = header_values(request, b"origin")
+    if not values:
+        return None
+    # Two are no origin that could be on a list.
+    return b",".join(values).decode("latin-1")
+
+
+def _fetch_site(request: Request) -> str | None:
+    values = header_values(request, b"sec-fetch-site")
+    return b",".join(values).decode("latin-1") if values else None
+
+
+def _same_host(origin: str, request: Request) -> bool:
+    # Only the host: behind a proxy that ends TLS we do not know the scheme.
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    hosts = header_values(request, b"host")
+    return bool(host) and hosts == [host.encode("latin-1")]

@@ -1,0 +1,124 @@
+"""Publishers' API keys: random, known here by their digests only.
+
+A key is 32 random bytes, so a plain SHA-256 hides it as well as a slow hash would; slow
+hashes are for passwords, which can be guessed. Each entry says whose key it is and what
+keys he may publish to. A name may have two entries, the old key and the new one, so
+that publishers can change over one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .patterns import BadPattern, Grants, grants_from
+
+__all__ = ["BadKeyEntry", "Keyring", "PublisherKey", "entry_for", "new_key"]
+
+# Old and new.
+KEYS_A_NAME = 2
+MAX_KEY_LENGTH = 256
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class BadKeyEntry(ValueError):
+    """An entry cannot be used; the message says which and why, without its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherKey:
+    """One entry of a keyring.
+
+    Attributes:
+        name: Whose key it is.
+        digest: SHA-256 of the key, 32 bytes.
+        grants: What may be published to.
+    """
+
+    name: str
+    digest: bytes
+    grants: Grants
+
+
+class Keyring:
+    """The keys of all publishers."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        """Read the entries, ``NAME:SHA256:KEYS``.
+
+        Args:
+            entries: KEYS are names or patterns with a ``*`` at the end, with commas
+                between them.
+
+        Raises:
+            BadKeyEntry: An entry is malformed, or a name has more than two.
+        """
+        self._keys = [_read(entry) for entry in entries]
+        for name, count in Counter(key.name for key in self._keys).items():
+            if count > KEYS_A_NAME:
+                raise BadKeyEntry(
+                    f"{name} has {count} keys; {KEYS_A_NAME} are for changing over"
+                )
+
+    def __repr__(self) -> str:
+        names = sorted({key.name for key in self._keys})
+        return f"<Keyring: {', '.join(names)}>"
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, key: str) -> PublisherKey | None:
+        """Return the entry of a key, or None if there is none.
+
+        All entries are compared, each in constant time, so that the time tells
+        nothing.
+        """
+        if len(key) > MAX_KEY_LENGTH:
+            return None
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        found = None
+        for entry in self._keys:
+            if hmac.compare_digest(entry.digest, digest):
+                found = entry
+        return found
+
+
+def new_key() -> str:
+    """Return a new key: 43 characters that carry 32 random bytes."""
+    return secrets.token_urlsafe(32)
+
+
+def entry_for(name: str, key: str, patterns: Sequence[str]) -> str:
+    """Return the line of a keyring for a key.
+
+    Raises:
+        BadKeyEntry: The name or a pattern cannot be used.
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    entry = f"{name}:{digest}:{','.join(patterns)}"
+    _read(entry)
+    return entry
+
+
+def _read(entry: str) -> PublisherKey:
+    name, _, rest = entry.partition(":")
+    digest, _, patterns = rest.partition(":")
+    if not _NAME.fullmatch(name):
+        raise BadKeyEntry(
+            "an entry is not NAME:SHA256:KEYS, where NAME is made of letters, digits, "
+            "'.', '_' and '-'"
+        )
+    if not _DIGEST.fullmatch(digest):
+        raise BadKeyEntry(f"the entry {name} has no SHA-256 in 64 hexadecimal digits")
+    try:
+        grants = grants_from(patterns.split(","))
+    except BadPattern as error:
+        raise BadKeyEntry(f"the entry {name} {error}") from None
+    return PublisherKey(name, bytes.fromhex(digest), grants)

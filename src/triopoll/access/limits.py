@@ -1,0 +1,106 @@
+"""How much one visitor may take: places to wait in, and requests a second.
+
+Both tables are bounded. Places are counted only while somebody waits, and the node has
+a limit of its own on that. The buckets of the rate are kept for the addresses seen
+last; who was forgotten starts with a full bucket, which a flood from many addresses can
+bring about but not gain by: it needs a new address for each few requests anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+__all__ = ["Claim", "Places", "Rates"]
+
+# Which limit, and of whom.
+Claim: TypeAlias = tuple[str, str]
+
+
+class Places:
+    """Places to wait in, of which each key, subject and address has only so many."""
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        """Limit some.
+
+        Args:
+            limits: The names of limits with their numbers; 0 is none.
+        """
+        self._limits = {name: limit for name, limit in limits.items() if limit}
+        self._taken: Counter[Claim] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<Places: {len(self._taken)} claims>"
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def limited(self, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+        """Return those claims that have a limit; others need no counting."""
+        return tuple(claim for claim in claims if claim[0] in self._limits)
+
+    def full(self, claims: Iterable[Claim]) -> str | None:
+        """Return the name of a limit that has been reached, or None."""
+        for claim in claims:
+            if self._taken[claim] >= self._limits[claim[0]]:
+                return claim[0]
+        return None
+
+    def take(self, claims: Iterable[Claim]) -> None:
+        """Count one more for each claim."""
+        for claim in claims:
+            self._taken[claim] += 1
+
+    def leave(self, claims: Iterable[Claim]) -> None:
+        """Count one less for each claim; what is at none is forgotten."""
+        for claim in claims:
+            self._taken[claim] -= 1
+            if not self._taken[claim]:
+                del self._taken[claim]
+
+
+class Rates:
+    """A token bucket for each address: so many requests a second, and a burst."""
+
+    def __init__(self, rate: float, burst: int, *, table: int = 65536) -> None:
+        """Start with full buckets.
+
+        Args:
+            rate: Requests a second, in the long run; 0 is no limit.
+            burst: Requests at once.
+            table: How many addresses are kept.
+        """
+        self._rate = rate
+        self._burst = burst
+        self._table = table
+        # Address to (tokens, when), who was seen last at the end.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Rates: {self._rate:g}/s, {len(self._buckets)} addresses>"
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, address: str, now: float) -> int:
+        """Take a token.
+
+        Args:
+            address: Whose.
+            now: Seconds of a clock that does not go back.
+
+        Returns:
+            0, or the whole seconds until there will be one.
+        """
+        if not self._rate:
+            return 0
+        tokens, since = self._buckets.get(address, (float(self._burst), now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        allowed = tokens >= 1
+        self._buckets[address] = (tokens - allowed, now)
+        self._buckets.move_to_end(address)
+        if len(self._buckets) > self._table:
+            self._buckets.popitem(last=False)
+        return 0 if allowed else max(1, math.ceil((1 - tokens) / self._rate))

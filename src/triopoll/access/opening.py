@@ -1,0 +1,119 @@
+"""From settings to a gate: read the lists, and name the variable that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+from ..settings import PREFIX, Settings, SettingsError
+from .cors import Cors
+from .gate import Gate, Limits, Rules
+from .keyring import Keyring
+from .peers import Peers
+from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
+
+__all__ = ["gate_from", "read_revoked"]
+
+# Old and new.
+_SECRETS = 2
+_FILE = "file:"
+_MAX_FILE_BYTES = 2**24
+
+
+def gate_from(settings: Settings) -> Gate:
+    """Return the gate that the settings ask for; files are read now.
+
+    Raises:
+        SettingsError: A value or a file cannot be used; names the variable, and
+            never a secret.
+    """
+    with _naming("TRUSTED_PROXIES"):
+        peers = Peers(_entries(settings.trusted_proxies), settings.proxy_header)
+    with _naming("CORS_ORIGINS"):
+        cors = Cors(_entries(settings.cors_origins))
+    return Gate(
+        Rules(
+            keyring=_keyring(settings),
+            tickets=_tickets(settings),
+            cookie=settings.ticket_cookie,
+            peers=peers,
+            cors=cors,
+            limits=Limits(
+                waits_per_key=settings.waits_per_key,
+                waits_per_subject=settings.waits_per_subject,
+                waits_per_ip=settings.waits_per_ip,
+                requests_per_ip=settings.requests_per_ip,
+                burst_per_ip=settings.burst_per_ip,
+                url_bytes=settings.max_url_bytes,
+                body_bytes=settings.max_body_bytes,
+            ),
+        )
+    )
+
+
+def read_revoked(settings: Settings) -> frozenset[str]:
+    """Return the identifiers of revoked tickets; a file is read now.
+
+    Raises:
+        SettingsError: The file cannot be read.
+    """
+    with _naming("REVOKED_TICKETS"):
+        return frozenset(_entries(settings.revoked_tickets))
+
+
+def _keyring(settings: Settings) -> Keyring | None:
+    if not settings.publish_keys:
+        return None
+    with _naming("PUBLISH_KEYS"):
+        # A file without entries lets nobody in: somebody meant to ask for keys.
+        return Keyring(_entries(settings.publish_keys))
+
+
+def _tickets(settings: Settings) -> TicketReader | None:
+    if not (settings.ticket_secrets or settings.ticket_public_keys):
+        return None
+    with _naming("TICKET_SECRETS"):
+        verifiers = _secrets(settings.ticket_secrets)
+    with _naming("TICKET_PUBLIC_KEYS"):
+        paths = _entries(settings.ticket_public_keys)
+        verifiers += [public_key_verifier(_content(path)) for path in paths]
+    return TicketReader(verifiers, read_revoked(settings))
+
+
+def _secrets(text: str) -> list[Verifier]:
+    secrets = _entries(text)
+    if len(secrets) > _SECRETS:
+        raise ValueError(f"has {len(secrets)} secrets; {_SECRETS} are for changing")
+    return [secret_verifier(secret) for secret in secrets]
+
+
+def _entries(text: str) -> list[str]:
+    """Return the words of a value, or the lines of the file that it names."""
+    if not text.startswith(_FILE):
+        return text.split()
+    lines = _content(text.removeprefix(_FILE)).decode().splitlines()
+    stripped = (line.strip() for line in lines)
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+def _content(path: str) -> bytes:
+    if os.path.getsize(path) > _MAX_FILE_BYTES:
+        raise ValueError(f"names a file of more than {_MAX_FILE_BYTES} bytes")
+    return Path(path).read_bytes()
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Generator[None]:
+    try:
+        yield
+    except UnicodeDecodeError:
+        # Its message repeats what was decoded.
+        raise SettingsError(f"{PREFIX}{name} names a file that is not UTF-8") from None
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}{name} names a file that cannot be read: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name} {error}") from None

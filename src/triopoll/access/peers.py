@@ -1,0 +1,218 @@
+"""Who a request comes from, when there may be proxies in between.
+
+A proxy writes the address of whom it serves into a header, behind what was there
+already. The header is read from its end, one entry for each hop that is trusted, and
+the first address that is not a trusted hop is the client: what stands before it was
+written by the client himself. One header only is read, which the operator names: a
+proxy that sets the one passes on the other as the client sent it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import TypeAlias
+
+from ..http import Request
+from .headers import header_values
+
+__all__ = [
+    "PROXY_HEADERS",
+    "BadNetwork",
+    "Peers",
+    "Visitor",
+    "is_direct_and_local",
+    "is_local_name",
+]
+
+PROXY_HEADERS = ("x-forwarded-for", "forwarded")
+
+# A request that carries one of these has passed a proxy, trusted or not.
+_MARKS = (*PROXY_HEADERS, "x-real-ip", "x-forwarded-host", "x-forwarded-proto", "via")
+_MAX_HOPS = 32
+# Longer than an IPv6 address in full, in brackets, with a port.
+_MAX_TEXT = 64
+_UNIX = "unix"
+# One customer has at least so many bits of IPv6 for himself.
+_IPV6_SHARE = 64
+
+_Address: TypeAlias = IPv4Address | IPv6Address
+_Network: TypeAlias = IPv4Network | IPv6Network
+
+# With or without a port, IPv6 with or without brackets.
+_ENTRY = re.compile(r"\[([0-9a-fA-F:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+
+
+class BadNetwork(ValueError):
+    """A trusted proxy is neither an address nor a network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who sends a request.
+
+    Attributes:
+        address: The client's address as text; None for a Unix socket.
+        bucket: What limits are counted by: the address, or its network in IPv6.
+            None where no client can be told from another: on this machine, or behind
+            a trusted proxy that says nothing.
+    """
+
+    address: str | None
+    bucket: str | None
+
+
+class Peers:
+    """Find the client of a request.
+
+    Attributes:
+        trusts_anybody: Whether there is a trusted hop at all.
+    """
+
+    def __init__(
+        self, trusted: Iterable[str] = (), header: str = PROXY_HEADERS[0]
+    ) -> None:
+        """Trust some hops.
+
+        Args:
+            trusted: Addresses and networks of proxies, or ``unix`` for whoever
+                connects through a Unix socket.
+            header: Which header they write.
+
+        Raises:
+            BadNetwork: One of them is none.
+        """
+        texts = list(trusted)
+        self._networks = [_network(text) for text in texts if text != _UNIX]
+        self._trusts_unix = _UNIX in texts
+        self._header = header.encode()
+        # A proxy that nobody has told us of makes all its clients look like one.
+        self.trusts_anybody = bool(texts)
+        self._entries = _forwarded if header == "forwarded" else _forwarded_for
+
+    def __repr__(self) -> str:
+        return f"<Peers: {len(self._networks)} trusted networks>"
+
+    def visitor(self, request: Request) -> Visitor:
+        """Return who sends the request."""
+        peer = _parse(request.peer)
+        if not self._is_trusted(peer):
+            if peer is None or peer.is_loopback:
+                return Visitor(_text(peer), None)
+            return Visitor(_text(peer), _bucket(peer))
+        client = self._client(request, peer)
+        if client is None:
+            return Visitor(_text(peer), None)
+        return Visitor(_text(client), _bucket(client))
+
+    def _client(self, request: Request, peer: _Address | None) -> _Address | None:
+        """Return the first hop from the end that is not trusted, None without any."""
+        hop = None
+        for entry in self._entries(header_values(request, self._header)):
+            address = _parse(entry)
+            if address is None:
+                # Somebody whom we trust was told nonsense. His own address is the
+                # last that is sure.
+                return hop or peer
+            hop = address
+            if not self._is_trusted(hop):
+                break
+        return hop
+
+    def _is_trusted(self, address: _Address | None) -> bool:
+        if address is None:
+            return self._trusts_unix
+        return any(address in network for network in self._networks)
+
+
+def is_direct_and_local(request: Request) -> bool:
+    """Return whether a program on this machine connected to us, not a proxy.
+
+    The address alone does not tell: a reverse proxy on this machine has it as well.
+    """
+    peer = _parse(request.peer)
+    if peer is None or not peer.is_loopback:
+        return False
+    return not any(header_values(request, mark.encode()) for mark in _MARKS)
+
+
+def is_local_name(host: str) -> bool:
+    """Return whether a Host header names this machine in a way that DNS cannot fake."""
+    name = re.sub(r":[0-9]{1,5}$", "", host).strip("[]").lower()
+    if name == "localhost":
+        return True
+    address = _parse(name)
+    return address is not None and address.is_loopback
+
+
+def _network(text: str) -> _Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise BadNetwork(
+            f"has {text!r}, which is no address, no network and not {_UNIX!r}"
+        ) from None
+
+
+def _parse(text: str | None) -> _Address | None:
+    return None if text is None or len(text) > _MAX_TEXT else _parse_short(text)
+
+
+# Most requests come from addresses that have just been seen.
+@lru_cache(maxsize=4096)
+def _parse_short(text: str) -> _Address | None:
+    if match := _ENTRY.fullmatch(text):
+        text = match[1] or match[2]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.scope_id is not None:
+            return IPv6Address(int(address))
+    return address
+
+
+def _text(address: _Address | None) -> str | None:
+    return None if address is None else str(address)
+
+
+def _bucket(address: _Address) -> str:
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(IPv6Network((address, _IPV6_SHARE), strict=False))
+
+
+def _forwarded_for(values: list[bytes]) -> Iterator[str]:
+    """Yield the entries of X-Forwarded-For, the last one first."""
+    for entry in _from_the_end(values):
+        yield entry.strip()
+
+
+def _forwarded(values: list[bytes]) -> Iterator[str]:
+    """Yield the ``for`` of each hop of Forwarded (RFC 7239), the last one first.
+
+    Commas within quotes are not respected, on purpose: an opening quote that the
+    client wrote would swallow what the proxy has written behind it.
+    """
+    for entry in _from_the_end(values):
+        pairs = (pair.partition("=") for pair in entry.split(";"))
+        names = [v.strip() for k, _, v in pairs if k.strip().lower() == "for"]
+        yield names[0].strip('"') if len(names) == 1 else ""
+
+
+def _from_the_end(values: list[bytes]) -> list[str]:
+    entries = b",".join(values).decode("latin-1").rsplit(",", _MAX_HOPS)
+    return entries[::-1][:_MAX_HOPS] if values else []

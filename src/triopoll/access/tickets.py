@@ -1,0 +1,299 @@
+"""Subscribers' tickets: JSON Web Tokens that say which keys may be waited for.
+
+A web application signs a ticket, the subscriber shows it, and it is checked here
+without asking anyone. PyJWT checks the signature. Claims are read here, because the
+time is an argument and because everything that is not exactly as documented is refused:
+a claim of another type is a mistake of the signer, and guessing at it would widen what
+he meant.
+
+A verifier is a key *with* its algorithm. What the token's header says is only ever
+compared to that, so neither ``none`` nor a public key that is taken for a secret has
+a way in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from .patterns import BadPattern, Grants, grants_from
+
+__all__ = [
+    "BadTicket",
+    "BadVerifier",
+    "Ticket",
+    "TicketReader",
+    "Verifier",
+    "issue_ticket",
+    "public_key_verifier",
+    "secret_verifier",
+]
+
+MAX_TICKET_LENGTH = 4096
+MIN_SECRET_BYTES = 32
+MIN_RSA_BITS = 2048
+# Clocks differ. An expiry gets none of it: that would be a longer ticket.
+LEEWAY = 10.0
+_MAX_ID_LENGTH = 256
+
+_JWS = jwt.PyJWS()
+
+
+class BadTicket(Exception):
+    """A ticket is refused.
+
+    Attributes:
+        code: One word for programs.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BadVerifier(ValueError):
+    """A secret or public key cannot be used; the message does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a ticket says, once its signature has been checked.
+
+    Attributes:
+        grants: The keys that may be waited for.
+        expires: When it ends, in Unix seconds.
+        subject: Whose it is.
+        id: What it is revoked by.
+        not_before: When it begins, in Unix seconds.
+    """
+
+    grants: Grants
+    expires: float
+    subject: str | None
+    id: str | None
+    not_before: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A key and the one algorithm that it is used with."""
+
+    algorithm: str
+    key: Any = field(repr=False)
+
+
+class TicketReader:
+    """Check tickets.
+
+    Attributes:
+        revoked: Identifiers (``jti``) of tickets that are refused; replace the set
+            to change it.
+    """
+
+    def __init__(
+        self, verifiers: Sequence[Verifier], revoked: Iterable[str] = ()
+    ) -> None:
+        self._verifiers = tuple(verifiers)
+        self.revoked = frozenset(revoked)
+
+    def __repr__(self) -> str:
+        algorithms = ", ".join(verifier.algorithm for verifier in self._verifiers)
+        return f"<TicketReader: {algorithms}, {len(self.revoked)} revoked>"
+
+    def read(self, text: str, now: float) -> Ticket:
+        """Check a ticket and return what it says.
+
+        Args:
+            text: The ticket as it came.
+            now: Unix seconds.
+
+        Raises:
+            BadTicket: It is none of ours, or not valid now; says which.
+        """
+        ticket = _claims(self._payload(text))
+        if ticket.expires <= now:
+            raise BadTicket("ticket_expired", "the ticket has expired")
+        if ticket.not_before > now + LEEWAY:
+            raise BadTicket("ticket_not_yet_valid", "the ticket is not valid yet")
+        if ticket.id is not None and ticket.id in self.revoked:
+            raise BadTicket("ticket_revoked", "the ticket has been revoked")
+        return ticket
+
+    def _payload(self, text: str) -> bytes:
+        if len(text) > MAX_TICKET_LENGTH or not text.isascii():
+            raise _invalid("the ticket is too long or no JSON Web Token")
+        for verifier in self._verifiers:
+            try:
+                return cast(
+                    "bytes",
+                    _JWS.decode(text, verifier.key, algorithms=[verifier.algorithm]),
+                )
+            except (jwt.PyJWTError, ValueError, RecursionError):
+                # Which check it was helps an attacker more than anybody else.
+                continue
+        raise _invalid("the ticket's signature is not one of ours")
+
+
+def secret_verifier(secret: str) -> Verifier:
+    """Return the verifier of tickets that are signed with a shared secret (HS256).
+
+    Raises:
+        BadVerifier: The secret is too short, or looks like a key of another kind.
+    """
+    key = secret.encode()
+    if len(key) < MIN_SECRET_BYTES:
+        raise BadVerifier(f"has a secret of less than {MIN_SECRET_BYTES} bytes")
+    try:
+        _JWS.encode(b"", key, algorithm="HS256")
+    except jwt.PyJWTError:
+        raise BadVerifier("has a secret that looks like a public key") from None
+    return Verifier("HS256", key)
+
+
+def public_key_verifier(pem: bytes) -> Verifier:
+    """Return the verifier of tickets that are signed with a private key.
+
+    The algorithm follows from the key: RS256 for RSA, ES256 for the curve P-256, EdDSA
+    for Ed25519.
+
+    Raises:
+        BadVerifier: It is no such public key, or a weak one.
+    """
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadVerifier("has a file that is no public key in PEM") from None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
+        return Verifier("RS256", key)
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1":
+        return Verifier("ES256", key)
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return Verifier("EdDSA", key)
+    raise BadVerifier(
+        f"has a public key that is not RSA from {MIN_RSA_BITS} bits on, P-256 or "
+        "Ed25519"
+    )
+
+
+def issue_ticket(
+    secret: str,
+    keys: Sequence[str],
+    *,
+    lifetime: float,
+    subject: str | None = None,
+    id: str | None = None,  # noqa: A002 - the claim's own name
+    now: float | None = None,
+) -> str:
+    """Sign a ticket. For web applications; any other JWT library can do it as well.
+
+    Args:
+        secret: One of those that triopoll has been given, at least 32 bytes.
+        keys: What may be waited for: names, or patterns with a ``*`` at the end.
+        lifetime: Seconds until it ends; a wait that is under way ends with it.
+        subject: Whose it is; limits and sessions are counted by it.
+        id: What it can be revoked by. Default: a random one.
+        now: Unix seconds; default: the time.
+
+    Returns:
+        The ticket, ASCII text.
+
+    Raises:
+        ValueError: The ticket would not be taken, or the secret cannot be used.
+    """
+    if not 0 < lifetime < math.inf:
+        raise ValueError(f"lifetime must be a number of seconds, not {lifetime}")
+    begin = time.time() if now is None else now
+    claims: dict[str, object] = {
+        "exp": math.ceil(begin + lifetime),
+        "iat": math.floor(begin),
+        "jti": secrets.token_urlsafe(12) if id is None else id,
+        "keys": list(keys),
+    }
+    if subject is not None:
+        claims["sub"] = subject
+    payload = json.dumps(claims, separators=(",", ":")).encode()
+    verifier = secret_verifier(secret)
+    text = _JWS.encode(payload, verifier.key, algorithm=verifier.algorithm)
+    try:
+        TicketReader([verifier]).read(text, begin)
+    except BadTicket as error:
+        raise ValueError(f"this would be refused: {error}") from None
+    return text
+
+
+def _claims(payload: bytes) -> Ticket:
+    try:
+        claims = json.loads(payload, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise _invalid("the ticket's claims are no JSON object") from None
+    if not isinstance(claims, dict):
+        raise _invalid("the ticket's claims are no JSON object")
+    given = cast("dict[str, object]", claims)
+    if "aud" in given:
+        raise _invalid("the ticket is for another audience")
+    begins = [_moment(given, name) for name in ("nbf", "iat") if name in given]
+    return Ticket(
+        grants=_grants(given.get("keys")),
+        expires=_moment(given, "exp"),
+        subject=_text(given, "sub"),
+        id=_text(given, "jti"),
+        not_before=max(begins, default=-math.inf),
+    )
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
+def _moment(claims: dict[str, object], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _invalid(f"the ticket's {name} is no number")
+    try:
+        moment = float(value)
+    except OverflowError:
+        moment = math.inf
+    if not math.isfinite(moment):
+        raise _invalid(f"the ticket's {name} is no time")
+    return moment
+
+
+def _text(claims: dict[str, object], name: str) -> str | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_LENGTH:
+        raise _invalid(
+            f"the ticket's {name} is no text of 1 to {_MAX_ID_LENGTH} characters"
+        )
+    return value
+
+
+def _grants(keys: object) -> Grants:
+    if not isinstance(keys, list):
+        raise _invalid("the ticket has no list of keys")
+    patterns = cast("list[object]", keys)
+    texts = [pattern for pattern in patterns if isinstance(pattern, str)]
+    if len(texts) != len(patterns):
+        raise _invalid("the ticket's keys are not all text")
+    try:
+        return grants_from(texts)
+    except BadPattern as error:
+        raise _invalid(f"the ticket {error}") from None
+
+
+def _invalid(message: str) -> BadTicket:
+    return BadTicket("ticket_invalid", message)

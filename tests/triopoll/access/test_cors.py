@@ -1,0 +1,155 @@
+"""CORS: an allow-list, and never a credential for everybody."""
+
+from __future__ import annotations
+
+import pytest
+from tests.triopoll.access.asking import ask
+
+from triopoll.access.cors import BadOrigin, Cors
+
+APP = "https://app.example"
+OTHER = "https://evil.example"
+
+
+def headers(cors: Cors, *origins: str) -> dict[bytes, bytes]:
+    request = ask()
+    request.headers = [(b"origin", origin.encode()) for origin in origins]
+    pairs = cors.headers(request)
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def test_an_origin_on_the_list_may_read_and_send_cookies() -> None:
+    """It is named in the answer, which caches keep apart by it."""
+    assert headers(Cors([APP, "http://localhost:3000"]), APP) == {
+        b"vary": b"Origin",
+        b"access-control-allow-origin": APP.encode(),
+        b"access-control-allow-credentials": b"true",
+        b"access-control-expose-headers": b"retry-after",
+    }
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        OTHER,
+        "null",
+        "",
+        APP + ".evil.example",
+        APP + "/",
+        APP + ":8443",
+        APP.upper(),
+        "http://app.example",
+        "https://app.exampl",
+        "https://app.example\x00",
+    ],
+)
+def test_another_origin_gets_nothing_but_the_vary(origin: str) -> None:
+    """Origins are compared whole. A cache must know that they make a difference."""
+    assert headers(Cors([APP]), origin) == {b"vary": b"Origin"}
+
+
+def test_two_origins_are_none() -> None:
+    """No browser sends two."""
+    assert headers(Cors([APP]), APP, APP) == {b"vary": b"Origin"}
+    assert headers(Cors([APP])) == {b"vary": b"Origin"}
+
+
+def test_all_origins_may_read_without_cookies() -> None:
+    """* and credentials together would be every page in the visitor's name."""
+    assert headers(Cors(["*"]), OTHER) == {
+        b"access-control-allow-origin": b"*",
+        b"access-control-expose-headers": b"retry-after",
+    }
+    assert headers(Cors(["*"])) == {}
+
+
+def test_without_a_list_nothing_is_said() -> None:
+    """The browser then keeps the answer from foreign pages."""
+    assert headers(Cors(), APP) == {}
+
+
+def test_a_preflight_is_answered() -> None:
+    """What a page may send: two methods, and the headers that we read."""
+    asked = {"origin": APP, "access-control-request-method": "POST"}
+    answer = Cors([APP]).preflight(ask("OPTIONS", headers=asked))
+    assert answer is not None
+    assert (answer.status, answer.body) == (204, b"")
+    given = dict(answer.headers)
+    assert given[b"access-control-allow-methods"] == b"GET, POST"
+    assert given[b"access-control-allow-headers"] == b"authorization, content-type"
+    assert given[b"access-control-allow-credentials"] == b"true"
+
+
+def test_the_preflight_of_another_origin_permits_nothing() -> None:
+    """An answer without the headers is a no."""
+    asked = {"origin": OTHER, "access-control-request-method": "POST"}
+    answer = Cors([APP]).preflight(ask("OPTIONS", headers=asked))
+    assert answer is not None
+    assert dict(answer.headers) == {b"vary": b"Origin"}
+
+
+def test_other_requests_are_no_preflight() -> None:
+    """They go on to their endpoint, or to a 405."""
+    assert Cors([APP]).preflight(ask("OPTIONS", headers={"origin": APP})) is None
+    asked = {"origin": APP, "access-control-request-method": "POST"}
+    assert Cors([APP]).preflight(ask("GET", headers=asked)) is None
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        ["app.example"],
+        [APP + "/"],
+        [APP + "/path"],
+        ["https://*.example"],
+        ["null"],
+        ["HTTPS://app.example"],
+        ["*", APP],
+    ],
+)
+def test_an_entry_that_would_never_match_is_refused(origins: list[str]) -> None:
+    """A list that lets in somebody else, or nobody, is found at the start."""
+    with pytest.raises(BadOrigin):
+        Cors(origins)
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted", "named"),
+    [
+        ({}, True, True),
+        ({"origin": APP}, True, True),
+        ({"origin": APP, "sec-fetch-site": "cross-site"}, True, True),
+        ({"origin": OTHER}, False, False),
+        ({"origin": "null"}, False, False),
+        ({"origin": "http://[", "host": "["}, False, False),
+        ({"origin": "https://poll.example", "host": "poll.example"}, True, False),
+        ({"sec-fetch-site": "cross-site"}, False, False),
+        ({"sec-fetch-site": "same-site"}, False, False),
+        ({"sec-fetch-site": "same-origin"}, True, False),
+        ({"sec-fetch-site": "none"}, True, True),
+        (
+            {
+                "origin": "https://poll.example",
+                "host": "poll.example",
+                "sec-fetch-site": "cross-site",
+            },
+            False,
+            False,
+        ),
+    ],
+)
+def test_which_page_is_behind_a_request(
+    given: dict[str, str], trusted: bool, named: bool
+) -> None:
+    """A browser says so by itself; programs say nothing."""
+    request = ask(headers=given)
+    assert Cors([APP]).trusts_page(request) is trusted
+    assert Cors([APP]).names_page(request) is named
+
+
+def test_everybody_may_read_but_nobody_is_trusted() -> None:
+    """* is for answers that are public, not for the visitor's cookies."""
+    request = ask(headers={"origin": OTHER, "host": "poll.example"})
+    assert not Cors(["*"]).trusts_page(request)
+    assert not Cors(["*"]).names_page(request)

@@ -1,0 +1,359 @@
+"""The gate: who gets in, and what ends a wait that has begun."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+import trio
+from tests.triopoll.access.asking import (
+    KEY,
+    NOW,
+    ask,
+    code_of,
+    gate,
+    header_of,
+    keyring,
+    reader,
+    ticket,
+)
+
+from triopoll.access import (
+    Admission,
+    Gate,
+    Limits,
+    Publisher,
+    refuse_manage,
+    refuse_poll,
+)
+from triopoll.access.cors import Cors
+from triopoll.access.peers import Peers
+from triopoll.http import Answer, Request, json_answer
+
+OFFICE = "203.0.113.9"
+
+
+def admitted(gate: Gate, request: Request, *keys: str) -> Admission:
+    admission = gate.subscriber(request, keys)
+    assert isinstance(admission, Admission), code_of(admission)
+    return admission
+
+
+async def test_nothing_configured_lets_everybody_wait() -> None:
+    """And counts and bounds nothing that nobody asked for."""
+    door = gate()
+    admission = admitted(door, ask(), "k")
+    with admission.waiting():
+        await trio.lowlevel.checkpoint()
+    assert admission.ended is None
+    assert admission.expires is None
+    assert admission.allows("anything")
+    assert OFFICE in repr(admission)
+
+
+def test_nothing_configured_serves_publishing_on_this_machine() -> None:
+    """A program here may publish; the network, proxies and pages may not."""
+    door = gate()
+    host = {"host": "127.0.0.1:8000"}
+    local = door.publisher(ask("POST", peer="127.0.0.1", headers=host), ["k"])
+    assert local == Publisher(None)
+    assert door.publisher(ask("POST", peer="127.0.0.1"), ["k"]) == Publisher(None)
+    for peer, headers in [
+        (OFFICE, host),
+        (OFFICE, {"x-forwarded-for": "127.0.0.1"}),
+        (None, host),
+        ("127.0.0.1", {"x-forwarded-for": "127.0.0.1"}),
+        ("127.0.0.1", {"host": "evil.example:8000"}),
+        ("127.0.0.1", {"origin": "http://evil.example"}),
+        ("127.0.0.1", {"origin": "http://127.0.0.1:8000", **host}),
+        ("127.0.0.1", {"sec-fetch-site": "cross-site", **host}),
+    ]:
+        answer = door.publisher(ask("POST", peer=peer, headers=headers), ["k"])
+        assert code_of(answer) == "not_local"
+    assert door.refusals["not_local"] == 8
+
+
+def test_a_trusted_proxy_makes_nobody_local() -> None:
+    """What a header says never counts as this machine."""
+    door = gate(peers=Peers(["10.0.0.1", "127.0.0.1"]))
+    for peer in ("10.0.0.1", "127.0.0.1"):
+        request = ask(peer=peer, headers={"x-forwarded-for": "127.0.0.1"})
+        assert code_of(door.publisher(request, ["k"])) == "not_local"
+
+
+def test_the_start_says_what_is_open() -> None:
+    """Somebody who forgot it reads it."""
+    assert len(gate().notes()) == 2
+    assert gate(keyring=keyring(), tickets=reader()).notes() == []
+    assert "shop" in repr(gate(keyring=keyring()))
+
+
+def test_a_publisher_shows_his_key() -> None:
+    """With keys configured, this machine needs one as well."""
+    door = gate(keyring=keyring("shop:*"))
+    request = ask("POST", bearer=KEY)
+    assert door.publisher(request, ["shop:1", "shop:2"]) == Publisher("shop")
+    assert code_of(door.publisher(request, ["shop:1", "bank:1"])) == "forbidden"
+    assert code_of(door.publisher(ask("POST", bearer="x"), ["shop:1"])) == "key_invalid"
+    local = door.publisher(ask("POST", peer="127.0.0.1"), ["shop:1"])
+    assert code_of(local) == "key_missing"
+    assert isinstance(local, Answer)
+    assert local.status == 401
+    assert header_of(local, b"www-authenticate") == b'Bearer realm="triopoll"'
+
+
+def test_a_subscriber_shows_a_ticket() -> None:
+    """For each key that is waited for."""
+    door = gate(tickets=reader("revoked"), cookie="t")
+    admission = admitted(door, ask(bearer=ticket("a", "b*", subject="ann")), "a", "b1")
+    assert admission.subject == "ann"
+    assert admission.expires == NOW + 60
+    assert admission.allows("b2")
+    assert not admission.allows("c")
+    assert code_of(door.subscriber(ask(), ["a"])) == "ticket_missing"
+    refused = door.subscriber(ask(bearer=ticket("a")), ["a", "c"])
+    assert code_of(refused) == "forbidden"
+    assert isinstance(refused, Answer)
+    assert refused.status == 403
+    revoked = door.subscriber(ask(bearer=ticket("a", id="revoked")), ["a"])
+    assert code_of(revoked) == "ticket_revoked"
+
+
+def test_a_cookie_is_for_pages_of_this_host_and_of_the_list() -> None:
+    """A browser adds it for every page that asks."""
+    door = gate(tickets=reader(), cookie="t", cors=Cors(["https://app.example"]))
+    cookie = {"cookie": f"t={ticket('a')}", "host": "poll.example"}
+    admitted(door, ask(headers=cookie), "a")
+    admitted(door, ask(headers={**cookie, "origin": "https://app.example"}), "a")
+    admitted(door, ask(headers={**cookie, "origin": "https://poll.example"}), "a")
+    for sign in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        answer = door.subscriber(ask(headers={**cookie, **sign}), ["a"])
+        assert code_of(answer) == "origin"
+    # Who could show it in another way knows it.
+    foreign = {"origin": "https://evil.example", "cookie": f"t={ticket('a', id='1')}"}
+    admitted(door, ask(headers=foreign, bearer=ticket("a", id="1")), "a")
+
+
+async def test_a_ticket_that_ends_ends_the_wait(autojump_clock: object) -> None:
+    """On time, and the answer says why."""
+    door = gate(tickets=reader())
+    admission = admitted(door, ask(bearer=ticket("a", lifetime=20)), "a")
+    begin = trio.current_time()
+    with admission.waiting():
+        await trio.sleep_forever()
+    assert trio.current_time() - begin == pytest.approx(20)
+    assert admission.ended is not None
+    assert code_of(admission.ended) == "ticket_expired"
+    assert admission.ended.status == 401
+
+
+async def test_what_came_in_time_is_served(autojump_clock: object) -> None:
+    """A wait that is over before its ticket is not touched."""
+    door = gate(tickets=reader())
+    admission = admitted(door, ask(bearer=ticket("a", lifetime=20)), "a")
+    with admission.waiting():
+        await trio.sleep(19)
+    assert admission.ended is None
+
+
+async def test_what_is_in_hand_is_served(autojump_clock: object) -> None:
+    """A wait that is ended while it needs nothing more keeps what it has."""
+    door = gate()
+    old = admitted(door, ask(query={"session": "tab"}), "a")
+    with old.waiting():
+        admitted(door, ask(query={"session": "tab"}), "a")
+    assert old.ended is None
+
+
+async def test_a_client_that_leaves_is_a_cancellation(autojump_clock: object) -> None:
+    """It passes through, and the place is free."""
+    door = gate(tickets=reader(), limits=Limits(waits_per_ip=1))
+    admission = admitted(door, ask(bearer=ticket("a")), "a")
+    with trio.move_on_after(5) as client, admission.waiting():
+        await trio.sleep_forever()
+    assert client.cancelled_caught
+    assert admission.ended is None
+    assert len(door.places) == 0
+
+
+async def test_a_failure_leaves_no_place_taken() -> None:
+    """However the block was left."""
+    door = gate(limits=Limits(waits_per_ip=1))
+    admission = admitted(door, ask(query={"session": "s"}), "a")
+    with pytest.raises(KeyError):
+        with admission.waiting():
+            raise KeyError
+    assert (len(door.places), len(door.sessions)) == (0, 0)
+
+
+async def test_the_newest_wait_of_a_session_is_the_one() -> None:
+    """The old one is answered at once, and its place is the new one's."""
+    door = gate(limits=Limits(waits_per_ip=1, waits_per_key=1))
+    request = ask(query={"session": "tab"})
+    old = admitted(door, request, "a")
+
+    async def wait(admission: Admission) -> None:
+        with admission.waiting():
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, old)
+        await trio.testing.wait_all_tasks_blocked()
+        assert code_of(door.subscriber(ask(), ["a"])) == "limit"
+        new = admitted(door, request, "a")
+        nursery.start_soon(wait, new)
+        await trio.testing.wait_all_tasks_blocked()
+        assert old.ended is not None
+        assert code_of(old.ended) == "replaced"
+        assert old.ended.status == 409
+        assert new.ended is None
+        assert len(door.sessions) == 1
+        nursery.cancel_scope.cancel()
+    assert (len(door.places), len(door.sessions)) == (0, 0)
+
+
+async def test_a_session_is_its_owners() -> None:
+    """The ticket's subject, wherever he is; without one, the address."""
+    tickets = gate(tickets=reader())
+    ann = ask(bearer=ticket("a", subject="ann"), query={"session": "s"})
+    bob = ask(bearer=ticket("a", subject="bob"), query={"session": "s"})
+    with admitted(tickets, ann, "a").waiting(), admitted(tickets, bob, "a").waiting():
+        assert len(tickets.sessions) == 2
+    door = gate()
+    here, there = (ask(query={"session": "s"}, peer=peer) for peer in ("1::1", "2::2"))
+    with admitted(door, here, "a").waiting(), admitted(door, there, "a").waiting():
+        assert len(door.sessions) == 2
+
+
+@pytest.mark.parametrize("query", [b"session=a&session=b", b"session=" + b"x" * 129])
+def test_a_session_is_one_short_name(query: bytes) -> None:
+    """It is kept while its wait lasts."""
+    assert code_of(gate().subscriber(ask(query=query), ["a"])) == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [("waits_per_ip", 429), ("waits_per_subject", 429), ("waits_per_key", 503)],
+)
+async def test_a_full_limit_is_named(limit: str, status: int) -> None:
+    """With the time to come back, and only for those whom it concerns."""
+    door = gate(tickets=reader(), limits=Limits(**{limit: 2}))
+    request = ask(bearer=ticket("a", "b", subject="ann"))
+    with admitted(door, request, "a").waiting():
+        with admitted(door, request, "a").waiting():
+            answer = door.subscriber(request, ["a"])
+            assert isinstance(answer, Answer)
+            shape = json.loads(answer.body)
+            assert (answer.status, shape["code"]) == (status, "limit")
+            assert shape["limit"] == limit
+            retry = header_of(answer, b"retry-after")
+            assert retry is not None
+            assert shape["retry_ms"] == int(retry) * 1000 > 0
+            # Somebody else, somewhere else, for something else.
+            stranger = ask(bearer=ticket("b", subject="bob"), peer="198.51.100.7")
+            admitted(door, stranger, "b")
+        admitted(door, request, "a")
+    assert len(door.places) == 0
+
+
+def test_the_other_shapes() -> None:
+    """The compatible endpoints answer as they always do, with the headers."""
+    door = gate(limits=Limits(waits_per_ip=1), keyring=keyring())
+    with admitted(door, ask(), "a").waiting():
+        poll = door.subscriber(ask(), ["a"], refuse_poll)
+    assert isinstance(poll, Answer)
+    assert poll.status == 200
+    assert json.loads(poll.body) == {
+        "err_code": 429,
+        "err_message": "the limit waits_per_ip has been reached",
+        "limit": "waits_per_ip",
+    }
+    assert header_of(poll, b"retry-after") is not None
+    assert header_of(poll, b"cache-control") == b"no-store"
+    manage = door.publisher(ask("POST"), ["a"], refuse_manage)
+    assert isinstance(manage, Answer)
+    assert manage.status == 200
+    shape = {"code": 401, "msg": "an API key is needed", "data": None}
+    assert json.loads(manage.body) == shape
+    denied = gate(tickets=reader()).subscriber(ask(), ["a"], refuse_poll)
+    assert isinstance(denied, Answer)
+    assert json.loads(denied.body)["err_code"] == 401
+
+
+async def test_sizes() -> None:
+    """A long address and a long body are refused before anything looks into them."""
+    door = gate(limits=Limits(url_bytes=100, body_bytes=10))
+    assert door.enter(ask(path="/p", query=b"x" * 98)) is None
+    too_long = door.enter(ask(path="/p", query=b"x" * 99))
+    assert isinstance(too_long, Answer)
+    assert (too_long.status, code_of(too_long)) == (414, "limit")
+    local: dict[str, Any] = {"method": "POST", "peer": "127.0.0.1"}
+    assert door.publisher(ask(**local, body=b"x" * 10), ["a"]) == Publisher(None)
+    big = door.publisher(ask(**local, body=b"x" * 11), ["a"])
+    assert isinstance(big, Answer)
+    assert (big.status, code_of(big)) == (413, "limit")
+
+
+async def test_the_rate_of_an_address(autojump_clock: object) -> None:
+    """A burst, then 429 with the time to wait; this machine is not limited."""
+    door = gate(limits=Limits(requests_per_ip=1, burst_per_ip=3))
+    assert [door.enter(ask()) for _ in range(3)] == [None] * 3
+    answer = door.enter(ask())
+    assert isinstance(answer, Answer)
+    assert answer.status == 429
+    assert json.loads(answer.body)["limit"] == "requests_per_ip"
+    assert header_of(answer, b"retry-after") == b"1"
+    assert door.enter(ask(peer="198.51.100.7")) is None
+    assert not any(door.enter(ask(peer="127.0.0.1")) for _ in range(10))
+    await trio.sleep(1)
+    assert door.enter(ask()) is None
+
+
+async def test_a_proxy_that_is_not_configured_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """All its clients look like one then."""
+    request = ask(peer="127.0.0.1", headers={"x-forwarded-for": "198.51.100.7"})
+    with caplog.at_level(logging.WARNING, "triopoll.access"):
+        gate(peers=Peers(["127.0.0.1"])).enter(request)
+        assert not caplog.records
+        door = gate()
+        door.enter(ask(peer="127.0.0.1"))
+        assert not caplog.records
+        door.enter(request)
+        door.enter(request)
+    assert len(caplog.records) == 1
+    assert "TRIOPOLL_TRUSTED_PROXIES" in caplog.text
+
+
+async def test_answers_for_foreign_pages() -> None:
+    """Each answer, a refusal as well, carries what the browser must be told."""
+    door = gate(cors=Cors(["https://app.example"]), tickets=reader())
+    request = ask(headers={"origin": "https://app.example"})
+    refusal = door.subscriber(request, ["a"])
+    assert isinstance(refusal, Answer)
+    answer = door.leave(request, refusal)
+    assert header_of(answer, b"access-control-allow-origin") == b"https://app.example"
+    assert (answer.body, answer.status) == (refusal.body, 401)
+
+    def give_back() -> None: ...
+
+    message = json_answer({})
+    message.give_back = give_back
+    assert door.leave(request, message).give_back is give_back
+    assert gate().leave(request, message) is message
+    asked = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+    }
+    preflight = door.enter(ask("OPTIONS", headers=asked))
+    assert isinstance(preflight, Answer)
+    assert preflight.status == 204
+
+
+def test_a_clock_of_its_own() -> None:
+    """By default, the time of the day."""
+    expired = Gate(gate(tickets=reader()).rules)
+    assert abs(expired.clock() - NOW) < 10 * 365 * 86400

@@ -1,0 +1,86 @@
+"""Headers, cookies and parameters: no second reader may see something else."""
+
+import pytest
+from tests.triopoll.access.asking import ask
+
+from triopoll.access.credentials import shown_key, shown_ticket
+from triopoll.access.headers import cookie_values, only_header, parameter_values
+from triopoll.access.refusals import Refused
+from triopoll.http import Request
+
+COOKIE = "triopoll_ticket"
+
+
+def test_cookies_of_a_name() -> None:
+    """All of them, whatever stands around them."""
+    request = ask(headers={"cookie": f"a=1; {COOKIE}=x; b; {COOKIE}=y;{COOKIE}x=z"})
+    assert cookie_values(request, COOKIE) == ["x", "y"]
+    assert cookie_values(ask(), COOKIE) == []
+
+
+def test_a_header_that_is_there_twice_is_refused() -> None:
+    """A proxy in front may have looked at the other one."""
+    request = ask()
+    request.headers = [(b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")]
+    with pytest.raises(Refused):
+        only_header(request, b"authorization")
+    assert only_header(ask(), b"authorization") is None
+
+
+def test_parameters_are_decoded_once() -> None:
+    """Also their names."""
+    request = ask(query=b"a=%2541&%61=b+c&x=1&a")
+    assert parameter_values(request, b"a") == ["%41", "b c", ""]
+    assert parameter_values(request, b"b") == []
+    with pytest.raises(Refused):
+        parameter_values(ask(query=b"a=1&" * 600), b"a")
+
+
+def test_a_ticket_may_be_in_one_of_three_places() -> None:
+    """Scripts set a header, browsers send cookies, and web sockets have neither."""
+    for request, by_cookie in [
+        (ask(bearer="t"), False),
+        (ask(query={"ticket": "t"}), False),
+        (ask(headers={"cookie": f"{COOKIE}=t"}), True),
+        (ask(headers={"cookie": f"{COOKIE}=t"}, bearer="t"), False),
+        (ask(headers={"authorization": "bearer  t "}), False),
+        (ask(query={"ticket": "t"}, headers={"authorization": "Basic eDp5"}), False),
+        (ask(query={"ticket": ""}, headers={"cookie": f"{COOKIE}=t"}), True),
+    ]:
+        shown = shown_ticket(request, COOKIE)
+        assert (shown.text, shown.only_by_cookie) == ("t", by_cookie)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (ask(), "ticket_missing"),
+        (ask(bearer=""), "ticket_missing"),
+        (ask(headers={"authorization": "Basic eDp5"}), "ticket_missing"),
+        (ask(headers={"cookie": "other=t"}), "ticket_missing"),
+        (ask(bearer="a", query={"ticket": "b"}), "ticket_ambiguous"),
+        (ask(query=b"ticket=a&ticket=b"), "ticket_ambiguous"),
+        (ask(bearer="a", headers={"cookie": f"{COOKIE}=b"}), "ticket_ambiguous"),
+        (ask(headers={"cookie": f"{COOKIE}=a; {COOKIE}=b"}), "ticket_ambiguous"),
+    ],
+)
+def test_no_ticket_and_two_tickets(request_: Request, code: str) -> None:
+    """Of two, nobody can say which was meant."""
+    with pytest.raises(Refused) as caught:
+        shown_ticket(request_, COOKIE)
+    assert caught.value.refusal.code == code
+
+
+def test_a_cookie_counts_only_where_it_has_a_name() -> None:
+    """An empty name switches cookies off."""
+    with pytest.raises(Refused):
+        shown_ticket(ask(headers={"cookie": "=t"}), "")
+
+
+def test_an_api_key_is_a_header() -> None:
+    """Neither in an address, which is logged, nor in a cookie."""
+    assert shown_key(ask(bearer="k")) == "k"
+    for request in (ask(), ask(query={"key": "k", "ticket": "k"}), ask(bearer="")):
+        with pytest.raises(Refused) as caught:
+            shown_key(request)
+        assert caught.value.refusal.code == "key_missing"

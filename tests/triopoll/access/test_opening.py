@@ -1,0 +1,154 @@
+"""From settings to a gate, and what is said when they cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.triopoll.access.asking import (
+    KEY,
+    NOW,
+    SECRET,
+    ask,
+    code_of,
+    header_of,
+    ticket,
+)
+
+from triopoll.access import Admission, Publisher, entry_for, gate_from, read_revoked
+from triopoll.http import json_answer
+from triopoll.settings import SettingsError, settings_from
+
+
+def test_the_defaults_ask_for_nothing_but_have_limits() -> None:
+    """Subscribing open, publishing local, and nobody takes it all."""
+    door = gate_from(settings_from({}))
+    assert door.rules.keyring is None
+    assert door.rules.tickets is None
+    assert door.rules.limits.waits_per_ip == 1000
+    assert isinstance(door.subscriber(ask(), ["a"]), Admission)
+
+
+def test_all_that_can_be_set(tmp_path: Path) -> None:
+    """Each setting arrives where it counts."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"# publishers\n\n  {entry_for('shop', KEY, ['a b*'])}\n")
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    pem = tmp_path / "ticket.pem"
+    pem.write_bytes(
+        public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    door = gate_from(
+        settings_from(
+            {
+                "TRIOPOLL_PUBLISH_KEYS": f"file:{keys}",
+                "TRIOPOLL_TICKET_SECRETS": f"{'x' * 32} {SECRET}",
+                "TRIOPOLL_TICKET_PUBLIC_KEYS": str(pem),
+                "TRIOPOLL_TICKET_COOKIE": "c",
+                "TRIOPOLL_REVOKED_TICKETS": "one two",
+                "TRIOPOLL_TRUSTED_PROXIES": "10.0.0.0/8 unix",
+                "TRIOPOLL_PROXY_HEADER": "Forwarded",
+                "TRIOPOLL_CORS_ORIGINS": "https://app.example",
+                "TRIOPOLL_WAITS_PER_KEY": "1",
+                "TRIOPOLL_WAITS_PER_SUBJECT": "2",
+                "TRIOPOLL_WAITS_PER_IP": "3",
+                "TRIOPOLL_REQUESTS_PER_IP": "0",
+                "TRIOPOLL_BURST_PER_IP": "5",
+                "TRIOPOLL_MAX_URL_BYTES": "6000",
+                "TRIOPOLL_MAX_BODY_BYTES": "7",
+            }
+        )
+    )
+    door.clock = lambda: NOW
+    assert door.publisher(ask(bearer=KEY), ["a b1"]) == Publisher("shop")
+    request = ask(headers={"cookie": f"c={ticket('a')}", "forwarded": "for=1.1.1.1"})
+    request.peer = "10.1.1.1"
+    admission = door.subscriber(request, ["a"])
+    assert isinstance(admission, Admission)
+    assert admission.visitor.address == "1.1.1.1"
+    revoked = door.subscriber(ask(bearer=ticket("a", id="two")), ["a"])
+    assert code_of(revoked) == "ticket_revoked"
+    assert "EdDSA" in repr(door)
+    page = ask(headers={"origin": "https://app.example"})
+    answer = door.leave(page, json_answer({}))
+    assert header_of(answer, b"vary") == b"Origin"
+    limits = door.rules.limits
+    assert (limits.waits_per_key, limits.waits_per_subject) == (1, 2)
+    assert (limits.waits_per_ip, limits.requests_per_ip, limits.burst_per_ip) == (
+        3,
+        0,
+        5,
+    )
+    assert (limits.url_bytes, limits.body_bytes) == (6000, 7)
+
+
+def test_an_empty_file_of_keys_lets_nobody_publish(tmp_path: Path) -> None:
+    """Whoever names a file wants keys to be asked for."""
+    (tmp_path / "keys").write_text("# none yet\n")
+    environ = {"TRIOPOLL_PUBLISH_KEYS": f"file:{tmp_path / 'keys'}"}
+    door = gate_from(settings_from(environ))
+    answer = door.publisher(ask(peer="127.0.0.1", bearer="x"), ["a"])
+    assert code_of(answer) == "key_invalid"
+
+
+def test_an_empty_file_of_secrets_lets_nobody_subscribe(tmp_path: Path) -> None:
+    """The same for tickets."""
+    (tmp_path / "secrets").write_text("")
+    environ = {"TRIOPOLL_TICKET_SECRETS": f"file:{tmp_path / 'secrets'}"}
+    door = gate_from(settings_from(environ))
+    assert code_of(door.subscriber(ask(bearer=ticket("a")), ["a"])) == "ticket_invalid"
+
+
+def test_revoked_tickets_are_read_again(tmp_path: Path) -> None:
+    """From a file that somebody appends to."""
+    path = tmp_path / "revoked"
+    path.write_text("one\n")
+    settings = settings_from({"TRIOPOLL_REVOKED_TICKETS": f"file:{path}"})
+    assert read_revoked(settings) == {"one"}
+    path.write_text("one\ntwo\n")
+    assert read_revoked(settings) == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PUBLISH_KEYS", "shop:hunter2hunter2:*"),
+        ("PUBLISH_KEYS", "file:/does/not/exist"),
+        ("PUBLISH_KEYS", "file:/"),
+        ("TICKET_SECRETS", "hunter2hunter2"),
+        ("TICKET_SECRETS", " ".join([f"hunter2{n}" * 5 for n in range(3)])),
+        ("TICKET_PUBLIC_KEYS", "/does/not/exist"),
+        ("TICKET_PUBLIC_KEYS", __file__),
+        ("REVOKED_TICKETS", "file:/does/not/exist"),
+        ("TRUSTED_PROXIES", "proxy.example"),
+        ("CORS_ORIGINS", "app.example"),
+        ("PROXY_HEADER", "x-real-ip"),
+        ("WAITS_PER_IP", "-1"),
+        ("WAITS_PER_KEY", "00x"),
+        ("BURST_PER_IP", "0"),
+    ],
+)
+def test_what_cannot_be_used_is_named(variable: str, value: str) -> None:
+    """The start ends with the variable's name, and without any secret."""
+    environ = {f"TRIOPOLL_{variable}": value}
+    if variable == "REVOKED_TICKETS":
+        environ["TRIOPOLL_TICKET_SECRETS"] = SECRET
+    with pytest.raises(SettingsError, match=f"TRIOPOLL_{variable}") as caught:
+        gate_from(settings_from(environ))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_files_that_are_no_text_or_too_long(tmp_path: Path) -> None:
+    """Named, not repeated, and not read."""
+    path = tmp_path / "secrets"
+    path.write_bytes(b"hunter2\xff")
+    settings = settings_from({"TRIOPOLL_TICKET_SECRETS": f"file:{path}"})
+    with pytest.raises(SettingsError, match="UTF-8") as caught:
+        gate_from(settings)
+    assert "hunter2" not in str(caught.value)
+    with path.open("wb") as file:
+        file.truncate(2**24 + 1)
+    with pytest.raises(SettingsError, match="bytes"):
+        gate_from(settings)

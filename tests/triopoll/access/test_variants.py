@@ -1,0 +1,97 @@
+"""Nobody gets in by any of a thousand ways."""
+
+from __future__ import annotations
+
+import pytest
+from tests.triopoll.access.asking import NOW, ask, code_of
+from tests.triopoll.access.variants import (
+    Variant,
+    bad_publishers,
+    bad_subscribers,
+    configured_keys,
+    configured_tickets,
+    good_publishers,
+    good_subscribers,
+)
+
+from triopoll.access import Admission, Gate, Publisher, Rules
+from triopoll.http import Request
+
+# Which of them a variant gets is for the unit tests to say.
+REFUSALS = {
+    "bad_request",
+    "forbidden",
+    "key_invalid",
+    "key_missing",
+    "origin",
+    "ticket_ambiguous",
+    "ticket_expired",
+    "ticket_invalid",
+    "ticket_missing",
+    "ticket_not_yet_valid",
+    "ticket_revoked",
+}
+
+
+@pytest.fixture
+def gate() -> Gate:
+    rules = Rules(
+        keyring=configured_keys(),
+        tickets=configured_tickets(),
+        cookie="triopoll_ticket",
+    )
+    return Gate(rules, clock=lambda: NOW)
+
+
+def request_of(variant: Variant) -> Request:
+    # From this machine, which opens nothing once keys and tickets are asked for.
+    request = ask(query=variant.query.encode(), peer="127.0.0.1")
+    request.headers = [
+        (name.encode(), value.encode("latin-1")) for name, value in variant.headers
+    ]
+    return request
+
+
+def test_there_are_more_than_a_thousand() -> None:
+    """All different."""
+    variants = [*bad_subscribers(NOW), *bad_publishers(NOW)]
+    different = {(v.key, v.query, v.headers) for v in variants}
+    assert len(different) > 1000
+
+
+def test_the_good_ones_get_in(gate: Gate) -> None:
+    """Or the next test would prove nothing."""
+    for variant in good_subscribers(NOW):
+        admission = gate.subscriber(request_of(variant), [variant.key])
+        assert isinstance(admission, Admission), variant
+    for variant in good_publishers():
+        publisher = gate.publisher(request_of(variant), [variant.key])
+        assert publisher == Publisher("tenant1"), variant
+
+
+@pytest.mark.slow
+def test_none_of_them_gets_to_wait(gate: Gate) -> None:
+    """Each is refused in order, for a reason that is on the list."""
+    for variant in bad_subscribers(NOW):
+        answer = gate.subscriber(request_of(variant), [variant.key])
+        assert not isinstance(answer, Admission), variant
+        assert code_of(answer) in REFUSALS, variant
+
+
+@pytest.mark.slow
+def test_none_of_them_gets_to_publish(gate: Gate) -> None:
+    """The same for publishers, and a ticket does not help them."""
+    for variant in (*bad_publishers(NOW), *good_subscribers(NOW)):
+        answer = gate.publisher(request_of(variant), [variant.key])
+        assert not isinstance(answer, Publisher), variant
+        assert code_of(answer) in REFUSALS, variant
+
+
+def test_one_bad_key_among_good_ones_is_enough(gate: Gate) -> None:
+    """Nothing of such a request is served."""
+    for variant in good_publishers():
+        answer = gate.publisher(request_of(variant), [variant.key, "tenant2/x"])
+        assert code_of(answer) == "forbidden"
+    for variant in good_subscribers(NOW):
+        answer = gate.subscriber(request_of(variant), ["tenant2/x", variant.key])
+        assert code_of(answer) == "forbidden"
