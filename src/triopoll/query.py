@@ -119,6 +119,8 @@ def _key(value: str, settings: Settings) -> str:
         raise BadParameter("event key is empty")
     if len(value.encode()) > settings.max_key_bytes:
         raise BadParameter(f"event is longer than {settings.max_key_bytes} bytes")
+    if settings.reserves(value):
+        raise BadParameter("event is a name that is reserved")
     return value
 
 

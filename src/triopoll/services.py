@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,14 @@ from ._drain import Drain
 from .polling import Poller
 from .settings import PREFIX, Settings
 from .slock import SlockWatch, StartupError, open_slock
-from .store import MemoryTaken, MessageLog, Stores, claimed_memory, open_stores
+from .store import (
+    LogLimits,
+    MemoryTaken,
+    MessageLog,
+    Stores,
+    claimed_memory,
+    open_stores,
+)
 from .waits import Waits
 
 __all__ = ["Services", "open_services"]
@@ -21,6 +29,13 @@ _MEMORY_TAKEN = (
     "messages in memory serve one process only, and another worker keeps some. Run "
     f"one worker; or set {PREFIX}REDIS_URL=redis://HOST:PORT for all of them"
 )
+
+_EVERY_LIST = (
+    "any visitor can take messages from any list in this Redis database, since "
+    f"{PREFIX}LIST_PREFIX is empty; set it to what the names of your lists begin with"
+)
+
+_log = logging.getLogger("triopoll")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,15 @@ async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Serv
 
 
 async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
-    stores = open_stores(settings.redis_url, limit=settings.backend_limit)
+    stores = open_stores(
+        settings.redis_url,
+        limit=settings.backend_limit,
+        redis_prefix=settings.redis_prefix,
+        list_prefix=settings.list_prefix,
+        log_limits=_log_limits(settings),
+    )
+    if not settings.keeps_messages and not settings.list_prefix:
+        _log.warning(_EVERY_LIST)
     try:
         # With an embedded engine, its port keeps a second process away.
         if settings.keeps_messages and settings.embedded_address is None:
@@ -71,3 +94,14 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
         raise StartupError(_MEMORY_TAKEN) from None
     except ValueError as error:
         raise StartupError(f"{PREFIX}REDIS_URL: {error}") from error
+
+
+def _log_limits(settings: Settings) -> LogLimits:
+    longest = settings.log_max_ttl
+    return LogLimits(
+        max_messages=settings.log_max_messages,
+        max_age=settings.log_max_age,
+        max_ttl=longest,
+        memory=max(longest, LogLimits().memory),
+        trim_acked=settings.log_trim_acked,
+    )

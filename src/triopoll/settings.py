@@ -22,6 +22,7 @@ PREFIX = "TRIOPOLL_"
 CREW_VARIABLE = "_TRIOPOLL_CREW"
 
 _SLOCK_SCHEMES = ("embedded", "slock")
+_MAX_PREFIX_BYTES = 128
 _REDIS_SCHEMES = ("memory", "redis", "rediss", "unix")
 
 
@@ -81,6 +82,20 @@ def _choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"must be true or false, not {text!r}")
+    return text.lower() == "true"
+
+
+def _prefix(text: str) -> str:
+    if not (text.isprintable() and len(text.encode()) <= _MAX_PREFIX_BYTES):
+        raise ValueError(
+            f"must be printable, and at most {_MAX_PREFIX_BYTES} bytes of UTF-8"
+        )
+    return text
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return dataclasses.field(
         default=default, repr=not secret, metadata={"parse": parse}
@@ -117,6 +132,13 @@ class Settings:
         burst_per_ip: Requests of one address at once.
         max_url_bytes: Path and query of a request.
         max_body_bytes: Body of a request that publishes.
+        list_prefix: What the names of the compatible lists in Redis begin with.
+        redis_prefix: What the names of all other keys in Redis begin with; no
+            visitor's key reaches one of them.
+        log_max_messages: Messages of a key that are kept to be read by cursor.
+        log_max_age: Seconds for which they are kept.
+        log_max_ttl: Seconds for which a publisher may have one kept.
+        log_trim_acked: Whether a reader's cursor removes what it has read.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -143,11 +165,21 @@ class Settings:
     burst_per_ip: int = _setting(1000, _count)
     max_url_bytes: int = _setting(8192, _count)
     max_body_bytes: int = _setting(2**20, _count)
+    list_prefix: str = _setting("", _prefix)
+    redis_prefix: str = _setting("triopoll:", _prefix)
+    log_max_messages: int = _setting(1000, _count)
+    log_max_age: float = _setting(3600.0, _seconds)
+    log_max_ttl: float = _setting(604800.0, _seconds)
+    log_trim_acked: bool = _setting(False, _flag)
 
     @property
     def keeps_messages(self) -> bool:
         """Return whether messages are kept in this process."""
         return urlsplit(self.redis_url).scheme == "memory"
+
+    def reserves(self, key: str) -> bool:
+        """Return whether a list of this key would be among keys that are not lists."""
+        return (self.list_prefix + key).startswith(self.redis_prefix)
 
     @property
     def embedded_address(self) -> tuple[str, int] | None:
@@ -196,5 +228,15 @@ def _consistent(settings: Settings) -> Settings:
         raise SettingsError(
             f"{PREFIX}DEFAULT_TIMEOUT ({settings.default_timeout:g}) is above "
             f"{PREFIX}MAX_TIMEOUT ({settings.max_timeout:g})"
+        )
+    if settings.log_max_age > settings.log_max_ttl:
+        raise SettingsError(
+            f"{PREFIX}LOG_MAX_AGE ({settings.log_max_age:g}) is above "
+            f"{PREFIX}LOG_MAX_TTL ({settings.log_max_ttl:g})"
+        )
+    if settings.reserves(""):
+        raise SettingsError(
+            f"{PREFIX}LIST_PREFIX begins with {PREFIX}REDIS_PREFIX, which is for "
+            "what are no lists"
         )
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -96,3 +97,24 @@ def test_a_server_on_asyncio_is_told_what_to_type(settings: Settings) -> None:
     (event,) = sent
     assert event["type"] == "lifespan.startup.failed"
     assert "hypercorn -k trio triopoll:app" in event["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "warns"),
+    [
+        ({"redis_url": "redis://127.0.0.1:1"}, True),
+        ({"redis_url": "redis://127.0.0.1:1", "list_prefix": "poll:"}, False),
+        ({}, False),
+    ],
+)
+async def test_lists_that_anybody_may_empty_are_warned_of(
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    warns: bool,
+) -> None:
+    """A visitor's key is the name of a list, and Redis has lists of others too."""
+    async with serving(Triopoll(dataclasses.replace(settings, **changes))):
+        pass
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("TRIOPOLL_LIST_PREFIX" in message for message in messages) == warns

@@ -106,6 +106,12 @@ def test_garbage_is_refused_by_name(query: bytes, sentence: str) -> None:
     assert str(caught.value).startswith(sentence)
 
 
+def test_a_key_that_is_no_list_is_refused() -> None:
+    """No visitor reaches what the service keeps for itself."""
+    with pytest.raises(BadParameter, match=r"^event is a name that is reserved$"):
+        parse(b"event=triopoll%3Aepoch")
+
+
 def test_the_longest_key_is_taken() -> None:
     """The limit counts bytes of UTF-8, and its own value is allowed."""
     assert parse(b"event=" + b"%C3%A4" * 32).key == "ä" * 32

@@ -43,6 +43,12 @@ def test_each_field_is_read_from_its_variable() -> None:
         burst_per_ip=13,
         max_url_bytes=4000,
         max_body_bytes=5000,
+        list_prefix="lists:",
+        redis_prefix="ours:",
+        log_max_messages=7,
+        log_max_age=60,
+        log_max_ttl=70,
+        log_trim_acked=True,
     )
     environ = {
         PREFIX + field.name.upper(): str(getattr(given, field.name))
@@ -86,6 +92,11 @@ def test_an_empty_variable_is_an_absent_one() -> None:
         ("TRIOPOLL_WAITS_PER_IP", "none"),
         ("TRIOPOLL_WAITS_PER_IP", "00"),
         ("TRIOPOLL_PROXY_HEADER", "x-real-ip"),
+        ("TRIOPOLL_LOG_TRIM_ACKED", "1"),
+        ("TRIOPOLL_LOG_MAX_AGE", "604801"),
+        ("TRIOPOLL_REDIS_PREFIX", "a\nb"),
+        ("TRIOPOLL_REDIS_PREFIX", "ä" * 65),
+        ("TRIOPOLL_LIST_PREFIX", "triopoll:lists:"),
     ],
 )
 def test_a_bad_variable_is_named(variable: str, value: str) -> None:
@@ -138,8 +149,32 @@ def test_the_documentation_has_each_variable_and_its_default() -> None:
         re.findall(r"^\| `(TRIOPOLL_\w+)` \|.*\| `?([^|`]+?)`? \|$", page, re.MULTILINE)
     )
     assert rows == {
-        PREFIX + field.name.upper(): f"{field.default:g}"
-        if isinstance(field.default, float)
-        else str(field.default) or "none"
+        PREFIX + field.name.upper(): written(field.default)
         for field in dataclasses.fields(Settings)
     }
+
+
+def written(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
+
+
+@pytest.mark.parametrize(
+    ("list_prefix", "key", "reserved"),
+    [
+        ("", "our:x", True),
+        ("", "our:", True),
+        ("", "our", False),
+        ("", "Our:x", False),
+        ("", "your:our:x", False),
+        ("o", "ur:x", True),
+        ("lists:", "our:x", False),
+    ],
+)
+def test_keys_that_are_no_lists_are_reserved(
+    list_prefix: str, key: str, reserved: bool
+) -> None:
+    """What counts is the name in Redis, however it is put together."""
+    settings = Settings(list_prefix=list_prefix, redis_prefix="our:")
+    assert settings.reserves(key) == reserved

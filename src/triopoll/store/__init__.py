@@ -5,10 +5,6 @@ Both in this process, or both in Redis.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
 from ._base import MessageStore, StoreError, StoreFailed, StoreUnreachable
 from ._budget import Budget
 from ._claim import MemoryTaken, claimed_memory
@@ -25,7 +21,9 @@ from ._log_base import (
 )
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
-from ._redis import RedisStore, open_redis_store
+from ._open import Stores, open_stores
+from ._redis import RedisStore
+from ._redis_log import RedisLog
 
 __all__ = [
     "MessageStore",
@@ -45,45 +43,9 @@ __all__ = [
     "MemoryStore",
     "MemoryLog",
     "MemoryTaken",
+    "RedisLog",
     "RedisStore",
     "Stores",
     "claimed_memory",
-    "open_redis_store",
     "open_stores",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """All that keeps messages, over one connection.
-
-    Attributes:
-        lists: For the compatible endpoints: a message is taken by one poll.
-        log: For `/v1`: a message is read by everybody.
-    """
-
-    lists: MessageStore
-    log: MessageLog
-
-
-@asynccontextmanager
-async def open_stores(url: str, *, limit: float) -> AsyncGenerator[Stores]:
-    """Open the stores that a URL names.
-
-    Args:
-        url: ``memory://``, or a URL of redis-py.
-        limit: Seconds within which Redis must answer.
-
-    Raises:
-        ValueError: If the URL cannot be used.
-
-    Cancellation:
-        As `open_redis_store`.
-    """
-    if url.startswith("memory://"):
-        budget = Budget()
-        yield Stores(MemoryStore(budget=budget), MemoryLog(budget=budget))
-        return
-    async with open_redis_store(url, limit=limit) as store:
-        # The log in Redis is not there yet.
-        yield Stores(store, MemoryLog())

@@ -31,6 +31,7 @@ import trio
 
 from ._base import StoreError, StoreFailed, StoreUnreachable
 from ._executors import Command
+from ._scripts import describe
 
 __all__ = ["Gatherer"]
 
@@ -59,8 +60,7 @@ class _Request:
         self.owed = task is None
 
     def __repr__(self) -> str:
-        # Without the message itself: it is the user's, and this goes to the log.
-        return " ".join(map(repr, self.command[:2]))
+        return describe(self.command)
 
     @property
     def is_wanted(self) -> bool:

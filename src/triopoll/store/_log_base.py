@@ -44,6 +44,7 @@ __all__ = [
     "new_epoch",
     "new_tag",
     "parse_cursor",
+    "parse_question",
 ]
 
 NEW = "new"
@@ -78,6 +79,21 @@ def parse_cursor(text: str) -> Cursor:
     if match is None:
         raise BadCursor(f"the cursor must be {NEW}, {ALL}, or one from an answer")
     return Cursor(match[1], int(match[2]), match[3])
+
+
+def parse_question(cursor: str, limit: int) -> Cursor | None:
+    """Read what a reader asks with.
+
+    Returns:
+        The cursor, or None for `NEW` and `ALL`.
+
+    Raises:
+        BadCursor: It is none of these.
+        ValueError: The page could not hold a message.
+    """
+    if limit < 1:
+        raise ValueError(f"a page of {limit} messages cannot be read")
+    return None if cursor in (NEW, ALL) else parse_cursor(cursor)
 
 
 def new_epoch() -> str:

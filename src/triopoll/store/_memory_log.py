@@ -19,7 +19,6 @@ import trio
 from ._base import StoreError, StoreFailed
 from ._budget import Budget
 from ._log_base import (
-    ALL,
     NEW,
     NO_TAG,
     Appended,
@@ -30,7 +29,7 @@ from ._log_base import (
     StoredMessage,
     new_epoch,
     new_tag,
-    parse_cursor,
+    parse_question,
 )
 
 __all__ = ["MemoryLog"]
@@ -137,7 +136,7 @@ class MemoryLog:
         Cancellation:
             Nothing is left behind.
         """
-        place = None if cursor in (NEW, ALL) else parse_cursor(cursor)
+        place = parse_question(cursor, limit)
         await trio.lowlevel.checkpoint()
         now = self._clock()
         self._forget(now)
@@ -193,8 +192,9 @@ class MemoryLog:
         self._budget.take(size)
 
     def _trim(self, log: _Log, now: float) -> None:
-        while len(log.entries) > self._limits.max_messages or (
-            log.entries and log.entries[0].expires <= now
+        too_old = log.last - self._limits.max_messages
+        while log.entries and (
+            log.entries[0].n <= too_old or log.entries[0].expires <= now
         ):
             self._budget.free(log.entries.popleft().cost)
 

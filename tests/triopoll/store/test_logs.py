@@ -2,8 +2,10 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+import trio
 from tests.services import RedisServer
 
 from triopoll.store import (
@@ -11,6 +13,8 @@ from triopoll.store import (
     NEW,
     Appended,
     BadCursor,
+    LogLimits,
+    MemoryLog,
     MessageLog,
     NewMessage,
     Page,
@@ -23,14 +27,52 @@ def key() -> str:
     return f"log-{uuid.uuid4().hex}"
 
 
+class World:
+    """A place for logs whose time can pass.
+
+    In memory the clock is ours; Redis has its own, and we wait. Times are in ticks,
+    which for Redis are long enough for a busy machine.
+    """
+
+    def __init__(self, server: RedisServer | None) -> None:
+        self._server = server
+        self._time = 1_700_000_000.0
+        self.tick = 1.0 if server is None else 0.1
+
+    async def pass_time(self, ticks: float) -> None:
+        if self._server is None:
+            self._time += ticks * self.tick
+        else:
+            await trio.sleep(ticks * self.tick)
+
+    @asynccontextmanager
+    async def open_log(self, **ticks: float) -> AsyncIterator[MessageLog]:
+        """Open a log; its limits are times."""
+        limits = {name: value * self.tick for name, value in ticks.items()}
+        async with self.open_limited(LogLimits(**limits)) as log:
+            yield log
+
+    @asynccontextmanager
+    async def open_limited(self, log_limits: LogLimits) -> AsyncIterator[MessageLog]:
+        if self._server is None:
+            yield MemoryLog(log_limits, clock=lambda: self._time)
+            return
+        url = self._server.url
+        async with open_stores(url, limit=5, log_limits=log_limits) as stores:
+            yield stores.log
+
+
 @pytest.fixture(params=["memory", "redis"])
-async def log(request: pytest.FixtureRequest) -> AsyncIterator[MessageLog]:
-    url = "memory://"
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url
-    async with open_stores(url, limit=5) as stores:
-        yield stores.log
+def world(request: pytest.FixtureRequest) -> World:
+    if request.param == "memory":
+        return World(None)
+    return World(request.getfixturevalue("redis_server"))
+
+
+@pytest.fixture
+async def log(world: World) -> AsyncIterator[MessageLog]:
+    async with world.open_log() as log:
+        yield log
 
 
 async def append(log: MessageLog, key: str, *data: bytes) -> list[str]:
@@ -188,3 +230,230 @@ async def test_a_mark_changes_with_each_append(log: MessageLog, key: str) -> Non
     assert len({mine for mine, _ in marks}) == 4
     assert len({other for _, other in marks}) == 1
     assert await log.heads([]) == []
+
+
+async def test_a_page_holds_something(log: MessageLog, key: str) -> None:
+    """A reader who asks for nothing would go on for ever."""
+    with pytest.raises(ValueError, match="a page of 0 messages cannot be read"):
+        await log.read(key, ALL, 0)
+
+
+async def test_a_page_is_bounded_in_bytes(world: World, key: str) -> None:
+    """A message that is too long for a page makes one of its own."""
+    async with world.open_limited(LogLimits(page_bytes=10)) as log:
+        ids = await append(log, key, b"12345", b"12345", b"12345", b"x" * 20, b"1")
+        sizes: list[int] = []
+        page = await log.read(key, ALL, 100)
+        while page.messages:
+            sizes.append(len(page.messages))
+            page = await log.read(key, page.cursor, 100)
+    assert sizes == [2, 2, 1]
+    assert page.cursor == ids[-1]
+
+
+async def test_a_long_log_is_read_whole(world: World, key: str) -> None:
+    """Page size and length have nothing to do with each other."""
+    data = [b"%d" % n for n in range(300)]
+    async with world.open_log() as log:
+        await append(log, key, *data)
+        assert data_of(await log.read(key, ALL, 1000)) == data
+        page = await log.read(key, ALL, 130)
+        assert data_of(page) == data[:130]
+        assert data_of(await log.read(key, page.cursor, 1000)) == data[130:]
+
+
+async def test_the_length_is_limited(world: World, key: str) -> None:
+    """The newest stay, and a reader who is too late learns how many are gone."""
+    async with world.open_limited(LogLimits(max_messages=3)) as log:
+        start = (await log.read(key, NEW, 10)).cursor
+        ids = await append(log, key, *(b"%d" % n for n in range(5)))
+        page = await log.read(key, start, 10)
+        assert (ids_of(page), page.gap, page.lost) == (ids[2:], True, 2)
+        page = await log.read(key, ids[0], 1)
+        assert (ids_of(page), page.gap, page.lost) == (ids[2:3], True, 1)
+        page = await log.read(key, ids[1], 10)
+        assert (ids_of(page), page.gap, page.lost) == (ids[2:], False, 0)
+        assert ids_of(await log.read(key, ALL, 10)) == ids[2:]
+
+
+@pytest.mark.slow
+async def test_the_age_is_limited(world: World, key: str) -> None:
+    """What is too old is gone, and known to be."""
+    async with world.open_log(max_age=3) as log:
+        ids = await append(log, key, b"1", b"2")
+        await world.pass_time(4)
+        page = await log.read(key, ids[0], 10)
+        assert page == Page((), ids[1], gap=True, lost=1)
+        assert await log.read(key, page.cursor, 10) == Page((), ids[1])
+        (third,) = await append(log, key, b"3")
+        page = await log.read(key, ids[0], 10)
+        assert (ids_of(page), page.gap, page.lost) == ([third], True, 1)
+        assert await log.read(key, ALL, 10) == Page(page.messages, third)
+
+
+@pytest.mark.slow
+async def test_a_message_says_how_long_it_is_kept(world: World, key: str) -> None:
+    """Up to a limit; what is gone from the middle is counted, and not delivered."""
+    ttls = [None, 3, 10_000, 3, None]
+    async with world.open_log(max_age=10, max_ttl=15) as log:
+        ids: list[str] = []
+        for ttl in ttls:
+            (result,) = await log.append(
+                [NewMessage(key, b"x", ttl=ttl and ttl * world.tick)]
+            )
+            assert isinstance(result, Appended)
+            ids.append(result.id)
+        await world.pass_time(4)
+        kept = [ids[0], ids[2], ids[4]]
+        assert ids_of(await log.read(key, ALL, 10)) == kept
+        page = await log.read(key, ids[0], 1)
+        assert (ids_of(page), page.lost) == ([ids[2]], 1)
+        page = await log.read(key, page.cursor, 10)
+        assert (ids_of(page), page.lost) == ([ids[4]], 1)
+        await world.pass_time(8)
+        assert ids_of(await log.read(key, ALL, 10)) == [ids[2]]
+        await world.pass_time(5)
+        assert await log.read(key, ALL, 10) == Page((), ids[4])
+
+
+async def test_reading_may_trim(world: World, key: str) -> None:
+    """Then a cursor says: I have it. Others who have not are told what they missed."""
+    async with world.open_limited(LogLimits(trim_acked=True)) as log:
+        ids = await append(log, key, b"1", b"2", b"3", b"4")
+        page = await log.read(key, ids[1], 1)
+        assert (ids_of(page), page.gap) == ([ids[2]], False)
+        assert ids_of(await log.read(key, ALL, 10)) == ids[2:]
+        page = await log.read(key, ids[0], 10)
+        assert (ids_of(page), page.gap, page.lost) == (ids[2:], True, 1)
+        page = await log.read(key, ids[3], 10)
+        assert (ids_of(page), page.gap) == ([], False)
+        assert await log.read(key, ALL, 10) == Page((), ids[3])
+
+
+@pytest.mark.slow
+async def test_a_forgotten_log_starts_anew(world: World, key: str) -> None:
+    """A reader from before cannot be told how much it has missed, but that it may."""
+    async with world.open_log(max_age=3, max_ttl=3, memory=3) as log:
+        (old,) = await append(log, key, b"1")
+        await world.pass_time(4)
+        page = await log.read(key, old, 10)
+        assert (page.messages, page.gap, page.lost) == ((), True, None)
+        ids = await append(log, key, b"2", b"3")
+        page = await log.read(key, old, 1)
+        assert (ids_of(page), page.gap, page.lost) == (ids[:1], True, None)
+        page = await log.read(key, page.cursor, 10)
+        assert (ids_of(page), page.gap, page.lost) == (ids[1:], False, 0)
+
+
+@pytest.mark.slow
+async def test_a_cursor_of_nothing_grows_old(world: World, key: str) -> None:
+    """When a log could have come and gone since."""
+    async with world.open_log(max_age=3, max_ttl=3, memory=3) as log:
+        start = (await log.read(key, NEW, 10)).cursor
+        await world.pass_time(4)
+        page = await log.read(key, start, 10)
+        assert (page.messages, page.gap, page.lost) == ((), True, None)
+        (only,) = await append(log, key, b"1")
+        page = await log.read(key, start, 10)
+        assert (ids_of(page), page.gap, page.lost) == ([only], True, None)
+
+
+@pytest.mark.slow
+async def test_a_reader_keeps_a_log_in_memory(world: World, key: str) -> None:
+    """Who asks in time is not told of a gap when publishers pause for long."""
+    async with world.open_log(max_age=2, max_ttl=8, memory=8) as log:
+        (cursor,) = await append(log, key, b"1")
+        for _ in range(3):
+            await world.pass_time(5)
+            page = await log.read(key, cursor, 10)
+            assert page == Page((), cursor)
+
+
+@pytest.mark.slow
+async def test_names_are_forgotten(world: World, key: str) -> None:
+    """And with the log still there, the second message of a name is another one."""
+    async with world.open_log(seen=3) as log:
+        message = NewMessage(key, b"1", id="x")
+        (first,) = await log.append([message])
+        await world.pass_time(4)
+        (second,) = await log.append([message])
+        assert isinstance(first, Appended)
+        assert isinstance(second, Appended)
+        assert not second.duplicate
+        assert ids_of(await log.read(key, ALL, 10)) == [first.id, second.id]
+
+
+async def test_a_cursor_of_another_life(log: MessageLog, key: str) -> None:
+    """The storage was emptied; what it has now comes with the news."""
+    (only,) = await append(log, key, b"1")
+    epoch, n, tag = only.split(".")
+    other = f"{int(epoch, 16) ^ 1:08x}"
+    for cursor in (
+        f"{other}.{n}.{tag}",
+        f"{other}.1.0000",
+        f"{other}.9999999999999999.0000",
+    ):
+        page = await log.read(key, cursor, 10)
+        assert (ids_of(page), page.gap, page.lost) == ([only], True, None)
+        page = await log.read(key + "other", cursor, 10)
+        assert (page.messages, page.gap, page.lost) == ((), True, None)
+
+
+async def test_a_cursor_of_a_message_that_was_never_there(
+    log: MessageLog, key: str
+) -> None:
+    """Its number was given to another one, or to none: the last writes were lost."""
+    ids = await append(log, key, b"1", b"2", b"3")
+    epoch, n, tag = ids[1].split(".")
+    wrong = f"{1 + int(tag, 16) % 0xFFFF:04x}"
+    ahead = int(n) + 2
+    for cursor in (
+        f"{epoch}.{n}.{wrong}",
+        f"{epoch}.{n}.0000",
+        f"{epoch}.{int(n) + 1}.{wrong}",
+        f"{epoch}.{ahead}.{tag}",
+        f"{epoch}.9999999999999999.0000",
+        f"{epoch}.{int(n) - 2}.{tag}",
+        f"{epoch}.1.0000",
+    ):
+        page = await log.read(key, cursor, 10)
+        assert (ids_of(page), page.gap, page.lost) == (ids, True, None), cursor
+    assert ids[2] == page.cursor
+
+
+async def test_a_message_knows_when_it_came(world: World, key: str) -> None:
+    """In Unix seconds, in order."""
+    async with world.open_log() as log:
+        await append(log, key, b"1")
+        await world.pass_time(1)
+        await append(log, key, b"2")
+        first, second = (await log.read(key, ALL, 10)).messages
+    assert 0.9 * world.tick < second.ts - first.ts < 5
+    assert first.ts > 1.6e9
+
+
+async def test_many_publishers_and_readers(log: MessageLog, key: str) -> None:
+    """Each reader sees one order, the same for all, and all of it."""
+    seen: list[list[str]] = [[] for _ in range(8)]
+    start = (await log.read(key, NEW, 1)).cursor
+
+    async def publish(n: int) -> None:
+        for m in range(5):
+            await append(log, key, b"%d-%d" % (n, m), b"%d+%d" % (n, m))
+
+    async def follow(ids: list[str], limit: int) -> None:
+        cursor = start
+        while len(ids) < 80:
+            page = await log.read(key, cursor, limit)
+            assert not page.gap
+            ids += ids_of(page)
+            cursor = page.cursor
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for limit, ids in enumerate(seen, 1):
+                nursery.start_soon(follow, ids, limit)
+            for n in range(8):
+                nursery.start_soon(publish, n)
+    assert len(set(seen[0])) == 80
+    assert all(ids == seen[0] for ids in seen)

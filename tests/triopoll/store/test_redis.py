@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -19,9 +21,15 @@ from triopoll.store import (
     RedisStore,
     StoreFailed,
     StoreUnreachable,
-    open_redis_store,
     open_stores,
 )
+
+
+@asynccontextmanager
+async def open_lists(url: str, **args: Any) -> AsyncIterator[RedisStore]:
+    async with open_stores(url, **args) as stores:
+        assert isinstance(stores.lists, RedisStore)
+        yield stores.lists
 
 
 @pytest.fixture
@@ -66,7 +74,7 @@ async def test_many_tasks_share_few_round_trips(
     """Each task gets a message of its own, and commands travel together."""
     admin.rpush(key, *range(500))
     taken: list[bytes | None] = []
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         before = admin.info("stats")["total_reads_processed"]
         async with trio.open_nursery() as nursery:
@@ -89,7 +97,7 @@ async def test_an_error_belongs_to_its_command(
         with pytest.raises(StoreFailed, match="WRONGTYPE"):
             await store.pop(key + "-text")
 
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pop_into, store, key, taken)
             nursery.start_soon(fail, store)
@@ -103,7 +111,7 @@ async def test_a_pop_cancelled_in_flight_gives_its_message_back(
 ) -> None:
     """The caller leaves at once; two messages return to the head in their order."""
     admin.rpush(key, "1", "2", "3")
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         admin.client_pause(200)
         start = trio.current_time()
@@ -121,7 +129,7 @@ async def test_a_pop_cancelled_on_an_empty_list_changes_nothing(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """There is nothing to give back, and nothing appears in the list."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         admin.client_pause(100)
         with trio.move_on_after(0.02):
@@ -136,7 +144,7 @@ async def test_a_pop_cancelled_before_it_was_sent_is_not_sent(
 ) -> None:
     """A command that still queues is withdrawn without a trace."""
     admin.rpush(key, "1")
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         admin.client_pause(150)
         async with trio.open_nursery() as nursery:
@@ -154,7 +162,7 @@ async def test_closing_settles_what_is_in_flight(
 ) -> None:
     """A worker that stops loses no message that it has asked for."""
     admin.rpush(key, "1")
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         admin.client_pause(150)
         with trio.move_on_after(0.02):
@@ -165,7 +173,7 @@ async def test_closing_settles_what_is_in_flight(
 
 async def test_a_closed_store_says_so(server: RedisServer, key: str) -> None:
     """A late request is refused, not parked for ever."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
     assert repr(store) == "<RedisStore: <Gatherer: closed, 0 waiting>>"
     with pytest.raises(trio.ClosedResourceError):
@@ -176,7 +184,7 @@ async def test_the_queue_is_bounded(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """One command too many is an error at once, not memory without end."""
-    async with open_redis_store(server.url, limit=5, max_queued=1) as store:
+    async with open_lists(server.url, limit=5, max_queued=1) as store:
         await store.ping()
         admin.client_pause(100)
         async with trio.open_nursery() as nursery:
@@ -193,7 +201,7 @@ async def test_a_large_crowd_is_sent_in_bounded_batches(
     """More callers than fit in one pipeline are all answered."""
     admin.rpush(key, *range(1500))
     taken: list[bytes | None] = []
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         async with trio.open_nursery() as nursery:
             for _ in range(1500):
                 nursery.start_soon(pop_into, store, key, taken)
@@ -201,11 +209,25 @@ async def test_a_large_crowd_is_sent_in_bounded_batches(
     assert None not in taken
 
 
+async def test_lists_may_have_a_prefix(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """No other list can be reached then."""
+    admin.rpush(key, "other")
+    async with open_lists(server.url, limit=5, list_prefix="p:") as store:
+        assert await store.pop(key) is None
+        await store.push(key, b"1")
+        assert admin.lrange(f"p:{key}", 0, -1) == [b"1"]
+        message = await store.pop(key)
+        assert message == b"1"
+        store.give_back(key, message)
+    assert admin.lrange(f"p:{key}", 0, -1) == [b"1"]
+
+
 async def test_redis_that_is_not_there(free_port: int, key: str) -> None:
     """No server is an error at once, and opening the store does not need one."""
     url = f"redis://127.0.0.1:{free_port}"
-    async with open_stores(url, limit=5) as stores:
-        store = stores.lists
+    async with open_lists(url, limit=5) as store:
         with trio.fail_after(1):
             with pytest.raises(StoreUnreachable):
                 await store.pop(key)
@@ -217,7 +239,7 @@ async def test_redis_killed_and_restarted(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """Callers in flight get an error each; the next command finds the new server."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         admin.client_pause(10_000)
 
@@ -241,7 +263,7 @@ async def test_redis_restarted_while_idle_is_not_noticed(
     server: RedisServer, key: str
 ) -> None:
     """A connection that the server closed meanwhile costs nobody an error."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         server.stop()
         server.start()
@@ -253,7 +275,7 @@ async def test_a_frozen_redis_fails_within_the_limit(
     server: RedisServer, key: str
 ) -> None:
     """A server that takes commands and answers nothing is not waited for."""
-    async with open_redis_store(server.url, limit=0.2) as store:
+    async with open_lists(server.url, limit=0.2) as store:
         await store.ping()
         assert server._process is not None
         os.kill(server._process.pid, signal.SIGSTOP)
@@ -268,7 +290,7 @@ async def test_what_is_owed_waits_for_redis(
     server: RedisServer, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A message given back while Redis is away is in its list when Redis is back."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         server.kill()
         store.give_back(key, b"1")
@@ -285,7 +307,7 @@ async def test_what_is_owed_is_tried_again_without_new_commands(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """No poll has to come by for a message to find its way back."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         server.kill()
         store.give_back(key, b"1")
@@ -299,7 +321,7 @@ async def test_what_stays_owed_is_logged_without_the_message(
     server: RedisServer, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A loss is told, by key; what the message said is nobody's business."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         server.kill()
         store.give_back(key, b"secret")
@@ -320,7 +342,7 @@ async def test_what_is_owed_and_refused_is_logged(
 ) -> None:
     """A key that has become something else cannot take its message back."""
     admin.set(key, "not a list")
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         store.give_back(key, b"secret")
     (record,) = caplog.records
     assert f"'LPUSH' '{key}': WRONGTYPE" in record.getMessage()
@@ -331,7 +353,7 @@ async def test_a_connection_killed_while_idle_is_not_noticed(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """An idle limit of the server, or a proxy between, costs nobody an error."""
-    async with open_redis_store(server.url, limit=5) as store:
+    async with open_lists(server.url, limit=5) as store:
         await store.ping()
         for client in admin.client_list():
             if client["id"] != str(admin.client_id()):
@@ -357,8 +379,7 @@ async def test_a_unix_socket(tmp_path: Path, key: str) -> None:
     process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
     try:
         await eventually(path.exists)
-        async with open_stores(f"unix://{path}?db=3", limit=5) as stores:
-            store = stores.lists
+        async with open_lists(f"unix://{path}?db=3", limit=5) as store:
             assert await store.push(key, b"1") == 1
             assert await store.pop(key) == b"1"
     finally:

@@ -1,0 +1,159 @@
+"""Logs of messages in Redis streams, through redis-py.
+
+Each operation is one script, so it is one round trip and atomic; what they do is in
+`_log_scripts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from ._base import StoreError, StoreUnreachable
+from ._gather import Gatherer
+from ._log_base import (
+    Appended,
+    Cursor,
+    LogLimits,
+    NewMessage,
+    Page,
+    StoredMessage,
+    new_epoch,
+    new_tag,
+    parse_question,
+)
+from ._log_scripts import APPEND, HEADS, READ
+from ._names import Names
+
+__all__ = ["RedisLog"]
+
+# Logs that one script looks at: Redis serves nobody else meanwhile.
+_HEADS_AT_ONCE = 256
+
+_NOWHERE = Cursor("", 0, "")
+
+
+class RedisLog:
+    """Keep logs in Redis, where all workers read them."""
+
+    def __init__(self, gatherer: Gatherer, names: Names, limits: LogLimits) -> None:
+        """Use a running gatherer.
+
+        Args:
+            gatherer: Sends the commands.
+            names: What the keys are called.
+            limits: How much is kept.
+        """
+        self._gatherer = gatherer
+        self._names = names
+        self._limits = limits
+
+    def __repr__(self) -> str:
+        return f"<RedisLog: {self._names.prefix!r}, {self._gatherer!r}>"
+
+    async def append(
+        self, messages: Sequence[NewMessage]
+    ) -> list[Appended | StoreError]:
+        """Append messages; see `MessageLog.append`.
+
+        Cancellation:
+            Any of the messages may have been appended.
+        """
+        places: dict[str, list[int]] = {}
+        for place, message in enumerate(messages):
+            places.setdefault(message.key, []).append(place)
+        results: dict[int, Appended | StoreError] = {}
+
+        async def append_to(key: str, places: list[int]) -> None:
+            group = [messages[place] for place in places]
+            results.update(zip(places, await self._append(key, group), strict=True))
+
+        if len(places) == 1:
+            await append_to(*places.popitem())
+        else:
+            async with trio.open_nursery() as nursery:
+                for group in places.items():
+                    nursery.start_soon(append_to, *group)
+        return [results[place] for place in range(len(messages))]
+
+    async def read(self, key: str, cursor: str, limit: int) -> Page:
+        """Read on from a cursor; see `MessageLog.read`.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        place = parse_question(cursor, limit)
+        command = READ(
+            self._keys(key),
+            new_epoch(),
+            cursor if place is None else "at",
+            limit,
+            self._limits.page_bytes,
+            _milliseconds(self._limits.memory),
+            int(self._limits.trim_acked),
+            *(place or _NOWHERE),
+        )
+        return _page(await self._gatherer.call(*command))
+
+    async def heads(self, keys: Sequence[str]) -> list[str]:
+        """Return a mark for each log; see `MessageLog.heads`.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        marks: list[str] = []
+        for start in range(0, len(keys), _HEADS_AT_ONCE):
+            some = keys[start : start + _HEADS_AT_ONCE]
+            command = HEADS([self._names.meta(key) for key in some])
+            marks += [mark.decode() for mark in await self._gatherer.call(*command)]
+        return marks
+
+    async def _append(
+        self, key: str, messages: Sequence[NewMessage]
+    ) -> Sequence[Appended | StoreError]:
+        """Append messages to one log."""
+        seen = [self._names.seen(key, message.id) for message in messages]
+        args: list[str | bytes | int] = []
+        for message in messages:
+            lifetime = _milliseconds(self._limits.lifetime(message.ttl))
+            args += message.data, lifetime, new_tag()
+        command = APPEND(
+            [*self._keys(key), *seen],
+            new_epoch(),
+            self._limits.max_messages,
+            _milliseconds(self._limits.memory),
+            _milliseconds(self._limits.seen),
+            *args,
+        )
+        try:
+            answers = await self._gatherer.call(*command)
+        except StoreError as error:
+            return [error] * len(messages)
+        except trio.ClosedResourceError as error:
+            return [StoreUnreachable(str(error))] * len(messages)
+        return [
+            Appended(name.decode(), duplicate=bool(duplicate))
+            for name, duplicate in zip(answers[::2], answers[1::2], strict=True)
+        ]
+
+    def _keys(self, key: str) -> list[str]:
+        return [self._names.epoch, self._names.log(key), self._names.meta(key)]
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _page(answer: list[Any]) -> Page:
+    epoch, n, tag, lost, *flat = answer
+    prefix = epoch.decode()
+    messages = tuple(
+        StoredMessage(
+            f"{prefix}.{n.decode()}.{tag.decode()}", data, int(milliseconds) / 1000
+        )
+        for n, tag, milliseconds, data in zip(*[iter(flat)] * 4, strict=True)
+    )
+    cursor = f"{prefix}.{n.decode()}.{tag.decode()}"
+    return Page(messages, cursor, lost != b"0", None if lost == b"?" else int(lost))

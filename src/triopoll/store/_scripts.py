@@ -1,0 +1,86 @@
+"""Lua scripts: sent by their digest, and in full where Redis does not know them yet.
+
+A script is atomic: other clients see all of it or nothing, and so does the append-only
+file. Redis forgets scripts when it restarts and by SCRIPT FLUSH. What it refuses for
+that reason it has not executed, so it is sent again in full at once, by the thread that
+got the reply: whoever put the command into the queue knows nothing of it.
+
+The scripts name keys that they make up themselves, which a Redis Cluster would not
+take; none is offered here. They need Redis 6.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from ._executors import Command, Executor
+
+__all__ = ["Script", "Scripted", "describe"]
+
+_scripts: dict[str, Script] = {}
+
+
+class Script:
+    """One script, which makes commands."""
+
+    def __init__(self, name: str, source: str) -> None:
+        """Keep the source.
+
+        Args:
+            name: For messages.
+            source: Lua 5.1.
+        """
+        self.name = name
+        self.source = source
+        # SHA-1 is how Redis names scripts; nobody is kept out by it.
+        digest = hashlib.sha1(source.encode(), usedforsecurity=False)
+        self.digest = digest.hexdigest()
+        _scripts[self.digest] = self
+
+    def __repr__(self) -> str:
+        return f"<Script: {self.name}>"
+
+    def __call__(self, keys: Sequence[str], *args: str | bytes | int) -> Command:
+        """Return the command that runs the script."""
+        texts = (str(arg) if isinstance(arg, int) else arg for arg in args)
+        return ("EVALSHA", self.digest, str(len(keys)), *keys, *texts)
+
+
+class Scripted:
+    """An executor that knows the scripts which Redis does not."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def execute(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """Return a reply or an exception for each command, and raise nothing."""
+        replies = list(self._executor.execute(commands))
+        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
+        if unknown:
+            again = self._executor.execute([_in_full(commands[n]) for n in unknown])
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        return replies
+
+    def close(self) -> None:
+        """Close the connections; nothing is executed afterwards."""
+        self._executor.close()
+
+
+def describe(command: Command) -> str:
+    """Return the name of a command and its first key, for a message.
+
+    Not the rest: that is the user's, and the message goes to the log.
+    """
+    script = _scripts.get(str(command[1])) if command[0] == "EVALSHA" else None
+    if script is None:
+        return " ".join(map(repr, command[:2]))
+    return f"{script.name} {command[3]!r}"
+
+
+def _in_full(command: Command) -> Command:
+    return ("EVAL", _scripts[str(command[1])].source, *command[2:])

@@ -1,0 +1,288 @@
+"""Logs in Redis with trouble; the server is a real one, emptied, set back, killed."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import trio
+from tests.services import RedisServer
+
+from triopoll.store import (
+    ALL,
+    NEW,
+    Appended,
+    LogLimits,
+    MessageLog,
+    NewMessage,
+    Page,
+    StoreFailed,
+    StoreUnreachable,
+    open_stores,
+)
+
+PREFIX = "our:"
+
+
+@pytest.fixture
+def key() -> str:
+    return f"log-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis(port=server.port) as client:
+        yield client
+
+
+@pytest.fixture
+async def log(server: RedisServer) -> AsyncIterator[MessageLog]:
+    async with open_stores(server.url, limit=5, redis_prefix=PREFIX) as stores:
+        yield stores.log
+
+
+async def append(log: MessageLog, key: str, *data: bytes) -> list[str]:
+    results = await log.append([NewMessage(key, item) for item in data])
+    assert all(isinstance(result, Appended) for result in results)
+    return [result.id for result in results if isinstance(result, Appended)]
+
+
+def ids_of(page: Page) -> list[str]:
+    return [message.id for message in page.messages]
+
+
+def take_copy(admin: redis.Redis) -> dict[bytes, bytes]:
+    return {key: admin.dump(key) for key in admin.scan_iter()}
+
+
+def set_back(admin: redis.Redis, copy: dict[bytes, bytes]) -> None:
+    """Bring Redis to where it was, as a restart without the last writes does."""
+    admin.flushdb()
+    for key, value in copy.items():
+        admin.restore(key, 0, value)
+
+
+async def test_redis_emptied(log: MessageLog, admin: redis.Redis, key: str) -> None:
+    """A reader is told at once, and goes on with what comes after."""
+    _, old = await append(log, key, b"1", b"2")
+    admin.flushdb()
+    page = await log.read(key, old, 10)
+    assert (page.messages, page.gap, page.lost) == ((), True, None)
+    ids = await append(log, key, b"3", b"4")
+    assert ids_of(await log.read(key, page.cursor, 10)) == ids
+    page = await log.read(key, old, 1)
+    assert (ids_of(page), page.gap, page.lost) == (ids[:1], True, None)
+
+
+async def test_redis_restarted_empty(
+    log: MessageLog, server: RedisServer, key: str
+) -> None:
+    """Numbers start above the old ones, in another life."""
+    (old,) = await append(log, key, b"1")
+    server.kill()
+    with pytest.raises(StoreUnreachable):
+        await log.read(key, old, 10)
+    server.start()
+    (new,) = await append(log, key, b"2")
+    assert int(new.split(".")[1]) > int(old.split(".")[1])
+    page = await log.read(key, old, 10)
+    assert (ids_of(page), page.gap, page.lost) == ([new], True, None)
+
+
+@pytest.mark.parametrize("rewritten", [0, 1, 2, 3])
+async def test_redis_restarted_without_its_last_writes(
+    log: MessageLog, admin: redis.Redis, key: str, rewritten: int
+) -> None:
+    """Whoever had read them is told, also when their numbers are given out again."""
+    kept = await append(log, key, b"1", b"2")
+    copy = take_copy(admin)
+    gone = await append(log, key, b"3", b"4")
+    set_back(admin, copy)
+    new = await append(log, key, *(b"new" for _ in range(rewritten)))
+    for cursor in gone:
+        page = await log.read(key, cursor, 10)
+        assert (ids_of(page), page.gap, page.lost) == (kept + new, True, None)
+        again = await log.read(key, page.cursor, 10)
+        assert (again.messages, again.gap) == ((), False)
+    page = await log.read(key, kept[-1], 10)
+    assert (ids_of(page), page.gap, page.lost) == (new, False, 0)
+
+
+async def test_redis_restarted_without_a_log(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """A reader who has read from it is told, before and after it begins anew."""
+    await append(log, key + "other", b"1")
+    copy = take_copy(admin)
+    (gone,) = await append(log, key, b"1")
+    set_back(admin, copy)
+    page = await log.read(key, gone, 10)
+    assert (page.messages, page.gap, page.lost) == ((), True, None)
+    (new,) = await append(log, key, b"2")
+    page = await log.read(key, gone, 10)
+    assert (ids_of(page), page.gap, page.lost) == ([new], True, None)
+
+
+@pytest.mark.parametrize("part", ["log", "meta"])
+async def test_a_part_of_a_log_evicted(
+    log: MessageLog, admin: redis.Redis, key: str, part: str
+) -> None:
+    """A Redis that throws keys away when memory is short costs messages, not truth."""
+    first, second = await append(log, key, b"1", b"2")
+    admin.delete(f"{PREFIX}{part}:{key}")
+    page = await log.read(key, first, 10)
+    assert (page.messages, page.gap) == ((), True)
+    assert page.lost == (1 if part == "log" else None)
+    (third,) = await append(log, key, b"3")
+    page = await log.read(key, second, 10)
+    assert ids_of(page) == [third]
+    assert page.gap == (part == "meta")
+    assert ids_of(await log.read(key, ALL, 10)) == [third]
+
+
+async def test_scripts_forgotten_at_any_time(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """Redis forgets its scripts; no caller notices, and no message is doubled."""
+    done = False
+
+    def forget() -> None:
+        while not done:
+            admin.script_flush()
+
+    async def publish(ids: list[str], key: str) -> None:
+        for n in range(30):
+            ids += await append(log, key, b"%d" % n)
+
+    ids: list[list[str]] = [[] for _ in range(10)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, forget)
+        async with trio.open_nursery() as publishers:
+            for n in range(10):
+                publishers.start_soon(publish, ids[n], f"{key}{n}")
+        done = True
+    for n in range(10):
+        page = await log.read(f"{key}{n}", ALL, 100)
+        assert ids_of(page) == ids[n]
+        assert [message.data for message in page.messages] == [
+            b"%d" % n for n in range(30)
+        ]
+
+
+async def test_an_error_belongs_to_its_log(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """One log that is none fails its messages; the others are stored."""
+    admin.set(f"{PREFIX}meta:{key}bad", "not a hash")
+    messages = [NewMessage(key + name, b"x") for name in ("", "bad", "", "bad")]
+    results = await log.append(messages)
+    assert [type(result) for result in results] == [Appended, StoreFailed] * 2
+    with pytest.raises(StoreFailed, match="WRONGTYPE"):
+        await log.read(key + "bad", ALL, 10)
+    with pytest.raises(StoreFailed, match="WRONGTYPE"):
+        await log.heads([key, key + "bad"])
+
+
+async def test_redis_that_is_not_there(free_port: int, key: str) -> None:
+    """Appending tells what it met for each message; reading fails."""
+    async with open_stores(f"redis://127.0.0.1:{free_port}", limit=5) as stores:
+        log = stores.log
+        results = await log.append([NewMessage(key + n, b"1") for n in "aba"])
+        assert [type(result) for result in results] == [StoreUnreachable] * 3
+        with pytest.raises(StoreUnreachable):
+            await log.read(key, NEW, 10)
+        with pytest.raises(StoreUnreachable):
+            await log.heads([key])
+    (result,) = await log.append([NewMessage(key, b"1")])
+    assert isinstance(result, StoreUnreachable)
+
+
+async def test_each_question_is_one_command(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """However many messages, publishers' ids and logs it is about."""
+    keys = [f"{key}{n}" for n in range(100)]
+
+    def count() -> int:
+        stats = admin.info("commandstats")
+        return sum(int(stats[name]["calls"]) for name in stats if "eval" in name)
+
+    await append(log, key, b"1")
+    await log.read(key, ALL, 10)
+    await log.heads(keys)
+    before = count()
+    await log.append([NewMessage(key, b"x", id=str(n)) for n in range(100)])
+    await log.read(key, ALL, 100)
+    await log.heads(keys)
+    assert count() - before == 3
+
+
+async def test_many_marks(log: MessageLog, key: str) -> None:
+    """More logs than one script looks at."""
+    keys = [f"{key}{n}" for n in range(600)]
+    await log.append([NewMessage(key, b"1") for key in keys[::2]])
+    marks = await log.heads(keys)
+    assert all(marks[::2])
+    assert not any(marks[1::2])
+    assert len(set(marks[::2])) == 300
+
+
+async def test_everything_of_a_log_ends(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """What nobody uses goes from Redis by itself, all but the name of its life."""
+    limits = LogLimits(max_age=0.05, max_ttl=0.1, memory=0.2, seen=0.1)
+    async with open_stores(server.url, limit=5, log_limits=limits) as stores:
+        await stores.log.append([NewMessage(key, b"1", id="x")])
+        await stores.log.read(key, ALL, 10)
+        await stores.log.read(key + "other", NEW, 10)
+        times = {name: admin.pttl(name) for name in admin.scan_iter()}
+    epoch = times.pop(b"triopoll:epoch")
+    assert epoch == -1
+    assert sorted(times) == [
+        b"triopoll:log:" + key.encode(),
+        b"triopoll:meta:" + key.encode(),
+        b"triopoll:seen:%d:%b:x" % (len(key), key.encode()),
+    ]
+    assert all(-2 <= left <= 200 and left != -1 for left in times.values())
+
+
+async def test_what_is_old_is_swept_out_with_new_messages(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """A log that is written to and never read does not keep its old messages."""
+    limits = LogLimits(max_age=0.05)
+    async with open_stores(server.url, limit=5, log_limits=limits) as stores:
+        await append(stores.log, key, *(b"%d" % n for n in range(10)))
+        await trio.sleep(0.06)
+        for _ in range(3):
+            await stores.log.append([NewMessage(key, b"x", ttl=60)])
+        assert admin.xlen(f"triopoll:log:{key}") == 3
+
+
+@pytest.mark.slow
+async def test_cancelled_while_redis_is_frozen(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """The caller leaves at once; the message is in the log whole, or not at all."""
+    (first,) = await append(log, key, b"1")
+    admin.client_pause(200)
+    with trio.move_on_after(0.05) as scope:
+        await append(log, key, b"2", b"3")
+    assert scope.cancelled_caught
+    page = await log.read(key, first, 10)
+    assert [message.data for message in page.messages] == [b"2", b"3"]
+    admin.client_pause(200)
+    with trio.move_on_after(0.05) as scope:
+        await log.read(key, first, 10)
+    assert scope.cancelled_caught
+    assert await log.read(key, first, 10) == page
