@@ -1,4 +1,7 @@
-"""The command ``triopoll``: serve the application until it is asked to drain."""
+"""The command ``triopoll``: serve the application until it is asked to drain.
+
+Beside that, it makes API keys and tickets.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from dataclasses import fields
 
 import trio
 
+from triopoll.access import add_commands
 from triopoll.serving import (
     ASGIApp,
     BindError,
@@ -55,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong command line, 3 if the application or its address refused to start.
     """
     options = _parser().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _serve(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s"
     )
@@ -99,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
                 default=field.default,
                 help=_OPTIONS[field.name],
             )
+    serve_parser.set_defaults(run=_serve)
+    add_commands(commands)
     return parser
 
 

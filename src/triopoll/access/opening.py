@@ -14,7 +14,7 @@ from .keyring import Keyring
 from .peers import Peers
 from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
 
-__all__ = ["gate_from", "read_revoked"]
+__all__ = ["gate_from", "read_revoked", "revoked_path", "signing_secret"]
 
 # Old and new.
 _SECRETS = 2
@@ -61,6 +61,26 @@ def read_revoked(settings: Settings) -> frozenset[str]:
     """
     with _naming("REVOKED_TICKETS"):
         return frozenset(_entries(settings.revoked_tickets))
+
+
+def revoked_path(settings: Settings) -> str | None:
+    """Return the path of the file of revoked tickets, or None if there is none."""
+    text = settings.revoked_tickets
+    return text.removeprefix(_FILE) if text.startswith(_FILE) else None
+
+
+def signing_secret(settings: Settings) -> str:
+    """Return the secret that tickets are signed with here: the first one.
+
+    Raises:
+        SettingsError: There is none, or it cannot be used.
+    """
+    with _naming("TICKET_SECRETS"):
+        secrets = _entries(settings.ticket_secrets)
+        if not secrets:
+            raise ValueError("has no secret to sign with")
+        secret_verifier(secrets[0])
+    return secrets[0]
 
 
 def _keyring(settings: Settings) -> Keyring | None:

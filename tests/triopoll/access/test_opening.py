@@ -17,7 +17,8 @@ from tests.triopoll.access.asking import (
     ticket,
 )
 
-from triopoll.access import Admission, Publisher, entry_for, gate_from, read_revoked
+from triopoll.access import Admission, Publisher, entry_for, gate_from
+from triopoll.access.opening import read_revoked
 from triopoll.http import json_answer
 from triopoll.settings import SettingsError, settings_from
 

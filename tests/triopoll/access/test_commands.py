@@ -1,0 +1,70 @@
+"""The commands that make keys and tickets: what they print is what is taken."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tests.triopoll.access.asking import SECRET, ask, code_of
+
+from triopoll.__main__ import main
+from triopoll.access import Admission, Publisher, gate_from
+from triopoll.settings import settings_from
+
+
+def test_a_key_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one is for the publisher, the other for the configuration."""
+    assert main(["key", "shop", "shop:*", "news"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    key, line = (text.split(maxsplit=1)[1] for text in lines)
+    door = gate_from(settings_from({"TRIOPOLL_PUBLISH_KEYS": line}))
+    assert door.publisher(ask(bearer=key), ["shop:1", "news"]) == Publisher("shop")
+    assert code_of(door.publisher(ask(bearer=key), ["newsletter"])) == "forbidden"
+    assert key not in line
+
+
+def test_a_ticket(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed with the first secret, which is the new one while they change."""
+    environ = {"TRIOPOLL_TICKET_SECRETS": f"{SECRET} {'x' * 32}"}
+    monkeypatch.setenv(*next(iter(environ.items())))
+    arguments = ["ticket", "a*", "--lifetime", "60", "--subject", "ann", "--id", "7"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out.strip()
+    admission = gate_from(settings_from(environ)).subscriber(ask(bearer=text), ["ab"])
+    assert isinstance(admission, Admission)
+    assert admission.subject == "ann"
+    assert admission.expires is not None
+    assert 50 < admission.expires - time.time() <= 61
+    revoked = environ | {"TRIOPOLL_REVOKED_TICKETS": "7"}
+    answer = gate_from(settings_from(revoked)).subscriber(ask(bearer=text), ["ab"])
+    assert code_of(answer) == "ticket_revoked"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "arguments", "word"),
+    [
+        ("", ["key", "a b", "*"], "NAME"),
+        ("", ["key", "shop", "a*b"], "shop"),
+        ("", ["ticket", "a"], "TRIOPOLL_TICKET_SECRETS"),
+        ("short", ["ticket", "a"], "TRIOPOLL_TICKET_SECRETS"),
+        (SECRET, ["ticket", "a*b"], "key"),
+        (SECRET, ["ticket", "a", "--lifetime", "0"], "lifetime"),
+        (SECRET, ["ticket", "a", "--lifetime", "inf"], "lifetime"),
+    ],
+)
+def test_what_cannot_be_made(
+    secrets: str,
+    arguments: list[str],
+    word: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sentence, and the exit code of a wrong command line."""
+    monkeypatch.setenv("TRIOPOLL_TICKET_SECRETS", secrets)
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert word in shown.err
+    assert not secrets or secrets not in shown.err
