@@ -1,7 +1,8 @@
 """Long polling on slock events and Redis lists, served by Quart-Trio.
 
-``hypercorn -k trio triopoll:app`` serves it; this is an application, nothing is meant
-to be imported from it but the app.
+``triopoll serve`` serves it, and so does any ASGI server, on trio or on asyncio, that
+is given ``triopoll:app``. This is an application: nothing is meant to be imported from
+it but the app.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ The server drives `begin` and `release`; use cases wait inside `interruptible()`
 The waits are registered as cancel scopes, not raced against an event, because a race
 would cost each parked poll a nursery and a second task.
 
-There is no server in here and no Quart. A server that never calls `begin`, such as
-plain ``hypercorn -k trio``, leaves the waits alone; its lifespan shutdown comes after
-the parked requests have been cut and is too late to drain them.
+There is no server in here and no Quart. Servers that know nothing of a drain run the
+lifespan's shutdown after the parked requests have ended, or have been cut, which is too
+late; for them the signal that stops them begins it (`triopoll._signals`).
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ class Drain:
     Attributes:
         draining: True from `begin` on: the server wants no new clients.
         released: True from `release` on: a wait entered now ends at once.
+        driven: True where the server itself calls `begin` and `release`.
     """
 
     def __init__(self) -> None:
+        self.driven = False
         self.draining = False
         self.released = False
         # Insertion order is the order of release: who waited longest leaves first.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGILifespan
 
 from ._drain import Drain
+from ._signals import drain_on_signals
 from .delivery import DeliveringConnection
+from .guest import GuestApp
 from .http import Answer, Request, Table, json_answer
 from .lean_door import serve_lean
 from .poll_endpoints import poll_endpoints
@@ -19,38 +20,12 @@ from .quart_door import quart_door
 from .services import Services, open_services
 from .settings import Settings, settings_from
 
-if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
-
 __all__ = ["Triopoll", "app"]
 
 _log = logging.getLogger("triopoll")
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 5.0
-
-_WRONG_WORKER = (
-    "triopoll runs on trio, and this server does not: type "
-    "`hypercorn -k trio triopoll:app` or `triopoll serve`"
-)
-
-
-class Lifespan(TrioASGILifespan):
-    """The lifespan, which a server that does not run on trio fails to start."""
-
-    async def __call__(
-        self, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        """Start, wait for the end, and shut down.
-
-        Cancellation:
-            The services are closed.
-        """
-        if trio.lowlevel.in_trio_run():
-            await super().__call__(receive, send)
-        else:
-            await receive()
-            await send({"type": "lifespan.startup.failed", "message": _WRONG_WORKER})
 
 
 class Triopoll(QuartTrio):
@@ -61,7 +36,6 @@ class Triopoll(QuartTrio):
     """
 
     asgi_http_class = DeliveringConnection
-    asgi_lifespan_class = Lifespan
 
     def __init__(self, settings: Settings | None = None, *, lean: bool = True) -> None:
         """Make the application; nothing is opened before it is served.
@@ -165,11 +139,14 @@ class Triopoll(QuartTrio):
         A `with` block cannot span the two: they are calls.
         """
         try:
-            async with open_services(settings, self.drain) as self._services:
+            async with (
+                open_services(settings, self.drain) as self._services,
+                drain_on_signals(self.drain, settings.drain_window),
+            ):
                 task_status.started()
                 await self._stop.wait()
         finally:
             self._stopped.set()
 
 
-app = Triopoll()
+app = GuestApp(Triopoll())

@@ -139,6 +139,8 @@ class Settings:
         log_max_age: Seconds for which they are kept.
         log_max_ttl: Seconds for which a publisher may have one kept.
         log_trim_acked: Whether a reader's cursor removes what it has read.
+        drain_window: Seconds over which parked polls are answered when a server is
+            asked to stop that does not drain by itself.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -171,6 +173,7 @@ class Settings:
     log_max_age: float = _setting(3600.0, _seconds)
     log_max_ttl: float = _setting(604800.0, _seconds)
     log_trim_acked: bool = _setting(False, _flag)
+    drain_window: float = _setting(2.0, _seconds)
 
     @property
     def keeps_messages(self) -> bool:

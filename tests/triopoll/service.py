@@ -20,6 +20,8 @@ from tests.services import find_free_port, wait_for_port
 import trioslock
 
 LIMIT = 10.0
+UVICORN = ("uvicorn", "--port", "PORT", "--log-level", "warning")
+GRANIAN = ("granian", "--interface", "asgi", "--port", "PORT", "--log-level", "warning")
 HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
 
 
@@ -106,6 +108,10 @@ def poll_process(
     env["TRIOPOLL_REDIS_URL"] = redis or "memory://"
     commands = {
         "hypercorn": [*HYPERCORN, "triopoll:app"],
+        "hypercorn asyncio": ["hypercorn", "-w", "0", *HYPERCORN[-2:], "triopoll:app"],
+        "uvicorn": [*UVICORN, "triopoll:app"],
+        "uvicorn h11": [*UVICORN, "--http", "h11", "--loop", "asyncio", "triopoll:app"],
+        "granian": [*GRANIAN, "triopoll:app"],
         "quart door": [*HYPERCORN, "tests.triopoll.quart_door_app:app"],
         "triopoll": [
             "triopoll",

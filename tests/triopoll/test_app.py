@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import Any
 
@@ -77,26 +76,6 @@ async def test_a_server_without_a_lifespan(settings: Settings) -> None:
     request = Request("/poll/event?event=k")
     await request.run(Triopoll(settings))
     assert request.sent[0]["status"] == 500
-
-
-def test_a_server_on_asyncio_is_told_what_to_type(settings: Settings) -> None:
-    """Trio cannot run there, so the startup fails with a sentence."""
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "lifespan.startup"}
-
-    async def send(event: Any) -> None:
-        sent.append(event)
-
-    async def main() -> None:
-        scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-        await Triopoll(settings)(scope, receive, send)
-
-    asyncio.run(main())
-    (event,) = sent
-    assert event["type"] == "lifespan.startup.failed"
-    assert "hypercorn -k trio triopoll:app" in event["message"]
 
 
 @pytest.mark.parametrize(

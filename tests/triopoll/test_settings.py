@@ -49,6 +49,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         log_max_age=60,
         log_max_ttl=70,
         log_trim_acked=True,
+        drain_window=1,
     )
     environ = {
         PREFIX + field.name.upper(): str(getattr(given, field.name))

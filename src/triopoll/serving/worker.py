@@ -85,6 +85,7 @@ class Server:
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         drain = getattr(app, "drain", None)
         self.drain = drain if isinstance(drain, Drain) else Drain()
+        self.drain.driven = True
         self._app = app
         self._settings = settings
         self._connections: set[Connection] = set()

@@ -33,11 +33,21 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"slock://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="session", params=["hypercorn", "triopoll", "quart door"])
+@pytest.fixture(
+    scope="session",
+    params=[
+        "hypercorn",
+        "triopoll",
+        "quart door",
+        "uvicorn",
+        "granian",
+        "hypercorn asyncio",
+    ],
+)
 def service(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """The service under either server and behind either door, on real backends."""
+    """The service under each server and behind either door, on real backends."""
     server = request.param
     with poll_process(slock=slock_url, redis=redis_server.url, server=server) as it:
         yield it

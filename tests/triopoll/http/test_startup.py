@@ -40,12 +40,6 @@ def script(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_hypercorn_as_typed_says_what_to_type() -> None:
-    """Its default worker runs on asyncio."""
-    assert "type `hypercorn -k trio triopoll:app`" in fail_to_start(*hypercorn())
-
-
-@pytest.mark.slow
 def test_two_workers_on_the_embedded_engine() -> None:
     """Each would have an engine of its own, so the second one refuses."""
     address = f"127.0.0.1:{find_free_port()}"
