@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from typing import Any
 
 import trio
@@ -15,10 +16,12 @@ from .delivery import DeliveringConnection
 from .guest import GuestApp
 from .http import Answer, Request, Table, json_answer
 from .lean_door import serve_lean
+from .metrics import Metrics
 from .poll_endpoints import poll_endpoints
 from .quart_door import quart_door
 from .services import Services, open_services
 from .settings import Settings, settings_from
+from .status_endpoints import status_endpoints
 
 __all__ = ["Triopoll", "app"]
 
@@ -33,6 +36,7 @@ class Triopoll(QuartTrio):
 
     Attributes:
         drain: A server that is asked to stop ends the parked polls with it.
+        metrics: What is counted in this process.
     """
 
     asgi_http_class = DeliveringConnection
@@ -52,13 +56,19 @@ class Triopoll(QuartTrio):
         self.config["BODY_TIMEOUT"] = BODY_SECONDS
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
         self.drain = Drain()
+        self.metrics = Metrics()
         self._settings = settings
         self._services: Services | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
-        self._table = poll_endpoints(self.services)
+        self._table: Table = {
+            **poll_endpoints(self.services),
+            **status_endpoints(self.services, self.metrics),
+        }
         self._lean: Table = self._table if lean else {}
-        self.register_blueprint(quart_door(tuple(self._table), self._answer))
+        self.register_blueprint(
+            quart_door(tuple(self._table), self._answer, self._sent)
+        )
 
     def services(self) -> Services:
         """Return what the endpoints work with.
@@ -83,6 +93,7 @@ class Triopoll(QuartTrio):
                 receive,
                 send,
                 self._answer,
+                sent=self._sent,
                 max_body_bytes=MAX_BODY_BYTES,
                 body_seconds=BODY_SECONDS,
             )
@@ -94,18 +105,20 @@ class Triopoll(QuartTrio):
         methods = self._table[request.path]
         endpoint = methods.get(request.method)
         if endpoint is None:
-            allow = ((b"allow", ", ".join(methods).encode()),)
-            shape = {
-                "code": "method",
-                "message": f"{request.method} is not served here",
-            }
-            return json_answer(shape, 405, allow)
-        try:
-            return await endpoint(request)
-        except Exception:  # noqa: BLE001  # one request fails, and it is in the log
-            _log.exception("%s %s failed", request.method, request.path)
-            shape = {"code": "internal", "message": "internal error"}
-            return json_answer(shape, 500)
+            answer = _method_answer(request.method, methods)
+        else:
+            try:
+                answer = await endpoint(request)
+            except Exception:  # noqa: BLE001  # one request fails, and it is in the log
+                _log.exception("%s %s failed", request.method, request.path)
+                shape = {"code": "internal", "message": "internal error"}
+                answer = json_answer(shape, 500)
+        self.metrics.answered(request.path, answer.status)
+        return answer
+
+    def _sent(self, answer: Answer) -> None:
+        """Note that an answer is with the connection."""
+        self.metrics.sent(answer.woken)
 
     async def startup(self) -> None:
         """Open the services, then do what Quart does.
@@ -140,13 +153,18 @@ class Triopoll(QuartTrio):
         """
         try:
             async with (
-                open_services(settings, self.drain) as self._services,
+                open_services(settings, self.drain, self.metrics) as self._services,
                 drain_on_signals(self.drain, settings.drain_window),
             ):
                 task_status.started()
                 await self._stop.wait()
         finally:
             self._stopped.set()
+
+
+def _method_answer(method: str, served: Collection[str]) -> Answer:
+    shape = {"code": "method", "message": f"{method} is not served here"}
+    return json_answer(shape, 405, ((b"allow", ", ".join(served).encode()),))
 
 
 app = GuestApp(Triopoll())

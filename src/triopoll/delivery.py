@@ -31,18 +31,27 @@ _SCOPE_KEY = "triopoll.parcel"
 class Parcel:
     """What one request has in hand, and whether it has been handed over."""
 
-    __slots__ = ("_give_back",)
+    __slots__ = ("_give_back", "_sent")
 
     def __init__(self) -> None:
         self._give_back: Callable[[], None] | None = None
+        self._sent: Callable[[], None] | None = None
 
-    def take(self, give_back: Callable[[], None]) -> None:
-        """Note what to call if the response does not reach the connection."""
+    def take(
+        self,
+        give_back: Callable[[], None] | None,
+        sent: Callable[[], None] | None = None,
+    ) -> None:
+        """Note what to call if the response does not reach the connection, or does."""
         self._give_back = give_back
+        self._sent = sent
 
     def handed_over(self) -> None:
         """Note that the body is with the connection."""
         self._give_back = None
+        if self._sent is not None:
+            self._sent()
+            self._sent = None
 
     def settle(self) -> None:
         """Give back what has not been handed over. The request is over."""

@@ -34,7 +34,13 @@ def _nothing_to_give_back() -> None:
 
 @dataclass(frozen=True, slots=True)
 class EventFired:
-    """The event fired during the wait, or was set already."""
+    """The event fired during the wait, or was set already.
+
+    Attributes:
+        woken: When the wait ended, by `metrics.monotonic`; None without a wait.
+    """
+
+    woken: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,13 @@ class Message:
         waited: False if it was there at the first look.
         give_back: Puts the message back to the head of its list. Call it if the
             message could not be handed to its client; it returns at once.
+        woken: As in `EventFired`.
     """
 
     data: bytes | None
     waited: bool
     give_back: Callable[[], None] = field(default=_nothing_to_give_back, compare=False)
+    woken: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

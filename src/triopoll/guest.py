@@ -46,11 +46,13 @@ class GuestApp:
     Attributes:
         app: The application.
         drain: What it calls its drain, for a server that asks; else None.
+        metrics: Likewise.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.drain: object = getattr(app, "drain", None)
+        self.metrics: object = getattr(app, "metrics", None)
         self._calls: trio.Nursery | None = None
         self._holder: _LifespanCrossing | None = None
 

@@ -73,12 +73,14 @@ class Answer:
         headers: Without those of framing, which are the server's.
         give_back: Called if the body was not handed to the connection, from wherever
             that is noticed; returns at once and does not fail.
+        woken: When the wait that this answers was woken, by `metrics.monotonic`.
     """
 
     body: bytes
     status: int = 200
     headers: Headers = field(default=_JSON)
     give_back: Callable[[], None] | None = None
+    woken: float | None = None
 
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]

@@ -45,6 +45,7 @@ async def serve_lean(
     send: _Send,
     serve: Callable[[Request], Awaitable[Answer]],
     *,
+    sent: Callable[[Answer], None],
     max_body_bytes: int,
     body_seconds: float,
 ) -> None:
@@ -55,6 +56,7 @@ async def serve_lean(
         receive: ASGI's.
         send: ASGI's.
         serve: Finds the endpoint, or the answer where there is none.
+        sent: Told of each of its answers that is with the connection.
         max_body_bytes: A longer body is answered 413.
         body_seconds: Time that the body may take; a slower one is answered 408.
 
@@ -65,7 +67,7 @@ async def serve_lean(
         body = await _read_body(receive, max_body_bytes, body_seconds)
     except BodyRefused as error:
         if error.answer is not None:
-            await _send_answer(send, error.answer)
+            await _send_answer(send, error.answer, _tell_nobody)
         return
     client = scope.get("client")
     request = Request(
@@ -77,9 +79,9 @@ async def serve_lean(
         body,
     )
     if CANCELS in (scope.get("extensions") or ()):
-        await _send_answer(send, await serve(request))
+        await _send_answer(send, await serve(request), sent)
     else:
-        await _serve_unless_gone(receive, send, serve, request)
+        await _serve_unless_gone(receive, send, serve, request, sent)
 
 
 async def _read_body(receive: _Receive, limit: int, seconds: float) -> bytes:
@@ -114,6 +116,7 @@ async def _serve_unless_gone(
     send: _Send,
     serve: Callable[[Request], Awaitable[Answer]],
     request: Request,
+    sent: Callable[[Answer], None],
 ) -> None:
     """Serve a request, and stop when its client leaves before the answer is out.
 
@@ -137,13 +140,15 @@ async def _serve_unless_gone(
         nursery.start_soon(watch, nursery.cancel_scope)
         answer = await serve(request)
         with trio.move_on_after(_SEND_SECONDS):
-            await _send_answer(noting_send, answer)
+            await _send_answer(noting_send, answer, sent)
         nursery.cancel_scope.cancel()
 
 
-async def _send_answer(send: _Send, answer: Answer) -> None:
+async def _send_answer(
+    send: _Send, answer: Answer, sent: Callable[[Answer], None]
+) -> None:
     length = (b"content-length", b"%d" % len(answer.body))
-    sent = False
+    is_sent = False
     try:
         await send(
             {
@@ -153,7 +158,12 @@ async def _send_answer(send: _Send, answer: Answer) -> None:
             }
         )
         await send({"type": "http.response.body", "body": answer.body})
-        sent = True
+        is_sent = True
+        sent(answer)
     finally:
-        if not sent and answer.give_back is not None:
+        if not is_sent and answer.give_back is not None:
             answer.give_back()
+
+
+def _tell_nobody(answer: Answer) -> None:
+    pass

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from .envelope import (
+    EventFired,
     Message,
     Outcome,
     Reply,
@@ -48,6 +49,6 @@ async def _poll(
         return Answer(encode_reply(reject(str(error))), headers=_HEADERS)
     outcome = await wait(poller, query)
     give_back = outcome.give_back if isinstance(outcome, Message) else None
-    return Answer(
-        encode_reply(reply_to(outcome)), headers=_HEADERS, give_back=give_back
-    )
+    woken = outcome.woken if isinstance(outcome, (EventFired, Message)) else None
+    body = encode_reply(reply_to(outcome))
+    return Answer(body, headers=_HEADERS, give_back=give_back, woken=woken)

@@ -33,23 +33,24 @@ from trioslock import (
 )
 
 from .envelope import EventFired, Failure, Message, NothingYet, Outcome
+from .metrics import Backend, Kind, Metrics, monotonic
 from .query import PollQuery
 from .settings import Settings
 from .slock import SlockWatch
 from .store import MessageStore, StoreFailed, StoreUnreachable
-from .waits import TooManyWaits, Waits
+from .waits import TooManyWaits, Unserved, Waits
 
 __all__ = ["Poller"]
 
 _T = TypeVar("_T")
 
-
-class _Unserved(Exception):
-    """The poll cannot be served; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.value)
-        self.failure = failure
+# What a failure is in the metrics, where it is one of a backend.
+_BACKEND_ERRORS: dict[Failure, tuple[Backend, str]] = {
+    Failure.SLOCK_UNREACHABLE: ("slock", "unreachable"),
+    Failure.SLOCK_REFUSED: ("slock", "failed"),
+    Failure.STORE_UNREACHABLE: ("store", "unreachable"),
+    Failure.STORE_FAILED: ("store", "failed"),
+}
 
 
 class Poller:
@@ -62,6 +63,7 @@ class Poller:
         waits: Waits,
         watch: SlockWatch,
         settings: Settings,
+        metrics: Metrics | None = None,
     ) -> None:
         """Use what others have opened.
 
@@ -71,8 +73,10 @@ class Poller:
             waits: Where polls are parked.
             watch: Knows whether slock answers.
             settings: For the limits, of queries as well.
+            metrics: Where wakes and errors are counted; default: where nobody looks.
         """
         self.settings = settings
+        self._metrics = metrics or Metrics()
         self._client = client
         self._store = store
         self._waits = waits
@@ -93,9 +97,9 @@ class Poller:
             The wait is withdrawn on the slock server.
         """
         try:
-            return await self._event(query)
-        except _Unserved as error:
-            return error.failure
+            return await self._event(query, "event")
+        except Unserved as error:
+            return self._failed(error.failure)
 
     async def wait_message(self, query: PollQuery) -> Outcome:
         """Take the first message of the list, or wait for the event and look again.
@@ -110,26 +114,38 @@ class Poller:
         """
         try:
             if (message := await self._pop(query.key)) is not None:
-                return self._in_hand(query.key, message, waited=False)
-            outcome = await self._event(query)
+                return self._in_hand(query.key, message, None)
+            outcome = await self._event(query, "message")
             if not isinstance(outcome, EventFired):
                 return outcome
             message = await self._pop(query.key)
-        except _Unserved as error:
-            return error.failure
-        return self._in_hand(query.key, message, waited=True)
-
-    def _in_hand(self, key: str, message: bytes | None, *, waited: bool) -> Message:
+        except Unserved as error:
+            return self._failed(error.failure)
         if message is None:
-            return Message(None, waited=waited)
-        give_back = partial(self._store.give_back, key, message)
-        return Message(message, waited=waited, give_back=give_back)
+            self._metrics.waits["message"].empty_wakes += 1
+        return self._in_hand(query.key, message, outcome)
 
-    async def _event(self, query: PollQuery) -> EventFired | NothingYet | Failure:
+    def _in_hand(
+        self, key: str, message: bytes | None, fired: EventFired | None
+    ) -> Message:
+        waited, woken = fired is not None, fired.woken if fired else None
+        if message is None:
+            return Message(None, waited=waited, woken=woken)
+        give_back = partial(self._store.give_back, key, message)
+        return Message(message, waited=waited, give_back=give_back, woken=woken)
+
+    def _failed(self, failure: Failure) -> Failure:
+        if (backend_and_error := _BACKEND_ERRORS.get(failure)) is not None:
+            self._metrics.backend_error(*backend_and_error)
+        return failure
+
+    async def _event(
+        self, query: PollQuery, kind: Kind
+    ) -> EventFired | NothingYet | Failure:
         if not self._watch.up:
-            raise _Unserved(Failure.SLOCK_UNREACHABLE)
+            raise Unserved(Failure.SLOCK_UNREACHABLE)
         event = self._client.event(query.key, default=query.default, ttl=query.lease)
-        outcome = await self._fired(event, query.timeout)
+        outcome = await self._fired(event, query.timeout, kind)
         if query.reset and isinstance(outcome, EventFired):
             await self._ask_slock(partial(self._put_back, event))
         return outcome
@@ -147,15 +163,16 @@ class Poller:
                     await self._client.lock(event.key).release_head()
 
     async def _fired(
-        self, event: Event, seconds: float
+        self, event: Event, seconds: float, kind: Kind
     ) -> EventFired | NothingYet | Failure:
         if seconds == 0:
             is_set = await self._ask_slock(event.is_set)
             return EventFired() if is_set else NothingYet()
         try:
-            with self._waits.parked(seconds) as parked:
+            with self._waits.parked(seconds, kind) as parked:
                 await _translating(event.wait)
-                parked.outcome = EventFired()
+                parked.outcome = EventFired(monotonic())
+                self._metrics.waits[kind].wakes += 1
         except TooManyWaits:
             return Failure.TOO_MANY_WAITS
         return parked.outcome
@@ -165,22 +182,22 @@ class Poller:
             with trio.fail_after(self._limit):
                 return await _translating(operation)
         except trio.TooSlowError:
-            raise _Unserved(Failure.SLOCK_UNREACHABLE) from None
+            raise Unserved(Failure.SLOCK_UNREACHABLE) from None
 
     async def _pop(self, key: str) -> bytes | None:
         try:
             with trio.fail_after(self._limit):
                 return await self._store.pop(key)
         except (StoreUnreachable, trio.TooSlowError):
-            raise _Unserved(Failure.STORE_UNREACHABLE) from None
+            raise Unserved(Failure.STORE_UNREACHABLE) from None
         except StoreFailed:
-            raise _Unserved(Failure.STORE_FAILED) from None
+            raise Unserved(Failure.STORE_FAILED) from None
 
 
 async def _translating(operation: Callable[[], Awaitable[_T]]) -> _T:
     try:
         return await operation()
     except (ConnectionLost, NoLeader, trio.ClosedResourceError):
-        raise _Unserved(Failure.SLOCK_UNREACHABLE) from None
+        raise Unserved(Failure.SLOCK_UNREACHABLE) from None
     except SlockError:
-        raise _Unserved(Failure.SLOCK_REFUSED) from None
+        raise Unserved(Failure.SLOCK_REFUSED) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import cast
 
 from quart import Blueprint, Response, request
@@ -17,13 +18,16 @@ _METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def quart_door(
-    paths: tuple[str, ...], serve: Callable[[Request], Awaitable[Answer]]
+    paths: tuple[str, ...],
+    serve: Callable[[Request], Awaitable[Answer]],
+    sent: Callable[[Answer], None],
 ) -> Blueprint:
     """Return routes that hand every request for some paths to the endpoints.
 
     Args:
         paths: What is served.
         serve: Finds the endpoint, or the answer to a method that there is none for.
+        sent: Told of each of its answers that is with the connection.
     """
     routes = Blueprint("endpoints", __name__)
 
@@ -40,8 +44,7 @@ def quart_door(
                 body,
             )
         )
-        if answer.give_back is not None:
-            parcel_of(request.scope).take(answer.give_back)
+        parcel_of(request.scope).take(answer.give_back, partial(sent, answer))
         response = Response(answer.body, status=answer.status)
         del response.headers["content-type"]
         for name, value in answer.headers:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from ._drain import Drain
+from .exposition import snapshot_of
+from .health import Health, measure_loop_lag
+from .metrics import Metrics
 from .polling import Poller
 from .settings import PREFIX, Settings
+from .siblings import Siblings, siblings_from
 from .slock import SlockWatch, StartupError, open_slock
 from .store import (
     LogLimits,
@@ -46,16 +52,27 @@ class Services:
         settings: For the limits.
         poller: The waits of the compatible endpoints.
         log: Messages that are read by cursor.
+        health: Whether new clients are welcome.
+        siblings: The workers whose numbers are told together.
     """
 
     settings: Settings
     poller: Poller
     log: MessageLog
+    health: Health
+    siblings: Siblings
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Services]:
+async def open_services(
+    settings: Settings, drain: Drain, metrics: Metrics
+) -> AsyncGenerator[Services]:
     """Open all that the endpoints need, and close it in reverse.
+
+    Args:
+        settings: Say what and where.
+        drain: Ends the waits when the server goes away.
+        metrics: Where all of it is counted.
 
     Raises:
         StartupError: Something cannot be opened like this; says what to do.
@@ -66,12 +83,23 @@ async def open_services(settings: Settings, drain: Drain) -> AsyncGenerator[Serv
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
-        waits = Waits(drain, limit=settings.max_waits)
+        waits = Waits(drain, limit=settings.max_waits, metrics=metrics)
         watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(watch.run)
-        poller = Poller(client, stores.lists, waits, watch, settings)
-        yield Services(settings, poller, stores.log)
+        poller = Poller(client, stores.lists, waits, watch, settings, metrics)
+        health = Health(
+            drain, watch, waits, stores.lists.ping, limit=settings.backend_limit
+        )
+        nursery.start_soon(measure_loop_lag, metrics.loop_lag)
+        siblings = siblings_from(os.environ)
+        await nursery.start(siblings.run, partial(snapshot_of, metrics))
+        metrics.readings |= {
+            "draining": lambda: drain.draining,
+            "slock_up": lambda: watch.up,
+            "waits_limit": lambda: settings.max_waits,
+        }
+        yield Services(settings, poller, stores.log, health, siblings)
         nursery.cancel_scope.cancel()
 
 

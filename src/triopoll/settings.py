@@ -8,18 +8,42 @@ limit that is silently ignored is found in production.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["CREW_VARIABLE", "PREFIX", "Settings", "SettingsError", "settings_from"]
+__all__ = [
+    "ANYBODY",
+    "CREW_VARIABLE",
+    "PREFIX",
+    "SIBLINGS_VARIABLE",
+    "Network",
+    "Settings",
+    "SettingsError",
+    "networks_of",
+    "settings_from",
+]
 
 PREFIX = "TRIOPOLL_"
 # Not a setting: a supervisor whose workers are no process group tells them by it that
 # they are one crew. The value is its process id.
 CREW_VARIABLE = "_TRIOPOLL_CREW"
+# Not a setting either: where a worker finds the others, as PLACE/COUNT:DIRECTORY.
+SIBLINGS_VARIABLE = "_TRIOPOLL_SIBLINGS"
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+ANYBODY: tuple[Network, ...] = (
+    ipaddress.ip_network("0.0.0.0/0"),
+    ipaddress.ip_network("::/0"),
+)
+_LOOPBACK: tuple[Network, ...] = (
+    ipaddress.ip_network("127.0.0.0/8"),
+    ipaddress.ip_network("::1/128"),
+)
+_NETWORKS = {"any": ANYBODY, "loopback": _LOOPBACK, "nobody": ()}
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
@@ -96,6 +120,33 @@ def _prefix(text: str) -> str:
     return text
 
 
+def networks_of(text: str) -> tuple[Network, ...]:
+    """Return the networks of a list.
+
+    Args:
+        text: Words: addresses and networks, or ``loopback``, ``any``, ``nobody``.
+
+    Raises:
+        ValueError: One of them is none; the message is the end of a sentence.
+    """
+    found: list[Network] = []
+    for word in text.split():
+        try:
+            named = _NETWORKS.get(word)
+            found += (ipaddress.ip_network(word),) if named is None else named
+        except ValueError:
+            words = ", ".join(_NETWORKS)
+            raise ValueError(
+                f"must be networks such as 10.0.0.0/8, or {words}, not {word!r}"
+            ) from None
+    return tuple(found)
+
+
+def _networks(text: str) -> str:
+    networks_of(text)
+    return text
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return dataclasses.field(
         default=default, repr=not secret, metadata={"parse": parse}
@@ -141,6 +192,7 @@ class Settings:
         log_trim_acked: Whether a reader's cursor removes what it has read.
         drain_window: Seconds over which parked polls are answered when a server is
             asked to stop that does not drain by itself.
+        metrics_from: Who may read ``/metrics``, as `networks_of` reads it.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -174,6 +226,7 @@ class Settings:
     log_max_ttl: float = _setting(604800.0, _seconds)
     log_trim_acked: bool = _setting(False, _flag)
     drain_window: float = _setting(2.0, _seconds)
+    metrics_from: str = _setting("loopback", _networks)
 
     @property
     def keeps_messages(self) -> bool:

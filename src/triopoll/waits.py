@@ -16,12 +16,25 @@ import trio
 
 from ._drain import Drain
 from .envelope import EventFired, Failure, NothingYet
+from .metrics import Kind, Metrics, WaitMeter
 
-__all__ = ["ParkedWait", "TooManyWaits", "Waits"]
+__all__ = ["ParkedWait", "TooManyWaits", "Unserved", "Waits"]
+
+# Why waits end, in the metrics, beside the failures by their names.
+_FIRED, _TIMEOUT, _DRAINED = "fired", "timeout", "drained"
+_DISCONNECT, _FAILED = "disconnect", "failed"
 
 
 class TooManyWaits(Exception):
     """As many polls are parked as this process may keep."""
+
+
+class Unserved(Exception):
+    """The poll cannot be served; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.value)
+        self.failure = failure
 
 
 class ParkedWait:
@@ -39,18 +52,26 @@ class ParkedWait:
     Attributes:
         outcome: What the poll answers: that nothing came, unless it did, or unless
             somebody who ended the wait knows better.
+        reason: A word for the metrics: why it ended, if not by what it waited for.
     """
 
     # Written out, since a generator and its helper cost more than the rest of it.
-    __slots__ = ("_scope", "_waits", "outcome")
+    __slots__ = ("_meter", "_scope", "_waits", "outcome", "reason")
 
-    def __init__(self, waits: Waits, seconds: float) -> None:
+    def __init__(self, waits: Waits, seconds: float, meter: WaitMeter) -> None:
         self._waits = waits
+        self._meter = meter
         self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self.outcome: EventFired | NothingYet | Failure = NothingYet()
+        self.reason = _TIMEOUT
 
     def __enter__(self) -> Self:
-        self._waits.enter(self, self._scope.cancel)
+        try:
+            self._waits.enter(self, self._leave_by_drain)
+        except TooManyWaits:
+            self._meter.end(Failure.TOO_MANY_WAITS.name.lower())
+            raise
+        self._meter.parked += 1
         self._scope.__enter__()
         return self
 
@@ -61,27 +82,51 @@ class ParkedWait:
         traceback: TracebackType | None,
     ) -> bool:
         self._waits.leave(self)
-        return self._scope.__exit__(kind, error, traceback)
+        self._meter.parked -= 1
+        try:
+            return self._scope.__exit__(kind, error, traceback)
+        finally:
+            caught = self._scope.cancelled_caught
+            self._meter.end(self.reason if caught else _reason_of(error))
 
     def end(self, outcome: Failure) -> None:
         """Make the poll answer this now. The first to end it is the one who says."""
         if not self._scope.cancel_called:
             self.outcome = outcome
+            self.reason = outcome.name.lower()
             self._scope.cancel()
+
+    def _leave_by_drain(self) -> None:
+        if not self._scope.cancel_called:
+            self.reason = _DRAINED
+            self._scope.cancel()
+
+
+def _reason_of(error: BaseException | None) -> str:
+    """Return why a wait was left that nobody had ended."""
+    if error is None:
+        return _FIRED
+    if isinstance(error, Unserved):
+        return error.failure.name.lower()
+    return _FAILED if isinstance(error, Exception) else _DISCONNECT
 
 
 class Waits:
     """Count the parked polls of this process, bound them, and end them."""
 
-    def __init__(self, drain: Drain, *, limit: int) -> None:
+    def __init__(
+        self, drain: Drain, *, limit: int, metrics: Metrics | None = None
+    ) -> None:
         """Start without any.
 
         Args:
             drain: Ends waits when the server goes away: they answer that nothing
                 came, which is what makes a client poll again, elsewhere.
             limit: How many may be parked at once.
+            metrics: Where waits are counted; default: where nobody looks.
         """
         self._drain = drain
+        self._meters = (metrics or Metrics()).waits
         self._limit = limit
         self._parked: set[ParkedWait] = set()
 
@@ -91,9 +136,19 @@ class Waits:
     def __len__(self) -> int:
         return len(self._parked)
 
-    def parked(self, seconds: float) -> ParkedWait:
-        """Return a wait of at most so many seconds, to be entered."""
-        return ParkedWait(self, seconds)
+    @property
+    def full(self) -> bool:
+        """Return whether one more wait would be refused."""
+        return len(self._parked) >= self._limit
+
+    def parked(self, seconds: float, kind: Kind = "event") -> ParkedWait:
+        """Return a wait of at most so many seconds, to be entered.
+
+        Args:
+            seconds: How long it may take.
+            kind: What is waited for, in the metrics.
+        """
+        return ParkedWait(self, seconds, self._meters[kind])
 
     def enter(self, wait: ParkedWait, cancel: Callable[[], None]) -> None:
         """Count a wait; `cancel` ends it when the server drains.
@@ -101,7 +156,7 @@ class Waits:
         Raises:
             TooManyWaits: The limit has been reached.
         """
-        if len(self._parked) >= self._limit:
+        if self.full:
             raise TooManyWaits
         self._parked.add(wait)
         self._drain.enter(wait, cancel)

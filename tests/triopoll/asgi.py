@@ -59,6 +59,7 @@ class Request:
     def __init__(self, target: str) -> None:
         self.path, _, self.query = target.partition("?")
         self.sent: list[Event] = []
+        self.peer: tuple[str, int] | None = ("127.0.0.1", 1)
         self.leave_at = self.break_at = math.inf
         self._left = trio.Event()
         self._body_read = False
@@ -79,7 +80,7 @@ class Request:
             "query_string": self.query.encode(),
             "root_path": "",
             "headers": [(b"host", b"h")],
-            "client": ("127.0.0.1", 1),
+            "client": self.peer,
             "server": ("127.0.0.1", 2),
             "extensions": {},
             "state": {},

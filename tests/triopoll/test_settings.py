@@ -50,6 +50,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         log_max_ttl=70,
         log_trim_acked=True,
         drain_window=1,
+        metrics_from="10.0.0.0/8 ::1 loopback",
     )
     environ = {
         PREFIX + field.name.upper(): str(getattr(given, field.name))
@@ -78,6 +79,9 @@ def test_an_empty_variable_is_an_absent_one() -> None:
         ("TRIOPOLL_SLOCK_URL", "embedded://127.0.0.1:99999"),
         ("TRIOPOLL_REDIS_URL", "postgres://h/1"),
         ("TRIOPOLL_REDIS_URL", "redis://[::1"),
+        ("TRIOPOLL_METRICS_FROM", "everybody"),
+        ("TRIOPOLL_METRICS_FROM", "10.0.0.1/8"),
+        ("TRIOPOLL_METRICS_FROM", "any,nobody"),
         ("TRIOPOLL_MAX_TIMEOUT", "soon"),
         ("TRIOPOLL_MAX_TIMEOUT", "nan"),
         ("TRIOPOLL_MAX_TIMEOUT", "inf"),

@@ -1,12 +1,16 @@
 """Parked waits: counted, bounded, and ended from outside."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import pytest
 import trio
 import trio.testing
 
 from triopoll._drain import Drain
 from triopoll.envelope import Failure, NothingYet
-from triopoll.waits import TooManyWaits, Waits
+from triopoll.metrics import Metrics
+from triopoll.waits import TooManyWaits, Unserved, Waits
 
 
 async def park(waits: Waits, seconds: float, outcomes: list[object]) -> None:
@@ -76,3 +80,66 @@ async def test_a_cancelled_wait_is_not_counted() -> None:
         await park(waits, 60, outcomes)
     assert scope.cancelled_caught
     assert (len(waits), outcomes) == (0, [])
+
+
+async def fail(error: Exception) -> None:
+    await trio.lowlevel.checkpoint()
+    raise error
+
+
+async def test_the_end_of_each_wait_is_counted(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Once, by its kind and by why it ended; none is parked afterwards."""
+    drain, metrics = Drain(), Metrics()
+    waits = Waits(drain, limit=1, metrics=metrics)
+    meter = metrics.waits["log"]
+
+    async def fire() -> None:
+        with waits.parked(60, "log"):
+            assert meter.parked == 1
+            with pytest.raises(TooManyWaits):
+                with waits.parked(60, "log"):
+                    pass
+
+    async def leave() -> None:
+        with trio.move_on_after(1), waits.parked(60, "log"):
+            await trio.sleep_forever()
+
+    async def be_left(error: Exception) -> None:
+        with pytest.raises(type(error)), waits.parked(60, "log"):
+            await fail(error)
+
+    async def be_ended(end: Callable[[], Awaitable[None]]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(park_log)
+            await trio.testing.wait_all_tasks_blocked()
+            await end()
+
+    async def park_log() -> None:
+        with waits.parked(60, "log"):
+            await trio.sleep_forever()
+
+    async def end_all() -> None:
+        waits.end_all(Failure.SLOCK_UNREACHABLE)
+
+    await fire()
+    await leave()
+    await be_left(Unserved(Failure.STORE_FAILED))
+    await be_left(ZeroDivisionError())
+    await park_log()
+    await be_ended(end_all)
+    await be_ended(partial(drain.release, 0))
+    await park_log()
+    assert meter.ended == {
+        "too_many_waits": 1,
+        "fired": 1,
+        "disconnect": 1,
+        "store_failed": 1,
+        "failed": 1,
+        "timeout": 1,
+        "slock_unreachable": 1,
+        "drained": 2,
+    }
+    assert meter.parked == 0
+    assert metrics.waits["event"].ended == {}

@@ -14,12 +14,13 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import trio
 
-from triopoll.settings import CREW_VARIABLE
+from triopoll.settings import CREW_VARIABLE, SIBLINGS_VARIABLE
 
 __all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise", "watch_lifeline"]
 
@@ -59,8 +60,12 @@ async def supervise(
     """
     lifeline, ours = os.pipe()
     inherited = [lifeline, *(sock.fileno() for sock in sockets)]
-    crew = _Crew([*command, "--lifeline", str(lifeline)], inherited)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    # For what workers tell each other; only this user can enter it.
+    with (
+        tempfile.TemporaryDirectory(prefix="triopoll-") as directory,
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+    ):
+        crew = _Crew([*command, "--lifeline", str(lifeline)], inherited, directory)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crew.pass_on, signals, sockets)
             await crew.run(workers)
@@ -85,14 +90,19 @@ async def watch_lifeline(lifeline: int) -> None:
 class _Crew:
     """The worker processes and what has become of them."""
 
-    def __init__(self, command: Sequence[str], inherited: Sequence[int]) -> None:
+    def __init__(
+        self, command: Sequence[str], inherited: Sequence[int], directory: str
+    ) -> None:
         self._command = command
         self._inherited = inherited
+        self._directory = directory
         self._processes: dict[int, trio.Process] = {}
         self._stopping = trio.Event()
+        self._count = 0
         self.exit_code = 0
 
     async def run(self, workers: int) -> None:
+        self._count = workers
         async with trio.open_nursery() as nursery:
             for place in range(workers):
                 nursery.start_soon(self._keep_up, place)
@@ -137,7 +147,7 @@ class _Crew:
                     self._command,
                     check=False,
                     pass_fds=self._inherited,
-                    env={**os.environ, CREW_VARIABLE: str(os.getpid())},
+                    env={**os.environ, **self._whereabouts(place)},
                     # A terminal's Ctrl-C reaches the whole group; we pass it on.
                     process_group=0,
                 )
@@ -149,6 +159,13 @@ class _Crew:
         code = process.returncode
         assert code is not None
         return code
+
+    def _whereabouts(self, place: int) -> dict[str, str]:
+        """Tell a worker which of how many it is, and where the others are."""
+        return {
+            CREW_VARIABLE: str(os.getpid()),
+            SIBLINGS_VARIABLE: f"{place}/{self._count}:{self._directory}",
+        }
 
     def _stop(self, number: signal.Signals) -> None:
         self._stopping.set()

@@ -16,6 +16,7 @@ import trio
 
 from triopoll._drain import Drain
 from triopoll.http import CANCELS
+from triopoll.metrics import Metrics
 
 from .connection import Connection
 from .departures import Departures, open_departures
@@ -45,7 +46,8 @@ async def serve(
     drain delay; a second signal of any kind cuts what is left.
 
     Args:
-        app: If it has an attribute ``drain`` that is a `Drain`, its waits listen to it.
+        app: If it has an attribute ``drain`` that is a `Drain`, its waits listen to it;
+            in ``metrics``, if those are `Metrics`, connections are counted.
         listeners: Are closed when the function returns.
         settings: Limits, deadlines and drain times.
         task_status: Is started with the server once connections are accepted.
@@ -94,6 +96,8 @@ class Server:
         self._serving = trio.CancelScope()
         self._ended = trio.Event()
         self.cut = 0
+        if isinstance(metrics := getattr(app, "metrics", None), Metrics):
+            metrics.readings["connections"] = lambda: len(self._connections)
 
     def __repr__(self) -> str:
         return (

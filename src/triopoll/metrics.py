@@ -1,0 +1,258 @@
+"""What the service counts, and how that is told to Prometheus.
+
+The numbers are plain integers in slotted objects, read when somebody asks: counting
+happens thousands of times for each scrape, and an ``inc()`` of prometheus-client costs
+ten times as much as one here, thirty times with its files for several processes
+(docs/decisions/0020). prometheus-client describes the families and writes the text.
+
+All of it is touched by the trio thread only.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+__all__ = ["Backend", "Histogram", "Kind", "Metrics", "WaitMeter", "monotonic"]
+
+Kind: TypeAlias = Literal["event", "message", "log", "group", "websocket"]
+Backend: TypeAlias = Literal["slock", "store"]
+
+# The clock of `woken`: what is compared here is never compared with trio's.
+monotonic = time.perf_counter
+
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# What a gauge reads at the moment it is asked, and what it means. The name is
+# `triopoll_` and the key; nobody has to provide all of them.
+_READINGS = {
+    "connections": "Client connections that are open (under `triopoll serve`).",
+    "draining": "1 once the server is going away, else 0.",
+    "slock_up": "1 if slock answered its last question, else 0.",
+    "waits_limit": "Waits that may be parked at once.",
+}
+
+
+class Histogram:
+    """Count values by upper bounds.
+
+    Attributes:
+        bounds: Inclusive upper bounds, ascending; above the last there is one more.
+        counts: How many values lie between each bound and the one before.
+        total: Sum of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float] = _LATENCIES) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Histogram: {sum(self.counts)} values>"
+
+    def observe(self, value: float) -> None:
+        """Count one value; one below 0, by a clock that was set back, counts as 0."""
+        value = max(value, 0.0)
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return what Prometheus wants: bounds, and how many lie at or below each."""
+        below, buckets = 0, list[tuple[str, float]]()
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            below += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), below))
+        return buckets
+
+
+class WaitMeter:
+    """The waits of one kind.
+
+    Attributes:
+        parked: How many wait now.
+        wakes: How often one was woken.
+        empty_wakes: How often there was nothing for it then.
+        ended: How many have ended, by reason.
+    """
+
+    __slots__ = ("empty_wakes", "ended", "parked", "wakes")
+
+    def __init__(self) -> None:
+        self.parked = 0
+        self.wakes = 0
+        self.empty_wakes = 0
+        self.ended: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<WaitMeter: {self.parked} parked, {self.wakes} wakes>"
+
+    def end(self, reason: str) -> None:
+        """Count the end of a wait; `reason` is one of a few words, never a text."""
+        self.ended[reason] = self.ended.get(reason, 0) + 1
+
+
+class Metrics:
+    """Count what happens in this process.
+
+    Attributes:
+        waits: A meter for each kind of wait.
+        publish_to_wake: Seconds from the moment a message was stored until a wait
+            for it was over, by the wall clocks of both sides.
+        wake_to_sent: Seconds from the end of a wait that was woken until its answer
+            was with the connection.
+        loop_lag: Seconds by which a task woke later than it had asked for.
+        gaps: How many readers were told of a gap.
+        lost: How many messages they were told to have missed, where that is known.
+        published: How many items were published, by their type.
+        readings: What is read when somebody asks, by its name in the table.
+    """
+
+    def __init__(self) -> None:
+        self.waits: dict[Kind, WaitMeter] = {k: WaitMeter() for k in get_args(Kind)}
+        self.publish_to_wake = Histogram()
+        self.wake_to_sent = Histogram()
+        self.loop_lag = Histogram()
+        self.gaps = 0
+        self.lost = 0
+        self.published: dict[str, int] = {}
+        self.readings: dict[str, Callable[[], float]] = {}
+        self._backend_errors: dict[tuple[Backend, str], int] = {}
+        self._answers: dict[tuple[str, int], int] = {}
+
+    def __repr__(self) -> str:
+        parked = sum(meter.parked for meter in self.waits.values())
+        return f"<Metrics: {parked} parked>"
+
+    def backend_error(self, backend: Backend, error: str) -> None:
+        """Count something that a backend did not do; `error` is a word."""
+        key = backend, error
+        self._backend_errors[key] = self._backend_errors.get(key, 0) + 1
+
+    def answered(self, path: str, status: int) -> None:
+        """Count an answer of an endpoint; `path` is one of its table."""
+        key = path, status
+        self._answers[key] = self._answers.get(key, 0) + 1
+
+    def gap(self, lost: int | None) -> None:
+        """Count a reader who was told of a gap of so many messages, if known."""
+        self.gaps += 1
+        self.lost += lost or 0
+
+    def sent(self, woken: float | None) -> None:
+        """Note that an answer is with the connection.
+
+        Args:
+            woken: When its wait was woken, by `monotonic`; None if it never waited.
+        """
+        if woken is not None:
+            self.wake_to_sent.observe(monotonic() - woken)
+
+    def collect(self) -> Iterator[Metric]:
+        """Describe everything for prometheus-client: one family a line of the table."""
+        yield from self._collect_waits()
+        yield from self._collect_latencies()
+        yield from self._collect_counts()
+        for name, meaning in _READINGS.items():
+            family = GaugeMetricFamily(f"triopoll_{name}", meaning, labels=[])
+            if (read := self.readings.get(name)) is not None:
+                family.add_metric([], read())
+            yield family
+
+    def _collect_counts(self) -> Iterator[Metric]:
+        yield _counter("gaps", "Readers told of a gap.", [], [([], self.gaps)])
+        yield _counter(
+            "lost_messages",
+            "Messages that readers were told to have missed, where known.",
+            [],
+            [([], self.lost)],
+        )
+        yield _counter(
+            "published",
+            "Items that were published, by type.",
+            ["type"],
+            [([kind], count) for kind, count in self.published.items()],
+        )
+        yield _counter(
+            "backend_errors",
+            "What a backend did not do: unreachable, or failed with an error.",
+            ["backend", "error"],
+            self._backend_errors.items(),
+        )
+        yield _counter(
+            "answers",
+            "HTTP answers of endpoints.",
+            ["path", "status"],
+            [((path, str(code)), n) for (path, code), n in self._answers.items()],
+        )
+
+    def _collect_waits(self) -> Iterator[Metric]:
+        parked = GaugeMetricFamily(
+            "triopoll_waits_parked", "Waits that are parked.", labels=["kind"]
+        )
+        for kind, meter in self.waits.items():
+            parked.add_metric([kind], meter.parked)
+        yield parked
+        waits = self.waits.items()
+        yield _counter(
+            "wakes",
+            "How often a parked wait was woken.",
+            ["kind"],
+            [([kind], meter.wakes) for kind, meter in waits],
+        )
+        yield _counter(
+            "empty_wakes",
+            "How often there was nothing for a wait that was woken.",
+            ["kind"],
+            [([kind], meter.empty_wakes) for kind, meter in waits],
+        )
+        yield _counter(
+            "waits_ended",
+            "Waits that have ended, by reason.",
+            ["kind", "reason"],
+            [((k, why), n) for k, meter in waits for why, n in meter.ended.items()],
+        )
+
+    def _collect_latencies(self) -> Iterator[Metric]:
+        yield _histogram(
+            "publish_to_wake_seconds",
+            "From storing a message to the end of a wait for it.",
+            self.publish_to_wake,
+        )
+        yield _histogram(
+            "wake_to_sent_seconds",
+            "From the end of a wait that was woken to its answer being sent.",
+            self.wake_to_sent,
+        )
+        yield _histogram(
+            "loop_lag_seconds",
+            "How much later than it had asked for a task of the loop woke.",
+            self.loop_lag,
+        )
+
+
+def _counter(
+    name: str,
+    meaning: str,
+    labels: Sequence[str],
+    values: Iterable[tuple[Sequence[str], float]],
+) -> Metric:
+    family = CounterMetricFamily(f"triopoll_{name}", meaning, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
+    family = HistogramMetricFamily(f"triopoll_{name}", meaning, labels=[])
+    family.add_metric([], histogram.buckets(), histogram.total)
+    return family
