@@ -1,0 +1,240 @@
+"""One HTTP/1.1 connection: a request, its answer, the next request.
+
+h11 cuts and builds, trio carries. The connection is opened when it is needed and kept
+for the next request; whatever ends a request early, a cancellation included, ends the
+connection with it, because what is left on it belongs to nobody.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import h11
+import trio
+
+from ._errors import Cut, NoConnection
+from ._wire import Response
+
+__all__ = ["HttpConnection", "Site"]
+
+_CONNECT_SECONDS = 10.0
+# The server's pages end at 1 MiB, and JSON makes six bytes of one at worst.
+_MAX_ANSWER = 16 * 2**20
+_MAX_HEAD = 64 * 2**10
+_READ = 64 * 2**10
+# A kept connection that dies this soon was dead when it was used again.
+_STALE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the server is.
+
+    Attributes:
+        host: Name or address.
+        port: TCP port.
+        tls: For ``https``; None without.
+        prefix: What all paths begin with, "" or "/something".
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, url: str, tls: ssl.SSLContext | None = None) -> Site:
+        """Read the URL of the server.
+
+        Raises:
+            ValueError: It is no http or https URL, or has more than a path.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not of the form http[s]://HOST[:PORT][/PATH]")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("the server's URL may have a path, and nothing else")
+        secure = parts.scheme == "https"
+        context = (tls or ssl.create_default_context()) if secure else None
+        port = parts.port or (443 if secure else 80)
+        return cls(parts.hostname, port, context, parts.path.rstrip("/"))
+
+    @property
+    def authority(self) -> str:
+        """Return the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port in (80, 443) else f"{host}:{self.port}"
+
+    async def open_stream(self) -> trio.abc.Stream:
+        """Connect.
+
+        Raises:
+            OSError: There is no connection.
+            trio.BrokenResourceError: TLS fails.
+
+        Cancellation:
+            The connection is closed.
+        """
+        stream = await trio.open_tcp_stream(self.host, self.port)
+        if self.tls is None:
+            return stream
+        secure = trio.SSLStream(
+            stream, self.tls, server_hostname=self.host, https_compatible=True
+        )
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(secure)
+            raise
+        return secure
+
+
+class HttpConnection:
+    """One connection to the site, for one request at a time."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._stream: trio.abc.Stream | None = None
+        self._http = h11.Connection(h11.CLIENT)
+        self._answering = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._stream is None else "open"
+        return f"<HttpConnection: {self._site.authority}, {state}>"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        patience: float,
+    ) -> Response:
+        """Send a request and return its answer.
+
+        A connection that was kept and turns out to have been closed by the server is
+        replaced, and the request is sent again; so it should do no harm twice.
+
+        Args:
+            method: In capitals.
+            path: Below the site's prefix, with the query.
+            headers: Besides those of every request.
+            body: "" for none.
+            patience: Seconds within which the answer must be whole.
+
+        Raises:
+            NoConnection: It could not be sent.
+            Cut: There is no whole answer.
+
+        Cancellation:
+            The server may or may not have seen the request. The connection is closed.
+        """
+        request = h11.Request(
+            method=method,
+            target=self._site.prefix + path,
+            headers=self._headers(headers, body),
+        )
+        reused = self._stream is not None
+        started = trio.current_time()
+        try:
+            return await self._try(request, body, patience)
+        except Cut as cut:
+            quick = trio.current_time() - started < _STALE_SECONDS
+            if not (reused and quick and not cut.answering):
+                raise
+        return await self._try(request, body, patience)
+
+    async def aclose(self) -> None:
+        """Close the connection; another request opens it again.
+
+        Cancellation:
+            It is closed.
+        """
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+    def _headers(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> list[tuple[str, str]]:
+        every = {
+            "Host": self._site.authority,
+            "User-Agent": "triopoll",
+            "Accept": "application/json",
+            "Cache-Control": "no-cache",
+        }
+        if body:
+            every["Content-Length"] = str(len(body))
+        return [*every.items(), *headers.items()]
+
+    async def _try(
+        self, request: h11.Request, body: bytes, patience: float
+    ) -> Response:
+        stream = self._stream or await self._connect()
+        # Until the answer is whole, the connection is good for nothing else.
+        self._stream = None
+        whole = False
+        try:
+            with trio.move_on_after(patience):
+                response = await self._exchange(stream, request, body)
+                whole = True
+                self._keep(stream)
+                return response
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+            raise Cut(str(error), answering=self._answering) from error
+        finally:
+            if not whole or self._stream is None:
+                await trio.aclose_forcefully(stream)
+        raise Cut("no answer in time", answering=self._answering)
+
+    async def _connect(self) -> trio.abc.Stream:
+        try:
+            with trio.fail_after(_CONNECT_SECONDS):
+                stream = await self._site.open_stream()
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            raise NoConnection(f"{self._site.authority}: {error}") from error
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        return stream
+
+    async def _exchange(
+        self, stream: trio.abc.Stream, request: h11.Request, body: bytes
+    ) -> Response:
+        http = self._http
+        self._answering = False
+        data = http.send(request) or b""
+        if body:
+            data += http.send(h11.Data(data=body)) or b""
+        data += http.send(h11.EndOfMessage()) or b""
+        await stream.send_all(data)
+        head: h11.Response | None = None
+        content = bytearray()
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                received = await stream.receive_some(_READ)
+                self._answering = self._answering or bool(received)
+                http.receive_data(bytes(received))
+            elif isinstance(event, h11.Response):
+                head = event
+            elif isinstance(event, h11.Data):
+                content += event.data
+                if len(content) > _MAX_ANSWER:
+                    raise Cut("the answer is too long", answering=True)
+            elif isinstance(event, h11.EndOfMessage):
+                assert head is not None
+                return Response(head.status_code, dict(head.headers), bytes(content))
+            elif not isinstance(event, h11.InformationalResponse):
+                raise Cut("closed before the answer", answering=self._answering)
+
+    def _keep(self, stream: trio.abc.Stream) -> None:
+        """Keep the connection if both sides are ready for another request."""
+        http = self._http
+        ready = http.our_state is h11.DONE and http.their_state is h11.DONE
+        # Bytes behind the answer would be taken for the next one.
+        if ready and not http.trailing_data[0]:
+            http.start_next_cycle()
+            self._stream = stream

@@ -1,0 +1,132 @@
+"""A publish is stored once, and known to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from tests.triopoll.client.site import Asked, cursor_of, scripted
+from trio.testing import MockClock
+
+from triopoll.client import Draft, Published, Refused, Unreachable
+
+
+class Store:
+    """A server that knows the ids it has seen."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[str, Any]] = {}
+
+    async def __call__(self, asked: Asked) -> None:
+        assert asked.path == "/v1/publish"
+        assert asked.headers["content-type"] == "application/json"
+        results: list[dict[str, Any]] = []
+        for item in asked.json["items"]:
+            duplicate = item["id"] in self.items
+            self.items.setdefault(item["id"], item)
+            n = list(self.items).index(item["id"]) + 1
+            results.append({"id": cursor_of(n), "duplicate": duplicate})
+        await asked.answer({"items": results})
+
+
+async def test_messages_are_stored_in_order(autojump_clock: MockClock) -> None:
+    """Text as text, bytes that are none in base64, with the names that were given."""
+    store = Store()
+    async with scripted(store, api_key="secret") as (client, site):
+        drafts = [Draft("k", "grüße", "one", 5), Draft("k", b"\xff"), Draft("l", b"t")]
+        assert await client.publish_many(drafts) == [
+            Published(cursor_of(n), duplicate=False) for n in (1, 2, 3)
+        ]
+        assert (await client.publish("k", "again", id="one")).duplicate
+    first, second, third = store.items.values()
+    assert first == {"key": "k", "id": "one", "data": "grüße", "ttl": 5}
+    assert (second["data_base64"], third["data"]) == ("/w==", "t")
+    assert site.asked[0].headers["authorization"] == "Bearer secret"
+    assert site.state["connections"] == 1
+
+
+async def test_an_answer_that_was_lost_is_asked_for_again(
+    autojump_clock: MockClock,
+) -> None:
+    """With the same id, so that the message is stored once."""
+    store = Store()
+
+    async def lose(asked: Asked) -> None:
+        store.items[asked.json["items"][0]["id"]] = {}
+        site.state["script"] = busy
+        asked.hang_up()
+
+    async def busy(asked: Asked) -> None:
+        site.state["script"] = store
+        await asked.answer({"code": "x", "message": "y"}, 503, retry_after="9")
+
+    async with scripted(lose) as (client, site):
+        published = await client.publish("k", "v")
+    assert published == Published(cursor_of(1), duplicate=True)
+    assert len(store.items) == 1
+    assert site.asked[2].time - site.asked[1].time >= 9
+
+
+async def test_it_gives_up_before_the_server_forgets(autojump_clock: MockClock) -> None:
+    """A repetition after that could be stored twice."""
+    async with scripted(Store()) as (client, site):
+        site.state["down"] = True
+        with pytest.raises(Unreachable):
+            await client.publish("k", "v")
+    assert 200 < trio.current_time() <= 300
+    assert 5 < site.state["connections"] < 60
+
+
+@pytest.mark.parametrize(
+    "shape", [{}, {"items": []}, {"items": [1]}, {"items": "x"}, {"items": [{}, {}]}]
+)
+async def test_an_answer_that_is_none_is_no_success(
+    autojump_clock: MockClock, shape: Any
+) -> None:
+    """It is asked for again."""
+
+    async def nonsense(asked: Asked) -> None:
+        site.state["script"] = Store()
+        await asked.answer(shape)
+
+    async with scripted(nonsense) as (client, site):
+        assert not (await client.publish("k", "v")).duplicate
+    assert len(site.asked) == 2
+
+
+async def test_one_refused_item_is_an_error(autojump_clock: MockClock) -> None:
+    """And so is a refused request; a key that can be fetched again is, once."""
+
+    async def refuse_item(asked: Asked) -> None:
+        await asked.answer({"items": [{"code": "too_long", "message": "no"}]})
+
+    async def refuse(asked: Asked) -> None:
+        await asked.answer({"code": "key", "message": "no"}, 401)
+
+    async def fetch() -> str:
+        await trio.lowlevel.checkpoint()
+        return "x"
+
+    for script, count in ((refuse_item, 1), (refuse, 2)):
+        async with scripted(script, api_key=fetch) as (client, site):
+            with pytest.raises(Refused):
+                await client.publish("k", "v")
+        assert len(site.asked) == count
+
+
+async def test_a_cancelled_publish_leaves_the_client_usable(
+    autojump_clock: MockClock,
+) -> None:
+    """On another connection: what is left on the old one belongs to nobody."""
+    store = Store()
+
+    async def hang(asked: Asked) -> None:
+        await trio.sleep_forever()
+
+    async with scripted(hang) as (client, site):
+        with trio.move_on_after(5):
+            await client.publish("k", "v")
+        site.state["script"] = store
+        await client.publish("k", "w")
+    assert [item["data"] for item in store.items.values()] == ["w"]

@@ -1,0 +1,113 @@
+"""What an answer means, hostile ones included."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triopoll.client._errors import Busy, NotOurs, Refused
+from triopoll.client._wire import (
+    Gap,
+    Message,
+    Page,
+    Response,
+    page_from,
+    read_answer,
+    retry_after,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "messages cursor code lost retry_ms wait id data data_base64 ts".split()
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+def test_a_page_with_everything() -> None:
+    """Text, bytes, a gap, and when to come back."""
+    shape = {
+        "messages": [
+            {"id": "a", "data": "grüße", "ts": 1},
+            {"id": "b", "data_base64": "/wA=", "ts": 2.5},
+        ],
+        "cursor": "b",
+        "code": "gap",
+        "lost": 3,
+        "retry_ms": 1500,
+        "wait": 24.5,
+        "waited": 1,
+    }
+    messages = (Message("a", "grüße".encode(), 1.0), Message("b", b"\xff\0", 2.5))
+    assert page_from(shape) == Page(messages, "b", Gap(3), 1.5, 24.5)
+    assert messages[0].text == "grüße"
+    with pytest.raises(UnicodeDecodeError):
+        _ = messages[1].text
+
+
+@pytest.mark.slow
+@given(JSON)
+def test_any_json_is_a_page_or_not_ours(shape: Any) -> None:
+    """Nothing else is raised, and nothing absurd is believed."""
+    body = json.dumps(shape).encode()
+    try:
+        page = page_from(read_answer(Response(200, {}, body)))
+    except NotOurs:
+        return
+    assert 0 <= page.retry <= 3600
+    assert page.why != "timeout"
+
+
+@given(st.binary(max_size=50), st.integers(100, 599))
+def test_any_answer_of_a_stranger_is_not_ours(body: bytes, status: int) -> None:
+    """Bytes are no answer, whatever their status."""
+    with pytest.raises(NotOurs):
+        page_from(read_answer(Response(status, {}, body)))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(302, NotOurs), (400, Refused), (403, Refused), (429, Busy), (500, Busy)],
+)
+def test_what_a_status_means(status: int, kind: type[Exception]) -> None:
+    """With an error in the server's shape; without one it is a stranger's."""
+    body = json.dumps({"code": "c", "message": "m"}).encode()
+    with pytest.raises(kind):
+        read_answer(Response(status, {}, body))
+    with pytest.raises(NotOurs):
+        read_answer(Response(status, {}, b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, 0),
+        (b"7", 7),
+        (b"-7", 0),
+        (b"999999999999999999999", 3600),
+        (b"nan", 0),
+        (b"soon", 0),
+        (b"Thu, 01 Jan 1970 00:02:00 GMT", 20),
+        (b"Thu, 99 Jan 1970 00:02:00 GMT", 0),
+    ],
+)
+def test_retry_after(value: bytes | None, seconds: float) -> None:
+    """Seconds or a date, within bounds."""
+    assert retry_after(value, 100.0) == seconds
+
+
+def test_a_date_needs_a_clock() -> None:
+    """Without one it says nothing."""
+    assert retry_after(b"Thu, 01 Jan 1970 00:02:00 GMT") == 0
