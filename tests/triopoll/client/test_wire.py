@@ -26,7 +26,18 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                "messages cursor code lost retry_ms wait id data data_base64 ts".split()
+                [
+                    "messages",
+                    "cursor",
+                    "code",
+                    "lost",
+                    "retry_ms",
+                    "wait",
+                    "id",
+                    "data",
+                    "data_base64",
+                    "ts",
+                ]
             ),
             inner,
             max_size=6,
