@@ -17,15 +17,16 @@ has come) is a cancellation, which leaves behind what a client leaves that hangs
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from types import TracebackType
+from typing import NoReturn, Self
 
 import trio
 
@@ -66,7 +67,6 @@ class Limits:
         requests_per_ip: Requests a second of one address, in the long run.
         burst_per_ip: Requests of one address at once.
         url_bytes: Path and query.
-        body_bytes: What is published with one request.
     """
 
     waits_per_key: int = 0
@@ -75,7 +75,6 @@ class Limits:
     requests_per_ip: float = 0
     burst_per_ip: int = 1
     url_bytes: int = 8192
-    body_bytes: int = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +124,8 @@ class Admission:
         "_gate",
         "_grants",
         "_refuse",
+        "_replaced",
+        "_scope",
         "_session",
         "ended",
         "expires",
@@ -151,6 +152,8 @@ class Admission:
         self._session = session
         self._claims = claims
         self._refuse = refuse
+        self._scope: trio.CancelScope | None = None
+        self._replaced = False
 
     def __repr__(self) -> str:
         return f"<Admission: {self.subject!r} from {self.visitor.address}>"
@@ -159,52 +162,60 @@ class Admission:
         """Return whether this key may be waited for as well (websockets ask later)."""
         return self._grants.allow(key)
 
-    @contextlib.contextmanager
-    def waiting(self) -> Generator[None]:
-        """Wait inside of this block; it is counted, and ends with the ticket.
+    def waiting(self) -> Self:
+        """Return what to wait in: a block that is counted and ends with the ticket.
 
-        Enter it before the next await, or more may wait than the limits say.
+        Enter it before the next await, or more may wait than the limits say; once.
 
         Cancellation:
             The wait is no longer counted. A block that was ended from here is left
             as if by itself, with `ended` set.
         """
+        return self
+
+    # Written out, since a generator and its helper cost more than the rest of it.
+    def __enter__(self) -> Self:
         self._gate.places.take(self._claims)
-        try:
-            if self.expires is None and self._session is None:
-                yield
-            else:
-                with self._bounded():
-                    yield
-        finally:
+        if self.expires is not None or self._session is not None:
+            self._scope = trio.CancelScope(deadline=self._deadline())
+            if self._session is not None:
+                self._gate.sessions.enter(self._session, self._replace)
+            self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        self._leave()
+        if self._scope is None:
+            return None
+        if self._session is not None:
+            self._gate.sessions.leave(self._session, self._replace)
+        swallow = self._scope.__exit__(kind, error, traceback)
+        if self._scope.cancelled_caught:
+            refusal = _REPLACED if self._replaced else _EXPIRED
+            self.ended = self._gate.refuse(refusal, self._refuse)
+        return swallow
+
+    def _deadline(self) -> float:
+        if self.expires is None:
+            return math.inf
+        return trio.current_time() + self.expires - self._gate.clock()
+
+    def _replace(self) -> None:
+        """A newer wait of the session has come."""
+        if self._scope is not None:
+            self._replaced = True
+            self._scope.cancel()
+            # Now, not when it gets to run: the newer one wants the place.
             self._leave()
 
     def _leave(self) -> None:
         claims, self._claims = self._claims, ()
         self._gate.places.leave(claims)
-
-    @contextlib.contextmanager
-    def _bounded(self) -> Generator[None]:
-        replaced = False
-
-        def replace() -> None:
-            nonlocal replaced
-            replaced = True
-            scope.cancel()
-            # Now, not when it gets to run: the newer one wants the place.
-            self._leave()
-
-        with trio.CancelScope(deadline=self._deadline()) as scope:
-            with self._gate.sessions.newest(self._session, replace):
-                yield
-        if scope.cancelled_caught:
-            refusal = _REPLACED if replaced else _EXPIRED
-            self.ended = self._gate.refuse(refusal, self._refuse)
-
-    def _deadline(self) -> float:
-        if self.expires is None:
-            return float("inf")
-        return trio.current_time() + self.expires - self._gate.clock()
 
 
 class Gate:
@@ -300,7 +311,6 @@ class Gate:
             Who publishes, or what to answer instead.
         """
         try:
-            self._check_body(request)
             if self.rules.keyring is None:
                 _check_local(request, self.rules.cors)
                 return Publisher(None)
@@ -324,10 +334,24 @@ class Gate:
         if session is not None:
             # First, so that a page that was loaded again need not fit in twice.
             self.sessions.replace(session)
-        claims = self.places.limited(_claims(visitor, ticket, keys))
-        if (full := self.places.full(claims)) is not None:
+        claims = self._claims(visitor, ticket, keys)
+        if claims and (full := self.places.full(claims)) is not None:
             _refuse_limit(full, 503 if full == "waits_per_key" else 429)
         return Admission(self, visitor, ticket, session, claims, refuse)
+
+    def _claims(
+        self, visitor: Visitor, ticket: Ticket | None, keys: tuple[str, ...]
+    ) -> tuple[Claim, ...]:
+        """Return what a wait would take of each limit that there is."""
+        limits = self.rules.limits
+        claims: list[Claim] = []
+        if limits.waits_per_key:
+            claims += [("waits_per_key", key) for key in set(keys)]
+        if limits.waits_per_subject and ticket is not None and ticket.subject:
+            claims.append(("waits_per_subject", ticket.subject))
+        if limits.waits_per_ip and visitor.bucket is not None:
+            claims.append(("waits_per_ip", visitor.bucket))
+        return tuple(claims)
 
     def _ticket(self, request: Request) -> Ticket | None:
         reader = self.rules.tickets
@@ -348,13 +372,6 @@ class Gate:
         if limit and len(request.path) + len(request.query) > limit:
             raise Refused(
                 Refusal(414, "limit", f"the URL is longer than {limit} bytes", "url")
-            )
-
-    def _check_body(self, request: Request) -> None:
-        limit = self.rules.limits.body_bytes
-        if limit and len(request.body) > limit:
-            raise Refused(
-                Refusal(413, "limit", f"the body is longer than {limit} bytes", "body")
             )
 
     def _check_rate(self, request: Request) -> None:
@@ -429,17 +446,6 @@ def _session(request: Request, owner: str) -> Owned | None:
             )
         )
     return (owner, names[0])
-
-
-def _claims(
-    visitor: Visitor, ticket: Ticket | None, keys: tuple[str, ...]
-) -> list[Claim]:
-    claims = [("waits_per_key", key) for key in set(keys)]
-    if ticket is not None and ticket.subject is not None:
-        claims.append(("waits_per_subject", ticket.subject))
-    if visitor.bucket is not None:
-        claims.append(("waits_per_ip", visitor.bucket))
-    return claims
 
 
 def _refuse_limit(limit: str, status: int, seconds: int | None = None) -> NoReturn:

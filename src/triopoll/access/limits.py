@@ -26,9 +26,9 @@ class Places:
         """Limit some.
 
         Args:
-            limits: The names of limits with their numbers; 0 is none.
+            limits: The names of limits with their numbers.
         """
-        self._limits = {name: limit for name, limit in limits.items() if limit}
+        self._limits = limits
         self._taken: Counter[Claim] = Counter()
 
     def __repr__(self) -> str:
@@ -36,10 +36,6 @@ class Places:
 
     def __len__(self) -> int:
         return len(self._taken)
-
-    def limited(self, claims: Iterable[Claim]) -> tuple[Claim, ...]:
-        """Return those claims that have a limit; others need no counting."""
-        return tuple(claim for claim in claims if claim[0] in self._limits)
 
     def full(self, claims: Iterable[Claim]) -> str | None:
         """Return the name of a limit that has been reached, or None."""

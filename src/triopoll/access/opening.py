@@ -47,7 +47,6 @@ def gate_from(settings: Settings) -> Gate:
                 requests_per_ip=settings.requests_per_ip,
                 burst_per_ip=settings.burst_per_ip,
                 url_bytes=settings.max_url_bytes,
-                body_bytes=settings.max_body_bytes,
             ),
         )
     )

@@ -106,10 +106,8 @@ class Peers:
     def visitor(self, request: Request) -> Visitor:
         """Return who sends the request."""
         peer = _parse(request.peer)
-        if not self._is_trusted(peer):
-            if peer is None or peer.is_loopback:
-                return Visitor(_text(peer), None)
-            return Visitor(_text(peer), _bucket(peer))
+        if not self.trusts_anybody or not self._is_trusted(peer):
+            return _direct(peer)
         client = self._client(request, peer)
         if client is None:
             return Visitor(_text(peer), None)
@@ -153,6 +151,13 @@ def is_local_name(host: str) -> bool:
         return True
     address = _parse(name)
     return address is not None and address.is_loopback
+
+
+@lru_cache(maxsize=4096)
+def _direct(peer: _Address | None) -> Visitor:
+    if peer is None or peer.is_loopback:
+        return Visitor(_text(peer), None)
+    return Visitor(_text(peer), _bucket(peer))
 
 
 def _network(text: str) -> _Network:

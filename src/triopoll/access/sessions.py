@@ -10,8 +10,7 @@ This is known to one process. With several workers both polls stay, each in its 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TypeAlias
 
 __all__ = ["Owned", "Sessions"]
@@ -37,21 +36,17 @@ class Sessions:
         if (end := self._waiting.pop(session, None)) is not None:
             end()
 
-    @contextlib.contextmanager
-    def newest(self, session: Owned | None, end: Callable[[], None]) -> Generator[None]:
-        """Be the wait of the session inside of this block, unless a newer one comes.
+    def enter(self, session: Owned, end: Callable[[], None]) -> None:
+        """Be the wait of the session from now on.
 
         Args:
-            session: None for a wait of no session.
+            session: Whose, and its name.
             end: Called when a newer one comes; must not wait.
         """
-        if session is None:
-            yield
-            return
         self.replace(session)
         self._waiting[session] = end
-        try:
-            yield
-        finally:
-            if self._waiting.get(session) is end:
-                del self._waiting[session]
+
+    def leave(self, session: Owned, end: Callable[[], None]) -> None:
+        """Be it no longer, if no newer one has taken its place."""
+        if self._waiting.get(session) == end:
+            del self._waiting[session]

@@ -19,6 +19,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import jwt
@@ -45,6 +46,8 @@ MIN_RSA_BITS = 2048
 # Clocks differ. An expiry gets none of it: that would be a longer ticket.
 LEEWAY = 10.0
 _MAX_ID_LENGTH = 256
+# How many tickets are not checked anew; 16 MiB if each is as long as may be.
+_KEPT = 4096
 
 _JWS = jwt.PyJWS()
 
@@ -105,6 +108,8 @@ class TicketReader:
     ) -> None:
         self._verifiers = tuple(verifiers)
         self.revoked = frozenset(revoked)
+        # A page shows its ticket with every poll. Only what is signed gets in here.
+        self._signed = lru_cache(maxsize=_KEPT)(self._read_signed)
 
     def __repr__(self) -> str:
         algorithms = ", ".join(verifier.algorithm for verifier in self._verifiers)
@@ -120,7 +125,9 @@ class TicketReader:
         Raises:
             BadTicket: It is none of ours, or not valid now; says which.
         """
-        ticket = _claims(self._payload(text))
+        if len(text) > MAX_TICKET_LENGTH or not text.isascii():
+            raise _invalid("the ticket is too long or no JSON Web Token")
+        ticket = self._signed(text)
         if ticket.expires <= now:
             raise BadTicket("ticket_expired", "the ticket has expired")
         if ticket.not_before > now + LEEWAY:
@@ -129,9 +136,10 @@ class TicketReader:
             raise BadTicket("ticket_revoked", "the ticket has been revoked")
         return ticket
 
+    def _read_signed(self, text: str) -> Ticket:
+        return _claims(self._payload(text))
+
     def _payload(self, text: str) -> bytes:
-        if len(text) > MAX_TICKET_LENGTH or not text.isascii():
-            raise _invalid("the ticket is too long or no JSON Web Token")
         for verifier in self._verifiers:
             try:
                 return cast(

@@ -5,7 +5,7 @@ from triopoll.access.limits import Places, Rates
 
 def test_places_are_counted_by_name_and_owner() -> None:
     """One who has taken all of his leaves those of others alone."""
-    places = Places({"waits_per_ip": 2, "waits_per_key": 0})
+    places = Places({"waits_per_ip": 2})
     mine, other = [("waits_per_ip", "a")], [("waits_per_ip", "b")]
     for _ in range(2):
         assert places.full(mine) is None
@@ -16,13 +16,6 @@ def test_places_are_counted_by_name_and_owner() -> None:
     assert places.full(mine) is None
     places.leave(mine)
     assert len(places) == 0
-
-
-def test_what_has_no_limit_is_not_counted() -> None:
-    """0 is none."""
-    places = Places({"waits_per_ip": 2, "waits_per_key": 0})
-    claims = [("waits_per_ip", "a"), ("waits_per_key", "k")]
-    assert places.limited(claims) == (("waits_per_ip", "a"),)
     assert "0 claims" in repr(places)
 
 

@@ -58,7 +58,6 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
                 "TRIOPOLL_REQUESTS_PER_IP": "0",
                 "TRIOPOLL_BURST_PER_IP": "5",
                 "TRIOPOLL_MAX_URL_BYTES": "6000",
-                "TRIOPOLL_MAX_BODY_BYTES": "7",
             }
         )
     )
@@ -82,7 +81,7 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
         0,
         5,
     )
-    assert (limits.url_bytes, limits.body_bytes) == (6000, 7)
+    assert limits.url_bytes == 6000
 
 
 def test_an_empty_file_of_keys_lets_nobody_publish(tmp_path: Path) -> None:

@@ -1,46 +1,52 @@
 """Sessions: the newest wait is the one."""
 
+from collections.abc import Callable
+
 from triopoll.access.sessions import Sessions
+
+
+class Waits:
+    """Waits that note who was ended."""
+
+    def __init__(self) -> None:
+        self.sessions = Sessions()
+        self.ended: list[str] = []
+
+    def end(self, name: str) -> Callable[[], None]:
+        return lambda: self.ended.append(name)
 
 
 def test_the_newest_ends_the_one_before() -> None:
     """And only that one, and only once."""
-    ended: list[str] = []
-    sessions = Sessions()
-    with sessions.newest(("ann", "tab"), lambda: ended.append("first")):
-        with sessions.newest(("ann", "other"), lambda: ended.append("other")):
-            with sessions.newest(("ann", "tab"), lambda: ended.append("second")):
-                assert ended == ["first"]
-                assert len(sessions) == 2
-            assert len(sessions) == 1
-    assert ended == ["first"]
-    assert len(sessions) == 0
+    waits = Waits()
+    first, other, second = (waits.end(name) for name in ("first", "other", "second"))
+    waits.sessions.enter(("ann", "tab"), first)
+    waits.sessions.enter(("ann", "other"), other)
+    waits.sessions.enter(("ann", "tab"), second)
+    assert waits.ended == ["first"]
+    assert len(waits.sessions) == 2
+    waits.sessions.leave(("ann", "tab"), second)
+    waits.sessions.leave(("ann", "other"), other)
+    assert waits.ended == ["first"]
+    assert len(waits.sessions) == 0
 
 
 def test_a_session_belongs_to_its_owner() -> None:
     """A guessed name ends nobody else's wait."""
-    ended: list[str] = []
-    sessions = Sessions()
-    with sessions.newest(("ann", "tab"), lambda: ended.append("ann")):
-        with sessions.newest(("bob", "tab"), lambda: ended.append("bob")):
-            assert ended == []
-            assert repr(sessions) == "<Sessions: 2>"
+    waits = Waits()
+    waits.sessions.enter(("ann", "tab"), waits.end("ann"))
+    waits.sessions.enter(("bob", "tab"), waits.end("bob"))
+    assert waits.ended == []
+    assert repr(waits.sessions) == "<Sessions: 2>"
 
 
 def test_an_old_wait_that_leaves_takes_nothing_with_it() -> None:
     """The new one can still be replaced after the old one has gone."""
-    ended: list[str] = []
-    sessions = Sessions()
-    old = sessions.newest(("ann", "tab"), lambda: ended.append("old"))
-    old.__enter__()
-    with sessions.newest(("ann", "tab"), lambda: ended.append("new")):
-        old.__exit__(None, None, None)
-        sessions.replace(("ann", "tab"))
-    assert ended == ["old", "new"]
-
-
-def test_a_wait_without_a_session_is_not_noted() -> None:
-    """Most have none."""
-    sessions = Sessions()
-    with sessions.newest(None, lambda: None):
-        assert len(sessions) == 0
+    waits = Waits()
+    old, new = waits.end("old"), waits.end("new")
+    waits.sessions.enter(("ann", "tab"), old)
+    waits.sessions.enter(("ann", "tab"), new)
+    waits.sessions.leave(("ann", "tab"), old)
+    waits.sessions.replace(("ann", "tab"))
+    waits.sessions.replace(("ann", "tab"))
+    assert waits.ended == ["old", "new"]

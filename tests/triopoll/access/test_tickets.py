@@ -74,6 +74,20 @@ def test_it_ends_on_the_second() -> None:
     assert caught.value.code == "ticket_expired"
 
 
+def test_a_ticket_that_is_shown_again_is_not_taken_on_trust() -> None:
+    """What is remembered of it is what it says, not that it was let in."""
+    checker, text = reader(), ticket("a", id="1", lifetime=60)
+    first = checker.read(text, NOW)
+    assert checker.read(text, NOW) is first
+    checker.revoked = frozenset({"1"})
+    with pytest.raises(BadTicket, match="revoked"):
+        checker.read(text, NOW)
+    checker.revoked = frozenset()
+    with pytest.raises(BadTicket, match="expired"):
+        checker.read(text, NOW + 60)
+    assert reader().read(text, NOW) is not first
+
+
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
 def test_it_begins_with_some_leeway(claim: str) -> None:
     """Clocks differ by seconds, not by minutes."""
