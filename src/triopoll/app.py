@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 
 from ._drain import Drain
 from ._signals import drain_on_signals
+from .access import Shape, refuse_poll, refuse_v1
 from .delivery import DeliveringConnection
 from .guest import GuestApp
 from .http import Answer, Request, Table, json_answer
@@ -27,7 +28,6 @@ __all__ = ["Triopoll", "app"]
 
 _log = logging.getLogger("triopoll")
 
-MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 5.0
 
 
@@ -50,14 +50,14 @@ class Triopoll(QuartTrio):
                 through Quart, with its hooks and at its cost.
         """
         super().__init__("triopoll", static_folder=None)
-        # Quart's limits: on sending an answer (not on waiting for it), on the time a
-        # request body may take, and on its size.
+        # Quart's limits: on sending an answer (not on waiting for it), and on the time
+        # a request body may take. That on its size is a setting.
         self.config["RESPONSE_TIMEOUT"] = 15
         self.config["BODY_TIMEOUT"] = BODY_SECONDS
-        self.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
         self.drain = Drain()
         self.metrics = Metrics()
         self._settings = settings
+        self._max_body_bytes = Settings().max_body_bytes
         self._services: Services | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
@@ -94,27 +94,31 @@ class Triopoll(QuartTrio):
                 send,
                 self._answer,
                 sent=self._sent,
-                max_body_bytes=MAX_BODY_BYTES,
+                max_body_bytes=self._max_body_bytes,
                 body_seconds=BODY_SECONDS,
             )
         else:
             await super().__call__(scope, receive, send)
 
     async def _answer(self, request: Request) -> Answer:
-        """Call the endpoint, or answer for one that there is not or that fails."""
+        """Let a request in and call its endpoint; answer for one that fails."""
+        try:
+            gate = self.services().gate
+            refused = gate.enter(request, _refusing(request.path))
+            answer = gate.leave(request, refused or await self._call(request))
+        except Exception:  # noqa: BLE001  # one request fails, and it is in the log
+            _log.exception("%s %s failed", request.method, request.path)
+            shape = {"code": "internal", "message": "internal error"}
+            answer = json_answer(shape, 500)
+        self.metrics.answered(request.path, answer.status)
+        return answer
+
+    async def _call(self, request: Request) -> Answer:
         methods = self._table[request.path]
         endpoint = methods.get(request.method)
         if endpoint is None:
-            answer = _method_answer(request.method, methods)
-        else:
-            try:
-                answer = await endpoint(request)
-            except Exception:  # noqa: BLE001  # one request fails, and it is in the log
-                _log.exception("%s %s failed", request.method, request.path)
-                shape = {"code": "internal", "message": "internal error"}
-                answer = json_answer(shape, 500)
-        self.metrics.answered(request.path, answer.status)
-        return answer
+            return _method_answer(request.method, methods)
+        return await endpoint(request)
 
     def _sent(self, answer: Answer) -> None:
         """Note that an answer is with the connection."""
@@ -131,6 +135,8 @@ class Triopoll(QuartTrio):
             What had been opened is closed.
         """
         settings = self._settings or settings_from(os.environ)
+        self._max_body_bytes = settings.max_body_bytes
+        self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
         await self.nursery.start(self._serve, settings)
         await super().startup()
 
@@ -165,6 +171,10 @@ class Triopoll(QuartTrio):
 def _method_answer(method: str, served: Collection[str]) -> Answer:
     shape = {"code": "method", "message": f"{method} is not served here"}
     return json_answer(shape, 405, ((b"allow", ", ".join(served).encode()),))
+
+
+def _refusing(path: str) -> Shape:
+    return refuse_poll if path.startswith("/poll/") else refuse_v1
 
 
 app = GuestApp(Triopoll())

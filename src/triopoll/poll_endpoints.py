@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from .access import refuse_poll
 from .envelope import (
     EventFired,
     Message,
@@ -47,7 +48,13 @@ async def _poll(
         query = parse_poll(request.query, poller.settings)
     except BadParameter as error:
         return Answer(encode_reply(reject(str(error))), headers=_HEADERS)
-    outcome = await wait(poller, query)
+    admission = services().gate.subscriber(request, (query.key,), refuse_poll)
+    if isinstance(admission, Answer):
+        return admission
+    with admission.waiting():
+        outcome = await wait(poller, query)
+    if admission.ended is not None:
+        return admission.ended
     give_back = outcome.give_back if isinstance(outcome, Message) else None
     woken = outcome.woken if isinstance(outcome, (EventFired, Message)) else None
     body = encode_reply(reply_to(outcome))

@@ -12,6 +12,7 @@ from functools import partial
 import trio
 
 from ._drain import Drain
+from .access import Gate, follow_revoked, gate_from
 from .exposition import snapshot_of
 from .health import Health, measure_loop_lag
 from .metrics import Metrics
@@ -50,6 +51,7 @@ class Services:
 
     Attributes:
         settings: For the limits.
+        gate: Who may do what.
         poller: The waits of the compatible endpoints.
         log: Messages that are read by cursor.
         health: Whether new clients are welcome.
@@ -57,6 +59,7 @@ class Services:
     """
 
     settings: Settings
+    gate: Gate
     poller: Poller
     log: MessageLog
     health: Health
@@ -75,11 +78,15 @@ async def open_services(
         metrics: Where all of it is counted.
 
     Raises:
+        SettingsError: A setting, or a file that it names, cannot be used.
         StartupError: Something cannot be opened like this; says what to do.
 
     Cancellation:
         Everything is closed; messages that are owed to the store are given back.
     """
+    gate = gate_from(settings)
+    for note in gate.notes():
+        _log.warning("%s", note)
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
@@ -87,6 +94,8 @@ async def open_services(
         watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(watch.run)
+        if gate.rules.tickets is not None:
+            nursery.start_soon(follow_revoked, settings, gate.rules.tickets)
         poller = Poller(client, stores.lists, waits, watch, settings, metrics)
         health = Health(
             drain, watch, waits, stores.lists.ping, limit=settings.backend_limit
@@ -99,7 +108,7 @@ async def open_services(
             "slock_up": lambda: watch.up,
             "waits_limit": lambda: settings.max_waits,
         }
-        yield Services(settings, poller, stores.log, health, siblings)
+        yield Services(settings, gate, poller, stores.log, health, siblings)
         nursery.cancel_scope.cancel()
 
 

@@ -217,7 +217,7 @@ class Settings:
     waits_per_ip: int = _setting(1000, _limit)
     requests_per_ip: int = _setting(100, _limit)
     burst_per_ip: int = _setting(1000, _count)
-    max_url_bytes: int = _setting(8192, _count)
+    max_url_bytes: int = _setting(2**14, _count)
     max_body_bytes: int = _setting(2**20, _count)
     list_prefix: str = _setting("", _prefix)
     redis_prefix: str = _setting("triopoll:", _prefix)

@@ -74,7 +74,7 @@ class Limits:
     waits_per_ip: int = 0
     requests_per_ip: float = 0
     burst_per_ip: int = 1
-    url_bytes: int = 8192
+    url_bytes: int = 2**14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
