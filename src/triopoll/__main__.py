@@ -17,6 +17,7 @@ from dataclasses import fields
 import trio
 
 from triopoll.access import add_commands
+from triopoll.logs import FORMATS, set_up_logs
 from triopoll.serving import (
     ASGIApp,
     BindError,
@@ -64,10 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s"
-    )
-    settings = ServerSettings(**{name: getattr(options, name) for name in _OPTIONS})
+    set_up_logs(options.log_format)
+    numbers = {name: getattr(options, name) for name in _OPTIONS}
+    settings = ServerSettings(access_log=options.access_log, **numbers)
     try:
         if options.workers > 1:
             return _run_crew(options, settings)
@@ -97,6 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve_parser.add_argument(
         "--workers", type=_whole, default=1, help="processes, one a core"
+    )
+    serve_parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default="text",
+        help="how lines on standard error are written",
+    )
+    serve_parser.add_argument(
+        "--access-log", action="store_true", help="log each request, without its query"
     )
     # From the supervisor to its workers; nobody else has one.
     serve_parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
@@ -160,6 +169,9 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
 def _run_crew(options: argparse.Namespace, settings: ServerSettings) -> int:
     sockets = [open_socket(bind) for bind in _binds(options)]
     command = [sys.executable, "-m", "triopoll", "serve", options.app]
+    command += ["--log-format", options.log_format]
+    if options.access_log:
+        command.append("--access-log")
     for sock in sockets:
         command += ["--bind", f"fd:{sock.fileno()}"]
     for name in _OPTIONS:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import IO, Any, Self
 from urllib.parse import urlencode
 
 import trio
@@ -26,7 +26,13 @@ HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
 
 
 class Process:
-    """A program of ours that listens on a port; it can be killed and started again."""
+    """A program of ours that listens on a port; it can be killed and started again.
+
+    Attributes:
+        stderr: Where it writes its log; None for where the tests do.
+    """
+
+    stderr: IO[bytes] | None = None
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], port: int = 0
@@ -45,6 +51,7 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, "-m", *self._command],
             env=self._env,
+            stderr=self.stderr,
             start_new_session=True,
         )
         wait_for_port(self.port, self._process)

@@ -65,8 +65,7 @@ async def test_a_worker_that_talks_too_much(tmp_path: Path) -> None:
 async def test_a_process_without_others() -> None:
     """It opens nothing and asks nobody."""
     alone = siblings_from({})
-    async with trio.open_nursery() as nursery:
-        await nursery.start(alone.run, lambda: b"")
+    await alone.run(lambda: b"")
     assert await alone.snapshots(b"1") == {"0": b"1"}
     assert repr(alone) == "<Siblings: worker 0, 0 others>"
 

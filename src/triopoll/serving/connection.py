@@ -12,6 +12,7 @@ import math
 import trio
 
 from triopoll._drain import Drain
+from triopoll.logs import fields_of
 
 from .exchange import ASGIApp, Exchange, Scope, to_scope
 from .requests import NEED_DATA, BadRequest, Request, RequestReader
@@ -23,6 +24,7 @@ from .wire import PeerGone, Wire
 __all__ = ["Connection"]
 
 logger = logging.getLogger("triopoll.serving")
+request_logger = logging.getLogger("triopoll.requests")
 
 
 class Connection:
@@ -183,6 +185,7 @@ class Connection:
     ) -> bool:
         """Run the application; return False if it failed."""
         worked = True
+        begun = trio.current_time()
         self.busy = True
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -193,4 +196,23 @@ class Connection:
             logger.exception("%s %s failed", scope["method"], scope["path"])
         finally:
             self.busy = False
+            if self._settings.access_log:
+                _log_access(scope, exchange.status, trio.current_time() - begun)
         return worked
+
+
+def _log_access(scope: Scope, status: int | None, seconds: float) -> None:
+    """Log a request: without its query, in which there are keys and tickets."""
+    peer = scope["client"][0] if scope["client"] else None
+    method, path = scope["method"], scope["path"]
+    request_logger.info(
+        "%s %s %s %s %.3f s",
+        *(peer or "-", method, path, status or "-", seconds),
+        extra=fields_of(
+            peer=peer,
+            method=method,
+            path=path,
+            status=status,
+            seconds=round(seconds, 3),
+        ),
+    )

@@ -94,6 +94,11 @@ class Exchange:
             and self._reader.reusable
         )
 
+    @property
+    def status(self) -> int | None:
+        """Return the status of the response, None where none has been sent."""
+        return self._writer.status if self._writer.started else None
+
     async def receive(self) -> Message:
         """Return a piece of the body, or ``http.disconnect`` once the client has left.
 

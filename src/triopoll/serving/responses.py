@@ -28,6 +28,7 @@ class ResponseWriter:
     Attributes:
         started: Bytes of the response have been handed out.
         complete: All of it has been handed out.
+        status: Its status; None before `start`.
         keep_alive: The connection may serve another request after it.
     """
 
@@ -41,6 +42,7 @@ class ResponseWriter:
         self._bodiless = False
         self.started = False
         self.complete = False
+        self.status: int | None = None
         self.keep_alive = keep_alive
 
     @property
@@ -63,6 +65,7 @@ class ResponseWriter:
             raise RuntimeError("the response has been started already")
         if not 200 <= status <= 599:
             raise RuntimeError(f"status must be from 200 to 599, not {status}")
+        self.status = status
         self._bodiless = self._method == "HEAD" or status in (204, 304)
         lines = [_status_line(status)]
         dated = False

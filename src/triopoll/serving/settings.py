@@ -32,6 +32,7 @@ class ServerSettings:
         drain_delay: From SIGTERM, with readiness off, until listeners are closed.
         drain_window: Over which parked waits are released.
         drain_grace: After the window, until what is left is cut.
+        access_log: Whether each request is logged.
     """
 
     max_connections: int = 20_000
@@ -49,3 +50,4 @@ class ServerSettings:
     drain_delay: float = 5.0
     drain_window: float = 10.0
     drain_grace: float = 2.0
+    access_log: bool = False

@@ -81,6 +81,11 @@ class WebSocketExchange:
         return self._frames is not None
 
     @property
+    def status(self) -> int | None:
+        """Return the status of the handshake's answer, None where there is none."""
+        return 101 if self.accepted else self._denial.status
+
+    @property
     def denied(self) -> bool:
         """Return whether the application has turned the handshake down."""
         return self._denial.complete

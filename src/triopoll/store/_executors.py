@@ -109,4 +109,7 @@ def _read(connection: Any) -> Any:
     try:
         return connection.read_response()
     except redis.ResponseError as error:
+        # Redis repeats the arguments of a command that it does not know: messages,
+        # which must not get into a log.
+        error.args = (str(error).partition(", with args")[0],)
         return error

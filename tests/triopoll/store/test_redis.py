@@ -1,5 +1,6 @@
 """Redis with and without trouble; the server is a real one, stopped and killed."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from triopoll.store import (
     StoreUnreachable,
     open_stores,
 )
+from triopoll.store._executors import executor_for
 
 
 @asynccontextmanager
@@ -385,3 +387,13 @@ async def test_a_unix_socket(tmp_path: Path, key: str) -> None:
     finally:
         process.terminate()
         await process.wait()
+
+
+def test_an_error_does_not_repeat_the_message(server: RedisServer) -> None:
+    """Redis quotes the arguments of a command that it does not know."""
+    executor = executor_for(server.url, 5)
+    with contextlib.closing(executor):
+        (reply,) = executor.execute([("NOSUCH", "key", b"secret")])
+    assert isinstance(reply, redis.ResponseError)
+    assert "unknown command 'NOSUCH'" in str(reply)
+    assert "secret" not in repr(reply)
