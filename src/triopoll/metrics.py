@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from prometheus_client.core import (
@@ -114,6 +114,7 @@ class Metrics:
         gaps: How many readers were told of a gap.
         lost: How many messages they were told to have missed, where that is known.
         published: How many items were published, by their type.
+        refusals: How often a request was refused, by its code.
         readings: What is read when somebody asks, by its name in the table.
     """
 
@@ -125,6 +126,7 @@ class Metrics:
         self.gaps = 0
         self.lost = 0
         self.published: dict[str, int] = {}
+        self.refusals: Mapping[str, int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
         self._backend_errors: dict[tuple[Backend, str], int] = {}
         self._answers: dict[tuple[str, int], int] = {}
@@ -181,6 +183,12 @@ class Metrics:
             "Items that were published, by type.",
             ["type"],
             [([kind], count) for kind, count in self.published.items()],
+        )
+        yield _counter(
+            "refusals",
+            "Requests that were refused for who sent them or how many, by code.",
+            ["code"],
+            [([code], count) for code, count in self.refusals.items()],
         )
         yield _counter(
             "backend_errors",

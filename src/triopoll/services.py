@@ -103,6 +103,7 @@ async def open_services(
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
         siblings = siblings_from(os.environ)
         await nursery.start(siblings.run, partial(snapshot_of, metrics))
+        metrics.refusals = gate.refusals
         metrics.readings |= {
             "draining": lambda: drain.draining,
             "slock_up": lambda: watch.up,

@@ -23,6 +23,8 @@ __all__ = ["ParkedWait", "TooManyWaits", "Unserved", "Waits"]
 # Why waits end, in the metrics, beside the failures by their names.
 _FIRED, _TIMEOUT, _DRAINED = "fired", "timeout", "drained"
 _DISCONNECT, _FAILED = "disconnect", "failed"
+# The only deadline around a wait is that of its ticket.
+_EXPIRED, _REPLACED = "ticket_expired", "replaced"
 
 
 class TooManyWaits(Exception):
@@ -108,6 +110,11 @@ def _reason_of(error: BaseException | None) -> str:
         return _FIRED
     if isinstance(error, Unserved):
         return error.failure.name.lower()
+    if isinstance(error, trio.Cancelled):
+        # Whoever cancels it for another reason than that its client left says so.
+        if error.source == "deadline":
+            return _EXPIRED
+        return _REPLACED if error.reason == _REPLACED else _DISCONNECT
     return _FAILED if isinstance(error, Exception) else _DISCONNECT
 
 

@@ -33,6 +33,7 @@ def filled() -> Metrics:
     metrics.backend_error("slock", "unreachable")
     metrics.answered("/livez", 200)
     metrics.published["message"] = 1
+    metrics.refusals = {"limit": 1}
     metrics.waits["event"].end("fired")
     metrics.readings |= dict.fromkeys(
         ("connections", "draining", "slock_up", "waits_limit"), lambda: 1
@@ -107,6 +108,7 @@ def test_the_reference_lists_the_reasons() -> None:
 
     text = REFERENCE.read_text()
     words = {"fired", "timeout", "drained", "disconnect", "failed"}
+    words |= {"replaced", "ticket_expired"}
     words |= {failure.name.lower() for failure in Failure}
     assert {word for word in words if f"`{word}`" not in text} == set()
 

@@ -102,9 +102,14 @@ async def test_the_end_of_each_wait_is_counted(
                 with waits.parked(60, "log"):
                     pass
 
-    async def leave() -> None:
-        with trio.move_on_after(1), waits.parked(60, "log"):
-            await trio.sleep_forever()
+    async def leave(reason: str | None = None) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel(reason)
+            await park_log()
+
+    async def expire() -> None:
+        with trio.move_on_after(1):
+            await park_log()
 
     async def be_left(error: Exception) -> None:
         with pytest.raises(type(error)), waits.parked(60, "log"):
@@ -125,6 +130,9 @@ async def test_the_end_of_each_wait_is_counted(
 
     await fire()
     await leave()
+    await leave("some other reason")
+    await leave("replaced")
+    await expire()
     await be_left(Unserved(Failure.STORE_FAILED))
     await be_left(ZeroDivisionError())
     await park_log()
@@ -134,7 +142,9 @@ async def test_the_end_of_each_wait_is_counted(
     assert meter.ended == {
         "too_many_waits": 1,
         "fired": 1,
-        "disconnect": 1,
+        "disconnect": 2,
+        "replaced": 1,
+        "ticket_expired": 1,
         "store_failed": 1,
         "failed": 1,
         "timeout": 1,

@@ -209,7 +209,7 @@ class Admission:
         """A newer wait of the session has come."""
         if self._scope is not None:
             self._replaced = True
-            self._scope.cancel()
+            self._scope.cancel(_REPLACED.code)
             # Now, not when it gets to run: the newer one wants the place.
             self._leave()
 

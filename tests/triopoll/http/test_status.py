@@ -101,6 +101,27 @@ async def test_the_end_of_a_wait_has_a_reason(
     )
 
 
+async def test_a_wait_that_is_replaced(
+    service: Process, slock: trioslock.Client, key: str
+) -> None:
+    """Its client has not left, and the metrics do not say so."""
+    port, ended = service.port, "triopoll_waits_ended_total"
+    before = await counted(port, ended, reason="replaced")
+    refused = await counted(port, "triopoll_refusals_total", code="replaced")
+    args = {"event": key, "session": key}
+    async with requesting(port, "/poll/event", **args) as old:
+        await until_waiting(slock, 1)
+        async with requesting(port, "/poll/event", **args) as new:
+            assert (await old.answer()).json["err_code"] == 409
+            await until_waiting(slock, 1)
+            await new.reset()
+    await until_waiting(slock, 0)
+    assert await counted(port, ended, reason="replaced") == before + 1
+    assert await counted(port, "triopoll_refusals_total", code="replaced") == (
+        refused + 1
+    )
+
+
 async def test_an_error_of_the_store_is_counted(
     service: Process, redis_client: redis.Redis, key: str
 ) -> None:
