@@ -22,35 +22,19 @@ from typing import TypeVar
 
 import trio
 
-from trioslock import (
-    Client,
-    ConnectionLost,
-    Event,
-    LockError,
-    NoLeader,
-    NotHeld,
-    SlockError,
-)
+from trioslock import Client, Event, LockError, NotHeld
 
 from .envelope import EventFired, Failure, Message, NothingYet, Outcome
-from .metrics import Backend, Kind, Metrics, monotonic
+from .metrics import Kind, Metrics, monotonic
 from .query import PollQuery
 from .settings import Settings
-from .slock import SlockWatch
+from .slock import SlockWatch, translating
 from .store import MessageStore, StoreFailed, StoreUnreachable
-from .waits import TooManyWaits, Unserved, Waits
+from .waits import BACKEND_ERRORS, TooManyWaits, Unserved, Waits
 
 __all__ = ["Poller"]
 
 _T = TypeVar("_T")
-
-# What a failure is in the metrics, where it is one of a backend.
-_BACKEND_ERRORS: dict[Failure, tuple[Backend, str]] = {
-    Failure.SLOCK_UNREACHABLE: ("slock", "unreachable"),
-    Failure.SLOCK_REFUSED: ("slock", "failed"),
-    Failure.STORE_UNREACHABLE: ("store", "unreachable"),
-    Failure.STORE_FAILED: ("store", "failed"),
-}
 
 
 class Poller:
@@ -135,7 +119,7 @@ class Poller:
         return Message(message, waited=waited, give_back=give_back, woken=woken)
 
     def _failed(self, failure: Failure) -> Failure:
-        if (backend_and_error := _BACKEND_ERRORS.get(failure)) is not None:
+        if (backend_and_error := BACKEND_ERRORS.get(failure)) is not None:
             self._metrics.backend_error(*backend_and_error)
         return failure
 
@@ -170,7 +154,7 @@ class Poller:
             return EventFired() if is_set else NothingYet()
         try:
             with self._waits.parked(seconds, kind) as parked:
-                await _translating(event.wait)
+                await translating(event.wait)
                 parked.outcome = EventFired(monotonic())
                 self._metrics.waits[kind].wakes += 1
         except TooManyWaits:
@@ -180,7 +164,7 @@ class Poller:
     async def _ask_slock(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         try:
             with trio.fail_after(self._limit):
-                return await _translating(operation)
+                return await translating(operation)
         except trio.TooSlowError:
             raise Unserved(Failure.SLOCK_UNREACHABLE) from None
 
@@ -192,12 +176,3 @@ class Poller:
             raise Unserved(Failure.STORE_UNREACHABLE) from None
         except StoreFailed:
             raise Unserved(Failure.STORE_FAILED) from None
-
-
-async def _translating(operation: Callable[[], Awaitable[_T]]) -> _T:
-    try:
-        return await operation()
-    except (ConnectionLost, NoLeader, trio.ClosedResourceError):
-        raise Unserved(Failure.SLOCK_UNREACHABLE) from None
-    except SlockError:
-        raise Unserved(Failure.SLOCK_REFUSED) from None

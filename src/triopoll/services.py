@@ -17,6 +17,7 @@ from .exposition import snapshot_of
 from .health import Health, measure_loop_lag
 from .metrics import Metrics
 from .polling import Poller
+from .reading import Reader
 from .settings import PREFIX, Settings
 from .siblings import Siblings, siblings_from
 from .slock import SlockWatch, StartupError, open_slock
@@ -29,6 +30,7 @@ from .store import (
     open_stores,
 )
 from .waits import Waits
+from .wakes import Wakes
 
 __all__ = ["Services", "open_services"]
 
@@ -52,7 +54,10 @@ class Services:
     Attributes:
         settings: For the limits.
         gate: Who may do what.
+        drain: Whether the server is going away.
         poller: The waits of the compatible endpoints.
+        reader: The waits of `/v1`.
+        wakes: Tells those who wait that there may be news of a log.
         log: Messages that are read by cursor.
         health: Whether new clients are welcome.
         siblings: The workers whose numbers are told together.
@@ -60,7 +65,10 @@ class Services:
 
     settings: Settings
     gate: Gate
+    drain: Drain
     poller: Poller
+    reader: Reader
+    wakes: Wakes
     log: MessageLog
     health: Health
     siblings: Siblings
@@ -109,7 +117,26 @@ async def open_services(
             "slock_up": lambda: watch.up,
             "waits_limit": lambda: settings.max_waits,
         }
-        yield Services(settings, gate, poller, stores.log, health, siblings)
+        wakes = Wakes(
+            client,
+            stores.log,
+            prefix=settings.redis_prefix,
+            max_keys=settings.max_watched_keys,
+            limit=settings.backend_limit,
+        )
+        await nursery.start(wakes.run)
+        reader = Reader(client, stores.log, wakes, waits, watch, metrics, settings)
+        yield Services(
+            settings=settings,
+            gate=gate,
+            drain=drain,
+            poller=poller,
+            reader=reader,
+            wakes=wakes,
+            log=stores.log,
+            health=health,
+            siblings=siblings,
+        )
         nursery.cancel_scope.cancel()
 
 

@@ -193,6 +193,10 @@ class Settings:
         drain_window: Seconds over which parked polls are answered when a server is
             asked to stop that does not drain by itself.
         metrics_from: Who may read ``/metrics``, as `networks_of` reads it.
+        max_watched_keys: Logs that may be watched in this process at once.
+        v1_default_timeout: Seconds a wait of ``/v1`` takes that does not say how long.
+        v1_max_timeout: Seconds a wait of ``/v1`` takes at most.
+        max_message_bytes: Longest message that may be published.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -227,6 +231,10 @@ class Settings:
     log_trim_acked: bool = _setting(False, _flag)
     drain_window: float = _setting(2.0, _seconds)
     metrics_from: str = _setting("loopback", _networks)
+    max_watched_keys: int = _setting(32768, _count)
+    v1_default_timeout: float = _setting(25.0, _seconds)
+    v1_max_timeout: float = _setting(55.0, _seconds)
+    max_message_bytes: int = _setting(262144, _count)
 
     @property
     def keeps_messages(self) -> bool:
@@ -280,11 +288,14 @@ def _parse(variable: str, field: dataclasses.Field[Any], text: str) -> Any:
 
 
 def _consistent(settings: Settings) -> Settings:
-    if settings.default_timeout > settings.max_timeout:
-        raise SettingsError(
-            f"{PREFIX}DEFAULT_TIMEOUT ({settings.default_timeout:g}) is above "
-            f"{PREFIX}MAX_TIMEOUT ({settings.max_timeout:g})"
-        )
+    for name in ("", "v1_"):
+        default = getattr(settings, f"{name}default_timeout")
+        highest = getattr(settings, f"{name}max_timeout")
+        if default > highest:
+            raise SettingsError(
+                f"{PREFIX}{name.upper()}DEFAULT_TIMEOUT ({default:g}) is above "
+                f"{PREFIX}{name.upper()}MAX_TIMEOUT ({highest:g})"
+            )
     if settings.log_max_age > settings.log_max_ttl:
         raise SettingsError(
             f"{PREFIX}LOG_MAX_AGE ({settings.log_max_age:g}) is above "

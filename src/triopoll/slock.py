@@ -16,19 +16,22 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
+from typing import TypeVar
 
 import trio
 
 import trioslock
-from trioslock import SlockError
+from trioslock import ConnectionLost, NoLeader, SlockError
 from trioslock.embedded import open_embedded
 from trioslock.server import Server, open_server
 
 from .envelope import Failure
 from .settings import PREFIX, Settings
-from .waits import Waits
+from .waits import Unserved, Waits
 
-__all__ = ["SlockWatch", "StartupError", "open_slock"]
+__all__ = ["SlockWatch", "StartupError", "open_slock", "translating"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("triopoll.slock")
 
@@ -44,6 +47,23 @@ _SESSION_TTL = 2.0
 
 class StartupError(Exception):
     """The service cannot start like this; the message says what to do."""
+
+
+async def translating(operation: Callable[[], Awaitable[_T]]) -> _T:
+    """Ask slock something; what goes wrong is told as `Unserved`.
+
+    Raises:
+        Unserved: Slock cannot be reached, or refused.
+
+    Cancellation:
+        As that of the operation.
+    """
+    try:
+        return await operation()
+    except (ConnectionLost, NoLeader, trio.ClosedResourceError):
+        raise Unserved(Failure.SLOCK_UNREACHABLE) from None
+    except SlockError:
+        raise Unserved(Failure.SLOCK_REFUSED) from None
 
 
 class SlockWatch:

@@ -16,9 +16,17 @@ import trio
 
 from ._drain import Drain
 from .envelope import EventFired, Failure, NothingYet
-from .metrics import Kind, Metrics, WaitMeter
+from .metrics import Backend, Kind, Metrics, WaitMeter
 
-__all__ = ["ParkedWait", "TooManyWaits", "Unserved", "Waits"]
+__all__ = ["BACKEND_ERRORS", "ParkedWait", "TooManyWaits", "Unserved", "Waits"]
+
+# What a failure is in the metrics, where it is one of a backend.
+BACKEND_ERRORS: dict[Failure, tuple[Backend, str]] = {
+    Failure.SLOCK_UNREACHABLE: ("slock", "unreachable"),
+    Failure.SLOCK_REFUSED: ("slock", "failed"),
+    Failure.STORE_UNREACHABLE: ("store", "unreachable"),
+    Failure.STORE_FAILED: ("store", "failed"),
+}
 
 # Why waits end, in the metrics, beside the failures by their names.
 _FIRED, _TIMEOUT, _DRAINED = "fired", "timeout", "drained"
@@ -54,13 +62,17 @@ class ParkedWait:
     Attributes:
         outcome: What the poll answers: that nothing came, unless it did, or unless
             somebody who ended the wait knows better.
+        needs_slock: Whether it can only end well while slock answers.
         reason: A word for the metrics: why it ended, if not by what it waited for.
     """
 
     # Written out, since a generator and its helper cost more than the rest of it.
-    __slots__ = ("_meter", "_scope", "_waits", "outcome", "reason")
+    __slots__ = ("_meter", "_scope", "_waits", "needs_slock", "outcome", "reason")
 
-    def __init__(self, waits: Waits, seconds: float, meter: WaitMeter) -> None:
+    def __init__(
+        self, waits: Waits, seconds: float, meter: WaitMeter, *, needs_slock: bool
+    ) -> None:
+        self.needs_slock = needs_slock
         self._waits = waits
         self._meter = meter
         self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
@@ -148,14 +160,19 @@ class Waits:
         """Return whether one more wait would be refused."""
         return len(self._parked) >= self._limit
 
-    def parked(self, seconds: float, kind: Kind = "event") -> ParkedWait:
+    def parked(
+        self, seconds: float, kind: Kind = "event", *, needs_slock: bool = True
+    ) -> ParkedWait:
         """Return a wait of at most so many seconds, to be entered.
 
         Args:
-            seconds: How long it may take.
+            seconds: How long it may take; may be infinite.
             kind: What is waited for, in the metrics.
+            needs_slock: False for a wait that finds what it waits for without slock,
+                if later.
         """
-        return ParkedWait(self, seconds, self._meters[kind])
+        meter = self._meters[kind]
+        return ParkedWait(self, seconds, meter, needs_slock=needs_slock)
 
     def enter(self, wait: ParkedWait, cancel: Callable[[], None]) -> None:
         """Count a wait; `cancel` ends it when the server drains.
@@ -174,6 +191,7 @@ class Waits:
         self._drain.leave(wait)
 
     def end_all(self, outcome: Failure) -> None:
-        """End every parked poll with this outcome."""
+        """End every parked poll that needs slock, with this outcome."""
         for wait in self._parked:
-            wait.end(outcome)
+            if wait.needs_slock:
+                wait.end(outcome)

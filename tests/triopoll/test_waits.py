@@ -59,6 +59,16 @@ async def test_all_are_ended_with_a_reason(autojump_clock: trio.abc.Clock) -> No
     assert trio.current_time() == 0
 
 
+async def test_a_wait_that_does_not_need_slock(autojump_clock: trio.abc.Clock) -> None:
+    """It goes on when those that do are ended."""
+    waits = Waits(Drain(), limit=9)
+    with waits.parked(3, needs_slock=False) as wait:
+        waits.end_all(Failure.SLOCK_UNREACHABLE)
+        await trio.sleep_forever()
+    assert wait.outcome == NothingYet()
+    assert trio.current_time() == pytest.approx(3)
+
+
 async def test_the_drain_ends_them_as_if_nothing_came() -> None:
     """That is what makes a client poll again."""
     drain = Drain()
