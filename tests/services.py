@@ -56,14 +56,16 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class RedisServer:
-    """A redis-server of our own on a free port, without persistence.
+    """A redis-server of our own on a free port.
 
-    ``kill`` and ``start`` bring it down and up again on the same port, empty.
+    ``kill`` and ``start`` bring it down and up again on the same port, empty unless
+    it is ``durable``: then every write is on disk before it is answered.
     """
 
     directory: Path
     port: int = field(default_factory=find_free_port)
     host: str = "127.0.0.1"
+    durable: bool = False
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,7 +79,8 @@ class RedisServer:
             *("--port", str(self.port)),
             *("--dir", str(self.directory)),
             *("--save", ""),
-            *("--appendonly", "no"),
+            *("--appendonly", "yes" if self.durable else "no"),
+            *("--appendfsync", "always"),
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for_port(self.port, self._process)
@@ -89,6 +92,16 @@ class RedisServer:
     def kill(self) -> None:
         """End the server at once, as a crash does."""
         self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Make the server take commands and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the server go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def _end(self, signum: signal.Signals) -> None:
         if self._process is None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from ._connection import PollConnection
+from .http import Answer
 
 if TYPE_CHECKING:
     from hypercorn.typing import (
@@ -31,32 +32,32 @@ _SCOPE_KEY = "triopoll.parcel"
 class Parcel:
     """What one request has in hand, and whether it has been handed over."""
 
-    __slots__ = ("_give_back", "_sent")
+    __slots__ = ("_answer", "_sent")
 
     def __init__(self) -> None:
-        self._give_back: Callable[[], None] | None = None
-        self._sent: Callable[[], None] | None = None
+        self._answer: Answer | None = None
+        self._sent: Callable[[Answer], None] = _tell_nobody
 
-    def take(
-        self,
-        give_back: Callable[[], None] | None,
-        sent: Callable[[], None] | None = None,
-    ) -> None:
-        """Note what to call if the response does not reach the connection, or does."""
-        self._give_back = give_back
+    def take(self, answer: Answer, sent: Callable[[Answer], None]) -> None:
+        """Note what is to be sent, and whom to tell that it was."""
+        self._answer = answer
         self._sent = sent
 
     def handed_over(self) -> None:
         """Note that the body is with the connection."""
-        self._give_back = None
-        if self._sent is not None:
-            self._sent()
-            self._sent = None
+        if self._answer is not None:
+            self._answer.settle(handed_over=True)
+            self._sent(self._answer)
+            self._answer = None
 
     def settle(self) -> None:
         """Give back what has not been handed over. The request is over."""
-        if self._give_back is not None:
-            self._give_back()
+        if self._answer is not None:
+            self._answer.settle(handed_over=False)
+
+
+def _tell_nobody(answer: Answer) -> None:
+    pass
 
 
 def parcel_of(scope: Any) -> Parcel:

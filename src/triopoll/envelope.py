@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def _nothing_to_give_back() -> None:
+def _nothing_in_hand() -> None:
     pass
 
 
@@ -50,14 +50,17 @@ class Message:
     Attributes:
         data: The message as it lay in the list; None where the list was empty.
         waited: False if it was there at the first look.
+        confirm: Lets the message go. Call it when it was handed to its client.
         give_back: Puts the message back to the head of its list. Call it if the
-            message could not be handed to its client; it returns at once.
+            message could not be handed to its client. Both return at once, and the
+            first one that is called counts.
         woken: As in `EventFired`.
     """
 
     data: bytes | None
     waited: bool
-    give_back: Callable[[], None] = field(default=_nothing_to_give_back, compare=False)
+    confirm: Callable[[], None] = field(default=_nothing_in_hand, compare=False)
+    give_back: Callable[[], None] = field(default=_nothing_in_hand, compare=False)
     woken: float | None = field(default=None, compare=False)
 
 

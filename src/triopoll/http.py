@@ -71,6 +71,8 @@ class Answer:
         body: Whole.
         status: HTTP status.
         headers: Without those of framing, which are the server's.
+        confirm: Called once the body was handed to the connection; returns at once
+            and does not fail.
         give_back: Called if the body was not handed to the connection, from wherever
             that is noticed; returns at once and does not fail.
         woken: When the wait that this answers was woken, by `metrics.monotonic`.
@@ -79,8 +81,15 @@ class Answer:
     body: bytes
     status: int = 200
     headers: Headers = field(default=_JSON)
+    confirm: Callable[[], None] | None = None
     give_back: Callable[[], None] | None = None
     woken: float | None = None
+
+    def settle(self, *, handed_over: bool) -> None:
+        """Confirm what the answer carries, or give it back."""
+        settle = self.confirm if handed_over else self.give_back
+        if settle is not None:
+            settle()
 
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]

@@ -159,10 +159,9 @@ async def _send_answer(
         )
         await send({"type": "http.response.body", "body": answer.body})
         is_sent = True
-        sent(answer)
     finally:
-        if not is_sent and answer.give_back is not None:
-            answer.give_back()
+        answer.settle(handed_over=is_sent)
+    sent(answer)
 
 
 def _tell_nobody(answer: Answer) -> None:

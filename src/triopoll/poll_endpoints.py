@@ -55,7 +55,9 @@ async def _poll(
         outcome = await wait(poller, query)
     if admission.ended is not None:
         return admission.ended
-    give_back = outcome.give_back if isinstance(outcome, Message) else None
-    woken = outcome.woken if isinstance(outcome, (EventFired, Message)) else None
-    body = encode_reply(reply_to(outcome))
-    return Answer(body, headers=_HEADERS, give_back=give_back, woken=woken)
+    answer = Answer(encode_reply(reply_to(outcome)), headers=_HEADERS)
+    if isinstance(outcome, (EventFired, Message)):
+        answer.woken = outcome.woken
+    if isinstance(outcome, Message):
+        answer.confirm, answer.give_back = outcome.confirm, outcome.give_back
+    return answer

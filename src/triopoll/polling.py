@@ -29,7 +29,7 @@ from .metrics import Kind, Metrics, monotonic
 from .query import PollQuery
 from .settings import Settings
 from .slock import SlockWatch, translating
-from .store import MessageStore, StoreFailed, StoreUnreachable
+from .store import MessageStore, StoreFailed, StoreUnreachable, Taken
 from .waits import BACKEND_ERRORS, TooManyWaits, Unserved, Waits
 
 __all__ = ["Poller"]
@@ -97,26 +97,29 @@ class Poller:
             given back.
         """
         try:
-            if (message := await self._pop(query.key)) is not None:
-                return self._in_hand(query.key, message, None)
+            if (taken := await self._pop(query.key)) is not None:
+                return self._in_hand(taken, None)
             outcome = await self._event(query, "message")
             if not isinstance(outcome, EventFired):
                 return outcome
-            message = await self._pop(query.key)
+            taken = await self._pop(query.key)
         except Unserved as error:
             return self._failed(error.failure)
-        if message is None:
+        if taken is None:
             self._metrics.waits["message"].empty_wakes += 1
-        return self._in_hand(query.key, message, outcome)
+        return self._in_hand(taken, outcome)
 
-    def _in_hand(
-        self, key: str, message: bytes | None, fired: EventFired | None
-    ) -> Message:
+    def _in_hand(self, taken: Taken | None, fired: EventFired | None) -> Message:
         waited, woken = fired is not None, fired.woken if fired else None
-        if message is None:
+        if taken is None:
             return Message(None, waited=waited, woken=woken)
-        give_back = partial(self._store.give_back, key, message)
-        return Message(message, waited=waited, give_back=give_back, woken=woken)
+        return Message(
+            taken.data,
+            waited=waited,
+            confirm=partial(self._store.confirm, taken),
+            give_back=partial(self._store.give_back, taken),
+            woken=woken,
+        )
 
     def _failed(self, failure: Failure) -> Failure:
         if (backend_and_error := BACKEND_ERRORS.get(failure)) is not None:
@@ -168,7 +171,7 @@ class Poller:
         except trio.TooSlowError:
             raise Unserved(Failure.SLOCK_UNREACHABLE) from None
 
-    async def _pop(self, key: str) -> bytes | None:
+    async def _pop(self, key: str) -> Taken | None:
         try:
             with trio.fail_after(self._limit):
                 return await self._store.pop(key)

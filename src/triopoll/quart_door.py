@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import cast
 
 from quart import Blueprint, Response, request
@@ -44,7 +43,7 @@ def quart_door(
                 body,
             )
         )
-        parcel_of(request.scope).take(answer.give_back, partial(sent, answer))
+        parcel_of(request.scope).take(answer, sent)
         response = Response(answer.body, status=answer.status)
         del response.headers["content-type"]
         for name, value in answer.headers:

@@ -104,6 +104,7 @@ async def open_services(
         await nursery.start(watch.run)
         if gate.rules.tickets is not None:
             nursery.start_soon(follow_revoked, settings, gate.rules.tickets)
+        nursery.start_soon(stores.lists.run)
         poller = Poller(client, stores.lists, waits, watch, settings, metrics)
         health = Health(
             drain, watch, waits, stores.lists.ping, limit=settings.backend_limit

@@ -120,6 +120,7 @@ def poll_process(
         "uvicorn h11": [*UVICORN, "--http", "h11", "--loop", "asyncio", "triopoll:app"],
         "granian": [*GRANIAN, "triopoll:app"],
         "quart door": [*HYPERCORN, "tests.triopoll.quart_door_app:app"],
+        "mute": [*HYPERCORN, "tests.triopoll.mute_app:app"],
         "triopoll": [
             "triopoll",
             "serve",

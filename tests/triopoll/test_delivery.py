@@ -8,7 +8,7 @@ from tests.triopoll.asgi import Request, serving
 from triopoll import lean_door
 from triopoll.app import Triopoll
 from triopoll.settings import Settings
-from triopoll.store import MessageStore
+from triopoll.store import MemoryStore, MessageStore
 
 
 def app_of(port: int, *, lean: bool) -> Triopoll:
@@ -30,6 +30,17 @@ def store_of(app: Triopoll) -> MessageStore:
     return app.services().poller._store
 
 
+async def pop(app: Triopoll, key: str) -> bytes | None:
+    taken = await store_of(app).pop(key)
+    return None if taken is None else taken.data
+
+
+def held(app: Triopoll) -> int:
+    store = store_of(app)
+    assert isinstance(store, MemoryStore)
+    return len(store._held)
+
+
 async def test_a_message_that_was_sent_is_gone(app: Triopoll) -> None:
     """The client has it."""
     async with serving(app):
@@ -37,7 +48,8 @@ async def test_a_message_that_was_sent_is_gone(app: Triopoll) -> None:
         request = Request("/poll/message?event=k")
         await request.run(app)
         assert request.body == b'{"err_code":0,"err_message":"","data":"1"}'
-        assert await store_of(app).pop("k") is None
+        assert held(app) == 0
+        assert await pop(app, "k") is None
 
 
 @pytest.mark.parametrize("fault", ["leave_at", "break_at"])
@@ -56,7 +68,8 @@ async def test_a_message_that_was_not_sent_goes_back(
             with pytest.RaisesGroup(OSError):
                 await request.run(app)
         assert len(request.sent) == events
-        assert await store_of(app).pop("k") == b"1"
+        assert held(app) == 0
+        assert await pop(app, "k") == b"1"
 
 
 async def test_a_client_that_leaves_with_its_answer_keeps_it(free_port: int) -> None:
@@ -72,7 +85,8 @@ async def test_a_client_that_leaves_with_its_answer_keeps_it(free_port: int) -> 
         with pytest.RaisesGroup(OSError):
             await request.run(app)
         assert b'"data":"1"' in request.body
-        assert await store_of(app).pop("k") is None
+        assert held(app) == 0
+        assert await pop(app, "k") is None
 
 
 async def test_an_answer_without_a_message_that_is_not_sent(app: Triopoll) -> None:
@@ -81,4 +95,4 @@ async def test_an_answer_without_a_message_that_is_not_sent(app: Triopoll) -> No
         request = Request("/poll/message?event=k&timeout=0")
         request.leave_at = 0
         await request.run(app)
-        assert await store_of(app).pop("k") is None
+        assert await pop(app, "k") is None

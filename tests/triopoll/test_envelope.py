@@ -87,5 +87,6 @@ def test_bytes_that_are_no_text_are_passed_through() -> None:
 
 
 def test_a_message_without_an_owner_is_given_back_to_nobody() -> None:
-    """`give_back` may always be called."""
+    """`confirm` and `give_back` may always be called."""
+    Message(None, waited=True).confirm()
     Message(None, waited=True).give_back()

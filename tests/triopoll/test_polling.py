@@ -17,7 +17,7 @@ from triopoll.polling import Poller
 from triopoll.query import PollQuery, parse_poll
 from triopoll.settings import Settings
 from triopoll.slock import SlockWatch
-from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable
+from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable, Taken
 from triopoll.waits import Waits
 from trioslock import to_key
 from trioslock.embedded import open_embedded
@@ -34,7 +34,7 @@ class FaultyStore(MemoryStore):
 
     fault: Exception | str | None = None
 
-    async def pop(self, key: str) -> bytes | None:
+    async def pop(self, key: str) -> Taken | None:
         if isinstance(self.fault, Exception):
             raise self.fault
         if self.fault == "hangs":
@@ -133,7 +133,14 @@ async def test_a_message_that_is_given_back(
     assert outcome == Message(b"1", waited=False)
     assert isinstance(outcome, Message)
     outcome.give_back()
-    assert await rig.store.pop("k") == b"1"
+    taken = await rig.store.pop("k")
+    assert taken is not None
+    assert taken.data == b"1"
+    outcome.confirm()
+    outcome.give_back()
+    taken = await rig.store.pop("k")
+    assert taken is not None
+    assert taken.data == b"2"
 
 
 @both
@@ -261,7 +268,8 @@ async def test_a_departure_at_every_checkpoint(
                 await rig.store.push("k", b"1")
             assert await rig.waiting() == 0
             taken = [o.data for o in outcomes if isinstance(o, Message)]
-            left = await rig.store.pop("k")
+            found = await rig.store.pop("k")
+            left = None if found is None else found.data
             assert (taken.count(b"1"), left) in [(1, None), (0, b"1")]
             if outcomes:
                 return

@@ -5,7 +5,7 @@ Both in this process, or both in Redis.
 
 from __future__ import annotations
 
-from ._base import MessageStore, StoreError, StoreFailed, StoreUnreachable
+from ._base import MessageStore, StoreError, StoreFailed, StoreUnreachable, Taken
 from ._budget import Budget
 from ._claim import MemoryTaken, claimed_memory
 from ._log_base import (
@@ -27,6 +27,7 @@ from ._redis_log import RedisLog
 
 __all__ = [
     "MessageStore",
+    "Taken",
     "StoreError",
     "StoreFailed",
     "StoreUnreachable",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-__all__ = ["MessageStore", "StoreError", "StoreFailed", "StoreUnreachable"]
+__all__ = ["MessageStore", "StoreError", "StoreFailed", "StoreUnreachable", "Taken"]
 
 
 class StoreError(Exception):
@@ -19,23 +19,44 @@ class StoreFailed(StoreError):
     """The store answered that it will not do this; for example no list is there."""
 
 
-class MessageStore(Protocol):
-    """Lists of messages by key, each taken from the left by one poll."""
+class Taken(NamedTuple):
+    """A message that was taken from its list, and is held until that is settled.
 
-    async def pop(self, key: str) -> bytes | None:
+    Attributes:
+        key: Of the list.
+        data: The message.
+        ticket: Names it among those that are held for this process.
+    """
+
+    key: str
+    data: bytes
+    ticket: int
+
+
+class MessageStore(Protocol):
+    """Lists of messages by key, each taken from the left by one poll.
+
+    A message that was taken is held for the process until it is confirmed or given
+    back. If the process ends before that, others give it back: its place is again the
+    head of its list, before all that is there by then, and in the order in which
+    messages were taken. Whoever had been sent a message that was not yet confirmed
+    gets it twice; there are at most as many of them as answers that were under way.
+    """
+
+    async def pop(self, key: str) -> Taken | None:
         """Take the message at the head of a list.
 
         Returns:
             The message, or None where the list is empty or absent.
 
         Raises:
-            StoreUnreachable: Nothing is known of the message.
+            StoreUnreachable: If a message was taken, it goes back to the head.
             StoreFailed: No message was taken.
 
         Cancellation:
             No message is lost: it stays, or goes back to the head. When this
-            returns, the message is the caller's, who owes it a `give_back` if it
-            cannot be delivered.
+            returns, the message is the caller's, who owes it a `confirm` or a
+            `give_back`.
         """
         ...
 
@@ -54,11 +75,28 @@ class MessageStore(Protocol):
         """
         ...
 
-    def give_back(self, key: str, message: bytes) -> None:
-        """Put a message that was popped back to the head of its list.
+    def confirm(self, taken: Taken) -> None:
+        """Let go of a message that was handed to its client.
+
+        It returns at once and does not fail, as `give_back`.
+        """
+        ...
+
+    def give_back(self, taken: Taken) -> None:
+        """Put a message back to the head of its list, unless it is not held any more.
 
         It returns at once and does not fail: the store keeps trying for as long as
         it is open. It is not async so that no cancellation can come between.
+        """
+        ...
+
+    async def run(self) -> None:
+        """Show that this process is alive, and give back what dead ones held.
+
+        Run it for as long as messages are taken.
+
+        Cancellation:
+            The only end. What is held stays so until the store is closed.
         """
         ...
 

@@ -29,10 +29,6 @@ class Budget:
             raise StoreFailed(f"the memory store is full ({self.limit} bytes)")
         self.taken += size
 
-    def take_back(self, size: int) -> None:
-        """Take bytes again that were freed, even if others have taken them since."""
-        self.taken += size
-
     def free(self, size: int) -> None:
         """Leave bytes to others."""
         self.taken -= size

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 import trio
 
+from ._base import Taken
 from ._budget import Budget
 
 __all__ = ["MemoryStore"]
@@ -22,11 +24,13 @@ class MemoryStore:
         """
         self._budget = budget or Budget()
         self._lists: dict[str, deque[bytes]] = {}
+        self._held: set[int] = set()
+        self._tickets = itertools.count()
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self._lists)} lists, {self._budget.taken} bytes>"
 
-    async def pop(self, key: str) -> bytes | None:
+    async def pop(self, key: str) -> Taken | None:
         """Take the message at the head of a list, or None; see `MessageStore.pop`.
 
         Cancellation:
@@ -36,11 +40,11 @@ class MemoryStore:
         messages = self._lists.get(key)
         if messages is None:
             return None
-        message = messages.popleft()
-        self._budget.free(len(message))
+        taken = Taken(key, messages.popleft(), next(self._tickets))
+        self._held.add(taken.ticket)
         if not messages:
             del self._lists[key]
-        return message
+        return taken
 
     async def push(self, key: str, message: bytes) -> int:
         """Append a message at the tail of a list; see `MessageStore.push`.
@@ -54,10 +58,25 @@ class MemoryStore:
         messages.append(message)
         return len(messages)
 
-    def give_back(self, key: str, message: bytes) -> None:
+    def confirm(self, taken: Taken) -> None:
+        """Let go of a message; see `MessageStore.confirm`."""
+        if taken.ticket in self._held:
+            self._held.remove(taken.ticket)
+            self._budget.free(len(taken.data))
+
+    def give_back(self, taken: Taken) -> None:
         """Put a message back to the head of its list; see `MessageStore.give_back`."""
-        self._budget.take_back(len(message))
-        self._lists.setdefault(key, deque()).appendleft(message)
+        if taken.ticket in self._held:
+            self._held.remove(taken.ticket)
+            self._lists.setdefault(taken.key, deque()).appendleft(taken.data)
+
+    async def run(self) -> None:
+        """Do nothing: what is held goes with the process.
+
+        Cancellation:
+            The only end.
+        """
+        await trio.sleep_forever()
 
     async def ping(self) -> None:
         """Do nothing: memory is always there.

@@ -16,6 +16,16 @@ class Names:
         """Use a prefix that nobody else uses in this database."""
         self.prefix = prefix
         self.epoch = f"{prefix}epoch"
+        self.workers = f"{prefix}workers"
+        self.places = f"{prefix}places"
+
+    def alive(self, worker: str) -> str:
+        """Return the string that is there while a worker is alive."""
+        return f"{self.prefix}worker:{worker}"
+
+    def held(self, worker: str) -> str:
+        """Return the hash with what a worker holds."""
+        return f"{self.prefix}held:{worker}"
 
     def log(self, key: str) -> str:
         """Return the stream with the messages of a log."""

@@ -45,6 +45,7 @@ async def open_stores(
     list_prefix: str = "",
     log_limits: LogLimits | None = None,
     max_queued: int = 65536,
+    lease: float = 10.0,
 ) -> AsyncGenerator[Stores]:
     """Open the stores that a URL names; Redis need not be up yet.
 
@@ -55,13 +56,16 @@ async def open_stores(
         list_prefix: What the names of lists begin with.
         log_limits: How much is kept in logs.
         max_queued: Commands that may wait for Redis at once; one more fails.
+        lease: Seconds after its last sign of life at which a process counts as dead.
+            One that was only frozen, or cut off, for as long has what it held given
+            out again.
 
     Raises:
         ValueError: If the URL cannot be used; the message does not repeat it.
 
     Cancellation:
-        On the way out what was popped for nobody is given back, shielded; that ends
-        within a few times `limit`.
+        On the way out what is held is given back, shielded; that ends within a few
+        times `limit`.
     """
     log_limits = log_limits or LogLimits()
     if url.startswith("memory://"):
@@ -70,8 +74,11 @@ async def open_stores(
         return
     async with gathering(url, limit=limit, max_queued=max_queued) as gatherer:
         names = Names(redis_prefix)
-        lists = RedisStore(gatherer, list_prefix)
-        yield Stores(lists, RedisLog(gatherer, names, log_limits))
+        lists = RedisStore(gatherer, names, list_prefix, lease=lease)
+        try:
+            yield Stores(lists, RedisLog(gatherer, names, log_limits))
+        finally:
+            lists.leave()
 
 
 @asynccontextmanager

@@ -55,12 +55,18 @@ class Scripted:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+        self._sent: set[str | bytes] = set()
 
     def execute(self, commands: Sequence[Command]) -> Sequence[Any]:
-        """Return a reply or an exception for each command, and raise nothing."""
-        replies = list(self._executor.execute(commands))
+        """Return a reply or an exception for each command, and raise nothing.
+
+        Commands are executed in order, but for those that name a script which Redis
+        has forgotten since it was sent: they come last.
+        """
+        replies = list(self._executor.execute([self._known(c) for c in commands]))
         unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
         if unknown:
+            self._sent.clear()
             again = self._executor.execute([_in_full(commands[n]) for n in unknown])
             for n, reply in zip(unknown, again, strict=True):
                 replies[n] = reply
@@ -69,6 +75,12 @@ class Scripted:
     def close(self) -> None:
         """Close the connections; nothing is executed afterwards."""
         self._executor.close()
+
+    def _known(self, command: Command) -> Command:
+        if command[0] != "EVALSHA" or command[1] in self._sent:
+            return command
+        self._sent.add(command[1])
+        return _in_full(command)
 
 
 def describe(command: Command) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 
 import pytest
 import redis
@@ -135,3 +136,38 @@ async def test_a_service_that_is_killed_leaves_no_waiter(
             await until_waiting(slock, 1)
             service.kill()
         await until_waiting(slock, 0, limit=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["triopoll", "quart door"])
+async def test_a_worker_killed_between_pop_and_answer(
+    slock_url: str, tmp_path: Path, key: str, server: str
+) -> None:
+    """Another worker delivers its message: once, and before those behind it."""
+    durable = RedisServer(tmp_path, durable=True)
+    durable.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(durable.stop)
+        admin = stack.enter_context(redis.Redis(port=durable.port))
+        services = [
+            stack.enter_context(
+                poll_process(slock=slock_url, redis=durable.url, server=s)
+            )
+            for s in (server, "mute")
+        ]
+        admin.rpush(key, "1", "2")
+        async with requesting(services[1].port, "/poll/message", event=key):
+            await eventually(lambda: admin.llen(key) == 1)
+            services[1].kill()
+        (held,) = admin.scan_iter("triopoll:held:*")
+        # The time after which a worker counts as dead.
+        admin.delete(held.replace(b":held:", b":worker:"))
+        await eventually(lambda: admin.llen(key) == 2)
+        answers = [
+            await ask(services[0].port, "/poll/message", event=key, timeout="0")
+            for _ in range(3)
+        ]
+        codes = [answer.json["err_code"] for answer in answers]
+        assert codes == [0, 0, 504]
+        assert [answer.json["data"] for answer in answers[:2]] == ["1", "2"]
+        await eventually(lambda: not list(admin.scan_iter("triopoll:held:*")))

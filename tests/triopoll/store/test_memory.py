@@ -12,7 +12,11 @@ async def test_the_memory_is_bounded() -> None:
     await store.push("k", b"x" * 6)
     with pytest.raises(StoreFailed, match="full"):
         await store.push("k", b"x" * 5)
-    assert await store.pop("k") == b"x" * 6
+    taken = await store.pop("k")
+    assert taken is not None
+    with pytest.raises(StoreFailed, match="full"):
+        await store.push("k", b"x" * 5)
+    store.confirm(taken)
     assert await store.push("k", b"x" * 10) == 1
 
 
@@ -20,7 +24,11 @@ async def test_an_empty_list_costs_nothing() -> None:
     """Keys come from visitors, so what has been emptied must not stay behind."""
     store = MemoryStore()
     await store.push("k", b"1")
-    await store.pop("k")
+    taken = await store.pop("k")
+    assert taken is not None
+    store.confirm(taken)
+    store.confirm(taken)
+    store.give_back(taken)
     assert repr(store) == "<MemoryStore: 0 lists, 0 bytes>"
 
 
@@ -32,4 +40,6 @@ async def test_a_cancelled_pop_takes_nothing() -> None:
         scope.cancel()
         await store.pop("k")
     assert scope.cancelled_caught
-    assert await store.pop("k") == b"1"
+    taken = await store.pop("k")
+    assert taken is not None
+    assert taken.data == b"1"

@@ -54,7 +54,11 @@ async def test_lists_and_logs_share_their_bytes() -> None:
     await lists.push("k", b"x" * 9_000)
     (result,) = await log.append([NewMessage("k", b"1")])
     assert isinstance(result, StoreFailed)
-    await lists.pop("k")
+    taken = await lists.pop("k")
+    assert taken is not None
+    (result,) = await log.append([NewMessage("k", b"1")])
+    assert isinstance(result, StoreFailed)
+    lists.confirm(taken)
     (result,) = await log.append([NewMessage("k", b"x" * 5_000)])
     assert isinstance(result, Appended)
     with pytest.raises(StoreFailed, match="full"):

@@ -1,7 +1,6 @@
 """Redis with and without trouble; the server is a real one, stopped and killed."""
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from triopoll.store import (
     RedisStore,
     StoreFailed,
     StoreUnreachable,
+    Taken,
     open_stores,
 )
 from triopoll.store._executors import executor_for
@@ -41,8 +41,8 @@ def key() -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of our own, to be paused, filled and killed."""
-    server = RedisServer(tmp_path)
+    """A Redis of our own, to be paused, filled and killed; it forgets nothing."""
+    server = RedisServer(tmp_path, durable=True)
     server.start()
     yield server
     server.kill()
@@ -59,8 +59,23 @@ def count_calls(admin: redis.Redis, command: str) -> int:
     return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
-async def pop_into(store: RedisStore, key: str, taken: list[bytes | None]) -> None:
-    taken.append(await store.pop(key))
+async def pop(store: RedisStore, key: str) -> bytes | None:
+    """Take a message for good."""
+    taken = await store.pop(key)
+    if taken is None:
+        return None
+    store.confirm(taken)
+    return taken.data
+
+
+async def take(store: RedisStore, key: str) -> Taken:
+    taken = await store.pop(key)
+    assert taken is not None
+    return taken
+
+
+async def pop_into(store: RedisStore, key: str, messages: list[bytes | None]) -> None:
+    messages.append(await pop(store, key))
 
 
 async def settle(store: RedisStore) -> None:
@@ -177,7 +192,7 @@ async def test_a_closed_store_says_so(server: RedisServer, key: str) -> None:
     """A late request is refused, not parked for ever."""
     async with open_lists(server.url, limit=5) as store:
         await store.ping()
-    assert repr(store) == "<RedisStore: <Gatherer: closed, 0 waiting>>"
+    assert repr(store) == "<RedisStore: 0 held, <Gatherer: closed, 0 waiting>>"
     with pytest.raises(trio.ClosedResourceError):
         await store.pop(key)
 
@@ -220,9 +235,7 @@ async def test_lists_may_have_a_prefix(
         assert await store.pop(key) is None
         await store.push(key, b"1")
         assert admin.lrange(f"p:{key}", 0, -1) == [b"1"]
-        message = await store.pop(key)
-        assert message == b"1"
-        store.give_back(key, message)
+        store.give_back(await take(store, key))
     assert admin.lrange(f"p:{key}", 0, -1) == [b"1"]
 
 
@@ -258,7 +271,7 @@ async def test_redis_killed_and_restarted(
             await store.pop(key)
         server.start()
         assert await store.push(key, b"1") == 1
-        assert await store.pop(key) == b"1"
+        assert await pop(store, key) == b"1"
 
 
 async def test_redis_restarted_while_idle_is_not_noticed(
@@ -293,14 +306,15 @@ async def test_what_is_owed_waits_for_redis(
 ) -> None:
     """A message given back while Redis is away is in its list when Redis is back."""
     async with open_lists(server.url, limit=5) as store:
-        await store.ping()
+        await store.push(key, b"1")
+        taken = await take(store, key)
         server.kill()
-        store.give_back(key, b"1")
+        store.give_back(taken)
         with pytest.raises(StoreUnreachable):
             await store.ping()
         server.start()
         await settle(store)
-        assert await store.pop(key) == b"1"
+        assert await pop(store, key) == b"1"
     assert not caplog.records
 
 
@@ -310,9 +324,10 @@ async def test_what_is_owed_is_tried_again_without_new_commands(
 ) -> None:
     """No poll has to come by for a message to find its way back."""
     async with open_lists(server.url, limit=5) as store:
-        await store.ping()
+        await store.push(key, b"1")
+        taken = await take(store, key)
         server.kill()
-        store.give_back(key, b"1")
+        store.give_back(taken)
         await trio.sleep(0.1)
         server.start()
         await eventually(lambda: admin.llen(key), limit=2)
@@ -322,18 +337,15 @@ async def test_what_is_owed_is_tried_again_without_new_commands(
 async def test_what_stays_owed_is_logged_without_the_message(
     server: RedisServer, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A loss is told, by key; what the message said is nobody's business."""
+    """It is told by key; what the message said is nobody's business."""
     async with open_lists(server.url, limit=5) as store:
-        await store.ping()
+        await store.push(key, b"secret")
+        taken = await take(store, key)
         server.kill()
-        store.give_back(key, b"secret")
-    assert caplog.record_tuples == [
-        (
-            "triopoll.store",
-            logging.ERROR,
-            f"Redis was away to the end, given up: 'LPUSH' '{key}'",
-        )
-    ]
+        store.give_back(taken)
+    texts = [record.getMessage() for record in caplog.records]
+    assert f"Redis was away to the end, given up: give back '{key}'" in texts
+    assert "secret" not in caplog.text
 
 
 async def test_what_is_owed_and_refused_is_logged(
@@ -342,13 +354,22 @@ async def test_what_is_owed_and_refused_is_logged(
     key: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A key that has become something else cannot take its message back."""
-    admin.set(key, "not a list")
+    """A key that has become something else cannot take its message back: it waits."""
     async with open_lists(server.url, limit=5) as store:
-        store.give_back(key, b"secret")
-    (record,) = caplog.records
-    assert f"'LPUSH' '{key}': WRONGTYPE" in record.getMessage()
+        await store.push(key, b"secret")
+        taken = await take(store, key)
+        admin.set(key, "not a list")
+        store.give_back(taken)
+        await settle(store)
+        (record,) = caplog.records
+        assert f"give back '{key}': WRONGTYPE" in record.getMessage()
     assert "secret" not in caplog.text
+    # Closing tries once more, and so does whoever looks after the dead.
+    assert admin.hlen(store._held_name) == 1
+    admin.delete(key)
+    async with open_lists(server.url, limit=5) as store:
+        await store._recover()
+        assert await pop(store, key) == b"secret"
 
 
 async def test_a_connection_killed_while_idle_is_not_noticed(
@@ -383,7 +404,7 @@ async def test_a_unix_socket(tmp_path: Path, key: str) -> None:
         await eventually(path.exists)
         async with open_lists(f"unix://{path}?db=3", limit=5) as store:
             assert await store.push(key, b"1") == 1
-            assert await store.pop(key) == b"1"
+            assert await pop(store, key) == b"1"
     finally:
         process.terminate()
         await process.wait()

@@ -1,4 +1,4 @@
-"""One suite for every store."""
+"""One suite for every store of lists."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.services import RedisServer
 
-from triopoll.store import MessageStore, open_stores
+from triopoll.store import MessageStore, Taken, open_stores
 
 
 @pytest.fixture
@@ -24,34 +24,75 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[MessageStore]:
         yield stores.lists
 
 
+async def take(store: MessageStore, key: str) -> Taken:
+    taken = await store.pop(key)
+    assert taken is not None
+    assert taken.key == key
+    return taken
+
+
+async def empty(store: MessageStore, key: str) -> list[bytes]:
+    """Take all that is there, for good."""
+    messages: list[bytes] = []
+    while (taken := await store.pop(key)) is not None:
+        messages.append(taken.data)
+        store.confirm(taken)
+    return messages
+
+
 async def test_first_in_first_out(store: MessageStore, key: str) -> None:
     """Messages leave in the order in which they came, then there are none."""
     assert [await store.push(key, b"%d" % n) for n in range(3)] == [1, 2, 3]
-    assert [await store.pop(key) for _ in range(4)] == [b"0", b"1", b"2", None]
+    assert await empty(store, key) == [b"0", b"1", b"2"]
 
 
 async def test_given_back_means_first_again(store: MessageStore, key: str) -> None:
     """What could not be delivered is the next to be delivered."""
     await store.push(key, b"1")
     await store.push(key, b"2")
-    first = await store.pop(key)
-    assert first == b"1"
-    store.give_back(key, first)
-    assert [await store.pop(key) for _ in range(3)] == [b"1", b"2", None]
+    first = await take(store, key)
+    assert first.data == b"1"
+    store.give_back(first)
+    assert await empty(store, key) == [b"1", b"2"]
+
+
+async def test_given_back_once(store: MessageStore, key: str) -> None:
+    """However often it is said, and also if it was confirmed before."""
+    await store.push(key, b"1")
+    await store.push(key, b"2")
+    first = await take(store, key)
+    store.give_back(first)
+    store.give_back(first)
+    again = await take(store, key)
+    store.give_back(first)
+    assert again.data == b"1"
+    store.confirm(again)
+    store.give_back(again)
+    store.confirm(again)
+    assert await empty(store, key) == [b"2"]
 
 
 async def test_a_message_may_be_any_bytes(store: MessageStore, key: str) -> None:
-    """Nothing is decoded on the way."""
+    """Nothing is decoded on the way, there and back."""
     message = bytes(range(256)) * 300
     await store.push(key, message)
-    assert await store.pop(key) == message
+    store.give_back(await take(store, key))
+    assert await empty(store, key) == [message]
+
+
+async def test_an_empty_message_is_one(store: MessageStore, key: str) -> None:
+    """It is not mistaken for an empty list."""
+    await store.push(key, b"")
+    store.give_back(await take(store, key))
+    assert await empty(store, key) == [b""]
 
 
 async def test_keys_are_text_of_any_kind(store: MessageStore, key: str) -> None:
     """A key is what a visitor typed."""
     key += " ä\r\n\x00🐘"
     await store.push(key, b"1")
-    assert await store.pop(key) == b"1"
+    store.give_back(await take(store, key))
+    assert await empty(store, key) == [b"1"]
 
 
 async def test_ping(store: MessageStore) -> None:
