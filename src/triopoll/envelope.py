@@ -8,6 +8,7 @@ list of codes; nothing else in the package knows one.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -146,6 +147,10 @@ def encode_reply(reply: Reply) -> bytes:
         The body. A message that is not UTF-8 is passed through byte for byte inside
         its string, as the recipe did; browsers show U+FFFD for such bytes.
     """
+    return _encode(reply) if reply.has_data else _encode_once(reply)
+
+
+def _encode(reply: Reply) -> bytes:
     shape: dict[str, object] = {
         "err_code": reply.err_code,
         "err_message": reply.err_message,
@@ -154,6 +159,10 @@ def encode_reply(reply: Reply) -> bytes:
         shape["data"] = _text(reply.data)
     text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogateescape")
+
+
+# Without a message there are only so many replies.
+_encode_once = functools.lru_cache(maxsize=128)(_encode)
 
 
 def _fail(failure: Failure) -> Reply:

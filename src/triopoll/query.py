@@ -8,6 +8,7 @@ around caches).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ __all__ = ["BadParameter", "PollQuery", "parse_poll"]
 # Far above what a long key, percent-encoded, needs.
 _MAX_QUERY_BYTES = 8192
 _MAX_PARAMETERS = 32
+# Queries up to this length are remembered with what they mean.
+_REMEMBERED_BYTES = 256
 _PARAMETERS = ("event", "default_type", "wait_type", "timeout")
 # Only what a person would write: float() also takes "nan", "1_0" and "٣".
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
@@ -70,6 +73,12 @@ def parse_poll(query: bytes, settings: Settings) -> PollQuery:
     Raises:
         BadParameter: For anything that is not as documented.
     """
+    if len(query) <= _REMEMBERED_BYTES:
+        return _parse_once(query, settings)
+    return _parse(query, settings)
+
+
+def _parse(query: bytes, settings: Settings) -> PollQuery:
     given = _parameters(query)
     key = _key(given.get("event", ""), settings)
     timeout = _timeout(given.get("timeout", ""), settings)
@@ -82,6 +91,10 @@ def parse_poll(query: bytes, settings: Settings) -> PollQuery:
         # event back too, and a change without a lease would be none.
         lease=2 * (timeout or settings.default_timeout),
     )
+
+
+# A client polls again and again with the same query.
+_parse_once = functools.lru_cache(maxsize=4096)(_parse)
 
 
 def _parameters(query: bytes) -> dict[str, str]:

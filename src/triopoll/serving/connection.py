@@ -34,6 +34,23 @@ class Connection:
         busy: True while the application is at work on a request or a websocket.
     """
 
+    __slots__ = (
+        "_app",
+        "_base",
+        "_drain",
+        "_exchange",
+        "_head_deadline",
+        "_idle_since",
+        "_last",
+        "_life",
+        "_peer_has_left",
+        "_reader",
+        "_settings",
+        "_wire",
+        "_writer",
+        "busy",
+    )
+
     def __init__(
         self,
         app: ASGIApp,

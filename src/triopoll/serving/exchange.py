@@ -64,6 +64,18 @@ class Exchange:
         refusal: What is wrong with the body, once `receive` has come across it.
     """
 
+    __slots__ = (
+        "_body_deadline",
+        "_body_given",
+        "_must_continue",
+        "_reader",
+        "_settings",
+        "_wire",
+        "_writer",
+        "receiving",
+        "refusal",
+    )
+
     def __init__(
         self,
         request: Request,

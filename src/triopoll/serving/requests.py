@@ -77,6 +77,19 @@ class Request:
 class RequestReader:
     """Cut the bytes of one connection into requests and bodies."""
 
+    __slots__ = (
+        "_buffer",
+        "_max_head_bytes",
+        "_max_headers",
+        "_message",
+        "_parser",
+        "_remaining",
+        "_searched",
+        "_without_body",
+        "body_complete",
+        "reusable",
+    )
+
     def __init__(self, max_head_bytes: int, max_headers: int) -> None:
         self._max_head_bytes = max_head_bytes
         self._max_headers = max_headers
@@ -226,6 +239,15 @@ class RequestReader:
 
 class _Message:
     """What the parser tells about one message."""
+
+    __slots__ = (
+        "complete",
+        "head_complete",
+        "headers",
+        "overrun",
+        "pieces",
+        "target",
+    )
 
     def __init__(self) -> None:
         self.target = b""

@@ -32,6 +32,19 @@ class ResponseWriter:
         keep_alive: The connection may serve another request after it.
     """
 
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_head",
+        "_length",
+        "_method",
+        "_sent",
+        "_version",
+        "complete",
+        "keep_alive",
+        "started",
+    )
+
     def __init__(self, method: str, version: str, *, keep_alive: bool) -> None:
         self._method = method
         self._version = version

@@ -33,6 +33,14 @@ class Wire:
         alive: False when the peer has left or a write has failed.
     """
 
+    __slots__ = (
+        "_socket",
+        "_stream",
+        "_turn",
+        "_write_deadline",
+        "alive",
+    )
+
     def __init__(self, stream: trio.SocketStream, write_deadline: float) -> None:
         self._stream = stream
         self._socket = stream.socket
@@ -55,7 +63,7 @@ class Wire:
             No byte is lost.
         """
         try:
-            data = await self._socket.recv(_READ_BYTES)
+            data = await self._read()
         except OSError:
             data = b""
         if not data:
@@ -148,6 +156,16 @@ class Wire:
         except OSError as error:
             self.alive = False
             raise PeerGone("the peer has left") from error
+
+    async def _read(self) -> bytes:
+        # First wait, then read: a client sends nothing before it has read its answer,
+        # so a read that is tried first would nearly always be in vain.
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), _READ_BYTES)
+            except BlockingIOError:
+                pass  # somebody else's wake-up
 
     async def _send_all(self, data: bytes) -> None:
         sent = 0
