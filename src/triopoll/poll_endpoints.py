@@ -18,7 +18,7 @@ from .envelope import (
 )
 from .http import UNCACHED, Answer, Request, Table
 from .polling import Poller
-from .query import BadParameter, PollQuery, parse_poll
+from .query import BadParameter, PollQuery
 from .services import Services
 
 __all__ = ["poll_endpoints"]
@@ -45,7 +45,7 @@ async def _poll(
 ) -> Answer:
     poller = services().poller
     try:
-        query = parse_poll(request.query, poller.settings)
+        query = poller.parse(request.query)
     except BadParameter as error:
         return Answer(encode_reply(reject(str(error))), headers=_HEADERS)
     admission = services().gate.subscriber(request, (query.key,), refuse_poll)

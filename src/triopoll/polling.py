@@ -26,7 +26,7 @@ from trioslock import Client, Event, LockError, NotHeld
 
 from .envelope import EventFired, Failure, Message, NothingYet, Outcome
 from .metrics import Kind, Metrics, monotonic
-from .query import PollQuery
+from .query import PollQuery, remembering
 from .settings import Settings
 from .slock import SlockWatch, translating
 from .store import MessageStore, StoreFailed, StoreUnreachable, Taken
@@ -38,7 +38,12 @@ _T = TypeVar("_T")
 
 
 class Poller:
-    """The two waits of the compatible endpoints, over one client and one store."""
+    """The two waits of the compatible endpoints, over one client and one store.
+
+    Attributes:
+        settings: For the limits.
+        parse: Reads a query within these limits; raises `BadParameter`.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Poller:
             metrics: Where wakes and errors are counted; default: where nobody looks.
         """
         self.settings = settings
+        self.parse: Callable[[bytes], PollQuery] = remembering(settings)
         self._metrics = metrics or Metrics()
         self._client = client
         self._store = store

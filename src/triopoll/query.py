@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from .settings import Settings
 
-__all__ = ["BadParameter", "PollQuery", "parse_poll"]
+__all__ = ["BadParameter", "PollQuery", "parse_poll", "remembering"]
 
 # Far above what a long key, percent-encoded, needs.
 _MAX_QUERY_BYTES = 8192
@@ -73,12 +73,6 @@ def parse_poll(query: bytes, settings: Settings) -> PollQuery:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    if len(query) <= _REMEMBERED_BYTES:
-        return _parse_once(query, settings)
-    return _parse(query, settings)
-
-
-def _parse(query: bytes, settings: Settings) -> PollQuery:
     given = _parameters(query)
     key = _key(given.get("event", ""), settings)
     timeout = _timeout(given.get("timeout", ""), settings)
@@ -93,8 +87,22 @@ def _parse(query: bytes, settings: Settings) -> PollQuery:
     )
 
 
-# A client polls again and again with the same query.
-_parse_once = functools.lru_cache(maxsize=4096)(_parse)
+def remembering(settings: Settings) -> Callable[[bytes], PollQuery]:
+    """Return `parse_poll` with these settings, for clients that poll again and again.
+
+    Returns:
+        A function that remembers the meaning of the latest short queries.
+    """
+
+    def parse(query: bytes) -> PollQuery:
+        if len(query) > _REMEMBERED_BYTES:
+            return parse_poll(query, settings)
+        return remembered(query)
+
+    remembered = functools.lru_cache(maxsize=4096)(
+        functools.partial(parse_poll, settings=settings)
+    )
+    return parse
 
 
 def _parameters(query: bytes) -> dict[str, str]:

@@ -43,6 +43,7 @@ class ResponseWriter:
         "complete",
         "keep_alive",
         "started",
+        "status",
     )
 
     def __init__(self, method: str, version: str, *, keep_alive: bool) -> None:
