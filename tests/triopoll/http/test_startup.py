@@ -90,3 +90,15 @@ def test_a_bad_setting_is_named(variable: str, value: str) -> None:
     """The variable is in the message, under whatever server."""
     env = {"TRIOPOLL_SLOCK_URL": "slock://127.0.0.1:1", variable: value}
     assert variable in fail_to_start(*hypercorn("-k", "trio"), **env)
+
+
+@pytest.mark.slow
+def test_access_that_cannot_be_configured() -> None:
+    """A start that let everybody in instead would be worse than none."""
+    said = fail_to_start(
+        *hypercorn("-k", "trio", "-w", "0"),
+        TRIOPOLL_SLOCK_URL=f"embedded://127.0.0.1:{find_free_port()}",
+        TRIOPOLL_TICKET_SECRETS="hunter2",
+    )
+    assert "TRIOPOLL_TICKET_SECRETS" in said
+    assert "hunter2" not in said

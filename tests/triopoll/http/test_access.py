@@ -1,0 +1,214 @@
+"""Over the wire: what the gate decides is what a client gets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import redis
+import trio
+from tests.services import RedisServer
+from tests.triopoll.access.variants import (
+    SECRET,
+    Variant,
+    bad_subscribers,
+    good_subscribers,
+    settings,
+)
+from tests.triopoll.service import Process, ask, poll_process, requesting, until_waiting
+
+import trioslock
+from triopoll.access import issue_ticket
+
+PREFIX = "access-test:"
+PAGE = "https://app.example"
+
+
+@pytest.fixture(scope="module", params=["triopoll", "quart door"])
+def closed(
+    request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
+) -> Iterator[Process]:
+    """A service that lets in nobody without a ticket, behind either door."""
+    with poll_process(
+        slock=slock_url,
+        redis=redis_server.url,
+        server=request.param,
+        list_prefix=PREFIX,
+        cors_origins=PAGE,
+        trusted_proxies="127.0.0.1",
+        waits_per_ip=1,
+        **settings(),
+    ) as it:
+        yield it
+
+
+class Client:
+    """One connection after the other, each for as many requests as it takes."""
+
+    def __init__(self, port: int) -> None:
+        self._address = ("127.0.0.1", port)
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def get(self, path: str, variant: Variant) -> tuple[int, bytes]:
+        """Send a variant as it is, well-formed or not."""
+        query = urlencode({"event": variant.key, "timeout": 0})
+        if variant.query:
+            query += "&" + variant.query
+        headers = [("host", "127.0.0.1"), *variant.headers]
+        lines = [f"GET {path}?{query} HTTP/1.1", *(f"{n}: {v}" for n, v in headers)]
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, 10)
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        return self._answer(self._socket)
+
+    def _answer(self, sock: socket.socket) -> tuple[int, bytes]:
+        with sock.makefile("rb") as file:
+            status = int(file.readline().split()[1])
+            headers: dict[bytes, bytes] = {}
+            while line := file.readline().strip():
+                name, _, value = line.lower().partition(b":")
+                headers[name] = value.strip()
+            body = file.read(int(headers[b"content-length"]))
+        if headers.get(b"connection") == b"close":
+            self._close()
+        return status, body
+
+
+@pytest.fixture
+def lists(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Redis, with a message for each key that is asked for."""
+    now = time.time()
+    keys = {variant.key for variant in bad_subscribers(now)}
+    keys |= {variant.key for variant in good_subscribers(now)}
+    with redis.Redis(port=redis_server.port) as client:
+        for key in keys:
+            client.rpush(PREFIX + key, "for its owner only")
+        yield client
+        client.delete(*client.keys(PREFIX + "*"))
+
+
+@pytest.mark.slow
+def test_nobody_gets_a_message_by_any_of_a_thousand_ways(
+    closed: Process, lists: redis.Redis
+) -> None:
+    """Each is told so, and every message is still there."""
+
+    def kept() -> dict[bytes, int]:
+        return {name: lists.llen(name) for name in lists.keys(PREFIX + "*")}
+
+    before = kept()
+    with Client(closed.port) as client:
+        for path in ("/poll/message", "/poll/event"):
+            for variant in bad_subscribers(time.time()):
+                status, body = client.get(path, variant)
+                assert b"owner" not in body, variant
+                if status == 200:
+                    assert json.loads(body)["err_code"] in (400, 401, 403), variant
+                else:
+                    assert 400 <= status < 500, variant
+    assert kept() == before
+
+
+def test_who_has_a_ticket_gets_the_message(closed: Process, lists: redis.Redis) -> None:
+    """Or the test above would prove nothing."""
+    with Client(closed.port) as client:
+        for variant in good_subscribers(time.time()):
+            status, body = client.get("/poll/message", variant)
+            assert status == 200
+            assert json.loads(body)["err_code"] == 0, variant
+            lists.rpush(PREFIX + variant.key, "another")
+
+
+def shown(*keys: str, lifetime: float = 60, **claims: Any) -> dict[str, str]:
+    return {"ticket": issue_ticket(SECRET, keys, lifetime=lifetime, **claims)}
+
+
+@pytest.mark.slow
+async def test_a_ticket_that_ends_ends_a_parked_poll(closed: Process) -> None:
+    """Long before the poll's own time is over."""
+    with trio.fail_after(8):
+        ticket = shown("a-key", lifetime=1)
+        got = await ask(closed.port, "/poll/event", event="a-key", timeout=60, **ticket)
+    assert got.json == {"err_code": 401, "err_message": "the ticket has expired"}
+
+
+@pytest.mark.slow
+async def test_the_newest_poll_of_a_session_is_the_one(
+    closed: Process, slock: trioslock.Client
+) -> None:
+    """The one before is told that it has been replaced, at once."""
+    args = shown("a-key", subject="ann") | {"event": "a-key", "session": "tab"}
+    async with requesting(closed.port, "/poll/event", timeout=60, **args) as old:
+        await until_waiting(slock, 1)
+        async with requesting(closed.port, "/poll/event", timeout=1, **args) as new:
+            got = await old.answer()
+            assert got.json["err_code"] == 409
+            assert (await new.answer()).json["err_code"] == 504
+
+
+async def test_a_full_limit_is_named_with_a_time_to_come_back(
+    closed: Process, slock: trioslock.Client
+) -> None:
+    """For the client behind the proxy, not for the proxy."""
+
+    async def poll(stream: trio.SocketStream, address: str, seconds: float) -> None:
+        query = urlencode({"event": "k", "timeout": seconds, **shown("k")})
+        await stream.send_all(
+            f"GET /poll/event?{query} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n"
+            f"x-forwarded-for: 198.51.100.1, {address}\r\n\r\n".encode()
+        )
+
+    async def read(stream: trio.SocketStream) -> bytes:
+        data = b""
+        with trio.fail_after(10):
+            while more := await stream.receive_some():
+                data += more
+        return data.lower()
+
+    port = closed.port
+    async with (
+        await trio.open_tcp_stream("127.0.0.1", port) as first,
+        await trio.open_tcp_stream("127.0.0.1", port) as second,
+        await trio.open_tcp_stream("127.0.0.1", port) as other,
+    ):
+        await poll(first, "203.0.113.1", 60)
+        await until_waiting(slock, 1)
+        await poll(second, "203.0.113.1", 0)
+        await poll(other, "203.0.113.2", 0)
+        refused, served = await read(second), await read(other)
+    assert b'"err_code":429' in refused
+    assert b'"limit":"waits_per_ip"' in refused
+    assert b"\r\nretry-after: " in refused
+    assert b'"err_code":504' in served
+
+
+async def test_a_page_of_the_list_may_read(closed: Process) -> None:
+    """It is told so before it asks, and with the answer, a refusal as well."""
+    async with await trio.open_tcp_stream("127.0.0.1", closed.port) as stream:
+        for line in ("OPTIONS", "GET"):
+            method = "access-control-request-method: GET\r\n" * (line == "OPTIONS")
+            await stream.send_all(
+                f"{line} /poll/event?event=k HTTP/1.1\r\nhost: h\r\n"
+                f"origin: {PAGE}\r\n{method}\r\n".encode()
+            )
+            with trio.fail_after(5):
+                head = (await stream.receive_some()).lower()
+            assert b"access-control-allow-origin: https://app.example\r\n" in head
+            assert b"access-control-allow-credentials: true\r\n" in head
+            assert head.startswith(b"http/1.1 20")
