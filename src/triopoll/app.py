@@ -23,6 +23,7 @@ from .quart_door import quart_door
 from .services import Services, open_services
 from .settings import Settings, settings_from
 from .status_endpoints import status_endpoints
+from .websocket_door import WebSocketDoor
 
 __all__ = ["Triopoll", "app"]
 
@@ -65,6 +66,7 @@ class Triopoll(QuartTrio):
             **poll_endpoints(self.services),
             **status_endpoints(self.services, self.metrics),
         }
+        self._websockets = WebSocketDoor(self.services, self.drain, self.metrics)
         self._lean: Table = self._table if lean else {}
         self.register_blueprint(
             quart_door(tuple(self._table), self._answer, self._sent)
@@ -97,6 +99,8 @@ class Triopoll(QuartTrio):
                 max_body_bytes=self._max_body_bytes,
                 body_seconds=BODY_SECONDS,
             )
+        elif self._websockets.serves(scope):
+            await self._websockets(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 

@@ -106,10 +106,14 @@ def _choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
+_FLAGS = {"true": True, "on": True, "false": False, "off": False}
+
+
 def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"must be true or false, not {text!r}")
-    return text.lower() == "true"
+    value = _FLAGS.get(text.lower())
+    if value is None:
+        raise ValueError(f"must be on or off (or true or false), not {text!r}")
+    return value
 
 
 def _prefix(text: str) -> str:
@@ -190,6 +194,9 @@ class Settings:
         log_max_age: Seconds for which they are kept.
         log_max_ttl: Seconds for which a publisher may have one kept.
         log_trim_acked: Whether a reader's cursor removes what it has read.
+        websockets: Whether ``/v1/ws`` and ``/poll/ws`` are served.
+        websocket_ping: Seconds from one ping of a websocket to the next; its client
+            must be heard within half of that.
         drain_window: Seconds over which parked polls are answered when a server is
             asked to stop that does not drain by itself.
         metrics_from: Who may read ``/metrics``, as `networks_of` reads it.
@@ -229,6 +236,8 @@ class Settings:
     log_max_age: float = _setting(3600.0, _seconds)
     log_max_ttl: float = _setting(604800.0, _seconds)
     log_trim_acked: bool = _setting(False, _flag)
+    websockets: bool = _setting(True, _flag)
+    websocket_ping: float = _setting(20.0, _seconds)
     drain_window: float = _setting(2.0, _seconds)
     metrics_from: str = _setting("loopback", _networks)
     max_watched_keys: int = _setting(32768, _count)

@@ -53,6 +53,8 @@ def test_each_field_is_read_from_its_variable() -> None:
         log_max_age=60,
         log_max_ttl=70,
         log_trim_acked=True,
+        websockets=False,
+        websocket_ping=14,
         drain_window=1,
         metrics_from="10.0.0.0/8 ::1 loopback",
     )

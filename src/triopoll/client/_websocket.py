@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import trio
 from trio_websocket import (
@@ -17,7 +17,7 @@ from trio_websocket import (
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    open_websocket,
+    wrap_client_stream,
 )
 
 from ._errors import Cut, NotOurs
@@ -107,26 +107,38 @@ class WebSocketLink:
         return self._page[1]
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
-        site = self._site
-        async with open_websocket(
-            site.host,
-            site.port,
-            site.prefix + "/v1/ws",
-            use_ssl=site.tls or False,
+        with trio.fail_after(_OPEN_SECONDS):
+            stream = await self._site.open_stream()
+        # trio-websocket leaves the stream of a handshake that was turned down open.
+        try:
+            async with trio.open_nursery() as nursery:
+                with trio.fail_after(_OPEN_SECONDS):
+                    websocket = await self._shake_hands(nursery, stream)
+                    nursery.start_soon(self._write, websocket)
+                    await self._subscribe(websocket)
+                task_status.started()
+                try:
+                    await self._read(websocket)
+                finally:
+                    await _close(websocket)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _shake_hands(
+        self, nursery: trio.Nursery, stream: trio.abc.Stream
+    ) -> WebSocketConnection:
+        return await wrap_client_stream(
+            nursery,
+            # Any stream will do; it is only annotated more narrowly.
+            cast("trio.SocketStream", stream),
+            self._site.authority,
+            self._site.prefix + "/v1/ws",
             extra_headers=[
                 (name.encode(), value.encode()) for name, value in self._headers.items()
             ],
             message_queue_size=1,
             max_message_size=_MAX_FRAME,
-            connect_timeout=_OPEN_SECONDS,
-            disconnect_timeout=_CLOSE_SECONDS,
-        ) as websocket:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, websocket)
-                with trio.fail_after(_OPEN_SECONDS):
-                    await self._subscribe(websocket)
-                task_status.started()
-                await self._read(websocket)
+        )
 
     async def _subscribe(self, websocket: WebSocketConnection) -> None:
         item = {"key": self._key, "cursor": self.cursor, "max": self._limit}
@@ -175,6 +187,12 @@ class WebSocketLink:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+async def _close(websocket: WebSocketConnection) -> None:
+    """Say goodbye, unless the peer does not listen."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
+        await websocket.aclose()
 
 
 async def _next_frame(websocket: WebSocketConnection) -> Mapping[str, Any]:

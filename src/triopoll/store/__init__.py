@@ -18,6 +18,7 @@ from ._log_base import (
     NewMessage,
     Page,
     StoredMessage,
+    parse_cursor,
 )
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
@@ -49,4 +50,5 @@ __all__ = [
     "Stores",
     "claimed_memory",
     "open_stores",
+    "parse_cursor",
 ]
