@@ -18,6 +18,7 @@ from .guest import GuestApp
 from .http import Answer, Request, Table, json_answer
 from .lean_door import serve_lean
 from .metrics import Metrics
+from .openapi_endpoints import openapi_endpoints
 from .poll_endpoints import poll_endpoints
 from .quart_door import quart_door
 from .services import Services, open_services
@@ -38,6 +39,7 @@ class Triopoll(QuartTrio):
     Attributes:
         drain: A server that is asked to stop ends the parked polls with it.
         metrics: What is counted in this process.
+        table: The endpoints.
     """
 
     asgi_http_class = DeliveringConnection
@@ -62,15 +64,14 @@ class Triopoll(QuartTrio):
         self._services: Services | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
-        self._table: Table = {
+        self.table: Table = {
             **poll_endpoints(self.services),
             **status_endpoints(self.services, self.metrics),
+            **openapi_endpoints(),
         }
         self._websockets = WebSocketDoor(self.services, self.drain, self.metrics)
-        self._lean: Table = self._table if lean else {}
-        self.register_blueprint(
-            quart_door(tuple(self._table), self._answer, self._sent)
-        )
+        self._lean: Table = self.table if lean else {}
+        self.register_blueprint(quart_door(tuple(self.table), self._answer, self._sent))
 
     def services(self) -> Services:
         """Return what the endpoints work with.
@@ -118,7 +119,7 @@ class Triopoll(QuartTrio):
         return answer
 
     async def _call(self, request: Request) -> Answer:
-        methods = self._table[request.path]
+        methods = self.table[request.path]
         endpoint = methods.get(request.method)
         if endpoint is None:
             return _method_answer(request.method, methods)

@@ -51,7 +51,9 @@ def quart_door(
         return response
 
     for path in paths:
+        # Quart gives the dot in a name a meaning of its own.
+        name = path.replace(".", "_")
         routes.add_url_rule(
-            path, path, view, methods=_METHODS, provide_automatic_options=False
+            path, name, view, methods=_METHODS, provide_automatic_options=False
         )
     return routes

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
@@ -53,11 +53,48 @@ class PollQuery:
         lease: Seconds for which a change that this poll makes to the event holds.
     """
 
-    key: str
-    default: _Default
-    reset: bool
-    timeout: float
-    lease: float
+    key: str = field(
+        metadata={
+            "name": "event",
+            "schema": {
+                "description": "Name of the event, and of the list.",
+                "type": "string",
+                "minLength": 1,
+                "examples": ["order-1042"],
+            },
+        }
+    )
+    default: _Default = field(
+        metadata={
+            "name": "default_type",
+            "schema": {
+                "description": "The state of an event that nobody has touched.",
+                "enum": ["", "clear", "set"],
+                "default": "clear",
+            },
+        }
+    )
+    reset: bool = field(
+        metadata={
+            "name": "wait_type",
+            "schema": {
+                "description": "`reset`: a successful wait puts the event back.",
+                "enum": ["", "reset"],
+                "default": "",
+            },
+        }
+    )
+    timeout: float = field(
+        metadata={
+            "schema": {
+                "description": "Seconds to wait; 0 looks without waiting.",
+                "type": "number",
+                "minimum": 0,
+                "default": 60,
+            }
+        }
+    )
+    lease: float = field(metadata={"derived": True})
 
 
 def parse_poll(query: bytes, settings: Settings) -> PollQuery:
