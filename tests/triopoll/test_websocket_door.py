@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import trio
-from tests.triopoll.asgi import serving
-from tests.triopoll.server.harness import QUICK, Running, run_server
+from tests.triopoll.inprocess import publish, served
+from tests.triopoll.server.harness import Running
 from tests.triopoll.support import eventually, open_websocket
 from trio_websocket import (
     ConnectionClosed,
@@ -19,24 +19,8 @@ from trio_websocket import (
 )
 
 from triopoll.access import issue_ticket
-from triopoll.app import Triopoll
-from triopoll.settings import Settings
-from triopoll.store import NewMessage
 
 SECRET = "s" * 48
-
-
-@asynccontextmanager
-async def served(port: int, **settings: Any) -> AsyncIterator[tuple[Triopoll, Running]]:
-    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{port}", **settings))
-    async with serving(app), run_server(app, QUICK) as running:
-        yield app, running
-
-
-async def publish(app: Triopoll, key: str, *data: bytes) -> None:
-    services = app.services()
-    await services.log.append([NewMessage(key, each) for each in data])
-    await services.wakes.publish(key)
 
 
 class Peer:

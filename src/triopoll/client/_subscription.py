@@ -219,6 +219,8 @@ class Subscription(Generic[_T]):
         if _is_early(page, wait, lasted):
             raise Cut("an empty answer, far too early")
         self._choice.poll_served()
+        if page.draining:
+            raise Busy("the server restarts", page.retry)
         self._take(page)
 
     async def _ask_websocket(self) -> None:
@@ -292,7 +294,7 @@ class Subscription(Generic[_T]):
 
 
 def _is_early(page: Page, asked: float, lasted: float) -> bool:
-    if page.messages or page.gap or page.why or page.retry:
+    if page.messages or page.gap or page.why or page.retry or page.draining:
         return False
     granted = asked if page.wait is None else min(asked, page.wait)
     return lasted < granted * _EARLY

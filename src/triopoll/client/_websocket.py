@@ -27,7 +27,6 @@ from ._wire import Page, object_from, page_from
 __all__ = ["WebSocketLink"]
 
 _OPEN_SECONDS = 10.0
-_CLOSE_SECONDS = 1.0
 _MAX_FRAME = 16 * 2**20
 # What the server may leave unread: some pongs and the answer to a page.
 _OUTBOX = 8
@@ -117,11 +116,9 @@ class WebSocketLink:
                     nursery.start_soon(self._write, websocket)
                     await self._subscribe(websocket)
                 task_status.started()
-                try:
-                    await self._read(websocket)
-                finally:
-                    await _close(websocket)
+                await self._read(websocket)
         finally:
+            # Nothing is said behind it: the end of the connection says it all.
             await trio.aclose_forcefully(stream)
 
     async def _shake_hands(
@@ -187,12 +184,6 @@ class WebSocketLink:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-
-
-async def _close(websocket: WebSocketConnection) -> None:
-    """Say goodbye, unless the peer does not listen."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
-        await websocket.aclose()
 
 
 async def _next_frame(websocket: WebSocketConnection) -> Mapping[str, Any]:

@@ -77,6 +77,7 @@ class Page:
         gap: Lies before the messages; None if there is none.
         retry: Seconds to wait before the next question.
         wait: Seconds for which the server would have waited, if it says so.
+        draining: The server is going away, so it did not wait.
         why: The code of an answer that no page goes with, such as
             ``ticket_expired``.
     """
@@ -86,6 +87,7 @@ class Page:
     gap: Gap | None = None
     retry: float = 0.0
     wait: float | None = None
+    draining: bool = False
     why: str | None = None
 
 
@@ -174,7 +176,8 @@ def _page(shape: Mapping[str, Any]) -> Page:
     retry = min(max(_number(shape.get("retry_ms", 0)) / 1000, 0.0), _LONGEST_RETRY)
     wait = _number(shape["wait"]) if "wait" in shape else None
     why = None if code in _PAGE_CODES else _string(code)
-    return Page(messages, _string(shape["cursor"]), gap, retry, wait, why)
+    cursor = _string(shape["cursor"])
+    return Page(messages, cursor, gap, retry, wait, code == "draining", why)
 
 
 def _message(shape: Any) -> Message:

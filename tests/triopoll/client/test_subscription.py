@@ -164,7 +164,12 @@ async def endless(asked: Asked) -> None:
         await asked.send(b"100000\r\n" + b" " * 2**20 + b"\r\n")
 
 
+async def draining(asked: Asked) -> None:
+    await asked.answer(empty(asked.query["cursor"], retry_ms=0) | {"code": "draining"})
+
+
 FAULTS = [
+    draining,
     hang_up,
     hang_up_late,
     bad_gateway,

@@ -1,0 +1,138 @@
+"""The client over websockets, to the service in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from tests.triopoll.inprocess import proxy_to, publish, served
+from tests.triopoll.support import eventually
+
+from triopoll.client import MessagesLost, open_poll_client
+
+ONLY: Any = {"transports": ["websocket"]}
+
+
+async def take(messages: Any, count: int) -> list[str]:
+    taken: list[str] = []
+    with trio.fail_after(20):
+        while len(taken) < count:
+            taken.append((await anext(messages)).text)
+    return taken
+
+
+async def test_messages_come_in_order(free_port: int) -> None:
+    """From where it was entered; pages and single ones; then nobody waits."""
+    async with served(free_port) as (app, running):
+        await publish(app, "k", b"old")
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            async with client.subscribe("k", limit=3, **ONLY) as messages:
+                assert messages.transport == "websocket"
+                await publish(app, "k", *(b"%d" % n for n in range(8)))
+                assert await take(messages, 8) == [str(n) for n in range(8)]
+                await publish(app, "k", b"8")
+                assert await take(messages, 1) == ["8"]
+                cursor = messages.cursor
+            await publish(app, "k", b"9")
+            async with client.subscribe("k", cursor=cursor, **ONLY) as messages:
+                assert await take(messages, 1) == ["9"]
+            async with client.subscribe("k", cursor="all", **ONLY) as messages:
+                assert await take(messages, 11) == ["old", *map(str, range(10))]
+        await eventually(lambda: app.drain.parked == 0)
+
+
+async def test_a_cancelled_next_has_taken_nothing(free_port: int) -> None:
+    """Whenever it is cancelled."""
+    async with served(free_port) as (app, running):
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            async with client.subscribe("k", limit=2, **ONLY) as messages:
+                taken: list[str] = []
+
+                async def read() -> None:
+                    while len(taken) < 40:
+                        with trio.move_on_after(0.003):
+                            while True:
+                                taken.append((await anext(messages)).text)
+                        await trio.sleep(0.001)
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read)
+                    for n in range(40):
+                        await publish(app, "k", b"%d" % n)
+                        await trio.sleep(0.002)
+    assert taken == [str(n) for n in range(40)]
+
+
+async def test_nothing_is_acknowledged_before_it_was_taken(free_port: int) -> None:
+    """With trimming by acknowledgement, what was not taken is there for the next."""
+    async with served(free_port, log_trim_acked=True) as (app, running):
+        await publish(app, "k", b"1", b"2", b"3", b"4")
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            async with client.subscribe("k", cursor="all", limit=2, **ONLY) as messages:
+                assert await take(messages, 2) == ["1", "2"]
+            async with client.subscribe("k", cursor="all", limit=2, **ONLY) as messages:
+                assert await take(messages, 3) == ["1", "2", "3"]
+            async with client.subscribe("k", cursor="all", **ONLY) as messages:
+                assert await take(messages, 2) == ["3", "4"]
+
+
+async def test_a_gap_is_raised(free_port: int) -> None:
+    """As over polls."""
+    async with served(free_port) as (app, running):
+        await publish(app, "k", b"1")
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            foreign = "0badcafe.1700000000000000.00ff"
+            async with client.subscribe("k", cursor=foreign, **ONLY) as messages:
+                with pytest.raises(MessagesLost):
+                    await take(messages, 1)
+                assert await take(messages, 1) == ["1"]
+
+
+@pytest.mark.slow
+async def test_a_user_who_takes_long_keeps_the_websocket(free_port: int) -> None:
+    """Pings are answered while the user is at work on a message."""
+    async with served(free_port, websocket_ping=0.3) as (app, running):
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            async with client.subscribe("k", **ONLY) as messages:
+                await publish(app, "k", b"1")
+                assert await take(messages, 1) == ["1"]
+                await trio.sleep(1.5)
+                await publish(app, "k", b"2")
+                assert await take(messages, 1) == ["2"]
+        meter = app.metrics.waits["websocket"]
+        await eventually(lambda: not meter.parked)
+        assert meter.ended == {"disconnect": 1}
+
+
+@pytest.mark.slow
+async def test_it_comes_back_after_every_loss(free_port: int) -> None:
+    """A proxy that kills it now and then costs time, and no message."""
+    async with (
+        served(free_port) as (app, running),
+        proxy_to(running.port, websockets="kill", patience=0.1) as proxy,
+        open_poll_client(f"http://127.0.0.1:{proxy.port}") as client,
+        client.subscribe("k", cursor="all", **ONLY) as messages,
+    ):
+        async with trio.open_nursery() as nursery:
+
+            async def write() -> None:
+                for n in range(60):
+                    await publish(app, "k", b"%d" % n)
+                    await trio.sleep(0.02)
+                proxy.websockets = "pass"
+
+            nursery.start_soon(write)
+            assert await take(messages, 60) == [str(n) for n in range(60)]
+    assert proxy.upgrades > 2
+
+
+async def test_what_is_no_websocket_of_ours_is_not_waited_for(free_port: int) -> None:
+    """A denied handshake, and a server that says nothing, are told apart from news."""
+    async with served(free_port, websockets=False) as (_, running):
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            with trio.move_on_after(1) as scope:
+                async with client.subscribe("k", **ONLY):
+                    pass
+            assert scope.cancelled_caught
+        assert running.server.connections <= 1
