@@ -54,6 +54,7 @@ def test_the_table_is_bounded() -> None:
         rates.take(f"10.0.{number}", 0)
         assert rates.take("busy", 0) == 1
     assert len(rates) == 100
+    assert [rates.take("new", 0) for _ in range(2)] == [0, 1]
     assert "100 addresses" in repr(rates)
 
 

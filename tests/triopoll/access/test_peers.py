@@ -129,6 +129,12 @@ def test_a_trusted_hop_that_says_nothing_is_not_counted() -> None:
     assert Peers([PROXY]).visitor(ask(peer=PROXY)) == Visitor(PROXY, None)
 
 
+def test_who_writes_nonsense_is_counted_all_the_same() -> None:
+    """By the last hop that is sure, or nonsense would be a way around limits."""
+    request = ask(headers={"x-forwarded-for": "nonsense"}, peer=PROXY)
+    assert Peers([PROXY]).visitor(request) == Visitor(PROXY, PROXY)
+
+
 def test_a_unix_socket_can_be_trusted() -> None:
     """A proxy on this machine may come through one."""
     request = ask(headers={"x-forwarded-for": "198.51.100.7"}, peer=None)
