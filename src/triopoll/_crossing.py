@@ -59,6 +59,7 @@ class Crossing:
         "_receive",
         "_scope",
         "_send",
+        "_stopped",
         "_waker",
         "cancel_scope",
     )
@@ -73,7 +74,9 @@ class Crossing:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._host: asyncio.Task[Any] | None = None
+        # The server's task is in its receive(), and has been cancelled there.
         self._feeding = False
+        self._stopped = False
         # What has been received and not yet taken; behind it only a farewell.
         self._message: Message | None = None
         self._gone: Message | None = None
@@ -101,57 +104,45 @@ class Crossing:
         Cancellation:
             The application is cancelled; the call returns when it has ended.
         """
+        # One coroutine does it all: each parked poll keeps this one.
         self._host = asyncio.current_task()
         try:
-            await self._feed()
-        except BaseException:
-            self.cancel_scope.cancel()
-            await self._until_over()
-            raise
-        await self._until_over()
-        if self._error is not None:
-            # The traceback leads through this frame to the crossing and back.
-            error, self._error = self._error, None
-            raise error
-
-    async def _feed(self) -> None:
-        self._feeding = True
-        try:
-            while not self._over:
+            while not self._over and self._gone is None:
+                self._feeding = True
                 message = await self._receive()
-                if message["type"].endswith(".disconnect"):
-                    self._part(message)
-                    return
+                self._feeding = False
                 self._deliver(message)
                 # Behind the end of a body there is nothing but the farewell.
-                if message["type"] != "http.request" or message.get("more_body"):
-                    await self._until_taken()
-        except asyncio.CancelledError:
-            # Ours, because there is nobody left to feed, or the server's?
-            if self._feeding or self._host is None or self._host.uncancel() > 0:
+                last = message["type"] == "http.request" and not message.get(
+                    "more_body"
+                )
+                while not (last or self._message is None or self._over):
+                    self._waker = self._loop.create_future()
+                    await self._waker
+            while not self._over:
+                self._waker = self._loop.create_future()
+                await self._waker
+        except BaseException as error:
+            if not self._was_stopped(error):
+                self.cancel_scope.cancel()
+                await self._until_over()
                 raise
-        finally:
-            self._feeding = False
+        if self._error is not None:
+            # The traceback leads through this frame to the crossing and back.
+            failure, self._error = self._error, None
+            raise failure
 
     def _deliver(self, message: Message) -> None:
-        self._message = message
+        if message["type"].endswith(".disconnect"):
+            self._gone = message
+            # Servers report a disconnect after a complete answer too.
+            if message["type"] == "http.disconnect" and not self._answered:
+                self.cancel_scope.cancel()
+        else:
+            self._message = message
         if self._reader is not None:
             reader, self._reader = self._reader, None
             trio.lowlevel.reschedule(reader)
-
-    def _part(self, message: Message) -> None:
-        # Servers report a disconnect after a complete answer too.
-        if message["type"] == "http.disconnect" and not self._answered:
-            self.cancel_scope.cancel()
-        self._gone = message
-        if self._reader is not None:
-            reader, self._reader = self._reader, None
-            trio.lowlevel.reschedule(reader)
-
-    async def _until_taken(self) -> None:
-        while self._message is not None and not self._over:
-            self._waker = self._loop.create_future()
-            await self._waker
 
     async def _until_over(self) -> None:
         cancelled: asyncio.CancelledError | None = None
@@ -169,7 +160,14 @@ class Crossing:
         # Most often the server has ended its receive() meanwhile.
         if self._feeding and self._host is not None:
             self._feeding = False
+            self._stopped = True
             self._host.cancel()
+
+    def _was_stopped(self, error: BaseException) -> bool:
+        """Tell our own cancellation of the server's task from the server's."""
+        if not self._stopped or not isinstance(error, asyncio.CancelledError):
+            return False
+        return self._host is None or self._host.uncancel() == 0
 
     # --- the application's side: called in tasks of the trio run -----------------
 

@@ -31,6 +31,9 @@ _NOT_STARTED = (
     "let the server run the lifespan (`uvicorn --lifespan on`, `granian --interface "
     "asgi`)"
 )
+# Shared by all calls whose server has no extensions of its own.
+_EXTENSIONS: dict[str, Any] = {CANCELS: {}}
+_CALL = "triopoll.call"
 _STARTED_TWICE = (
     "the application is running already: it serves one event loop of a process"
 )
@@ -77,16 +80,17 @@ class GuestApp:
         elif scope["type"] == "lifespan":
             await self._hold(scope, receive, send)
         else:
-            await self._cross(scope, receive, send)
+            await self._start(scope, receive, send).carry()
 
-    async def _cross(self, scope: Scope, receive: Receive, send: Send) -> None:
-        calls = self._calls
-        if calls is None:
+    def _start(self, scope: Scope, receive: Receive, send: Send) -> Crossing:
+        if self._calls is None:
             raise RuntimeError(_NOT_STARTED)
-        scope["extensions"] = {**(scope.get("extensions") or {}), CANCELS: {}}
+        others = scope.get("extensions")
+        scope["extensions"] = {**others, **_EXTENSIONS} if others else _EXTENSIONS
         crossing = Crossing(self.app, scope, receive, send)
-        calls.start_soon(crossing.run)
-        await crossing.carry()
+        # With a name, or trio makes one up for each task.
+        self._calls.start_soon(crossing.run, name=_CALL)
+        return crossing
 
     async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._holder is not None:
