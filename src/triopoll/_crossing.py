@@ -65,14 +65,19 @@ class Crossing:
     )
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Prepare the call; `receive` and `send` are the server's."""
+        """Prepare the call; `loop`, `receive` and `send` are the server's."""
         self._app = app
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._host: asyncio.Task[Any] | None = None
         # The server's task is in its receive(), and has been cancelled there.
         self._feeding = False
@@ -104,8 +109,9 @@ class Crossing:
         Cancellation:
             The application is cancelled; the call returns when it has ended.
         """
-        # One coroutine does it all: each parked poll keeps this one.
-        self._host = asyncio.current_task()
+        # One coroutine does it all: each parked poll keeps this one. The loop is given,
+        # or asyncio looks for it, at the cost of a system call.
+        self._host = asyncio.current_task(self._loop)
         try:
             while not self._over and self._gone is None:
                 self._feeding = True

@@ -57,6 +57,7 @@ class GuestApp:
         self.drain: object = getattr(app, "drain", None)
         self.metrics: object = getattr(app, "metrics", None)
         self._calls: trio.Nursery | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._holder: _LifespanCrossing | None = None
 
     def __repr__(self) -> str:
@@ -83,11 +84,11 @@ class GuestApp:
             await self._start(scope, receive, send).carry()
 
     def _start(self, scope: Scope, receive: Receive, send: Send) -> Crossing:
-        if self._calls is None:
+        if self._calls is None or self._loop is None:
             raise RuntimeError(_NOT_STARTED)
         others = scope.get("extensions")
         scope["extensions"] = {**others, **_EXTENSIONS} if others else _EXTENSIONS
-        crossing = Crossing(self.app, scope, receive, send)
+        crossing = Crossing(self._loop, self.app, scope, receive, send)
         # With a name, or trio makes one up for each task.
         self._calls.start_soon(crossing.run, name=_CALL)
         return crossing
@@ -95,17 +96,19 @@ class GuestApp:
     async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._holder is not None:
             raise RuntimeError(_STARTED_TWICE)
-        holder = _LifespanCrossing(self.app, scope, receive, send)
+        loop = self._loop = asyncio.get_running_loop()
+        holder = _LifespanCrossing(loop, self.app, scope, receive, send)
         self._holder = holder
         try:
-            self._start_guest(holder)
+            self._start_guest(loop, holder)
             await holder.carry()
         finally:
-            self._holder = None
+            self._holder = self._loop = None
         await holder.tell_last()
 
-    def _start_guest(self, holder: _LifespanCrossing) -> None:
-        loop = asyncio.get_running_loop()
+    def _start_guest(
+        self, loop: asyncio.AbstractEventLoop, holder: _LifespanCrossing
+    ) -> None:
         trio.lowlevel.start_guest_run(
             self._run_guest,
             holder,
@@ -133,9 +136,14 @@ class _LifespanCrossing(Crossing):
     __slots__ = ("_last", "_started")
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        super().__init__(app, scope, receive, send)
+        super().__init__(loop, app, scope, receive, send)
         self._started = False
         self._last: Message | None = None
 
