@@ -12,7 +12,7 @@ would cost each parked poll a nursery and a second task.
 
 There is no server in here and no Quart. Servers that know nothing of a drain run the
 lifespan's shutdown after the parked requests have ended, or have been cut, which is too
-late; for them the signal that stops them begins it (`triopoll._signals`).
+late; for them the signal that stops them begins it (`_signals`).
 """
 
 from __future__ import annotations

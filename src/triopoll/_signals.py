@@ -12,8 +12,10 @@ drain.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -24,6 +26,10 @@ import trio
 from ._drain import Drain
 
 __all__ = ["drain_on_signals"]
+
+# A signal that comes again within so many seconds says the same once more, as Hypercorn
+# and multiprocessing do one after the other; later, that somebody has no more patience.
+_TWICE = 1.0
 
 # Seconds for the answers of the drain to leave before a signal ends the process.
 _LEAVE = 0.5
@@ -91,14 +97,19 @@ def _passing(
         yield
         return
 
+    told_at = math.inf
+
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal told_at
         ask()
         if callable(before):
             before(number, frame)
-        elif die is not None:
+        elif die is not None and told_at == math.inf:
+            told_at = time.monotonic()
             die()
-            # A second one ends the process at once.
+        elif time.monotonic() - told_at > _TWICE:
             signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     signal.signal(signum, handle)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -87,6 +89,51 @@ async def test_nobody_handles_it() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
         signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("default_sigterm")
+async def test_nobody_handles_sigterm_which_comes_twice_at_once() -> None:
+    """It drains, as one that came once; the process does not end before."""
+    drain = Drain()
+    async with drain_on_signals(drain, 60):
+        with drain.interruptible():
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+            await trio.sleep_forever()
+    assert drain.released
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+ALONE = """
+import signal, trio
+from triopoll import _signals
+from triopoll._drain import Drain
+
+async def main():
+    async with _signals.drain_on_signals(Drain(), 0.01):
+        signal.raise_signal(signal.SIGTERM)
+        %s
+        await trio.sleep_forever()
+
+_signals._TWICE = 0
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("again", ["", "signal.raise_signal(signal.SIGTERM)"])
+def test_nobody_handles_sigterm(again: str) -> None:
+    """It ends the process after the drain, or at once when it comes a second time."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE % again], timeout=20, check=False
+    )
+    assert done.returncode == -signal.SIGTERM
 
 
 async def test_a_handler_that_somebody_else_has_set_stays(caught: list[int]) -> None:

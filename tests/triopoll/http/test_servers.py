@@ -32,13 +32,20 @@ SERVERS = {
     "hypercorn": (*HYPERCORN, "-w", "0"),
     "hypercorn uvloop": (*HYPERCORN, "-w", "0", "-k", "uvloop"),
     "hypercorn trio": (*HYPERCORN, "-w", "0", "-k", "trio"),
+    "hypercorn worker": HYPERCORN,
 }
+# Hypercorn's workers are told by something else than a signal, unless they get it too.
+WHOLE_GROUP = "hypercorn worker"
 # What must not be in a server's log, where Python warns and asyncio looks closely.
 COMPLAINTS = ("Traceback", "Warning", "never", "rror")
 # uvicorn's supervisor leaves its listening socket to the garbage collector.
 WARNINGS = "default,ignore::ResourceWarning"
-# granian forgets a signal that comes while a worker starts.
-STARTED = {"uvicorn": "Application startup complete", "granian": "Started worker"}
+# What a worker says at last. granian forgets a signal that comes while one starts.
+STARTED = {
+    ("uvicorn", 2): "Application startup complete",
+    ("granian", 1): "Started worker",
+    ("granian", 2): "Started worker",
+}
 
 
 class Running:
@@ -47,10 +54,8 @@ class Running:
     def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
         self.port = find_free_port()
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115  # close() closes it
-        self._started = STARTED.get(command[0], "Running on")
-        if "off" in command:
-            self._started = "Uvicorn running on"
         self._workers = 2 if "--workers" in command else 1
+        self._started = STARTED.get((command[0], self._workers), "unning on")
         name, *options = (part.replace("PORT", str(self.port)) for part in command)
         self.process = subprocess.Popen(
             [str(Path(sys.executable).with_name(name)), *options, "triopoll:app"],
@@ -96,7 +101,7 @@ async def running(command: Sequence[str], **env: str) -> AsyncIterator[Running]:
     ("name", "number"),
     [
         *((name, signal.SIGTERM) for name in SERVERS),
-        *((name, signal.SIGINT) for name in ("uvicorn", "granian", "hypercorn")),
+        *((name, signal.SIGINT) for name in ("uvicorn", "hypercorn")),
     ],
 )
 async def test_a_deploy_answers_the_parked_polls(
@@ -118,7 +123,10 @@ async def test_a_deploy_answers_the_parked_polls(
             async with requesting(server.port, "/poll/event", event=key):
                 await until_waiting(slock, 21)
             await until_waiting(slock, 20)
-            server.process.send_signal(number)
+            if name == WHOLE_GROUP:
+                os.killpg(server.process.pid, number)
+            else:
+                server.process.send_signal(number)
         with trio.fail_after(10):
             said = await trio.to_thread.run_sync(server.wait)
         assert not [line for line in said.splitlines() if complains(line)]
