@@ -1,0 +1,128 @@
+"""Whatever comes, the gate answers: it never fails, and never lets in by accident."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.triopoll.access.asking import NOW
+from tests.triopoll.access.variants import configured_keys, configured_tickets, token
+
+from triopoll.access import Gate, Rules
+from triopoll.access.cors import Cors
+from triopoll.access.limits import Rates
+from triopoll.access.peers import PROXY_HEADERS, Peers
+from triopoll.http import Answer, Request
+
+NAMES = [
+    "authorization",
+    "cookie",
+    "origin",
+    "sec-fetch-site",
+    "host",
+    "x-real-ip",
+    "access-control-request-method",
+    *PROXY_HEADERS,
+]
+PIECES = [
+    b"Bearer ",
+    b"triopoll_ticket=",
+    b";",
+    b",",
+    b" ",
+    b'"',
+    b"for=",
+    b"[",
+    b"]:80",
+    b"::ffff:10.0.0.1",
+    b"10.0.0.1",
+    b"https://",
+    b"app.example",
+    b"session=",
+    b"ticket=",
+    b"&",
+    b"%",
+    b"%00",
+    b"eyJhbGciOiJIUzI1NiJ9.",
+    b".",
+]
+
+values = st.lists(st.sampled_from(PIECES) | st.binary(max_size=8), max_size=8).map(
+    b"".join
+)
+requests = st.builds(
+    Request,
+    method=st.sampled_from(["GET", "POST", "OPTIONS", "BREW"]),
+    path=st.text(max_size=8),
+    query=values,
+    headers=st.lists(
+        st.tuples(st.sampled_from([name.encode() for name in NAMES]), values),
+        max_size=6,
+    ),
+    peer=st.sampled_from(
+        [None, "", "10.0.0.1", "::1", "fe80::1%1", "x", "203.0.113.9"]
+    ),
+    body=st.just(b""),
+)
+
+
+@pytest.mark.slow
+@given(request=requests, key=st.text(), header=st.sampled_from(PROXY_HEADERS))
+async def test_nobody_gets_in_with_anything(
+    request: Request, key: str, header: str
+) -> None:
+    """Nothing that is made of pieces of good requests is one."""
+    gate = Gate(
+        Rules(
+            keyring=configured_keys(),
+            tickets=configured_tickets(),
+            cookie="triopoll_ticket",
+            peers=Peers(["10.0.0.0/8", "unix"], header),
+            cors=Cors(["https://app.example"]),
+        ),
+        clock=lambda: NOW,
+    )
+    gate.enter(request)
+    for answer in (gate.subscriber(request, [key]), gate.publisher(request, [key])):
+        assert isinstance(answer, Answer)
+        assert gate.leave(request, answer).status in (400, 401, 403)
+
+
+@pytest.mark.slow
+@given(request=requests, key=st.text())
+async def test_an_open_gate_does_not_fail_either(request: Request, key: str) -> None:
+    """With nothing configured, and with a good ticket for something else."""
+    gate = Gate(clock=lambda: NOW)
+    gate.enter(request)
+    gate.subscriber(request, [key])
+    gate.publisher(request, [key])
+    tickets = Gate(Rules(tickets=configured_tickets()), clock=lambda: NOW)
+    request.headers = [(b"authorization", f"Bearer {token(NOW)}".encode())]
+    request.query = b""
+    admission = tickets.subscriber(request, [key])
+    assert isinstance(admission, Answer)
+
+
+@given(
+    takes=st.lists(
+        st.tuples(st.sampled_from("ab"), st.floats(0, 5)), min_size=1, max_size=60
+    ),
+    rate=st.sampled_from([0.5, 1.0, 3.0]),
+    burst=st.integers(1, 5),
+)
+def test_nobody_gets_more_than_his_rate(
+    takes: list[tuple[str, float]], rate: float, burst: int
+) -> None:
+    """In any stretch of time: the burst, and the rate for as long as it lasts."""
+    rates = Rates(rate, burst)
+    now = 0.0
+    served: dict[str, list[float]] = {"a": [], "b": []}
+    for address, pause in takes:
+        now += pause
+        if not rates.take(address, now):
+            served[address].append(now)
+    for times in served.values():
+        for begin in range(len(times)):
+            for end in range(begin, len(times)):
+                most = burst + rate * (times[end] - times[begin])
+                assert end - begin + 1 <= most + 1e-6
