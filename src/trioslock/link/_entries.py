@@ -17,8 +17,8 @@ is rescheduled once, whatever crosses on the wire.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import outcome
 import trio
@@ -38,17 +38,19 @@ from ..protocol import (
     LockCommand,
     LockFlag,
     LockResult,
+    Pattern,
     Result,
     ResultCode,
     UnlockFlag,
 )
-from ._requester import SEQUENCE_BYTES
+from ._requester import attempt_of
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
     from ._requester import LossListener
 
 _log = logging.getLogger("trioslock.link")
+_T = TypeVar("_T")
 
 LOCK = int(CommandType.LOCK)
 UNLOCK = int(CommandType.UNLOCK)
@@ -76,18 +78,71 @@ def withdrawal(command: LockCommand) -> LockCommand:
     )
 
 
-class Wait:
+class Parked(outcome.Outcome["LockResult | None"]):
+    """A command, the task that waits for its answer, and what the task wakes with.
+
+    It is itself the outcome that trio hands to the task: to make an
+    ``outcome.Value`` for each answer takes longer than to match it.
+    """
+
+    __slots__ = ("_command", "exchange", "result", "task")
+
+    exchange: Exchange
+    task: Task
+    result: LockResult | None
+    _command: LockCommand | None
+
+    # Outcomes are equal by value, and not hashable; an entry is one of a kind.
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:  # type: ignore[override]  # None there
+        return id(self)
+
+    @property
+    def command(self) -> LockCommand:
+        """The command; made where somebody wants it, if it comes of a pattern."""
+        command = self._command
+        if command is None:
+            command = self._command = self._make()
+        return command
+
+    @command.setter
+    def command(self, command: LockCommand) -> None:
+        self._command = command
+
+    def _make(self) -> LockCommand:
+        raise NotImplementedError(f"{self!r} is of no pattern")
+
+    def wake(self, result: LockResult | None) -> None:
+        """Wake the task with an answer; None is a success with nothing to add."""
+        self.result = result
+        reschedule(self.task, self)
+
+    def fail(self, error: Exception) -> None:
+        """Wake the task with an error."""
+        reschedule(self.task, outcome.Error(error))
+
+    # What an outcome is asked for; trio asks for the first alone.
+
+    def unwrap(self) -> LockResult | None:
+        """Return the answer."""
+        return self.result
+
+    def send(self, gen: Generator[_T, LockResult | None, object]) -> _T:
+        """Send the answer into a generator."""
+        return gen.send(self.result)
+
+    async def asend(self, agen: AsyncGenerator[_T, LockResult | None]) -> _T:
+        """Send the answer into an async generator."""
+        return await agen.asend(self.result)
+
+
+class Wait(Parked):
     """A LOCK that may wait. After its grant: the record of what is held."""
 
-    __slots__ = (
-        "command",
-        "exchange",
-        "in_doubt",
-        "listener",
-        "replay",
-        "sequence",
-        "task",
-    )
+    __slots__ = ("in_doubt", "listener", "replay", "sequence")
 
     def __init__(
         self,
@@ -97,10 +152,10 @@ class Wait:
         task: Task,
         replay: bool,
     ) -> None:
-        self.exchange: Exchange = exchange
-        self.command: LockCommand = command
+        self.exchange = exchange
+        self._command = command
         self.listener: LossListener | None = listener
-        self.task: Task = task
+        self.task = task
         self.replay: bool = replay
         self.sequence: int = 0
         self.in_doubt: bool = False
@@ -108,8 +163,8 @@ class Wait:
     def settle(self, result: LockResult) -> None:
         """Wake the task; remember the grant if there is a listener."""
         if self.listener is not None and result.result == _OK:
-            self.exchange.held[result.request_id[:-SEQUENCE_BYTES]] = self
-        reschedule(self.task, outcome.Value(result))
+            self.exchange.held[attempt_of(result.request_id)] = self
+        self.wake(result)
 
     def abort(self, _raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Withdraw; the task leaves at once, whatever the network does."""
@@ -120,10 +175,6 @@ class Wait:
         """Withdraw, and fail the task: the client closes."""
         self.exchange.withdraw(self.command)
         self.fail(error)
-
-    def fail(self, error: Exception) -> None:
-        """Wake the task with an error."""
-        reschedule(self.task, outcome.Error(error))
 
     def suspend(self, exchange: Exchange, sent: bool) -> None:
         """Stand by, to be asked again; the attempt that was sent is in doubt."""
@@ -161,10 +212,42 @@ class Wait:
             self.listener.lost(reason)
 
 
-class Call:
+class Taking(Wait):
+    """The LOCK of a pattern: its grant has a holder, who has the pattern too.
+
+    Woken with no result, it was granted under its own id: see `Link.succeed`.
+    """
+
+    __slots__ = ("_pattern", "attempt")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        pattern: Pattern,
+        attempt: bytes,
+        listener: LossListener,
+        task: Task,
+    ) -> None:
+        # Without super(): one of these is made for each grant.
+        self.exchange = exchange
+        self._command = None
+        self.result = None
+        self._pattern = pattern
+        self.attempt = attempt
+        self.listener = listener
+        self.task = task
+        self.replay = True
+        self.sequence = 0
+        self.in_doubt = False
+
+    def _make(self) -> LockCommand:
+        return self._pattern.lock(self.attempt)
+
+
+class Call(Parked):
     """A command that is answered at once."""
 
-    __slots__ = ("command", "exchange", "linger", "raise_cancel", "replay", "task")
+    __slots__ = ("linger", "raise_cancel", "replay")
     bounded = False
 
     def __init__(
@@ -175,16 +258,16 @@ class Call:
         replay: bool,
         linger: bool,
     ) -> None:
-        self.exchange: Exchange = exchange
-        self.command: LockCommand = command
-        self.task: Task = task
+        self.exchange = exchange
+        self._command = command
+        self.task = task
         self.replay: bool = replay
         self.linger: bool = linger
         self.raise_cancel: Callable[[], NoReturn] | None = None
 
     def settle(self, result: LockResult) -> None:
         """Wake the task."""
-        reschedule(self.task, outcome.Value(result))
+        self.wake(result)
 
     def abort(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Leave at once, or after the answer for one that lingers."""
@@ -213,10 +296,6 @@ class Call:
         self._leave()
         self.fail(error)
 
-    def fail(self, error: Exception) -> None:
-        """Wake the task with an error."""
-        reschedule(self.task, outcome.Error(error))
-
     def expire(self) -> None:
         """Fail: the session, and with it what this was about, has ended."""
         self.fail(connection_lost(self.command))
@@ -243,20 +322,14 @@ class Release(Call):
     bounded = True
 
     def __init__(self, exchange: Exchange, command: LockCommand, task: Task) -> None:
-        # Without super(): one of these is made for each grant.
-        self.exchange = exchange
-        self.command = command
-        self.task = task
-        self.replay = True
-        self.linger = True
-        self.raise_cancel = None
-        self.repeated = False
+        super().__init__(exchange, command, task, replay=True, linger=True)
+        self.repeated: bool = False
 
     def settle(self, result: LockResult) -> None:
         """Wake the task; after a replay "not held" is success."""
         if self.repeated and result.result in (_NOT_LOCKED, _NOT_OWN):
             result = result._replace(result=_OK)
-        reschedule(self.task, outcome.Value(result))
+        self.wake(result)
 
     def suspend(self, exchange: Exchange, sent: bool) -> None:
         """Stand by; remember whether the server may have seen it."""
@@ -271,6 +344,30 @@ class Release(Call):
     def _leave(self) -> None:
         # Never retracted: what is to be released must be.
         self.exchange.owe(self.command)
+
+
+class GivingBack(Release):
+    """The UNLOCK of a pattern. Woken with no result, it is done."""
+
+    __slots__ = ("_attempt", "_pattern")
+
+    def __init__(
+        self, exchange: Exchange, pattern: Pattern, attempt: bytes, task: Task
+    ) -> None:
+        # Without super(): one of these is made for each grant.
+        self.exchange = exchange
+        self._command = None
+        self.result = None
+        self._pattern = pattern
+        self._attempt = attempt
+        self.task = task
+        self.replay = True
+        self.linger = True
+        self.raise_cancel = None
+        self.repeated = False
+
+    def _make(self) -> LockCommand:
+        return self._pattern.unlock(self._attempt)
 
 
 class Update(Call):

@@ -2,9 +2,9 @@
 
 Replies are matched by command type and request id, so an attempt's LOCK and
 UNLOCK may share one id. Kept apart from the entries under way is ``held``:
-grants whose loss someone wants to hear of, by the attempt's part of their id
-(all but the last two bytes), so that a notice that carries the id of a later
-update finds its grant as well.
+grants whose loss someone wants to hear of, by the id of their attempt (the last
+two bytes are zero), so that a notice that carries the id of a later update finds
+its grant as well.
 
 `Exchange` does the bookkeeping; a subclass brings the way out (``post``,
 ``retract``). `Outage` is the one without a way out: entries stand by in it
@@ -30,6 +30,7 @@ from ..protocol import (
     LeaderResult,
     LockCommand,
     LockResult,
+    Pattern,
     Result,
     ResultCode,
     StateCommand,
@@ -54,7 +55,7 @@ from ._entries import (
     Withdrawal,
     withdrawal,
 )
-from ._requester import SEQUENCE_BYTES
+from ._requester import SEQUENCE_BYTES, attempt_of
 
 _EXPIRED = int(ResultCode.EXPRIED)
 _INIT = int(CommandType.INIT)
@@ -72,11 +73,6 @@ _TYPES: dict[type, int] = {
     SubscribeCommand: int(CommandType.SUBSCRIBE),
     SubscribeResult: int(CommandType.SUBSCRIBE),
 }
-
-
-def attempt_of(request_id: bytes) -> bytes:
-    """Return the part of an id that all requests of one attempt share."""
-    return request_id[:-SEQUENCE_BYTES]
 
 
 class Owner(Protocol):
@@ -126,6 +122,14 @@ class Exchange(ABC):
         Raises:
             LocalProtocolError: The protocol cannot carry it; nothing was sent.
         """
+
+    def post_lock(self, pattern: Pattern, attempt: bytes) -> None:
+        """Send the LOCK of a pattern, as ``post`` does."""
+        self.post(pattern.lock(attempt))
+
+    def post_unlock(self, pattern: Pattern, attempt: bytes) -> None:
+        """Send the UNLOCK of a pattern, as ``post`` does."""
+        self.post(pattern.unlock(attempt))
 
     @abstractmethod
     def retract(self, command: Command) -> bool:
@@ -219,7 +223,8 @@ class Exchange(ABC):
         if held is None:
             return self.new_id()
         held.sequence = held.sequence % (_SEQUENCE_LIMIT - 1) + 1
-        return attempt + held.sequence.to_bytes(SEQUENCE_BYTES, "big")
+        sequence = held.sequence.to_bytes(SEQUENCE_BYTES, "big")
+        return attempt[:-SEQUENCE_BYTES] + sequence
 
     def extended(self, update: LockCommand) -> None:
         """Note the lease that an update has given to a grant."""

@@ -24,19 +24,23 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 from .._errors import ConnectionLost, NoLeader, RemoteProtocolError, ServerError
 from ..protocol import (
+    FRAME_SIZE,
+    LOCKED,
+    PLAIN_SUCCESS,
+    UNLOCKED,
     ClientSide,
     Command,
     CommandType,
     InitCommand,
     InitResult,
-    LockCommand,
+    NeedData,
+    Pattern,
     PlainCommand,
     Result,
     ResultCode,
-    encode_command,
-    encode_lock,
 )
 from ..transport import NETWORK_ERRORS, Transport
+from ._entries import GivingBack, Taking
 from ._exchange import Connection, Owner
 
 
@@ -169,17 +173,24 @@ class Link(Connection):
 
     def post(self, command: Command) -> None:
         """Send a command now or with the others of this pass."""
-        # As ClientSide.send, without its two calls: this is the hot path.
-        if type(command) is LockCommand:
-            frame = encode_lock(command)
-        else:
-            frame = encode_command(command)
-        if self._alone and self._writer is not None and not self._unsent:
+        self._post(self._side.send(command))
+
+    def post_lock(self, pattern: Pattern, attempt: bytes) -> None:
+        """Send the LOCK of a pattern now or with the others of this pass."""
+        self._post(pattern.lock_frame(attempt))
+
+    def post_unlock(self, pattern: Pattern, attempt: bytes) -> None:
+        """Send the UNLOCK of a pattern now or with the others of this pass."""
+        self._post(pattern.unlock_frame(attempt))
+
+    def _post(self, frame: bytes) -> None:
+        if self._writer is None:
+            self._unsent[frame] = None
+        elif self._alone and not self._unsent:
             self._alone = False
             self._send_now(frame)
-            return
-        self._unsent[frame] = None
-        if self._writer is not None:
+        else:
+            self._unsent[frame] = None
             self._wake_writer()
 
     def _wake_writer(self) -> None:
@@ -232,11 +243,54 @@ class Link(Connection):
             self._side.receive_data(data)
             if not data:
                 raise ConnectionLost("the server closed the connection")
-            results = self._side.results()
-            self._alone = len(results) < 2
-            receive = self.receive
-            for result in results:
-                receive(result)
+            self._alone = len(data) < 2 * FRAME_SIZE
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Hand what has been read to the entries, in its order."""
+        side = self._side
+        while True:
+            side.skip(self.succeed())
+            result = side.next_event()
+            if isinstance(result, NeedData):
+                return
+            self.receive(result)
+
+    def succeed(self) -> int:
+        """Hand the plain successes that come next to their entries.
+
+        Returns:
+            How many there were.
+        """
+        # Spelled out, and without a LockResult for each: this is the hot path.
+        locks, unlocks, held = self.locks, self.unlocks, self.held
+        number = 0
+        for head, request_id, rest in self._side.heads():
+            if rest != PLAIN_SUCCESS:
+                break
+            if head == UNLOCKED:
+                entry = unlocks.get(request_id)
+                if type(entry) is GivingBack:
+                    del unlocks[request_id]
+                    reschedule(entry.task, entry)
+                    number += 1
+                    continue
+            elif head == LOCKED:
+                entry = locks.get(request_id)
+                # Asked for anew, it has an id that its holder does not know yet.
+                if type(entry) is Taking and entry.attempt == request_id:
+                    del locks[request_id]
+                    held[request_id] = entry
+                    reschedule(entry.task, entry)
+                    number += 1
+                    continue
+            else:
+                break
+            self.receive(self._side.success(number))
+            number += 1
+            if self.ended_by is not None:
+                break
+        return number
 
     # Staying alive.
 

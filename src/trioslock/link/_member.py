@@ -134,12 +134,11 @@ class MemberLink(Link):
 
     # Out.
 
-    def post(self, command: Command) -> None:
-        """Send a command, unless the link is void."""
+    def _post(self, frame: bytes) -> None:
         if self.void:
-            self._unsent[self._side.send(command)] = None
+            self._unsent[frame] = None
         else:
-            super().post(command)
+            super()._post(frame)
 
     def retract(self, command: Command) -> bool:
         """Return whether a command was not sent, or refused: not done either."""
@@ -183,6 +182,10 @@ class MemberLink(Link):
         )
 
     # In.
+
+    def succeed(self) -> int:
+        """Hand on plain successes, unless the link is void."""
+        return 0 if self.void else super().succeed()
 
     def receive(self, result: Result) -> None:
         """Hand on a result, unless the link is void or the node refuses."""

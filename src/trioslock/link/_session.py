@@ -19,7 +19,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from math import ceil
+from struct import Struct
 
 import trio
 from trio.lowlevel import (
@@ -36,17 +38,28 @@ from ..protocol import (
     ExpiryFlag,
     LockCommand,
     LockResult,
+    Pattern,
     Result,
     TimeoutFlag,
     WireDuration,
 )
 from ..transport import NETWORK_ERRORS
 from ._backoff import Backoff
-from ._entries import Call, Expected, Forgotten, Release, Update, Wait
-from ._exchange import Connection, Exchange, Outage, attempt_of
-from ._requester import SEQUENCE_BYTES, LossListener
+from ._entries import (
+    Call,
+    Expected,
+    Forgotten,
+    GivingBack,
+    Release,
+    Taking,
+    Update,
+    Wait,
+)
+from ._exchange import Connection, Exchange, Outage
+from ._requester import SEQUENCE_BYTES, LossListener, attempt_of
 from ._roster import SetState
 
+_ID = Struct(">8sQ")
 _ID_STEP = 256**SEQUENCE_BYTES
 
 
@@ -128,7 +141,7 @@ class Session:
         self._strays = 0
         self._random = random.SystemRandom()
         self._id_prefix = self._random.randbytes(8)
-        self._id_counter = 0
+        self._id_numbers = count(_ID_STEP, _ID_STEP)
         self._limit = settings.max_inflight
         ttl = ceil(settings.session_ttl)
         self._wait = WireDuration(ttl, int(TimeoutFlag.KEEPALIVE))
@@ -170,8 +183,7 @@ class Session:
 
     def new_id(self) -> bytes:
         """Return 16 bytes for one attempt, different from all others."""
-        self._id_counter += _ID_STEP
-        return self._id_prefix + self._id_counter.to_bytes(8, "big")
+        return _ID.pack(self._id_prefix, next(self._id_numbers))
 
     def follow_up(self, request_id: bytes) -> bytes:
         """Return the next request id for a grant made under ``request_id``."""
@@ -196,6 +208,26 @@ class Session:
         return result
 
     @enable_ki_protection
+    def take(
+        self, pattern: Pattern, attempt: bytes, listener: LossListener
+    ) -> Awaitable[LockResult | None]:
+        """Send the LOCK of a pattern and wait: see `Requester.take`."""
+        exchange = self._exchange
+        if self._connection is None or exchange.load >= self._limit:
+            return self._take_later(pattern, attempt, listener)
+        entry = Taking(exchange, pattern, attempt, listener, current_task())
+        exchange.post_lock(pattern, attempt)
+        exchange.locks[attempt] = entry
+        return wait_task_rescheduled(entry.abort)  # noqa: ASYNC105 - by the caller
+
+    @enable_ki_protection
+    async def _take_later(
+        self, pattern: Pattern, attempt: bytes, listener: LossListener
+    ) -> LockResult | None:
+        await self._admit()
+        return await self.take(pattern, attempt, listener)
+
+    @enable_ki_protection
     async def request(
         self, command: LockCommand, *, replay: bool = False, linger: bool = False
     ) -> LockResult:
@@ -214,17 +246,26 @@ class Session:
     async def release(self, command: LockCommand) -> LockResult:
         """Send the UNLOCK of a grant: see `Requester.release`."""
         exchange = self._exchange
-        # As attempt_of, without the call: this is the hot path.
-        exchange.held.pop(command.request_id[:-SEQUENCE_BYTES], None)
+        exchange.held.pop(attempt_of(command.request_id), None)
         if self._connection is None and (refusal := self._refuse_release()):
             exchange.owe(command)
             await trio.lowlevel.checkpoint()
             raise refusal
-        entry = Release(exchange, command, current_task())
-        exchange.post(command)
-        exchange.unlocks[command.request_id] = entry
-        result: LockResult = await wait_task_rescheduled(entry.abort)
-        return result
+        return await self._call(exchange, Release(exchange, command, current_task()))
+
+    @enable_ki_protection
+    def give_back(
+        self, pattern: Pattern, attempt: bytes
+    ) -> Awaitable[LockResult | None]:
+        """Send the UNLOCK of a pattern: see `Requester.give_back`."""
+        exchange = self._exchange
+        if self._connection is None:
+            return self.release(pattern.unlock(attempt))
+        exchange.held.pop(attempt, None)
+        entry = GivingBack(exchange, pattern, attempt, current_task())
+        exchange.post_unlock(pattern, attempt)
+        exchange.unlocks[attempt] = entry
+        return wait_task_rescheduled(entry.abort)  # noqa: ASYNC105 - by the caller
 
     def forget(self, request_id: bytes) -> None:
         """End the notices about a grant that is given up without a release."""

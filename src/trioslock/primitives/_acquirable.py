@@ -7,6 +7,7 @@ entered, so that the exit finds it.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from types import TracebackType
 
 import trio
@@ -19,6 +20,8 @@ from ..protocol import (
     CommandType,
     Data,
     LockCommand,
+    LockResult,
+    Pattern,
     ResultCode,
     TimeoutFlag,
     UnlockFlag,
@@ -26,7 +29,7 @@ from ..protocol import (
 )
 from ._flags import NO_FLAGS, Flags
 from ._grant import Grant
-from ._handle import Handle
+from ._handle import NO_ID, Handle
 from ._holder import Holder
 from ._lease import Lease, Session, wire_lease
 from ._results import refusal
@@ -89,6 +92,8 @@ class Acquirable(Handle):
             rcount = priority
         self._count = count
         self._rcount = rcount
+        self._waiting: Pattern | None = None
+        self._trying: Pattern | None = None
         self._entered: dict[Task, Grant] = {}
 
     def _state(self) -> str:
@@ -140,37 +145,55 @@ class Acquirable(Handle):
         return await self._attempt(0, 0, data)
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
+        pattern = self._waiting if wait else self._trying
+        if pattern is None:
+            pattern = self._make_pattern(wait, wait_flag)
         requester = self._requester
         attempt = requester.new_id()
-        command = LockCommand(
+        grant = self._grant_type(requester, pattern, attempt)
+        asked_at = 0.0
+        if self._timed:
+            asked_at = trio.current_time()
+            if self._renew:
+                self._have_renewed(grant, asked_at)
+        result: LockResult | None
+        if data is None:
+            result = await requester.take(pattern, attempt, grant)
+        else:
+            command = pattern.lock(attempt)._replace(data=data.encode())
+            result = await requester.acquire(command, grant, replay=self._replay)
+        if result is not None:
+            if result.result == _REFUSED and not wait:
+                raise trio.WouldBlock
+            if result.result != _OK:
+                raise refusal(result)
+            grant.granted(result)
+        if self._timed:
+            from_request = self.flags.lease_from_request
+            grant.count_from(asked_at if from_request else trio.current_time())
+        return grant
+
+    def _make_pattern(self, wait: int, wait_flag: int) -> Pattern:
+        """Return what every attempt sends; kept, since a handle may be used again."""
+        lock = LockCommand(
             _LOCK,
-            attempt,
+            NO_ID,
             0,
             self.db,
-            attempt,
+            NO_ID,
             self.key,
             wait,
             wait_flag | self._wait_bits,
             *self._wire_lease,
             self._count,
             self._rcount,
-            None if data is None else data.encode(),
         )
-        grant = self._grant_type(requester, command)
-        asked_at = 0.0
-        if self._timed:
-            asked_at = trio.current_time()
-            if self._renew:
-                self._have_renewed(grant, asked_at)
-        result = await requester.acquire(command, grant, replay=self._replay)
-        if result.result == _OK:
-            grant.granted(result)
-            if self._timed and self.flags.lease_from_request:
-                grant.count_from(asked_at)
-            return grant
-        if result.result == _REFUSED and not wait:
-            raise trio.WouldBlock
-        raise refusal(result)
+        pattern = Pattern(lock, self._grant_type.unlock_of(lock))
+        if wait:
+            self._waiting = pattern
+        else:
+            self._trying = pattern
+        return pattern
 
     def _have_renewed(self, grant: Grant, asked_at: float) -> None:
         """Have the lease of a grant renewed."""
@@ -217,22 +240,25 @@ class Acquirable(Handle):
 
     @enable_ki_protection
     async def __aenter__(self) -> Grant:
-        grant = await self.acquire()
+        grant = await self._attempt(*self._requester.wait, None)
         grant.enter()
         task = current_task()
-        grant.outer = self._entered.get(task)
-        self._entered[task] = grant
+        entered = self._entered
+        if task in entered:
+            grant.outer = entered[task]
+        entered[task] = grant
         return grant
 
     @enable_ki_protection
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> Awaitable[bool]:
+        # Not async itself: each coroutine on the way costs.
         task = current_task()
         grant = self._entered.pop(task)
         if grant.outer is not None:
             self._entered[task] = grant.outer
-        return await grant.__aexit__(exc_type, exc, traceback)
+        return grant.__aexit__(exc_type, exc, traceback)

@@ -22,23 +22,25 @@ from ..protocol import (
     LockCommand,
     LockFlag,
     LockResult,
+    Pattern,
     ResultCode,
     TimeoutFlag,
     WireDuration,
     decode_duration,
 )
+from ._body import enter_scope, leave_scope
 from ._flags import UNIT_BITS
 from ._lease import Lease, wire_lease
 from ._renewal import Renewal, equal_within
 from ._results import refusal
 
-_UNLOCK = int(CommandType.UNLOCK)
 _OK = int(ResultCode.SUCCED)
 _UPDATED = int(ResultCode.LOCKED_ERROR)
 _NOT_HELD = (int(ResultCode.UNLOCK_ERROR), int(ResultCode.UNOWN_ERROR))
 _REFUSED = int(ResultCode.TIMEOUT)
 _KEEPALIVE = int(ExpiryFlag.KEEPALIVE)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
+_UNLOCK = int(CommandType.UNLOCK)
 _UPDATE = int(LockFlag.UPDATE)
 
 _REASONS: dict[LossReason, str] = {
@@ -68,16 +70,33 @@ class Grant:
     _frame: bytes | None = None
     _lost: LossReason | None = None
     _released = False
+    _entered = False
     _scope: trio.CancelScope | None = None
     _loss: trio.Event | None = None
     outer: Grant | None = None
+    _made: LockCommand | None = None
+    _limited = False
     _granted_at = 0.0
     _unlock_flag = 0
     _renewal: Renewal | None = None
 
-    def __init__(self, requester: Requester, command: LockCommand) -> None:
+    def __init__(self, requester: Requester, pattern: Pattern, attempt: bytes) -> None:
         self._requester = requester
-        self._command = command
+        self._pattern = pattern
+        self._attempt = attempt
+
+    @classmethod
+    def unlock_of(cls, lock: LockCommand) -> LockCommand:
+        """Return the UNLOCK that ends what a LOCK was granted."""
+        return lock._replace(
+            type=_UNLOCK,
+            flag=cls._unlock_flag,
+            timeout=0,
+            timeout_flag=lock.timeout_flag & _PRIORITY,
+            expiry=0,
+            expiry_flag=0,
+            data=None,
+        )
 
     def __repr__(self) -> str:
         if self._lost is not None:
@@ -89,12 +108,12 @@ class Grant:
     @property
     def key(self) -> bytes:
         """The 16 bytes of the key."""
-        return self._command.key
+        return self._pattern.key
 
     @property
     def lock_id(self) -> bytes:
         """The 16 bytes under which the server knows this grant."""
-        return self._command.lock_id
+        return self._attempt
 
     @property
     def held(self) -> bool:
@@ -108,9 +127,9 @@ class Grant:
         ``math.inf`` for a session lease (which ends with the connection) and
         for an unlimited one.
         """
-        command = self._command
-        if command.expiry_flag & _KEEPALIVE:
+        if not self._limited:
             return FOREVER
+        command = self._command
         return self._granted_at + decode_duration(command.expiry, command.expiry_flag)
 
     @property
@@ -121,6 +140,14 @@ class Grant:
             RemoteProtocolError: It is malformed.
         """
         return None if self._frame is None else Data.decode(self._frame)
+
+    @property
+    def _command(self) -> LockCommand:
+        """The LOCK that this grant was made by, with the lease of now."""
+        command = self._made
+        if command is None:
+            command = self._made = self._pattern.lock(self._attempt)
+        return command
 
     # Told by the requester.
 
@@ -135,15 +162,12 @@ class Grant:
             self._loss.set()
 
     def granted(self, result: LockResult) -> None:
-        """Take over what the server answered to the LOCK."""
-        command = self._command
-        if result.request_id != command.request_id:
-            # Asked for again after a lost connection, under another id.
-            self._command = command._replace(
-                request_id=result.request_id, lock_id=result.lock_id
-            )
-        if not command.expiry_flag & _KEEPALIVE:
-            self._granted_at = trio.current_time()
+        """Take over what the server answered to the LOCK.
+
+        It may have been asked for again after a lost connection, under another id.
+        """
+        self._attempt = result.request_id
+        self._made = None
         self._frame = result.data
 
     def renew_from(self, asked_at: float, lease: float) -> None:
@@ -155,9 +179,10 @@ class Grant:
         """
         self._renewal = Renewal(self._renew, asked_at, lease)
 
-    def count_from(self, asked_at: float) -> None:
-        """Count the lease from the request."""
-        self._granted_at = asked_at
+    def count_from(self, started_at: float) -> None:
+        """Count the lease, which ends by itself, from ``started_at``."""
+        self._limited = True
+        self._granted_at = started_at
 
     # While it is held.
 
@@ -232,7 +257,8 @@ class Grant:
 
     def renewed(self, expiry: int, expiry_flag: int, started_at: float) -> None:
         """Note a lease that was asked for at ``started_at``."""
-        self._command = self._command._replace(expiry=expiry, expiry_flag=expiry_flag)
+        self._made = self._command._replace(expiry=expiry, expiry_flag=expiry_flag)
+        self._limited = not expiry_flag & _KEEPALIVE
         self._granted_at = started_at
         if self._scope is not None:
             self._scope.deadline = self.expires_at
@@ -250,9 +276,9 @@ class Grant:
             # was released meanwhile is given back already, behind the update.
             self._end("expired")
             if not self._released:
-                await self._requester.release(self._unlock())
+                await self._requester.give_back(self._pattern, self._attempt)
         elif result.result == _REFUSED:
-            self._requester.forget(self._command.request_id)
+            self._requester.forget(self._attempt)
             self._end("taken")
         else:
             raise refusal(result)
@@ -307,27 +333,17 @@ class Grant:
         self._released = True
         if self._renewal is not None:
             self._renewal.stop()
-        result = await self._requester.release(self._unlock(data))
-        if result.result != _OK:
+        result: LockResult | None
+        if data is None:
+            result = await self._requester.give_back(self._pattern, self._attempt)
+        else:
+            result = await self._requester.release(self._unlock(data))
+        if result is not None and result.result != _OK:
             raise refusal(result)
 
-    def _unlock(self, data: Data | None = None) -> LockCommand:
-        command = self._command
-        return LockCommand(
-            _UNLOCK,
-            command.request_id,
-            self._unlock_flag,
-            command.db,
-            command.lock_id,
-            command.key,
-            0,
-            command.timeout_flag & _PRIORITY,
-            0,
-            0,
-            command.max_count,
-            command.rcount,
-            None if data is None else data.encode(),
-        )
+    def _unlock(self, data: Data | None) -> LockCommand:
+        frame = None if data is None else data.encode()
+        return self._pattern.unlock(self._attempt)._replace(data=frame)
 
     async def __aenter__(self) -> Self:
         self.enter()
@@ -335,16 +351,15 @@ class Grant:
 
     def enter(self) -> None:
         """Begin the body that a loss cancels. Not async: there is no way out."""
-        if self._scope is not None:
+        if self._entered:
             raise RuntimeError(f"{self!r} has been entered already")
-        if self._command.expiry_flag & _KEEPALIVE:
-            scope = trio.CancelScope()
+        self._entered = True
+        if self._limited:
+            self._scope = trio.CancelScope(deadline=self.expires_at).__enter__()
         else:
-            scope = trio.CancelScope(deadline=self.expires_at)
-        self._scope = scope
+            self._scope = enter_scope()
         if self._lost is not None:
-            scope.cancel()
-        scope.__enter__()
+            self._scope.cancel()
         if self._renewal is not None:
             self._requester.start_soon(self._renewal.run)
 
@@ -357,9 +372,10 @@ class Grant:
     ) -> bool:
         scope = self._scope
         assert scope is not None
+        self._scope = None
         error = exc
         try:
-            if scope.__exit__(exc_type, exc, traceback):
+            if leave_scope(scope, exc_type, exc, traceback):
                 error = None
         except BaseException as rest:  # noqa: BLE001 - raised again below
             # A group of which the scope's own cancellations were taken out.
@@ -368,7 +384,7 @@ class Grant:
             self._renewal.stop()
         trouble: BaseException | None = None
         if self._lost is None and not self._released:
-            if scope.cancel_called:
+            if (self._limited or exc is not None) and scope.cancel_called:
                 trouble = await self._leave_late()
             else:
                 trouble = await self._leave()
@@ -402,12 +418,14 @@ class Grant:
         """Release at the end of a body; note a loss, return any other trouble."""
         self._released = True
         try:
-            result = await self._requester.release(self._unlock())
+            result = await self._requester.give_back(self._pattern, self._attempt)
         except ConnectionLost:
             self._lost = "disconnected"
         except BaseException as error:  # noqa: BLE001 - raised by the caller
             return error
         else:
+            if result is None:
+                return None
             if result.result in _NOT_HELD:
                 self._lost = "expired"
             elif result.result != _OK:

@@ -130,6 +130,15 @@ class Level(Grant):
         """The LOCK that this level was made by."""
         return self._command
 
+    @classmethod
+    def unlock_of(cls, lock: LockCommand) -> LockCommand:
+        """Return the UNLOCK that gives back all levels."""
+        return super().unlock_of(lock)._replace(rcount=0)
+
+    def next_level(self) -> Level:
+        """Return one more level under the same lock id."""
+        return Level(self._requester, self._pattern, self._attempt)
+
     @property
     def levels(self) -> int:
         """How many levels the holder has now."""
@@ -182,7 +191,7 @@ class Level(Grant):
             LockLost: The levels before were lost; nothing is held now.
         """
         if result.result == _OK and result.lrcount > 1:
-            self.granted(result)
+            self._frame = result.data
         elif result.result in (_OK, _REFUSED):
             await self._refused(result)
         else:
@@ -210,9 +219,6 @@ class Level(Grant):
             self.hold.lost("expired")
         if result.result != _OK:
             raise refusal(result)
-
-    def _unlock(self, data: Data | None = None) -> LockCommand:
-        return super()._unlock(data)._replace(rcount=0)
 
 
 class RLock(Acquirable):
@@ -287,13 +293,14 @@ class RLock(Acquirable):
                 "no more: release some first"
             )
         started_at = trio.current_time()
-        level = Level(self._requester, self._next_command(hold, data))
+        level = hold.levels[0].next_level()
+        command = self._next_command(level, data)
         if self._renew:
             self._have_renewed(level, started_at)
         hold.add(level)
         try:
             await level.climbed(
-                await self._requester.request(level.command, replay=True, linger=True)
+                await self._requester.request(command, replay=True, linger=True)
             )
         except BaseException:
             await level.abandon()
@@ -301,12 +308,12 @@ class RLock(Acquirable):
         level.renewed(*self._wire_lease, started_at)
         return level
 
-    def _next_command(self, hold: Hold, data: Data | None) -> LockCommand:
+    def _next_command(self, level: Level, data: Data | None) -> LockCommand:
         """Return a LOCK under the lock id of the levels there are.
 
         It does not wait: where the key was lost meanwhile, that is to be told.
         """
-        command = hold.levels[0].command
+        command = level.command
         lease = self._wire_lease
         return command._replace(
             request_id=self._requester.follow_up(command.request_id),

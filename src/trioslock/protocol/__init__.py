@@ -50,6 +50,9 @@ from ._durations import (
     encode_lease,
 )
 from ._frames import (
+    LOCKED,
+    PLAIN_SUCCESS,
+    UNLOCKED,
     command_trailer_size,
     decode_command,
     decode_lock_result,
@@ -60,6 +63,7 @@ from ._frames import (
     result_trailer_size,
 )
 from ._keys import to_key
+from ._patterns import Pattern
 from ._payload import Data, Value
 from ._protobuf import Field as ProtobufField
 from ._protobuf import decode_fields, decode_message, encode_entry, encode_message
@@ -70,9 +74,12 @@ __all__ = [
     "FOREVER",
     "FRAME_SIZE",
     "ID_SIZE",
+    "LOCKED",
     "MAX_DATABASE",
     "MAX_DATA_SIZE",
     "NEED_DATA",
+    "PLAIN_SUCCESS",
+    "UNLOCKED",
     "BadHeader",
     "UNLIMITED_COUNT",
     "CallCommand",
@@ -95,6 +102,7 @@ __all__ = [
     "LockFlag",
     "LockResult",
     "NeedData",
+    "Pattern",
     "PlainCommand",
     "PlainResult",
     "PropertyCode",

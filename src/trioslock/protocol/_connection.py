@@ -5,7 +5,8 @@ Order of calls, for whoever does the I/O:
 1. ``send(command)`` returns the bytes to write; nothing is written here.
 2. ``receive_data(data)`` takes what was read, ``b""`` at the end of the stream.
 3. ``next_event()`` until it returns ``NEED_DATA``; or ``results()``, which
-   returns everything that is whole so far in one list.
+   returns everything that is whole so far in one list. Before either, plain
+   successes may be read by their ``heads()``, which is faster, and skipped.
 
 After a ``RemoteProtocolError`` the stream has lost its frames: close it. Each
 further call raises the same error.
@@ -13,16 +14,19 @@ further call raises the same error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
 from .._errors import RemoteProtocolError
-from ._commands import Command, Result
+from ._commands import Command, LockResult, Result
 from ._constants import FRAME_SIZE
 from ._frames import (
+    decode_lock_result,
     decode_lock_results,
     decode_result,
     encode_command,
+    read_heads,
     result_trailer_size,
 )
 
@@ -119,6 +123,22 @@ class ClientSide:
             if not found:
                 raise
         return found
+
+    def heads(self) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """Return the heads of the frames that come next, for those in a hurry.
+
+        As long as they are plain successes, nothing else need be read of them (see
+        `read_heads`). They stay to be read until `skip`.
+        """
+        return iter(()) if self._error else read_heads(self._buffer, self._offset)
+
+    def success(self, number: int) -> LockResult:
+        """Return number 0, 1, ... of the present heads whole: a plain success."""
+        return decode_lock_result(self._buffer, self._offset + number * FRAME_SIZE)
+
+    def skip(self, number: int) -> None:
+        """Count so many plain successes as read."""
+        self._offset += number * FRAME_SIZE
 
     def _next_event(self) -> Result | NeedData:
         start = self._offset

@@ -127,7 +127,7 @@ def test_what_no_server_should_answer_is_logged_and_undone_once_more(
 def hold(wire: Wire) -> tuple[LockCommand, Ear]:
     ear = Ear()
     command = lock(wire)
-    wire.held[command.request_id[:-2]] = Wait(
+    wire.held[command.request_id] = Wait(
         wire,
         command,
         ear,

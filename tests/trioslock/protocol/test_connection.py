@@ -9,9 +9,13 @@ from tests.trioslock.protocol.strategies import results
 
 from trioslock import RemoteProtocolError
 from trioslock.protocol import (
+    LOCKED,
     NEED_DATA,
+    PLAIN_SUCCESS,
+    UNLOCKED,
     ClientSide,
     CommandType,
+    LockResult,
     PlainCommand,
     PlainResult,
     Result,
@@ -96,3 +100,48 @@ def test_any_bytes_give_results_or_a_fault(chunks: list[bytes]) -> None:
 def test_need_data_names_itself() -> None:
     """In a failing assertion the sentinel is readable."""
     assert repr(NEED_DATA) == "NEED_DATA"
+
+
+def answer(kind: int, number: int, code: int = 0) -> LockResult:
+    request_id = number.to_bytes(16, "big")
+    return LockResult(kind, request_id, code, 0, 1, request_id, b"k" * 16, 2, 3, 4, 5)
+
+
+def test_plain_successes_may_be_read_by_their_heads() -> None:
+    """They stay to be read whole, or are skipped; what follows is untouched."""
+    expected: list[Result] = [answer(1, 1), answer(2, 2), answer(1, 3), answer(2, 4, 6)]
+    side = ClientSide()
+    side.receive_data(b"".join(map(encode_result, [*expected, PONG]))[:-1])
+    plain = [
+        (head, int.from_bytes(request_id, "big"))
+        for head, request_id, rest in side.heads()
+        if rest == PLAIN_SUCCESS
+    ]
+    assert plain == [(LOCKED, 1), (UNLOCKED, 2), (LOCKED, 3)]
+    assert [side.success(number) for number in range(3)] == expected[:3]
+    side.skip(2)
+    assert side.results() == expected[2:]
+    assert list(side.heads()) == []
+    side.receive_data(WIRE[-1:])
+    ((head, _, rest),) = side.heads()
+    assert head not in (LOCKED, UNLOCKED)
+    assert rest == PLAIN_SUCCESS
+    assert side.results() == [PONG]
+
+
+def test_data_makes_a_success_that_is_not_plain() -> None:
+    """Behind it stands what is no frame, so nobody may read on by heads."""
+    side = ClientSide()
+    result = answer(1, 1)._replace(data=b"\2\0\0\0\0\0", flag=0x20)
+    side.receive_data(encode_result(result))
+    ((head, _, rest),) = side.heads()
+    assert (head, rest) == (LOCKED, b"\0\x20")
+    assert side.results() == [result]
+
+
+def test_a_broken_side_has_no_heads() -> None:
+    side = ClientSide()
+    side.receive_data(bytes(64))
+    with pytest.raises(RemoteProtocolError):
+        side.results()
+    assert list(side.heads()) == []
