@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 __all__ = [
+    "TAKEN",
     "UNCACHED",
     "Answer",
     "Endpoint",
@@ -27,6 +28,10 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 # Extension of an ASGI scope: its server, or whatever carries the application, cancels
 # the application when the client leaves, so that it need not look out for that.
 CANCELS = "triopoll.cancels"
+
+# Extension of an ASGI scope, with a coroutine function "wait": it returns whether the
+# client's system has acknowledged all that was sent, once that is known.
+TAKEN = "triopoll.taken"
 
 # An answer to a wait is for this client and this moment; and nginx must not hold it.
 UNCACHED: Headers = (
@@ -71,10 +76,10 @@ class Answer:
         body: Whole.
         status: HTTP status.
         headers: Without those of framing, which are the server's.
-        confirm: Called once the body was handed to the connection; returns at once
+        confirm: Called once the body was handed to the connection, or was
+            acknowledged where the server can tell; returns at once and does not fail.
+        give_back: Called if it was not, from wherever that is noticed; returns at once
             and does not fail.
-        give_back: Called if the body was not handed to the connection, from wherever
-            that is noticed; returns at once and does not fail.
         woken: When the wait that this answers was woken, by `metrics.monotonic`.
     """
 

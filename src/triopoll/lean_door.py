@@ -6,6 +6,7 @@ it is of use to an endpoint here.
 
 A client that leaves must end its wait. Some carriers cancel the application then and
 say so in the scope (`CANCELS`); for the others a second task waits for the disconnect.
+A client that has vanished looks like one that reads; some carriers can tell (`TAKEN`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import trio
 
-from .http import CANCELS, Answer, Request, json_answer
+from .http import CANCELS, TAKEN, Answer, Request, json_answer
 
 __all__ = ["BodyRefused", "serve_lean"]
 
@@ -25,6 +26,7 @@ _SEND_SECONDS = 15.0
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_Taken = Callable[[], Awaitable[bool]]
 
 
 class BodyRefused(Exception):
@@ -67,7 +69,7 @@ async def serve_lean(
         body = await _read_body(receive, max_body_bytes, body_seconds)
     except BodyRefused as error:
         if error.answer is not None:
-            await _send_answer(send, error.answer, _tell_nobody)
+            await _send_answer(send, error.answer, _tell_nobody, _sent_is_taken)
         return
     client = scope.get("client")
     request = Request(
@@ -78,10 +80,12 @@ async def serve_lean(
         client[0] if client else None,
         body,
     )
-    if CANCELS in (scope.get("extensions") or ()):
-        await _send_answer(send, await serve(request), sent)
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    taken: _Taken = extensions[TAKEN]["wait"] if TAKEN in extensions else _sent_is_taken
+    if CANCELS in extensions:
+        await _send_answer(send, await serve(request), sent, taken)
     else:
-        await _serve_unless_gone(receive, send, serve, request, sent)
+        await _serve_unless_gone(receive, send, serve, request, sent, taken)
 
 
 async def _read_body(receive: _Receive, limit: int, seconds: float) -> bytes:
@@ -117,6 +121,7 @@ async def _serve_unless_gone(
     serve: Callable[[Request], Awaitable[Answer]],
     request: Request,
     sent: Callable[[Answer], None],
+    taken: _Taken,
 ) -> None:
     """Serve a request, and stop when its client leaves before the answer is out.
 
@@ -140,15 +145,15 @@ async def _serve_unless_gone(
         nursery.start_soon(watch, nursery.cancel_scope)
         answer = await serve(request)
         with trio.move_on_after(_SEND_SECONDS):
-            await _send_answer(noting_send, answer, sent)
+            await _send_answer(noting_send, answer, sent, taken)
         nursery.cancel_scope.cancel()
 
 
 async def _send_answer(
-    send: _Send, answer: Answer, sent: Callable[[Answer], None]
+    send: _Send, answer: Answer, sent: Callable[[Answer], None], taken: _Taken
 ) -> None:
     length = (b"content-length", b"%d" % len(answer.body))
-    is_sent = False
+    is_taken = False
     try:
         await send(
             {
@@ -158,11 +163,16 @@ async def _send_answer(
             }
         )
         await send({"type": "http.response.body", "body": answer.body})
-        is_sent = True
+        sent(answer)
+        # Only what would be lost is worth the wait.
+        is_taken = answer.confirm is None or await taken()
     finally:
-        answer.settle(handed_over=is_sent)
-    sent(answer)
+        answer.settle(handed_over=is_taken)
 
 
 def _tell_nobody(answer: Answer) -> None:
     pass
+
+
+async def _sent_is_taken() -> bool:
+    return True

@@ -61,6 +61,7 @@ class Request:
         self.sent: list[Event] = []
         self.peer: tuple[str, int] | None = ("127.0.0.1", 1)
         self.leave_at = self.break_at = math.inf
+        self.extensions: dict[str, Any] = {}
         self._left = trio.Event()
         self._body_read = False
 
@@ -82,7 +83,7 @@ class Request:
             "headers": [(b"host", b"h")],
             "client": self.peer,
             "server": ("127.0.0.1", 2),
-            "extensions": {},
+            "extensions": self.extensions,
             "state": {},
         }
         await app(scope, self._receive, self._send)

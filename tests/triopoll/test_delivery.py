@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from tests.triopoll.asgi import Request, serving
 
 from triopoll import lean_door
 from triopoll.app import Triopoll
+from triopoll.http import CANCELS, TAKEN
 from triopoll.settings import Settings
 from triopoll.store import MemoryStore, MessageStore
 
@@ -96,3 +98,42 @@ async def test_an_answer_without_a_message_that_is_not_sent(app: Triopoll) -> No
         request.leave_at = 0
         await request.run(app)
         assert await pop(app, "k") is None
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_a_server_may_know_better(
+    free_port: int, is_taken: bool, cancels: bool
+) -> None:
+    """The message is held until it does, and goes back if the client has it not."""
+    app = app_of(free_port, lean=True)
+
+    async def wait() -> bool:
+        assert b'"data":"1"' in request.body
+        assert held(app) == 1
+        await trio.sleep(0.01)
+        return is_taken
+
+    async with serving(app):
+        await store_of(app).push("k", b"1")
+        request = Request("/poll/message?event=k")
+        request.extensions = {TAKEN: {"wait": wait}} | (
+            {CANCELS: {}} if cancels else {}
+        )
+        await request.run(app)
+        assert held(app) == 0
+        assert await pop(app, "k") == (None if is_taken else b"1")
+
+
+async def test_what_carries_no_message_is_not_waited_for(free_port: int) -> None:
+    """Nothing hangs on whether its client has it."""
+    app = app_of(free_port, lean=True)
+
+    async def wait() -> bool:
+        raise AssertionError("it was asked")
+
+    async with serving(app):
+        request = Request("/poll/message?event=k&timeout=0")
+        request.extensions = {TAKEN: {"wait": wait}}
+        await request.run(app)
+        assert b"504" in request.body

@@ -108,13 +108,15 @@ class Connection:
     def peer_left(self) -> None:
         """Cancel the application if it is at work on a request: nobody waits for it.
 
-        One that is in ASGI's ``receive()`` finds out there, and so does a websocket.
+        One that is in ASGI's ``receive()`` finds out there, and so does a websocket, or
+        one that waits for its answer to be acknowledged.
         """
         if self._last:
             return  # `stop` looks the same from here
         self._peer_has_left = True
-        if self._exchange is not None and not self._exchange.receiving:
-            self._life.cancel()
+        if self._exchange is None or self._exchange.receiving or self._wire.confirming:
+            return
+        self._life.cancel()
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether another one may follow."""

@@ -6,15 +6,22 @@ whole leaves the wire dead: half an answer must not be followed by another one.
 
 from __future__ import annotations
 
+import fcntl
+import math
 import os
 import socket
 import struct
+import termios
 
 import trio
 
 __all__ = ["PeerGone", "Wire"]
 
 _READ_BYTES = 64 * 1024
+# Seconds between two looks whether what was written has been acknowledged. Most peers
+# have done so at once, or with the next thing that they send.
+_FIRST_PAUSE = 0.002
+_LAST_PAUSE = 0.1
 # With this option close() sends RST at once and keeps nothing in the kernel.
 _ABORT = struct.pack("ii", 1, 0)
 
@@ -31,6 +38,7 @@ class Wire:
 
     Attributes:
         alive: False when the peer has left or a write has failed.
+        confirming: `taken` finds out whether the peer has left.
     """
 
     __slots__ = (
@@ -39,6 +47,7 @@ class Wire:
         "_turn",
         "_write_deadline",
         "alive",
+        "confirming",
     )
 
     def __init__(self, stream: trio.SocketStream, write_deadline: float) -> None:
@@ -47,6 +56,7 @@ class Wire:
         self._write_deadline = write_deadline
         self._turn = trio.Lock()
         self.alive = True
+        self.confirming = False
 
     @property
     def descriptor(self) -> int:
@@ -98,6 +108,34 @@ class Wire:
         finally:
             self._turn.release()
 
+    async def taken(self) -> bool:
+        """Return whether the peer's system has acknowledged all that was written.
+
+        A peer that has vanished acknowledges nothing, and one that has closed answers
+        with a reset; the kernel has taken what was written to either. A peer that
+        acknowledges nothing more for the time of the write deadline is cut.
+
+        Cancellation:
+            Nothing is known.
+        """
+        pause = _FIRST_PAUSE
+        least = math.inf
+        self.confirming = True
+        try:
+            with trio.move_on_after(self._write_deadline) as scope:
+                while unacknowledged := self._count_unacknowledged():
+                    if unacknowledged < least:
+                        least = unacknowledged
+                        scope.deadline = trio.current_time() + self._write_deadline
+                    # The kernel does not tell when that changes.
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, _LAST_PAUSE)
+                return self.alive
+            self.abort()
+            return False
+        finally:
+            self.confirming = False
+
     async def finish(self, linger: float) -> None:
         """Close so that the peer still sees what was written last.
 
@@ -140,6 +178,22 @@ class Wire:
         except OSError:
             pass  # it has gone by itself
         self._socket.close()
+
+    def _count_unacknowledged(self) -> int:
+        """Return how many bytes are on their way; 0 if the peer has left.
+
+        Where the system does not tell, it looks as if none were.
+        """
+        try:
+            queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except OSError:
+            return 0
+        if error:
+            self.alive = False
+            return 0
+        (count,) = struct.unpack("i", queued)
+        return int(count)
 
     def _send_now(self, data: bytes) -> bytes:
         """Write what the kernel takes at once, and return the rest.

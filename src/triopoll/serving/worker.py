@@ -15,7 +15,7 @@ from functools import partial
 import trio
 
 from triopoll._drain import Drain
-from triopoll.http import CANCELS
+from triopoll.http import CANCELS, TAKEN
 from triopoll.metrics import Metrics
 
 from .connection import Connection
@@ -189,7 +189,9 @@ class Server:
         if len(self._connections) >= self._settings.max_connections:
             await _refuse(wire, self._settings.linger)
             return
-        extensions: Scope = {CANCELS: {}} if departures.noticed else {}
+        extensions: Scope = {TAKEN: {"wait": wire.taken}}
+        if departures.noticed:
+            extensions[CANCELS] = {}
         base: Scope = {
             "state": state,
             "extensions": extensions,

@@ -171,3 +171,32 @@ async def test_a_worker_killed_between_pop_and_answer(
         assert codes == [0, 0, 504]
         assert [answer.json["data"] for answer in answers[:2]] == ["1", "2"]
         await eventually(lambda: not list(admin.scan_iter("triopoll:held:*")))
+
+
+@pytest.mark.slow
+async def test_a_client_that_does_not_acknowledge(
+    slock_url: str, redis_server: RedisServer, redis_client: redis.Redis, key: str
+) -> None:
+    """`triopoll serve` holds its message, and gives it back when the client is gone.
+
+    The kernel has taken the answer; the client's kernel has room for a part of it.
+    """
+    sock = trio.socket.socket()
+    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+    message = "x" * 15_000
+    redis_client.rpush(key, message)
+    url = redis_server.url
+    with poll_process(slock=slock_url, redis=url, server="triopoll") as service:
+        await sock.connect(("127.0.0.1", service.port))
+        target = f"/poll/message?event={key}"
+        await sock.send(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        await eventually(lambda: not redis_client.llen(key))
+        await trio.sleep(0.3)
+        assert redis_client.llen(key) == 0
+        assert list(redis_client.scan_iter("triopoll:held:*"))
+        # With what it has not read, so by a reset.
+        sock.close()
+        await eventually(lambda: redis_client.llen(key))
+        answer = await ask(service.port, "/poll/message", event=key)
+        assert answer.json["data"] == message
+        await eventually(lambda: not list(redis_client.scan_iter("triopoll:held:*")))

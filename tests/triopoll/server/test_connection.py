@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 import trio
@@ -17,7 +18,7 @@ from tests.triopoll.server.harness import (
 )
 from tests.triopoll.server.park_app import ParkApp, answer
 
-from triopoll.http import CANCELS
+from triopoll.http import CANCELS, TAKEN
 from triopoll.serving import ServerSettings
 
 HELLO_TLS = tls_client_hello()
@@ -62,7 +63,7 @@ async def test_the_scope_is_what_asgi_says() -> None:
         "client": me,
         "server": ("127.0.0.1", running.port),
         "state": {"from": "lifespan"},
-        "extensions": {CANCELS: {}},
+        "extensions": {CANCELS: {}, TAKEN: {"wait": ANY}},
     }
 
 
