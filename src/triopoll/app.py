@@ -24,6 +24,7 @@ from .quart_door import quart_door
 from .services import Services, open_services
 from .settings import Settings, settings_from
 from .status_endpoints import status_endpoints
+from .v1_endpoints import v1_endpoints
 from .websocket_door import WebSocketDoor
 
 __all__ = ["Triopoll", "app"]
@@ -66,6 +67,7 @@ class Triopoll(QuartTrio):
         self._stopped = trio.Event()
         self.table: Table = {
             **poll_endpoints(self.services),
+            **v1_endpoints(self.services),
             **status_endpoints(self.services, self.metrics),
             **openapi_endpoints(),
         }

@@ -13,9 +13,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Operation", "Schema", "document", "schema_of"]
+__all__ = [
+    "REFUSED",
+    "TEXT",
+    "Operation",
+    "Schema",
+    "document",
+    "object_of",
+    "schema_of",
+]
 
 Schema: TypeAlias = Mapping[str, Any]
+
+TEXT: Schema = {"type": "string"}
+# What requests are refused with, but by the waits of the recipe.
+REFUSED: Schema = {
+    "type": "object",
+    "properties": {
+        "code": TEXT,
+        "message": TEXT,
+        "limit": TEXT,
+        "retry_ms": {"type": "integer", "minimum": 0},
+    },
+    "required": ["code", "message"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +62,16 @@ class Operation:
     answers: Mapping[int, Schema | str]
     query: type | None = None
     body: type | Schema | None = None
+
+
+def object_of(**properties: Schema) -> Schema:
+    """Return the schema of an object that has just these, and all of them."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:

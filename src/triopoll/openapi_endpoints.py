@@ -7,48 +7,28 @@ from functools import partial
 from importlib.metadata import version
 
 from .http import Answer, Request, Table, json_answer
-from .openapi import Operation, Schema, document
+from .openapi import REFUSED, TEXT, Operation, Schema, document, object_of
 from .query import PollQuery
+from .v1_operations import V1_OPERATIONS
 
 __all__ = ["OPERATIONS", "openapi_endpoints"]
 
 
-def _object(**properties: Schema) -> Schema:
-    """Return the schema of an object that has just these, and all of them."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-_TEXT: Schema = {"type": "string"}
 # What the waits of the recipe answer, always with status 200.
 _RECIPE: Schema = {
     "type": "object",
     "properties": {
         "err_code": {"enum": [0, 400, 401, 403, 409, 414, 429, 500, 502, 503, 504]},
-        "err_message": _TEXT,
+        "err_message": TEXT,
         "data": {"type": ["string", "null"]},
-        "limit": _TEXT,
+        "limit": TEXT,
     },
     "required": ["err_code", "err_message"],
     "additionalProperties": False,
 }
-# What everything else is refused with.
-_REFUSED: Schema = {
-    "type": "object",
-    "properties": {
-        "code": _TEXT,
-        "message": _TEXT,
-        "limit": _TEXT,
-        "retry_ms": {"type": "integer", "minimum": 0},
-    },
-    "required": ["code", "message"],
-    "additionalProperties": False,
-}
-_REASON = _object(code={"enum": ["draining", "slock", "store", "waits"]}, message=_TEXT)
+_REASON = object_of(
+    code={"enum": ["draining", "slock", "store", "waits"]}, message=TEXT
+)
 
 _WAITS, _OPERATING = "Waits of the recipe", "For operators"
 
@@ -58,7 +38,7 @@ _STATUS = [
         method="GET",
         summary="Whether the process lives",
         tag=_OPERATING,
-        answers={200: _object(live={"const": True})},
+        answers={200: object_of(live={"const": True})},
     ),
     Operation(
         path="/readyz",
@@ -66,7 +46,7 @@ _STATUS = [
         summary="Whether new clients are welcome",
         tag=_OPERATING,
         answers={
-            status: _object(
+            status: object_of(
                 ready={"const": status == 200},
                 reasons={"type": "array", "items": _REASON},
             )
@@ -78,7 +58,7 @@ _STATUS = [
         method="GET",
         summary="Metrics for Prometheus",
         tag=_OPERATING,
-        answers={200: "text/plain", 403: _REFUSED},
+        answers={200: "text/plain", 403: REFUSED},
     ),
     Operation(
         path="/openapi.json",
@@ -106,7 +86,7 @@ _RECIPES = [
         answers={200: _RECIPE},
     ),
 ]
-OPERATIONS: Sequence[Operation] = (*_RECIPES, *_STATUS)
+OPERATIONS: Sequence[Operation] = (*_RECIPES, *V1_OPERATIONS, *_STATUS)
 
 
 def openapi_endpoints() -> Table:

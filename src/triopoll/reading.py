@@ -28,6 +28,7 @@ from .store import MessageLog, StoreFailed, StoreUnreachable
 from .waits import BACKEND_ERRORS, TooManyWaits, Unserved, Waits
 from .wakes import Wake, Wakes, Watch
 from .wanted import (
+    GROUP_LEASE,
     EventItem,
     EventSeen,
     GroupItem,
@@ -40,7 +41,6 @@ from .wanted import (
 )
 
 __all__ = [
-    "GROUP_LEASE",
     "EventItem",
     "EventSeen",
     "GroupItem",
@@ -51,10 +51,6 @@ __all__ = [
     "Reader",
     "Seen",
 ]
-
-# Seconds that a group which is waited for stays cleared. When they are over, those who
-# wait are told of news that is none.
-GROUP_LEASE = 300.0
 
 
 class Reader:

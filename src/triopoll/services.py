@@ -17,6 +17,7 @@ from .exposition import snapshot_of
 from .health import Health, measure_loop_lag
 from .metrics import Metrics
 from .polling import Poller
+from .publishing import Publisher
 from .reading import Reader
 from .settings import PREFIX, Settings
 from .siblings import Siblings, siblings_from
@@ -57,6 +58,7 @@ class Services:
         drain: Whether the server is going away.
         poller: The waits of the compatible endpoints.
         reader: The waits of `/v1`.
+        publisher: What `/v1` publishes with.
         wakes: Tells those who wait that there may be news of a log.
         log: Messages that are read by cursor.
         health: Whether new clients are welcome.
@@ -68,6 +70,7 @@ class Services:
     drain: Drain
     poller: Poller
     reader: Reader
+    publisher: Publisher
     wakes: Wakes
     log: MessageLog
     health: Health
@@ -133,6 +136,7 @@ async def open_services(
             drain=drain,
             poller=poller,
             reader=reader,
+            publisher=Publisher(client, stores.log, wakes, watch, metrics, settings),
             wakes=wakes,
             log=stores.log,
             health=health,

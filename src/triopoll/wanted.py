@@ -19,8 +19,13 @@ __all__ = [
     "LogItem",
     "Look",
     "Seen",
+    "GROUP_LEASE",
     "Wanted",
 ]
+
+# Seconds that a group which is waited for, or was woken, stays cleared. When they are
+# over, those who wait are told of news that is none.
+GROUP_LEASE = 300.0
 
 
 @dataclass(slots=True)

@@ -25,6 +25,17 @@ GRANIAN = ("granian", "--interface", "asgi", "--port", "PORT", "--log-level", "w
 HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
 
 
+# The servers under which, and the doors behind which, the service answers alike.
+DOORS = (
+    "hypercorn",
+    "triopoll",
+    "quart door",
+    "uvicorn",
+    "granian",
+    "hypercorn asyncio",
+)
+
+
 class Process:
     """A program of ours that listens on a port; it can be killed and started again.
 
@@ -173,15 +184,22 @@ class Request:
 
 @asynccontextmanager
 async def requesting(
-    port: int, path: str, query: str | bytes = b"", *, method: str = "GET", **args: Any
+    port: int,
+    path: str,
+    query: str | bytes = b"",
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    **args: Any,
 ) -> AsyncIterator[Request]:
     """Send a request; `args` are its parameters, unless a raw query is given."""
+    length = b"Content-Length: %d\r\n" % len(body) if body else b""
     raw = query.encode("latin-1") if isinstance(query, str) else query
     target = path.encode() + b"?" + (raw or urlencode(args).encode())
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(
-            b"%b %b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-            % (method.encode(), target)
+            b"%b %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%b\r\n%b"
+            % (method.encode(), target, length, body)
         )
         yield Request(stream)
 

@@ -50,12 +50,17 @@ def parameter_values(request: Request, name: bytes) -> list[str]:
     if name not in request.query and b"%" not in request.query:
         return []
     try:
+        # Latin-1 keeps each byte as one character; bytes would have to be ASCII.
         pairs = parse_qsl(
-            request.query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS
+            request.query.decode("latin-1"),
+            keep_blank_values=True,
+            encoding="latin-1",
+            max_num_fields=_MAX_PARAMETERS,
         )
     except ValueError:
         raise _bad(f"query has more than {_MAX_PARAMETERS} fields") from None
-    return [value.decode("latin-1") for given, value in pairs if given == name]
+    wanted = name.decode("latin-1")
+    return [value for given, value in pairs if given == wanted]
 
 
 def _bad(sentence: str) -> Refused:

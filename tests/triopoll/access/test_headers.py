@@ -84,3 +84,10 @@ def test_an_api_key_is_a_header() -> None:
         with pytest.raises(Refused) as caught:
             shown_key(request)
         assert caught.value.refusal.code == "key_missing"
+
+
+def test_parameters_of_other_names_may_hold_anything() -> None:
+    """A key that is not ASCII is no reason to refuse a request."""
+    for query in (b"key=%C3%A9&a=1", b"key=%FF&a=1", b"key=\xff&a=1"):
+        assert parameter_values(ask(query=query), b"a") == ["1"]
+    assert parameter_values(ask(query=b"a=%C3%A9"), b"a") == ["\xc3\xa9"]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 from tests.services import RedisServer
-from tests.triopoll.service import Process, poll_process, slock_process
+from tests.triopoll.service import DOORS, Process, poll_process, slock_process
 
 import trioslock
 
@@ -33,17 +33,7 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"slock://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        "hypercorn",
-        "triopoll",
-        "quart door",
-        "uvicorn",
-        "granian",
-        "hypercorn asyncio",
-    ],
-)
+@pytest.fixture(scope="session", params=DOORS)
 def service(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
