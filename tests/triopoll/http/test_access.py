@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,9 +14,12 @@ import redis
 import trio
 from tests.services import RedisServer
 from tests.triopoll.access.variants import (
+    MINE,
     SECRET,
     Variant,
+    bad_publishers,
     bad_subscribers,
+    good_publishers,
     good_subscribers,
     settings,
 )
@@ -24,8 +27,10 @@ from tests.triopoll.service import Process, ask, poll_process, requesting, until
 
 import trioslock
 from triopoll.access import issue_ticket
+from triopoll.store import MessageLog, NewMessage, open_stores
 
 PREFIX = "access-test:"
+OURS = "access-test-logs:"
 PAGE = "https://app.example"
 
 
@@ -39,12 +44,17 @@ def closed(
         redis=redis_server.url,
         server=request.param,
         list_prefix=PREFIX,
+        redis_prefix=OURS,
         cors_origins=PAGE,
         trusted_proxies="127.0.0.1",
         waits_per_ip=1,
         **settings(),
     ) as it:
         yield it
+
+
+# What takes long is tried behind one door: both hand requests to the same gate.
+LEAN = pytest.mark.parametrize("closed", ["triopoll"], indirect=True)
 
 
 class Client:
@@ -67,14 +77,26 @@ class Client:
 
     def get(self, path: str, variant: Variant) -> tuple[int, bytes]:
         """Send a variant as it is, well-formed or not."""
-        query = urlencode({"event": variant.key, "timeout": 0})
-        if variant.query:
-            query += "&" + variant.query
+        name = "event" if path.startswith("/poll/") else "key"
+        query = urlencode({name: variant.key, "timeout": 0, "cursor": "all"})
+        return self._send(f"GET {path}?{query}", variant)
+
+    def post(self, path: str, variant: Variant) -> tuple[int, bytes]:
+        """Publish to the key of a variant."""
+        body = json.dumps({"key": variant.key, "data": "forged"}).encode()
+        return self._send(f"POST {path}?", variant, body)
+
+    def _send(
+        self, target: str, variant: Variant, body: bytes = b""
+    ) -> tuple[int, bytes]:
         headers = [("host", "127.0.0.1"), *variant.headers]
-        lines = [f"GET {path}?{query} HTTP/1.1", *(f"{n}: {v}" for n, v in headers)]
+        if body:
+            headers.append(("content-length", str(len(body))))
+        lines = [f"{target}&{variant.query} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers]
         if self._socket is None:
             self._socket = socket.create_connection(self._address, 10)
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         return self._answer(self._socket)
 
     def _answer(self, sock: socket.socket) -> tuple[int, bytes]:
@@ -103,6 +125,7 @@ def lists(redis_server: RedisServer) -> Iterator[redis.Redis]:
         client.delete(*client.keys(PREFIX + "*"))
 
 
+@LEAN
 @pytest.mark.slow
 def test_nobody_gets_a_message_by_any_of_a_thousand_ways(
     closed: Process, lists: redis.Redis
@@ -114,14 +137,13 @@ def test_nobody_gets_a_message_by_any_of_a_thousand_ways(
 
     before = kept()
     with Client(closed.port) as client:
-        for path in ("/poll/message", "/poll/event"):
-            for variant in bad_subscribers(time.time()):
-                status, body = client.get(path, variant)
-                assert b"owner" not in body, variant
-                if status == 200:
-                    assert json.loads(body)["err_code"] in (400, 401, 403), variant
-                else:
-                    assert 400 <= status < 500, variant
+        for variant in bad_subscribers(time.time()):
+            status, body = client.get("/poll/message", variant)
+            assert b"owner" not in body, variant
+            if status == 200:
+                assert json.loads(body)["err_code"] in (400, 401, 403), variant
+            else:
+                assert 400 <= status < 500, variant
     assert kept() == before
 
 
@@ -133,6 +155,72 @@ def test_who_has_a_ticket_gets_the_message(closed: Process, lists: redis.Redis) 
             assert status == 200
             assert json.loads(body)["err_code"] == 0, variant
             lists.rpush(PREFIX + variant.key, "another")
+
+
+@pytest.fixture
+async def logs(closed: Process, redis_server: RedisServer) -> AsyncIterator[MessageLog]:
+    """The logs of the service, as a program sees them that has its Redis."""
+    async with open_stores(redis_server.url, limit=5, redis_prefix=OURS) as stores:
+        yield stores.log
+
+
+async def last_of(logs: MessageLog, keys: Iterable[str]) -> dict[str, int]:
+    return {key: len((await logs.read(key, "all", 100)).messages) for key in keys}
+
+
+@LEAN
+@pytest.mark.slow
+async def test_nobody_reads_a_log_by_any_of_a_thousand_ways(
+    closed: Process, logs: MessageLog
+) -> None:
+    """A log keeps what it has been read, so this must be decided at the gate."""
+    variants = list(bad_subscribers(time.time()))
+    keys = {variant.key for variant in variants} - {""}
+    await logs.append([NewMessage(key, b"for its owner only") for key in keys])
+
+    def read_all() -> None:
+        with Client(closed.port) as client:
+            for variant in variants:
+                status, body = client.get("/v1/messages", variant)
+                assert 400 <= status < 500, (status, body, variant)
+                assert b"owner" not in body, variant
+            for variant in good_subscribers(time.time()):
+                status, body = client.get("/v1/messages", variant)
+                assert status == 200, (body, variant)
+                assert (b"owner" in body) == (variant.key == MINE)
+
+    await trio.to_thread.run_sync(read_all)
+
+
+@LEAN
+@pytest.mark.slow
+async def test_nobody_publishes_by_any_of_two_hundred_ways(
+    closed: Process, logs: MessageLog
+) -> None:
+    """This machine has no privilege once there are keys; and nothing is stored."""
+    now = time.time()
+    variants = [*bad_publishers(now), *good_subscribers(now)]
+    keys = {variant.key for variant in variants} - {""}
+    before = await last_of(logs, keys)
+
+    def publish_all() -> None:
+        with Client(closed.port) as client:
+            for variant in variants:
+                status, body = client.post("/v1/publish", variant)
+                assert 400 <= status < 500, (status, body, variant)
+
+    await trio.to_thread.run_sync(publish_all)
+    assert await last_of(logs, keys) == before
+
+    def publish_good() -> None:
+        with Client(closed.port) as client:
+            for variant in good_publishers():
+                status, body = client.post("/v1/publish", variant)
+                assert status == 200, (body, variant)
+
+    await trio.to_thread.run_sync(publish_good)
+    good = {variant.key for variant in good_publishers()}
+    assert min((await last_of(logs, good)).values()) >= 1
 
 
 def shown(*keys: str, lifetime: float = 60, **claims: Any) -> dict[str, str]:
