@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -155,6 +156,36 @@ def test_who_has_a_ticket_gets_the_message(closed: Process, lists: redis.Redis) 
             assert status == 200
             assert json.loads(body)["err_code"] == 0, variant
             lists.rpush(PREFIX + variant.key, "another")
+
+
+UPGRADE = (
+    ("upgrade", "websocket"),
+    ("connection", "upgrade"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+)
+
+
+@LEAN
+@pytest.mark.slow
+def test_nobody_opens_a_websocket_by_any_of_a_thousand_ways(closed: Process) -> None:
+    """The handshake is refused, by the same gate."""
+    with Client(closed.port) as client:
+        for variant in bad_subscribers(time.time()):
+            asked = replace(variant, headers=(*variant.headers, *UPGRADE))
+            status, body = client.get("/poll/ws", asked)
+            assert 400 <= status < 500, (status, body, variant)
+
+
+def test_who_has_a_ticket_opens_a_websocket(closed: Process) -> None:
+    """And is sent what he may see."""
+    for variant in good_subscribers(time.time()):
+        query = urlencode({"event": variant.key}) + "&" + variant.query
+        lines = [f"GET /poll/ws?{query} HTTP/1.1", "host: 127.0.0.1"]
+        lines += [f"{name}: {value}" for name, value in (*variant.headers, *UPGRADE)]
+        with socket.create_connection(("127.0.0.1", closed.port), 10) as sock:
+            sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            assert sock.recv(12) == b"HTTP/1.1 101", variant
 
 
 @pytest.fixture
