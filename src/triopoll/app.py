@@ -12,10 +12,11 @@ from quart_trio import QuartTrio
 
 from ._drain import Drain
 from ._signals import drain_on_signals
-from .access import Shape, refuse_poll, refuse_v1
+from .access import Shape, refuse_v1
 from .delivery import DeliveringConnection
 from .guest import GuestApp
 from .http import Answer, Request, Table, json_answer
+from .image_endpoints import image_endpoints, refusing
 from .lean_door import serve_lean
 from .metrics import Metrics
 from .openapi_endpoints import openapi_endpoints
@@ -65,8 +66,10 @@ class Triopoll(QuartTrio):
         self._services: Services | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
+        recipe = poll_endpoints(self.services)
         self.table: Table = {
-            **poll_endpoints(self.services),
+            **recipe,
+            **image_endpoints(self.services, recipe),
             **v1_endpoints(self.services),
             **status_endpoints(self.services, self.metrics),
             **openapi_endpoints(),
@@ -111,7 +114,7 @@ class Triopoll(QuartTrio):
         """Let a request in and call its endpoint; answer for one that fails."""
         try:
             gate = self.services().gate
-            refused = gate.enter(request, _refusing(request.path))
+            refused = gate.enter(request, _refusing(request))
             answer = gate.leave(request, refused or await self._call(request))
         except Exception:  # noqa: BLE001  # one request fails, and it is in the log
             _log.exception("%s %s failed", request.method, request.path)
@@ -180,8 +183,8 @@ def _method_answer(method: str, served: Collection[str]) -> Answer:
     return json_answer(shape, 405, ((b"allow", ", ".join(served).encode()),))
 
 
-def _refusing(path: str) -> Shape:
-    return refuse_poll if path.startswith("/poll/") else refuse_v1
+def _refusing(request: Request) -> Shape:
+    return refusing(request) if request.path.startswith("/poll/") else refuse_v1
 
 
 app = GuestApp(Triopoll())

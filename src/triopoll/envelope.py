@@ -22,6 +22,7 @@ __all__ = [
     "NothingYet",
     "Outcome",
     "Reply",
+    "code_of",
     "encode_reply",
     "reject",
     "reply_to_event",
@@ -82,7 +83,6 @@ class Failure(Enum):
     STORE_UNREACHABLE = "redis connect fail"
     STORE_FAILED = "redis lpop fail"
     TOO_MANY_WAITS = "too many waits"
-    GOING_AWAY = "server is restarting, poll again"
 
 
 Outcome: TypeAlias = EventFired | Message | NothingYet | Failure
@@ -93,7 +93,6 @@ _FAILURE_CODES = {
     Failure.STORE_UNREACHABLE: 502,
     Failure.STORE_FAILED: 500,
     Failure.TOO_MANY_WAITS: 503,
-    Failure.GOING_AWAY: 503,
 }
 _OK, _BAD_REQUEST, _NOTHING_YET = 0, 400, 504
 _SUCCESS = "succed"  # wire spelling
@@ -140,6 +139,11 @@ def reject(sentence: str) -> Reply:
     return Reply(_BAD_REQUEST, sentence)
 
 
+def code_of(failure: Failure) -> int:
+    """Return the number that reads like an HTTP status."""
+    return _FAILURE_CODES[failure]
+
+
 def encode_reply(reply: Reply) -> bytes:
     """Write a reply as JSON.
 
@@ -166,7 +170,7 @@ _encode_once = functools.lru_cache(maxsize=128)(_encode)
 
 
 def _fail(failure: Failure) -> Reply:
-    return Reply(_FAILURE_CODES[failure], failure.value)
+    return Reply(code_of(failure), failure.value)
 
 
 def _text(data: bytes | None) -> str | None:

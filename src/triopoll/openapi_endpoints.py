@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 
 from .http import Answer, Request, Table, json_answer
+from .image_query import GroupCreation, GroupPoll, GroupSending, Sending
 from .openapi import REFUSED, TEXT, Operation, Schema, document, object_of
 from .query import PollQuery
 from .v1_operations import V1_OPERATIONS
@@ -26,11 +27,20 @@ _RECIPE: Schema = {
     "required": ["err_code", "err_message"],
     "additionalProperties": False,
 }
+# What the endpoints of the OpenResty image answer, always with status 200.
+_IMAGE = object_of(
+    code={"enum": [0, 400, 401, 403, 404, 409, 413, 414, 429, 500, 502, 503, 504]},
+    msg=TEXT,
+    data={},
+)
+# A poll of these paths may be either's.
+_EITHER: Schema = {"anyOf": [_RECIPE, _IMAGE]}
 _REASON = object_of(
     code={"enum": ["draining", "slock", "store", "waits"]}, message=TEXT
 )
 
 _WAITS, _OPERATING = "Waits of the recipe", "For operators"
+_OF_IMAGE = "Of the OpenResty image"
 
 _STATUS = [
     Operation(
@@ -75,7 +85,7 @@ _RECIPES = [
         summary="Wait for an event",
         tag=_WAITS,
         query=PollQuery,
-        answers={200: _RECIPE},
+        answers={200: _EITHER},
     ),
     Operation(
         path="/poll/message",
@@ -83,10 +93,39 @@ _RECIPES = [
         summary="Take the first message of a list, or wait for it",
         tag=_WAITS,
         query=PollQuery,
-        answers={200: _RECIPE},
+        answers={200: _EITHER},
     ),
 ]
-OPERATIONS: Sequence[Operation] = (*_RECIPES, *V1_OPERATIONS, *_STATUS)
+_IMAGES = [
+    Operation(
+        path="/poll/group/message",
+        method="GET",
+        summary="Wait for a message of a group",
+        tag=_OF_IMAGE,
+        query=GroupPoll,
+        answers={200: _IMAGE},
+    ),
+    *(
+        Operation(
+            path=path,
+            method=method,
+            summary=summary,
+            tag=_OF_IMAGE,
+            query=query,
+            # Of any kind; a request by GET need not have one.
+            body={} if path.endswith("/send") and method == "POST" else None,
+            answers={200: _IMAGE, 413: REFUSED},
+        )
+        for path, summary, query in (
+            ("/poll/event/emit", "Set an event", Sending),
+            ("/poll/message/send", "Keep a message and set its event", Sending),
+            ("/poll/group/message/create", "Create a group", GroupCreation),
+            ("/poll/group/message/send", "Send a message to a group", GroupSending),
+        )
+        for method in ("GET", "POST")
+    ),
+]
+OPERATIONS: Sequence[Operation] = (*_RECIPES, *_IMAGES, *V1_OPERATIONS, *_STATUS)
 
 
 def openapi_endpoints() -> Table:

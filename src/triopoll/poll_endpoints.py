@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from .access import refuse_poll
 from .envelope import (
     EventFired,
+    Failure,
     Message,
     Outcome,
     Reply,
@@ -17,6 +19,9 @@ from .envelope import (
     reply_to_message,
 )
 from .http import UNCACHED, Answer, Request, Table
+from .image_replies import Missing
+from .json_text import plain_text
+from .kept_messages import KeptMessages
 from .polling import Poller
 from .query import BadParameter, PollQuery
 from .services import Services
@@ -53,6 +58,8 @@ async def _poll(
         return admission
     with admission.waiting():
         outcome = await wait(poller, query)
+        if isinstance(outcome, Message) and outcome.data is None:
+            outcome = await _kept_instead(services().kept, query.key, outcome)
     if admission.ended is not None:
         return admission.ended
     answer = Answer(encode_reply(reply_to(outcome)), headers=_HEADERS)
@@ -61,3 +68,16 @@ async def _poll(
     if isinstance(outcome, Message):
         answer.confirm, answer.give_back = outcome.confirm, outcome.give_back
     return answer
+
+
+async def _kept_instead(kept: KeptMessages, key: str, empty: Message) -> Outcome:
+    """Look whether the event was set for a message that is in no list.
+
+    The image's publishers keep it elsewhere.
+    """
+    latest = await kept.latest(key)
+    if isinstance(latest, Failure):
+        return latest
+    if isinstance(latest, Missing):
+        return empty
+    return replace(empty, data=plain_text(latest.data))

@@ -20,17 +20,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-import trio
-
 from trioslock import Client, Event, LockError, NotHeld
 
+from .backends import ask_slock, ask_store, counted
 from .envelope import EventFired, Failure, Message, NothingYet, Outcome
 from .metrics import Kind, Metrics, monotonic
 from .query import PollQuery, remembering
 from .settings import Settings
 from .slock import SlockWatch, translating
-from .store import MessageStore, StoreFailed, StoreUnreachable, Taken
-from .waits import BACKEND_ERRORS, TooManyWaits, Unserved, Waits
+from .store import MessageStore, Taken
+from .waits import TooManyWaits, Unserved, Waits
 
 __all__ = ["Poller"]
 
@@ -89,7 +88,7 @@ class Poller:
         try:
             return await self._event(query, "event")
         except Unserved as error:
-            return self._failed(error.failure)
+            return counted(self._metrics, error.failure)
 
     async def wait_message(self, query: PollQuery) -> Outcome:
         """Take the first message of the list, or wait for the event and look again.
@@ -110,7 +109,7 @@ class Poller:
                 return outcome
             taken = await self._pop(query.key)
         except Unserved as error:
-            return self._failed(error.failure)
+            return counted(self._metrics, error.failure)
         if taken is None:
             self._metrics.waits["message"].empty_wakes += 1
         return self._in_hand(taken, outcome)
@@ -126,11 +125,6 @@ class Poller:
             give_back=partial(self._store.give_back, taken),
             woken=woken,
         )
-
-    def _failed(self, failure: Failure) -> Failure:
-        if (backend_and_error := BACKEND_ERRORS.get(failure)) is not None:
-            self._metrics.backend_error(*backend_and_error)
-        return failure
 
     async def _event(
         self, query: PollQuery, kind: Kind
@@ -171,17 +165,7 @@ class Poller:
         return parked.outcome
 
     async def _ask_slock(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        try:
-            with trio.fail_after(self._limit):
-                return await translating(operation)
-        except trio.TooSlowError:
-            raise Unserved(Failure.SLOCK_UNREACHABLE) from None
+        return await ask_slock(self._limit, operation)
 
     async def _pop(self, key: str) -> Taken | None:
-        try:
-            with trio.fail_after(self._limit):
-                return await self._store.pop(key)
-        except (StoreUnreachable, trio.TooSlowError):
-            raise Unserved(Failure.STORE_UNREACHABLE) from None
-        except StoreFailed:
-            raise Unserved(Failure.STORE_FAILED) from None
+        return await ask_store(self._limit, partial(self._store.pop, key))

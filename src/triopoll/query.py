@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from .settings import Settings
 
-__all__ = ["BadParameter", "PollQuery", "parse_poll", "remembering"]
+__all__ = [
+    "BadParameter",
+    "Default",
+    "PollQuery",
+    "parse_poll",
+    "read_key",
+    "read_parameters",
+    "read_seconds",
+    "read_timeout",
+    "remembering",
+]
 
 # Far above what a long key, percent-encoded, needs.
 _MAX_QUERY_BYTES = 8192
@@ -29,11 +39,11 @@ _PARAMETERS = ("event", "default_type", "wait_type", "timeout")
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
 _MAX_NUMBER_LENGTH = 32
 
-_Default: TypeAlias = Literal["clear", "set"]
+Default: TypeAlias = Literal["clear", "set"]
 _Choice = TypeVar("_Choice")
 
 # An empty value is the default, which is what an absent parameter means as well.
-_DEFAULTS: dict[str, _Default] = {"": "clear", "clear": "clear", "set": "set"}
+_DEFAULTS: dict[str, Default] = {"": "clear", "clear": "clear", "set": "set"}
 _RESETS = {"": False, "reset": True}
 
 
@@ -64,7 +74,7 @@ class PollQuery:
             },
         }
     )
-    default: _Default = field(
+    default: Default = field(
         metadata={
             "name": "default_type",
             "schema": {
@@ -110,9 +120,9 @@ def parse_poll(query: bytes, settings: Settings) -> PollQuery:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    given = _parameters(query)
-    key = _key(given.get("event", ""), settings)
-    timeout = _timeout(given.get("timeout", ""), settings)
+    given = read_parameters(query, _PARAMETERS)
+    key = read_key(given, "event", settings)
+    timeout = read_timeout(given, settings)
     return PollQuery(
         key=key,
         default=_choice(given, "default_type", _DEFAULTS),
@@ -142,7 +152,13 @@ def remembering(settings: Settings) -> Callable[[bytes], PollQuery]:
     return parse
 
 
-def _parameters(query: bytes) -> dict[str, str]:
+def read_parameters(query: bytes, names: Collection[str]) -> dict[str, str]:
+    """Return the parameters with these names; others are none of our business.
+
+    Raises:
+        BadParameter: The query is too long, or one of them is given twice or is no
+            UTF-8.
+    """
     if len(query) > _MAX_QUERY_BYTES:
         raise BadParameter(f"query is longer than {_MAX_QUERY_BYTES} bytes")
     try:
@@ -157,7 +173,7 @@ def _parameters(query: bytes) -> dict[str, str]:
         raise BadParameter(f"query has more than {_MAX_PARAMETERS} fields") from None
     given: dict[str, str] = {}
     for name, value in pairs:
-        if name not in _PARAMETERS:
+        if name not in names:
             continue
         if name in given:
             raise BadParameter(f"{name} is given more than once")
@@ -172,22 +188,50 @@ def _utf8(name: str, value: str) -> str:
         raise BadParameter(f"{name} is not UTF-8") from None
 
 
-def _key(value: str, settings: Settings) -> str:
+def read_key(
+    given: Mapping[str, str], name: str, settings: Settings, what: str = "event"
+) -> str:
+    """Return the parameter that names an event, or `what` else has a key.
+
+    Raises:
+        BadParameter: It is empty, absent, too long or reserved.
+    """
+    value = given.get(name, "")
     if not value:
-        raise BadParameter("event key is empty")
+        raise BadParameter(f"{what} key is empty")
     if len(value.encode()) > settings.max_key_bytes:
-        raise BadParameter(f"event is longer than {settings.max_key_bytes} bytes")
+        raise BadParameter(f"{name} is longer than {settings.max_key_bytes} bytes")
     if settings.reserves(value):
-        raise BadParameter("event is a name that is reserved")
+        raise BadParameter(f"{name} is a name that is reserved")
     return value
 
 
-def _timeout(value: str, settings: Settings) -> float:
+def read_timeout(given: Mapping[str, str], settings: Settings) -> float:
+    """Return the parameter ``timeout``, within its limits.
+
+    Raises:
+        BadParameter: It is no number.
+    """
+    seconds = read_seconds(given, "timeout")
+    return (
+        settings.default_timeout
+        if seconds is None
+        else min(seconds, settings.max_timeout)
+    )
+
+
+def read_seconds(given: Mapping[str, str], name: str) -> float | None:
+    """Return a parameter that is a number of seconds, None without one.
+
+    Raises:
+        BadParameter: It is no number.
+    """
+    value = given.get(name, "")
     if not value:
-        return settings.default_timeout
+        return None
     if len(value) > _MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(value):
-        raise BadParameter("timeout is not a number of seconds, 0 or above")
-    return min(float(value), settings.max_timeout)
+        raise BadParameter(f"{name} is not a number of seconds, 0 or above")
+    return float(value)
 
 
 def _choice(

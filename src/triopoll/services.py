@@ -14,7 +14,9 @@ import trio
 from ._drain import Drain
 from .access import Gate, follow_revoked, gate_from
 from .exposition import snapshot_of
+from .group_messages import GroupMessages
 from .health import Health, measure_loop_lag
+from .kept_messages import KeptMessages
 from .metrics import Metrics
 from .polling import Poller
 from .publishing import Publisher
@@ -61,6 +63,8 @@ class Services:
         publisher: What `/v1` publishes with.
         wakes: Tells those who wait that there may be news of a log.
         log: Messages that are read by cursor.
+        kept: The messages of the image's endpoints.
+        groups: Its messages to groups.
         health: Whether new clients are welcome.
         siblings: The workers whose numbers are told together.
     """
@@ -73,6 +77,8 @@ class Services:
     publisher: Publisher
     wakes: Wakes
     log: MessageLog
+    kept: KeptMessages
+    groups: GroupMessages
     health: Health
     siblings: Siblings
 
@@ -130,6 +136,10 @@ async def open_services(
         )
         await nursery.start(wakes.run)
         reader = Reader(client, stores.log, wakes, waits, watch, metrics, settings)
+        kept = KeptMessages(client, stores.lists, stores.values, poller, metrics)
+        groups = GroupMessages(
+            client, stores.values, waits, watch, settings.backend_limit, metrics
+        )
         yield Services(
             settings=settings,
             gate=gate,
@@ -139,6 +149,8 @@ async def open_services(
             publisher=Publisher(client, stores.log, wakes, watch, metrics, settings),
             wakes=wakes,
             log=stores.log,
+            kept=kept,
+            groups=groups,
             health=health,
             siblings=siblings,
         )

@@ -315,4 +315,11 @@ def _consistent(settings: Settings) -> Settings:
             f"{PREFIX}LIST_PREFIX begins with {PREFIX}REDIS_PREFIX, which is for "
             "what are no lists"
         )
+    # The OpenResty image's messages are values beside the lists (`kept_messages`).
+    values = settings.list_prefix + "polling:"
+    if settings.redis_prefix.startswith(values) or settings.reserves("polling:"):
+        raise SettingsError(
+            f"{PREFIX}REDIS_PREFIX is not of its own: messages that are kept have "
+            f"names that begin with {values}"
+        )
     return settings

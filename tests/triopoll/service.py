@@ -189,17 +189,20 @@ async def requesting(
     query: str | bytes = b"",
     *,
     method: str = "GET",
-    body: bytes = b"",
+    body: bytes | None = None,
+    bearer: str = "",
     **args: Any,
 ) -> AsyncIterator[Request]:
     """Send a request; `args` are its parameters, unless a raw query is given."""
-    length = b"Content-Length: %d\r\n" % len(body) if body else b""
+    more = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    if bearer:
+        more += b"Authorization: Bearer %b\r\n" % bearer.encode()
     raw = query.encode("latin-1") if isinstance(query, str) else query
     target = path.encode() + b"?" + (raw or urlencode(args).encode())
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(
             b"%b %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%b\r\n%b"
-            % (method.encode(), target, length, body)
+            % (method.encode(), target, more, body or b"")
         )
         yield Request(stream)
 

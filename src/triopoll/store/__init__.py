@@ -25,6 +25,7 @@ from ._memory_log import MemoryLog
 from ._open import Stores, open_stores
 from ._redis import RedisStore
 from ._redis_log import RedisLog
+from ._values import MemoryValues, RedisValues, ValueStore
 
 __all__ = [
     "MessageStore",
@@ -45,9 +46,12 @@ __all__ = [
     "MemoryStore",
     "MemoryLog",
     "MemoryTaken",
+    "MemoryValues",
     "RedisLog",
     "RedisStore",
+    "RedisValues",
     "Stores",
+    "ValueStore",
     "claimed_memory",
     "open_stores",
     "parse_cursor",

@@ -19,6 +19,7 @@ from ._names import Names
 from ._redis import RedisStore
 from ._redis_log import RedisLog
 from ._scripts import Scripted
+from ._values import MemoryValues, RedisValues, ValueStore
 
 __all__ = ["Stores", "gathering", "open_stores"]
 
@@ -30,10 +31,12 @@ class Stores:
     Attributes:
         lists: For the compatible endpoints: a message is taken by one poll.
         log: For `/v1`: a message is read by everybody.
+        values: For the OpenResty image's endpoints: a message is kept for a while.
     """
 
     lists: MessageStore
     log: MessageLog
+    values: ValueStore
 
 
 @asynccontextmanager
@@ -53,7 +56,7 @@ async def open_stores(
         url: ``memory://``, or as ``redis.Redis.from_url`` reads it.
         limit: Seconds that Redis may take to accept a connection or to answer.
         redis_prefix: All keys that begin with it are ours.
-        list_prefix: What the names of lists begin with.
+        list_prefix: What the names of lists and values begin with.
         log_limits: How much is kept in logs.
         max_queued: Commands that may wait for Redis at once; one more fails.
         lease: Seconds after its last sign of life at which a process counts as dead.
@@ -70,13 +73,18 @@ async def open_stores(
     log_limits = log_limits or LogLimits()
     if url.startswith("memory://"):
         budget = Budget()
-        yield Stores(MemoryStore(budget=budget), MemoryLog(log_limits, budget=budget))
+        yield Stores(
+            MemoryStore(budget=budget),
+            MemoryLog(log_limits, budget=budget),
+            MemoryValues(budget=budget),
+        )
         return
     async with gathering(url, limit=limit, max_queued=max_queued) as gatherer:
         names = Names(redis_prefix)
         lists = RedisStore(gatherer, names, list_prefix, lease=lease)
+        log = RedisLog(gatherer, names, log_limits)
         try:
-            yield Stores(lists, RedisLog(gatherer, names, log_limits))
+            yield Stores(lists, log, RedisValues(gatherer, list_prefix))
         finally:
             lists.leave()
 
