@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
@@ -249,3 +250,37 @@ async def test_one_answer_covers_all_workers(
                 while await answered() != [1, 1]:
                     await trio.sleep(0.05)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+async def test_messages_by_cursor_are_counted(key: str) -> None:
+    """From the publish to the answer; and what readers have missed."""
+    settings = {"log_max_messages": 2}
+    with poll_process(server="triopoll", **settings) as service:
+        port = service.port
+
+        async def publish(*items: dict[str, str]) -> None:
+            body = json.dumps({"items": items}).encode()
+            answer = await ask(port, "/v1/publish", method="POST", body=body)
+            assert answer.status == 200
+
+        async with requesting(port, "/v1/messages", key=key) as request:
+            with trio.fail_after(5):
+                while not await counted(port, "triopoll_waits_parked", kind="log"):
+                    await trio.sleep(0.01)
+            await publish({"key": key, "data": "1"}, {"key": key, "type": "event"})
+            cursor = (await request.answer()).json["cursor"]
+        await publish(*[{"key": key, "data": "x"}] * 5)
+        answer = await ask(port, "/v1/messages", key=key, cursor=cursor)
+        assert (answer.json["code"], answer.json["lost"]) == ("gap", 3)
+        assert await counted(port, "triopoll_waits_parked", kind="log") == 0
+        # A wait looks once more as soon as slock knows of it.
+        wakes = await counted(port, "triopoll_wakes_total", kind="log")
+        empty = await counted(port, "triopoll_empty_wakes_total", kind="log")
+        assert (wakes - empty, empty <= 1) == (1, True)
+        assert await counted(port, "triopoll_publish_to_wake_seconds_count") == 1
+        assert await counted(port, "triopoll_wake_to_sent_seconds_count") == 1
+        assert await counted(port, "triopoll_published_total", type="message") == 6
+        assert await counted(port, "triopoll_published_total", type="event") == 1
+        assert await counted(port, "triopoll_gaps_total") == 1
+        assert await counted(port, "triopoll_lost_messages_total") == 3
