@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
+import trio
 
 from trioslock._errors import LossReason
 from trioslock.link import Exchange
-from trioslock.link._entries import ForgottenUpdate, Wait
+from trioslock.link._entries import Call, ForgottenUpdate, Wait
 from trioslock.protocol import (
     Command,
     CommandType,
@@ -198,3 +201,35 @@ def test_doubts_are_for_outages_only() -> None:
     wire = Wire()
     with pytest.raises(NotImplementedError):
         wire.doubt(lock(wire))
+
+
+async def test_an_entry_is_what_its_task_wakes_with() -> None:
+    """It is an outcome, and a command that it does not have is nobody's pattern."""
+    wire = Wire()
+    command = lock(wire)
+    entries = [Call(wire, command, trio.lowlevel.current_task(), False, False)] * 2
+    entries.append(Call(wire, command, trio.lowlevel.current_task(), False, False))
+    assert entries[0] == entries[1] != entries[2]
+    assert len(set(entries)) == 2
+    entry = entries[0]
+    entry.result = answer(command, 0)
+    assert entry.unwrap() is entry.result
+
+    def take() -> Generator[None, LockResult | None, LockResult | None]:
+        return (yield None)
+
+    async def take_async() -> AsyncGenerator[None, LockResult | None]:
+        assert (yield None) is entry.result
+        yield None
+
+    generator = take()
+    next(generator)
+    with pytest.raises(StopIteration) as stopped:
+        entry.send(generator)
+    assert stopped.value.value is entry.result
+    async with aclosing(take_async()) as asynchronous:
+        await anext(asynchronous)
+        await entry.asend(asynchronous)
+    entry._command = None
+    with pytest.raises(NotImplementedError):
+        _ = entry.command

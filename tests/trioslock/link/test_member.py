@@ -9,16 +9,18 @@ from itertools import count
 
 import pytest
 import trio
+from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from trioslock._errors import ConnectionLost
-from trioslock.link._entries import Call
+from trioslock._errors import ConnectionLost, LossReason
+from trioslock.link._entries import Call, Taking
 from trioslock.link._member import MemberLink, parse_address
 from trioslock.protocol import (
     InitResult,
     LeaderResult,
     LockCommand,
     LockResult,
+    Pattern,
     PlainCommand,
     PlainResult,
     Result,
@@ -85,9 +87,9 @@ class World:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[World]:
+async def serving(listener: Listener | None = None) -> AsyncIterator[World]:
     ours, theirs = memory_stream_pair()
-    listener = Listener()
+    listener = listener or Listener()
     link = MemberLink(
         StreamTransport(ours),
         Ids(),
@@ -225,6 +227,40 @@ async def test_a_proof_is_an_answer_from_the_leader() -> None:
         refused = lock((await world.read())[3:19])._replace(type=2)
         await world.say(answer(refused, 10))
         assert world.listener.heard == [("proved", 5), "refused"]
+
+
+async def test_void_counts_within_one_read() -> None:
+    """What an answer makes void delivers no success that came along with it."""
+
+    class Cutter(Listener):
+        def proved(self, link: MemberLink, number: int) -> None:
+            link.cut("the watcher says so")
+
+    class Nobody:
+        def lost(self, reason: LossReason) -> None:
+            raise AssertionError
+
+    async with serving(Cutter()) as world:
+        link = world.link
+        plain = lock(b"p" * 14 + bytes(2))
+        pattern = Pattern(plain, plain._replace(type=2))
+
+        async def take() -> None:
+            entry = Taking(link, pattern, plain.request_id, Nobody(), current_task())
+            link.post_lock(pattern, plain.request_id)
+            link.locks[plain.request_id] = entry
+            await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
+            raise AssertionError("it was delivered")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take)
+            await wait_all_tasks_blocked()
+            assert await world.read() == pattern.lock_frame(plain.request_id)
+            link.ask_proof(5)
+            proof = lock((await world.read())[3:19])._replace(type=2)
+            await world.say(answer(proof, 0), answer(plain, 0))
+            assert (link.void, link.strays, link.in_flight) == (True, 1, 1)
+            nursery.cancel_scope.cancel()
 
 
 async def test_grants_and_notices_of_other_links_are_passed_on() -> None:
