@@ -6,6 +6,7 @@ a loss that comes in the same read as the grant is not missed.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -36,7 +37,6 @@ from ._results import refusal
 
 _OK = int(ResultCode.SUCCED)
 _UPDATED = int(ResultCode.LOCKED_ERROR)
-_NOT_HELD = (int(ResultCode.UNLOCK_ERROR), int(ResultCode.UNOWN_ERROR))
 _REFUSED = int(ResultCode.TIMEOUT)
 _KEEPALIVE = int(ExpiryFlag.KEEPALIVE)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
@@ -384,53 +384,65 @@ class Grant:
             self._renewal.stop()
         trouble: BaseException | None = None
         if self._lost is None and not self._released:
-            if (self._limited or exc is not None) and scope.cancel_called:
-                trouble = await self._leave_late()
-            else:
-                trouble = await self._leave()
+            late = (self._limited or exc is not None) and scope.cancel_called
+            try:
+                result = await (self._leave_late() if late else self._leave())
+                if result is not None and result.result != _OK:
+                    raise refusal(result)
+            except NotHeld:
+                self._lost = "expired"
+            except ConnectionLost:
+                self._lost = "disconnected"
+            except BaseException as failure:  # noqa: BLE001 - raised again below
+                trouble = failure
+            if late and self._lost is None:
+                self._lost = "expired"
+        if error is None and trouble is None and self._lost is None:
+            return exc is not None
+        return self._conclude(exc, error, trouble)
+
+    def _conclude(
+        self,
+        exc: BaseException | None,
+        error: BaseException | None,
+        trouble: BaseException | None,
+    ) -> bool:
+        """Raise what the end of a body comes to.
+
+        Args:
+            exc: What the body has raised.
+            error: What the scope has left of it.
+            trouble: What went wrong with the release.
+
+        Returns:
+            False: ``exc`` goes on as it is.
+        """
         if self._lost is not None:
             trouble = self._error(self._lost)
         if error is None:
-            if trouble is not None:
-                raise trouble
-            return exc is not None
+            assert trouble is not None
+            raise trouble
         if trouble is not None and not isinstance(error, trio.Cancelled):
             error.add_note(f"trioslock: {trouble}")
         if error is not exc:
             raise error
         return False
 
-    async def _leave_late(self) -> BaseException | None:
+    async def _leave_late(self) -> LockResult | None:
         """Release what may have ended: by this side's clock the lease is over.
 
         Nothing depends on the answer, so it is waited for no longer than the
         client's grace.
         """
-        trouble: BaseException | None = None
         with trio.CancelScope() as scope:
             scope.cancel()
-            trouble = await self._leave()
-        if self._lost is None:
-            self._lost = "expired"
-        return None if isinstance(trouble, trio.Cancelled) else trouble
-
-    async def _leave(self) -> BaseException | None:
-        """Release at the end of a body; note a loss, return any other trouble."""
-        self._released = True
-        try:
-            result = await self._requester.give_back(self._pattern, self._attempt)
-        except ConnectionLost:
-            self._lost = "disconnected"
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            return error
-        else:
-            if result is None:
-                return None
-            if result.result in _NOT_HELD:
-                self._lost = "expired"
-            elif result.result != _OK:
-                return refusal(result)
+            return await self._leave()
         return None
+
+    def _leave(self) -> Awaitable[LockResult | None]:
+        """Release at the end of a body."""
+        self._released = True
+        return self._requester.give_back(self._pattern, self._attempt)
 
 
 async def let_go(grant: Grant) -> None:

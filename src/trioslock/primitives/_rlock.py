@@ -21,7 +21,7 @@ from typing import NamedTuple
 import trio
 from trio.lowlevel import Task, current_task
 
-from .._errors import ConnectionLost, LossReason, NotHeld
+from .._errors import ConnectionLost, LossReason
 from ..link import Requester
 from ..protocol import (
     Data,
@@ -173,15 +173,8 @@ class Level(Grant):
             self._renewal.stop()
         await self._step_down(data)
 
-    async def _leave(self) -> BaseException | None:
-        try:
-            await self._release()
-        except NotHeld:
-            self._lost = "expired"
-        except ConnectionLost:
-            self._lost = "disconnected"
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            return error
+    async def _leave(self) -> LockResult | None:
+        await self._release()
         return None
 
     async def climbed(self, result: LockResult) -> None:

@@ -16,6 +16,8 @@ that is in use all the time may keep them waiting for ever.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -27,6 +29,7 @@ from ..protocol import (
     ExpiryFlag,
     LockCommand,
     LockFlag,
+    LockResult,
     ResultCode,
     TimeoutFlag,
     UnlockFlag,
@@ -138,9 +141,9 @@ class Leaf(Grant):
         self._stop()
         await super()._release(data)
 
-    async def _leave(self) -> BaseException | None:
+    def _leave(self) -> Awaitable[LockResult | None]:
         self._stop()
-        return await super()._leave()
+        return super()._leave()
 
     def _stop(self) -> None:
         if self.links is not None:
