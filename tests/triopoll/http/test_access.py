@@ -85,7 +85,9 @@ class Client:
     def post(self, path: str, variant: Variant) -> tuple[int, bytes]:
         """Publish to the key of a variant."""
         body = json.dumps({"key": variant.key, "data": "forged"}).encode()
-        return self._send(f"POST {path}?", variant, body)
+        return self._send(
+            f"POST {path}?{urlencode({'key': variant.key})}", variant, body
+        )
 
     def _send(
         self, target: str, variant: Variant, body: bytes = b""
@@ -252,6 +254,36 @@ async def test_nobody_publishes_by_any_of_two_hundred_ways(
     await trio.to_thread.run_sync(publish_good)
     good = {variant.key for variant in good_publishers()}
     assert min((await last_of(logs, good)).values()) >= 1
+
+
+@LEAN
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/poll/message/send", "/poll/event/emit"])
+def test_nobody_publishes_as_in_the_image(
+    closed: Process, redis_server: RedisServer, path: str
+) -> None:
+    """The endpoints of the image let nobody in whom `/v1` does not."""
+    with Client(closed.port) as client, redis.Redis(port=redis_server.port) as store:
+
+        def kept() -> set[bytes]:
+            names = {*store.keys(PREFIX + "*"), *store.keys(OURS + "*")}
+            # A worker's signs of life come and go, and what it holds for a moment.
+            passing = (b":worker:", b":held:")
+            return {n for n in names if not any(word in n for word in passing)}
+
+        before = kept()
+        for variant in (*bad_publishers(time.time()), *good_subscribers(time.time())):
+            status, body = client.post(path, variant)
+            if status == 200:
+                assert json.loads(body)["code"] in (400, 401, 403), (body, variant)
+            else:
+                assert 400 <= status < 500, (status, body, variant)
+        assert kept() == before
+        for variant in good_publishers():
+            status, body = client.post(path, variant)
+            assert json.loads(body)["code"] == 0, (body, variant)
+        assert (kept() > before) is path.endswith("send")
+        store.delete(*(kept() - before), "")
 
 
 def shown(*keys: str, lifetime: float = 60, **claims: Any) -> dict[str, str]:
