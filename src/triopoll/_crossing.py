@@ -181,7 +181,8 @@ class Crossing:
         """Run the application.
 
         Cancellation:
-            The server is told that the application has been shut down.
+            The server is told that the application has been shut down, which is an
+            error for an HTTP request.
         """
         try:
             with self.cancel_scope:
@@ -189,7 +190,9 @@ class Crossing:
         except Exception as error:  # noqa: BLE001  # it is raised on the other side
             self._error = error
         except BaseException:
-            self._error = RuntimeError(_APP_CUT)
+            # A websocket just ends; a request must be answered, with a 500 at least.
+            if self._scope["type"] != "websocket":
+                self._error = RuntimeError(_APP_CUT)
             raise
         finally:
             self.end()

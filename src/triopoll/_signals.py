@@ -37,10 +37,11 @@ _LEAVE = 0.5
 
 @asynccontextmanager
 async def drain_on_signals(drain: Drain, window: float) -> AsyncGenerator[None]:
-    """Drain when SIGTERM or SIGINT comes inside of the block.
+    """Drain when SIGTERM or SIGINT comes inside of the block, or else at its end.
 
-    It does nothing where the server drives the drain itself, and outside of the main
-    thread, which no signal comes to.
+    A server that lets the block end has let most requests end before; granian does not
+    wait for websockets. It does nothing where the server drives the drain itself, and
+    outside of the main thread, which no signal comes to.
 
     Args:
         drain: What to begin and release.
@@ -53,12 +54,15 @@ async def drain_on_signals(drain: Drain, window: float) -> AsyncGenerator[None]:
         yield
         return
     token = trio.lowlevel.current_trio_token()
-    asked, dying = trio.Event(), trio.Event()
+    asked, drained, dying = trio.Event(), trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain_when, asked, drain, window, dying)
+        nursery.start_soon(_drain_when, asked, drain, window, drained)
+        nursery.start_soon(_die_when, drained, dying)
         ask, die = partial(_soon, token, asked.set), partial(_soon, token, dying.set)
         with _passing(signal.SIGINT, ask), _passing(signal.SIGTERM, ask, die):
             yield
+        asked.set()
+        await drained.wait()
         nursery.cancel_scope.cancel()
 
 
@@ -69,10 +73,15 @@ def _soon(token: trio.lowlevel.TrioToken, call: Callable[[], None]) -> None:
 
 
 async def _drain_when(
-    asked: trio.Event, drain: Drain, window: float, dying: trio.Event
+    asked: trio.Event, drain: Drain, window: float, drained: trio.Event
 ) -> None:
     await asked.wait()
     await drain.release(window)
+    drained.set()
+
+
+async def _die_when(drained: trio.Event, dying: trio.Event) -> None:
+    await drained.wait()
     await dying.wait()
     await trio.sleep(_LEAVE)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

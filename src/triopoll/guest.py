@@ -31,6 +31,9 @@ _NOT_STARTED = (
     "let the server run the lifespan (`uvicorn --lifespan on`, `granian --interface "
     "asgi`)"
 )
+# Seconds that calls may go on when the application has been shut down.
+_LEAVE_SECONDS = 1.0
+
 # Shared by all calls whose server has no extensions of its own.
 _EXTENSIONS: dict[str, Any] = {CANCELS: {}}
 _CALL = "triopoll.call"
@@ -125,9 +128,9 @@ class GuestApp:
             try:
                 await holder.run()
             finally:
-                # Calls that the server has not waited for.
                 self._calls = None
-                calls.cancel_scope.cancel()
+                # For calls that the server has not waited for.
+                calls.cancel_scope.deadline = trio.current_time() + _LEAVE_SECONDS
 
 
 class _LifespanCrossing(Crossing):

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 import uvloop
 
-from triopoll import _crossing
+from triopoll import _crossing, guest
 from triopoll._crossing import Crossing
 from triopoll.guest import GuestApp
 
@@ -639,13 +639,13 @@ def test_an_app_that_ends_before_its_server(
             raise LookupError("crash")
 
     async def main() -> None:
-        guest = GuestApp(app)
+        crashing = GuestApp(app)
         lifespan = Lifespan()
         lifespan.tell("lifespan.startup")
         with pytest.raises(LookupError, match="crash"):
-            await lifespan.call(guest)
+            await lifespan.call(crashing)
         with pytest.raises(RuntimeError, match="has ended"):
-            await get().call(guest)
+            await get().call(crashing)
 
     run(main())
     (record,) = [each for each in caplog.records if each.name == "triopoll.guest"]
@@ -653,8 +653,11 @@ def test_an_app_that_ends_before_its_server(
     assert record.exc_info
 
 
-def test_calls_that_are_open_at_the_shutdown(run: Run) -> None:
+def test_calls_that_are_open_at_the_shutdown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are cut before it is complete, and the server is told."""
+    monkeypatch.setattr(guest, "_LEAVE_SECONDS", 0.01)
     parked = asyncio.Event()
 
     async def endpoint(scope: Any, receive: Any, send: Any) -> None:
@@ -664,11 +667,13 @@ def test_calls_that_are_open_at_the_shutdown(run: Run) -> None:
     async def main() -> None:
         async with started(app := app_of(endpoint)):
             call = asyncio.create_task(get().call(app))
+            websocket = asyncio.create_task(Server("websocket").call(app))
             await parked.wait()
-            assert "1 calls" in repr(app)
+            await until(lambda: "2 calls" in repr(app))
         assert repr(app) == "<triopoll.guest.GuestApp: no guest>"
         with pytest.raises(RuntimeError, match="shut down"):
             await call
+        await websocket
 
     run(main())
 

@@ -52,6 +52,18 @@ async def test_a_signal_drains_and_reaches_the_server(
     assert signal.getsignal(number) is before
 
 
+async def test_a_server_that_goes_without_a_signal(caught: list[int]) -> None:
+    """Who is still parked at the end of the block is let go before it ends."""
+    drain = Drain()
+    async with trio.open_nursery() as nursery:
+        async with drain_on_signals(drain, 0.01):
+            nursery.start_soon(drain.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert drain.parked == 1
+        assert not drain.parked
+    assert not caught
+
+
 async def test_a_server_that_drains_by_itself(caught: list[int]) -> None:
     """It is left alone."""
     drain = Drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 import trio
 from tests.services import RedisServer, find_free_port
 from tests.triopoll.service import ask, requesting, until_waiting
-from tests.triopoll.support import eventually
+from tests.triopoll.support import eventually, open_websocket
+from trio_websocket import ConnectionClosed
 
 import trioslock
 
@@ -141,6 +143,33 @@ def complains(line: str) -> bool:
 async def poll_in_vain(port: int, key: str) -> None:
     answer = await ask(port, "/poll/event", event=key)
     assert answer.json == {"err_code": 504, "err_message": "wait event timeout"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["uvicorn", "uvicorn asyncio", "granian", "hypercorn", "hypercorn trio"]
+)
+async def test_a_deploy_closes_the_websockets(
+    slock_url: str, redis_server: RedisServer, key: str, name: str
+) -> None:
+    """What is said goes both ways, and the close code says to come again."""
+    env = {"TRIOPOLL_SLOCK_URL": slock_url, "TRIOPOLL_REDIS_URL": redis_server.url}
+    async with running(SERVERS[name], **env) as server:
+        async with open_websocket(server.port, "/v1/ws", {}) as websocket:
+            await websocket.get_message()  # hello
+            asked = {"type": "subscribe", "messages": [{"key": key, "cursor": "new"}]}
+            await websocket.send_message(json.dumps(asked))
+            assert json.loads(await websocket.get_message())["type"] == "subscribed"
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as caught:
+                await websocket.get_message()
+            assert caught.value.reason is not None
+            # granian closes their sockets without waiting for what is sent last.
+            codes = (1012, 1006) if name == "granian" else (1012,)
+            assert caught.value.reason.code in codes
+        with trio.fail_after(10):
+            said = await trio.to_thread.run_sync(server.wait)
+        assert not [line for line in said.splitlines() if complains(line)]
 
 
 @pytest.mark.slow
