@@ -9,6 +9,7 @@ something, and counting does not.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ __all__ = ["Siblings", "siblings_from"]
 # Seconds that a worker has to answer, and to be asked: it may be at work or gone.
 _PATIENCE = 1.0
 _MAX_BYTES = 2**22
+
+_log = logging.getLogger("triopoll")
 
 
 class Siblings:
@@ -56,29 +59,19 @@ class Siblings:
     ) -> None:
         """Answer the others until cancelled; started once they can ask.
 
-        Raises:
-            OSError: The socket cannot be opened.
+        Where the socket cannot be opened, the log says so and the others go without:
+        that is no reason not to serve.
 
         Cancellation:
             The socket is closed and removed.
         """
-        if self._directory is None:
+        with contextlib.ExitStack() as stack:
+            listener = None
+            if self._directory is not None:
+                listener = await _listen(stack, self._directory / self.name)
             task_status.started()
-            return
-        path = self._directory / self.name
-        # One that this worker's predecessor has left, whatever became of it.
-        path.unlink(missing_ok=True)
-        listening = trio.socket.socket(trio.socket.AF_UNIX)
-        try:
-            await listening.bind(str(path))
-            listening.listen(len(self._others) + 8)
-            task_status.started()
-            await trio.serve_listeners(
-                partial(_send, snapshot), [trio.SocketListener(listening)]
-            )
-        finally:
-            listening.close()
-            path.unlink(missing_ok=True)
+            if listener is not None:
+                await trio.serve_listeners(partial(_send, snapshot), [listener])
 
     async def snapshots(self, own: bytes) -> dict[str, bytes | None]:
         """Return the snapshots of all workers; None for one that did not answer.
@@ -118,13 +111,36 @@ def siblings_from(environ: Mapping[str, str]) -> Siblings:
     return Siblings("0")
 
 
+async def _listen(
+    stack: contextlib.ExitStack, path: Path
+) -> trio.SocketListener | None:
+    """Listen on a socket of this path until the stack is left."""
+    listening = stack.enter_context(trio.socket.socket(trio.socket.AF_UNIX))
+    try:
+        # One that this worker's predecessor has left, whatever became of it.
+        _remove(path)
+        await listening.bind(str(path))
+        stack.callback(_remove, path)
+        listening.listen()
+    except OSError as error:
+        _log.warning("other workers cannot ask this one for its metrics: %s", error)
+        return None
+    return trio.SocketListener(listening)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
 async def _send(snapshot: Callable[[], bytes], stream: trio.SocketStream) -> None:
     async with stream:
-        with (
-            trio.move_on_after(_PATIENCE),
-            contextlib.suppress(trio.BrokenResourceError),
-        ):
-            await stream.send_all(snapshot())
+        try:
+            with trio.move_on_after(_PATIENCE):
+                await stream.send_all(snapshot())
+        except trio.BrokenResourceError:
+            pass  # who asked has left
+        except Exception:  # noqa: BLE001  # one answer fails, and it is in the log
+            _log.exception("the metrics cannot be told")
 
 
 async def _ask(path: Path) -> bytes | None:

@@ -62,6 +62,35 @@ async def test_a_worker_that_talks_too_much(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_an_answer_that_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is missing, and in the log; the next one is given."""
+    answers = [b"fine"]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Siblings("1", tmp_path, 2).run, answers.pop)
+        asking = Siblings("0", tmp_path, 2)
+        assert await asking.snapshots(b"") == {"0": b"", "1": b"fine"}
+        assert await asking.snapshots(b"") == {"0": b"", "1": None}
+        answers.append(b"again")
+        assert await asking.snapshots(b"") == {"0": b"", "1": b"again"}
+        nursery.cancel_scope.cancel()
+    assert [record.message for record in caplog.records] == [
+        "the metrics cannot be told"
+    ]
+
+
+async def test_a_socket_that_cannot_be_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Paths of sockets are short; the worker serves on, and the log says why."""
+    await Siblings("0", tmp_path / ("x" * 200), 2).run(lambda: b"")
+    (record,) = caplog.records
+    assert (
+        "cannot ask this one for its metrics: AF_UNIX path too long" in record.message
+    )
+
+
 async def test_a_process_without_others() -> None:
     """It opens nothing and asks nobody."""
     alone = siblings_from({})
