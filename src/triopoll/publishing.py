@@ -22,7 +22,7 @@ from trioslock import Client
 from .envelope import Failure
 from .metrics import Metrics
 from .settings import Settings
-from .slock import SlockWatch, translating
+from .slock import SlockWatch, clear_group, translating
 from .store import Appended, MessageLog, NewMessage, StoreError, StoreUnreachable
 from .waits import BACKEND_ERRORS, Unserved
 from .wakes import Wakes
@@ -253,9 +253,9 @@ class Publisher:
 
     async def _wake_group(self, key: str) -> int:
         group = self._client.group_event(key, ttl=GROUP_LEASE)
-        # Set by default, or since a lease has ended; then nobody waits, but the next
-        # one to ask with a version shall learn that there is a newer one.
-        await group.clear()
+        # Where it is set nobody waits, but the next one to ask with a version shall
+        # learn that there is a newer one.
+        await clear_group(group)
         return await group.wakeup()
 
     async def _ask_slock(self, operation: Callable[[], Awaitable[_T]]) -> _T:

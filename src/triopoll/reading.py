@@ -23,7 +23,7 @@ from ._flight import Flight
 from .envelope import EventFired, Failure
 from .metrics import Kind, Metrics, WaitMeter
 from .settings import Settings
-from .slock import SlockWatch, translating
+from .slock import SlockWatch, clear_group, translating
 from .store import MessageLog, StoreFailed, StoreUnreachable
 from .waits import BACKEND_ERRORS, TooManyWaits, Unserved, Waits
 from .wakes import Wake, Wakes, Watch
@@ -336,14 +336,14 @@ class Reader:
         # At once, lest the news be lost to a second one that ends this wait.
         wanted.see(place, GroupSeen(True, known + 1))
         # Who was woken from a wait is not told the version, but who clears is.
-        await translating(group.clear)
+        await translating(partial(clear_group, group))
         wanted.see(place, GroupSeen(True, group.version))
 
     async def _look_at_group(self, item: GroupItem) -> GroupSeen:
         """Clear the group, so that it can be waited for, and see its version."""
         known = item.version
         group = self._group(item.key, known or 0)
-        await group.clear()
+        await clear_group(group)
         return GroupSeen(known is not None and group.version != known, group.version)
 
     def _event(self, item: EventItem) -> trioslock.Event:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import (
     AbstractAsyncContextManager,
@@ -21,7 +22,7 @@ from typing import TypeVar
 import trio
 
 import trioslock
-from trioslock import ConnectionLost, NoLeader, SlockError
+from trioslock import ConnectionLost, GroupEvent, NoLeader, SlockError
 from trioslock.embedded import open_embedded
 from trioslock.server import Server, open_server
 
@@ -29,7 +30,7 @@ from .envelope import Failure
 from .settings import PREFIX, Settings
 from .waits import Unserved, Waits
 
-__all__ = ["SlockWatch", "StartupError", "open_slock", "translating"]
+__all__ = ["SlockWatch", "StartupError", "clear_group", "open_slock", "translating"]
 
 _T = TypeVar("_T")
 
@@ -64,6 +65,24 @@ async def translating(operation: Callable[[], Awaitable[_T]]) -> _T:
         raise Unserved(Failure.SLOCK_UNREACHABLE) from None
     except SlockError:
         raise Unserved(Failure.SLOCK_REFUSED) from None
+
+
+async def clear_group(group: GroupEvent) -> None:
+    """Clear a group event; one that is set starts above all versions it ever had.
+
+    It is set if nobody has cleared it, if its lease has ended, or if the server has
+    lost its memory. Whoever comes back with an earlier version is told then that he may
+    have missed a wake, which he may.
+
+    Raises:
+        SlockError: As `GroupEvent.clear`.
+
+    Cancellation:
+        The group may have been cleared.
+    """
+    if await group.is_set():
+        group.version = int(time.time() * 1e6)
+    await group.clear()
 
 
 class SlockWatch:

@@ -30,7 +30,6 @@ import hashlib
 import logging
 import math
 import random
-import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -41,6 +40,7 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 from trioslock import Client, GroupEvent, NotHeld, SlockError
 
 from .metrics import monotonic
+from .slock import clear_group
 from .store import MessageLog, StoreError
 from .waits import TooManyWaits
 
@@ -370,11 +370,7 @@ class Wakes:
 
     async def _wait_on_slock(self, topic: _Topic) -> NoReturn:
         group = self._group(topic.key)
-        if await group.is_set():
-            # Whoever comes back with a version from before the server lost its memory
-            # learns that he has missed something, since this one is above all of them.
-            group.version = int(time.time() * 1e6)
-        await group.clear()
+        await clear_group(group)
         await topic.wake()
         while True:
             known = group.version

@@ -395,9 +395,36 @@ async def test_a_group(autojump_clock: MockClock, rig: LogRig) -> None:
 async def test_a_group_that_the_server_has_forgotten(
     autojump_clock: MockClock, rig: LogRig
 ) -> None:
-    """Its version goes on; and one from before that is news, since it is unknown."""
-    assert await rig.reader.wait_any([GroupItem("g", 9)], 1) == [GroupSeen(False, 9)]
-    assert await rig.reader.wait_any([GroupItem("g", 20)], 1) == [GroupSeen(True, 9)]
+    """Whoever knows an earlier version is told, as he may have missed a wake."""
+    (seen,) = await look_at(rig, GroupItem("g"))
+    assert not seen.ready
+    assert seen.version > 1e15
+    (again,) = await look_at(rig, GroupItem("g", seen.version))
+    assert again == seen
+    rig.peer.flush_database(0)
+    (later,) = await look_at(rig, GroupItem("g", seen.version))
+    assert later.ready
+    assert later.version > seen.version
+    # A version from the future is news too.
+    assert await look_at(rig, GroupItem("g", later.version + 9)) == [later]
+
+
+async def test_a_group_whose_lease_has_ended(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """A wake from before that is not lost on whoever was away."""
+    (seen,) = await look_at(rig, GroupItem("g"))
+    await rig.publisher.group_event("g", ttl=10, version=seen.version).clear()
+    await rig.publisher.group_event("g", ttl=10).wakeup()
+    await trio.sleep(60)
+    (later,) = await look_at(rig, GroupItem("g", seen.version))
+    assert later.ready
+
+
+async def look_at(rig: LogRig, item: GroupItem) -> list[GroupSeen]:
+    seen = await rig.reader.wait_any([item], 1)
+    assert isinstance(seen, list)
+    return [each for each in seen if isinstance(each, GroupSeen)]
 
 
 async def test_everything_that_is_ready(autojump_clock: MockClock, rig: LogRig) -> None:
