@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from trio.lowlevel import ParkingLot, checkpoint
+from trio.lowlevel import ParkingLot
 
 __all__ = ["Flight"]
 
@@ -34,7 +34,7 @@ class Flight(Generic[_T]):
         self._lot = ParkingLot()
 
     async def result(self) -> _T:
-        """Return the result, once there is one.
+        """Return the result, once there is one; no checkpoint if there is.
 
         Cancellation:
             The others get their result all the same.
@@ -42,7 +42,6 @@ class Flight(Generic[_T]):
         while not self._result and self._flying:
             await self._lot.park()
         if self._result:
-            await checkpoint()
             return self._result[0]
         self._flying = True
         try:
