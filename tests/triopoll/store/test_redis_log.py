@@ -286,3 +286,15 @@ async def test_cancelled_while_redis_is_frozen(
         await log.read(key, first, 10)
     assert scope.cancelled_caught
     assert await log.read(key, first, 10) == page
+
+
+async def test_nothing_of_a_forgotten_log_comes_back(
+    server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """Its numbers are unknown, so its messages are nobody's, however few they are."""
+    limits = LogLimits(max_messages=10**9)
+    async with open_stores(server.url, limit=5, log_limits=limits) as stores:
+        await append(stores.log, key, b"1", b"2")
+        admin.delete(f"triopoll:meta:{key}")
+        (third,) = await append(stores.log, key, b"3")
+        assert ids_of(await stores.log.read(key, ALL, 10)) == [third]
