@@ -84,6 +84,13 @@ class RedisServer:
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for_port(self.port, self._process)
+        # It listens before it has loaded what it keeps, and refuses commands till then.
+        deadline = time.monotonic() + START_LIMIT
+        with socket.create_connection((self.host, self.port), START_LIMIT) as sock:
+            answer = b""
+            while answer != b"+PONG\r\n" and time.monotonic() < deadline:
+                sock.sendall(b"PING\r\n")
+                answer = sock.recv(1024)
 
     def stop(self) -> None:
         """End the server in order: clients see their connections closed."""
