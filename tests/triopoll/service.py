@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any, Self
 from urllib.parse import urlencode
 
@@ -88,6 +89,14 @@ class Process:
     def kill(self) -> None:
         """End it at once, with all its workers."""
         self._end(signal.SIGKILL)
+
+    async def ended(self) -> int:
+        """Wait until it has ended by itself; return its exit code."""
+        assert self._process is not None
+        wait = partial(self._process.wait, 60)
+        code = await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
+        self._process = None
+        return code
 
     def _end(self, signum: signal.Signals) -> None:
         if self._process is None:
