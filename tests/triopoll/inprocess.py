@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -53,11 +53,18 @@ class Proxy:
     patience: float = 0.2
     requests: int = 0
     upgrades: int = 0
+    _connections: set[trio.CancelScope] = field(default_factory=set)
+
+    def hang_up(self) -> None:
+        """End all connections that are open."""
+        for scope in self._connections:
+            scope.cancel()
 
     async def serve(self, target: int, client: trio.SocketStream) -> None:
         async with client, await trio.open_tcp_stream("127.0.0.1", target) as server:
             try:
                 async with trio.open_nursery() as nursery:
+                    self._connections.add(nursery.cancel_scope)
                     nursery.start_soon(self._back, server, client, nursery.cancel_scope)
                     await self._forth(client, server, nursery)
                     nursery.cancel_scope.cancel()
