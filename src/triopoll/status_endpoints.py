@@ -12,7 +12,10 @@ from .metrics import Metrics
 from .services import Services
 from .settings import ANYBODY, Network, networks_of
 
-__all__ = ["status_endpoints"]
+__all__ = ["UNLIMITED", "status_endpoints"]
+
+# Not bounded by who may ask how often: a refusal would look like ill health.
+UNLIMITED = frozenset({"/livez", "/readyz", "/metrics"})
 
 # A request with one of these came through a proxy: its peer is not who asks.
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")

@@ -51,3 +51,26 @@ async def test_who_may_read_the_metrics(
         assert b"triopoll_waits_parked" in request.body
     else:
         assert b"triopoll_waits_parked" not in request.body
+
+
+async def test_probes_are_not_limited() -> None:
+    """A client that has used up its address's rate does not make the node look ill."""
+    settings = Settings(
+        slock_url=f"embedded://127.0.0.1:{find_free_port()}",
+        requests_per_ip=1,
+        burst_per_ip=1,
+        metrics_from="any",
+    )
+    async with serving(Triopoll(settings)) as app:
+
+        async def ask(path: str) -> tuple[int, bytes]:
+            request = Request(path)
+            request.peer = ("8.8.8.8", 1)
+            await request.run(app)
+            return request.sent[0]["status"], request.body
+
+        poll = "/poll/event?event=a&timeout=0"
+        answers = [await ask(poll) for _ in range(3)]
+        assert b'"err_code":429' in answers[2][1]
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert [(await ask(path))[0] for _ in range(3)] == [200, 200, 200]
