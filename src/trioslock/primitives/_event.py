@@ -20,7 +20,6 @@ from typing import Literal
 
 from ..link import Requester
 from ..protocol import (
-    CommandType,
     Data,
     LockCommand,
     LockFlag,
@@ -28,23 +27,21 @@ from ..protocol import (
     TimeoutFlag,
     WireDuration,
 )
+from ._handle import NO_TIME, Handle, decoded
 from ._lease import wire_lease
 from ._results import refusal
 
 Default = Literal["clear", "set"]
 
-_LOCK = int(CommandType.LOCK)
-_UNLOCK = int(CommandType.UNLOCK)
 _UPDATE = int(LockFlag.UPDATE)
 _WHEN_UNLOCKED = int(TimeoutFlag.WAIT_WHEN_UNLOCKED)
-_NO_TIME = WireDuration(0, 0)
 _HELD = (ResultCode.SUCCED, ResultCode.LOCKED_ERROR)
 # UNKNOWN_DB: the database was never used, so nothing is held in it.
 _FREED = (ResultCode.SUCCED, ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
 _NOT_GRANTED = (ResultCode.TIMEOUT, ResultCode.UNOWN_ERROR)
 
 
-class Event:
+class Event(Handle):
     """A handle on an event; it keeps no state and may be shared.
 
     Args:
@@ -68,18 +65,14 @@ class Event:
     ) -> None:
         if default not in ("clear", "set"):
             raise ValueError(f"default must be 'clear' or 'set', not {default!r}")
-        self.key = key
-        self.db = db
+        super().__init__(requester, key, db=db)
         self.default = default
-        self._requester = requester
         self._ttl = wire_lease(requester, ttl, whole_seconds=True)
         self._set_is_held = default == "clear"
+        self._count = int(self._set_is_held)
 
-    def __repr__(self) -> str:
-        return (
-            f"<Event on key {self.key.hex()} of database {self.db}, "
-            f"default {self.default}>"
-        )
+    def _state(self) -> str:
+        return f", default {self.default}"
 
     async def set(self, data: Data | None = None) -> None:
         """Set the event and wake all who wait for it.
@@ -133,7 +126,7 @@ class Event:
         Cancellation:
             Nothing is left on the server.
         """
-        result = await self._requester.request(self._glance(_NO_TIME), replay=True)
+        result = await self._requester.request(self._glance(NO_TIME), replay=True)
         if result.result == ResultCode.SUCCED:
             return True
         if result.result in _NOT_GRANTED:
@@ -159,7 +152,7 @@ class Event:
         result = await self._requester.acquire(self._glance(self._requester.wait))
         if result.result != ResultCode.SUCCED:
             raise refusal(result)
-        return None if result.data is None else Data.decode(result.data)
+        return decoded(result.data)
 
     async def wait_and_reset(self) -> Data | None:
         """Wait until the event is set, then clear it and remove its value.
@@ -188,50 +181,27 @@ class Event:
         return data
 
     async def _hold(self, data: Data | None, *, linger: bool = False) -> None:
-        command = self._command(_LOCK, self._ttl, data)._replace(flag=_UPDATE)
+        command = self._lock(
+            lock_id=self.key,
+            flag=_UPDATE,
+            lease=self._ttl,
+            max_count=self._count,
+            data=data,
+        )
         result = await self._requester.request(command, replay=True, linger=linger)
         if result.result not in _HELD:
             raise refusal(result)
 
     async def _free(self, data: Data | None, *, linger: bool = False) -> None:
-        command = self._command(_UNLOCK, _NO_TIME, data)
+        command = self._unlock(lock_id=self.key, data=data)
+        command = command._replace(max_count=self._count)
         result = await self._requester.request(command, replay=True, linger=linger)
         if result.result not in _FREED:
             raise refusal(result)
 
-    def _command(
-        self, kind: int, lease: WireDuration, data: Data | None
-    ) -> LockCommand:
-        """Return a LOCK or UNLOCK under the event's own lock id."""
-        frame = None if data is None else data.encode()
-        return LockCommand(
-            kind,
-            self._requester.new_id(),
-            0,
-            self.db,
-            self.key,
-            self.key,
-            *_NO_TIME,
-            *lease,
-            int(self._set_is_held),
-            0,
-            frame,
-        )
-
     def _glance(self, wait: WireDuration) -> LockCommand:
         """Return a LOCK that is granted, for no time, when the event is set."""
-        attempt = self._requester.new_id()
         flag = _WHEN_UNLOCKED if self._set_is_held else 0
-        return LockCommand(
-            _LOCK,
-            attempt,
-            0,
-            self.db,
-            attempt,
-            self.key,
-            wait.value,
-            wait.flag | flag,
-            *_NO_TIME,
-            int(self._set_is_held),
-            0,
+        return self._lock(
+            wait=WireDuration(wait.value, wait.flag | flag), max_count=self._count
         )
