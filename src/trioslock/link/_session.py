@@ -83,8 +83,10 @@ class SessionSettings:
             raise ValueError("connect_timeout must be > 0 and close_grace >= 0")
         if self.max_inflight < 1:
             raise ValueError(f"max_inflight must be > 0, not {self.max_inflight!r}")
-        if len(self.client_id) != 16:
-            raise ValueError(f"a client id must be 16 bytes, not {self.client_id!r}")
+        if len(self.client_id) != ID_SIZE:
+            raise ValueError(
+                f"a client id must be {ID_SIZE} bytes, not {self.client_id!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,16 @@ MAX_PRIORITY = 255
 """Highest place in a queue."""
 
 
+def check_priority(priority: int | None) -> None:
+    """Check a place in a queue.
+
+    Raises:
+        ValueError: It is neither None nor 0 to 255.
+    """
+    if priority is not None and not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority must be 0 to {MAX_PRIORITY}, not {priority!r}")
+
+
 class Acquirable(Handle):
     """A handle whose grants allow ``count + 1`` holders of ``rcount + 1`` levels.
 
@@ -75,8 +85,7 @@ class Acquirable(Handle):
         renew: bool = True,
     ) -> None:
         super().__init__(requester, key, db=db)
-        if priority is not None and not 0 <= priority <= MAX_PRIORITY:
-            raise ValueError(f"priority must be 0 to 255, not {priority!r}")
+        check_priority(priority)
         self.flags = flags
         self.priority = priority
         self.renew = renew

@@ -30,7 +30,7 @@ from ..protocol import (
     WireDuration,
     encode_duration,
 )
-from ._acquirable import MAX_PRIORITY, Acquirable
+from ._acquirable import Acquirable, check_priority
 from ._flags import NO_FLAGS, Flags
 from ._handle import NO_TIME, Handle
 from ._lease import SESSION, Lease
@@ -92,8 +92,7 @@ class ConcurrencyLimiter(Acquirable):
         Cancellation:
             Nothing is left on the server.
         """
-        result = await self._show()
-        return 0 if result is None else result.lcount
+        return await self._levels_in_use()
 
 
 class TokenBucket(Handle):
@@ -127,8 +126,7 @@ class TokenBucket(Handle):
         super().__init__(requester, key, db=db)
         if not per > 0:
             raise ValueError(f"per must be above 0 seconds, not {per!r}")
-        if priority is not None and not 0 <= priority <= MAX_PRIORITY:
-            raise ValueError(f"priority must be 0 to 255, not {priority!r}")
+        check_priority(priority)
         self.tokens = tokens
         self.per = per
         self._count = check_permits(tokens, "tokens")
@@ -191,8 +189,7 @@ class TokenBucket(Handle):
         Cancellation:
             Nothing is left on the server.
         """
-        result = await self._show()
-        return 0 if result is None else result.lcount
+        return await self._levels_in_use()
 
     @property
     def _windowed(self) -> bool:

@@ -201,13 +201,11 @@ class Grant:
             Held back until the answer is there, for at most the client's
             grace. The lease may have been replaced.
         """
-        await self._update(
-            wire_lease(self._requester, lease, whole_seconds=True), data=None
-        )
+        await self._renew(lease)
         if self._renewal is not None:
             self._renewal.change(lease)
 
-    async def _renew(self, lease: float) -> None:
+    async def _renew(self, lease: Lease) -> None:
         await self._update(
             wire_lease(self._requester, lease, whole_seconds=True), data=None
         )

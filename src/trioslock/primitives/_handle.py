@@ -117,6 +117,11 @@ class Handle:
             return None
         raise refusal(result)
 
+    async def _levels_in_use(self) -> int:
+        """Return how many levels all holders have together."""
+        result = await self._show()
+        return 0 if result is None else result.lcount
+
 
 def decoded(frame: bytes | None) -> Data | None:
     """Return the value in a result's data frame, None if it has none."""

@@ -80,8 +80,7 @@ class Semaphore(Acquirable):
         Cancellation:
             Nothing is left on the server.
         """
-        result = await self._show()
-        return 0 if result is None else result.lcount
+        return await self._levels_in_use()
 
     async def available(self) -> int:
         """Return how many permits are free now.
