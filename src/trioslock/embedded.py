@@ -133,17 +133,12 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
 
     @enable_ki_protection
     async def __aenter__(self) -> Client:
-        if self._host is None:
-            # Not before: an engine's clock is that of a run.
-            host = EngineHost.of_this_run(limits=self._engine_limits)
-            self._host = host
-            self._clock = Service(host.run, trio.lowlevel.checkpoint, grace=self._grace)
-            await self._clock.start()
-        try:
+        if self._host is not None:
             return await self._client.__aenter__()
-        except BaseException as error:
-            await self._stop_clock(type(error), error, error.__traceback__)
-            raise
+        # Not before: an engine's clock is that of a run.
+        self._host = host = EngineHost.of_this_run(limits=self._engine_limits)
+        self._clock = Service(host.run, trio.lowlevel.checkpoint, grace=self._grace)
+        return await self._clock.start(self._client.__aenter__)
 
     @enable_ki_protection
     async def __aexit__(

@@ -114,15 +114,10 @@ class _OpenClient(AbstractAsyncContextManager[Client, bool]):
 
     @enable_ki_protection
     async def __aenter__(self) -> Client:
-        await self._service.start()
-        try:
-            if self._wait_connected:
-                await self._session.wait_attempted()
-            else:
-                await trio.lowlevel.checkpoint()
-        except BaseException as error:
-            await self._service.stop(type(error), error, error.__traceback__)
-            raise
+        session = self._session
+        await self._service.start(
+            session.wait_attempted if self._wait_connected else trio.lowlevel.checkpoint
+        )
         return self._client
 
     @enable_ki_protection

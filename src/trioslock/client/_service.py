@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import TypeVar
 
 import trio
 from trio.lowlevel import enable_ki_protection
+
+T = TypeVar("T")
 
 
 class Service:
@@ -44,10 +47,25 @@ class Service:
         self._nursery: trio.Nursery | None = None
 
     @enable_ki_protection
-    async def start(self) -> None:
-        """Start the service. `stop` must follow, whatever happens."""
+    async def start(self, ready: Callable[[], Awaitable[T]]) -> T:
+        """Start the service; stop it again if it does not get ready.
+
+        Args:
+            ready: Waits until the body can begin.
+
+        Returns:
+            What ``ready`` returns. `stop` must follow, whatever happens.
+
+        Raises:
+            BaseException: What ``ready`` has raised; the service has ended.
+        """
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._serve)
+        try:
+            return await ready()
+        except BaseException as error:
+            await self.stop(type(error), error, error.__traceback__)
+            raise
 
     @enable_ki_protection
     async def _serve(self) -> None:

@@ -31,13 +31,7 @@ class OpenSubscription(AbstractAsyncContextManager[Subscription, bool]):
 
     @enable_ki_protection
     async def __aenter__(self) -> Subscription:
-        await self._service.start()
-        try:
-            await self._session.wait_attempted()
-            await self._subscription.begin()
-        except BaseException as error:
-            await self._service.stop(type(error), error, error.__traceback__)
-            raise
+        await self._service.start(self._begin)
         return self._subscription
 
     @enable_ki_protection
@@ -48,6 +42,10 @@ class OpenSubscription(AbstractAsyncContextManager[Subscription, bool]):
         traceback: TracebackType | None,
     ) -> bool:
         return await self._service.stop(exc_type, exc, traceback)
+
+    async def _begin(self) -> None:
+        await self._session.wait_attempted()
+        await self._subscription.begin()
 
     async def _finish(self) -> None:
         if not self._session.statistics().connected:
