@@ -30,7 +30,6 @@ from typing import cast
 from .._errors import LocalProtocolError, RemoteProtocolError
 from ._commands import LockCommand
 from ._constants import (
-    FRAME_SIZE,
     MAX_DATA_SIZE,
     DataFlag,
     DataOperation,
@@ -233,43 +232,6 @@ class Data:
             kind >> 6,
             properties,
         )
-
-
-def split_frames(raw: bytes) -> Iterator[bytes]:
-    """Cut a pipeline's value into its whole data frames.
-
-    Raises:
-        RemoteProtocolError: A frame is cut off or too short to be one.
-    """
-    offset = 0
-    while offset < len(raw):
-        end = _frame_end(raw, offset)
-        yield raw[offset:end]
-        offset = end
-
-
-def split_execute(raw: bytes) -> tuple[bytes, bytes | None]:
-    """Cut an EXECUTE's value into its command frame and that one's data frame.
-
-    Raises:
-        RemoteProtocolError: The command or its data is cut off.
-    """
-    if len(raw) < FRAME_SIZE:
-        raise RemoteProtocolError("an EXECUTE in a data frame has no whole command")
-    if len(raw) == FRAME_SIZE:
-        return raw, None
-    end = _frame_end(raw, FRAME_SIZE)
-    return raw[:FRAME_SIZE], raw[FRAME_SIZE:end]
-
-
-def _frame_end(raw: bytes, offset: int) -> int:
-    if len(raw) - offset < DATA_HEADER_SIZE:
-        raise RemoteProtocolError("a data frame inside a data frame is cut off")
-    (length,) = _LENGTH.unpack_from(raw, offset)
-    end: int = offset + _LENGTH.size + length
-    if length < DATA_HEADER_SIZE - _LENGTH.size or end > len(raw):
-        raise RemoteProtocolError("a data frame inside a data frame is cut off")
-    return end
 
 
 def _encode_value(value: Value) -> tuple[bytes, int]:

@@ -16,7 +16,6 @@ from trioslock.protocol import (
     LockCommand,
     encode_command,
 )
-from trioslock.protocol._payload import split_execute, split_frames
 
 ID = bytes(range(16))
 COMMAND = LockCommand(CommandType.LOCK, ID, 0, 0, ID, ID, 0, 0, 5, 0, 0, 0)
@@ -58,11 +57,9 @@ def test_execute_holds_a_whole_command_and_its_stage() -> None:
     assert frame == bytes.fromhex("42000000 c500") + encode_command(COMMAND)
     with_data = COMMAND._replace(data=Data.increment().encode())
     nested = Data.execute(with_data)
-    assert split_execute(nested.raw) == (
-        encode_command(with_data)[:64],
-        with_data.data,
-    )
-    assert split_execute(Data.execute(COMMAND).raw) == (encode_command(COMMAND), None)
+    assert nested.raw == encode_command(with_data)
+    assert nested.raw[64:] == with_data.data
+    assert Data.execute(COMMAND).raw == encode_command(COMMAND)
 
 
 @given(values)
@@ -86,15 +83,6 @@ def test_any_bytes_are_read_or_refused(frame: bytes) -> None:
         assert data.value is not None
         assert data.number is not None
         assert data.text is not None
-    except RemoteProtocolError:
-        pass
-
-
-@given(st.binary(max_size=40))
-def test_nested_frames_are_cut_or_refused(raw: bytes) -> None:
-    """Cutting a pipeline raises RemoteProtocolError or gives all its bytes."""
-    try:
-        assert b"".join(split_frames(raw)) == raw
     except RemoteProtocolError:
         pass
 
@@ -139,13 +127,6 @@ def test_malformed_arrays_and_maps(raw: str) -> None:
             _ = Data(bytes.fromhex(raw), flag).value
     with pytest.raises(RemoteProtocolError, match="no value"):
         _ = Data(bytes.fromhex("01000000 61"), 4).map
-
-
-@pytest.mark.parametrize("size", [0, 63, 65, 69])
-def test_malformed_execute(size: int) -> None:
-    """An EXECUTE without a whole command or with a cut data frame is refused."""
-    with pytest.raises(RemoteProtocolError):
-        split_execute(b"\x09" * size)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trioslock import RemoteProtocolError
 from trioslock.protocol import (
+    FRAME_SIZE,
     CommandType,
     Data,
     DataOperation,
@@ -21,7 +22,6 @@ from trioslock.protocol import (
     text,
     to_key,
 )
-from trioslock.protocol._payload import split_execute
 from trioslock.protocol.text import CommandError, TextState
 
 
@@ -138,8 +138,7 @@ def test_execute_takes_the_rest(state: TextState, word: str, stage: DataStage) -
     assert command.data is not None
     data = Data.decode(command.data)
     assert (data.operation, data.stage) == (DataOperation.EXECUTE, stage)
-    frame, trailer = split_execute(data.raw)
-    inner = decode_command(frame, 0, trailer)
+    inner = decode_command(data.raw, 0, data.raw[FRAME_SIZE:])
     assert isinstance(inner, LockCommand)
     assert (inner.lock_id, inner.key) == (to_key("b"), to_key("k2"))
     assert inner.data == Data.set("v").encode()
