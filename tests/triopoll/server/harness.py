@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import trio
+from tests.triopoll.support import eventually
 from trio import SocketStream
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
@@ -32,13 +33,6 @@ HASTY = ServerSettings(
     drain_window=0.1,
     drain_grace=0.3,
 )
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Look again and again, for 5 s at most: it happens behind a socket."""
-    with trio.fail_after(5):
-        while not happened():  # noqa: ASYNC110  # there is no event to wait for
-            await trio.sleep(0.005)
 
 
 class Client:
@@ -155,7 +149,7 @@ class Running:
 
     async def settle(self, *, connections: int = 0) -> None:
         """Wait until the server has so many connections."""
-        await until(lambda: self.server.connections == connections)
+        await eventually(lambda: self.server.connections == connections)
 
 
 @contextlib.asynccontextmanager

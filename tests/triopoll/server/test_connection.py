@@ -14,9 +14,9 @@ from tests.triopoll.server.harness import (
     Client,
     run_server,
     tls_client_hello,
-    until,
 )
 from tests.triopoll.server.park_app import ParkApp, answer
+from tests.triopoll.support import eventually
 
 from triopoll.http import CANCELS, TAKEN
 from triopoll.serving import ServerSettings
@@ -25,7 +25,7 @@ HELLO_TLS = tls_client_hello()
 
 
 async def wait_seen(app: ParkApp, what: str, count: int = 1) -> None:
-    await until(lambda: app.seen[what] >= count)
+    await eventually(lambda: app.seen[what] >= count)
     assert app.seen[what] == count
 
 
@@ -88,7 +88,7 @@ async def test_a_parked_poll_ends_when_its_client_leaves(
         for client in clients:
             await client.get("/park")
             await client.send(pipelined)
-        await until(lambda: app.parked == 20)
+        await eventually(lambda: app.parked == 20)
         for client in clients:
             await leave_by(leave, client)
         await wait_seen(app, "gone", 20)
@@ -403,7 +403,7 @@ async def test_a_server_cancelled_from_outside_leaves_nobody() -> None:
     async with run_server(app, ServerSettings()) as running:
         client = await running.connect()
         await client.get("/park")
-        await until(lambda: app.parked == 1)
+        await eventually(lambda: app.parked == 1)
         running.nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             assert await client.read_all() == b""

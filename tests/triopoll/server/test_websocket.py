@@ -13,9 +13,9 @@ from tests.triopoll.server.harness import (
     QUICK,
     WebSocketClient,
     run_server,
-    until,
 )
 from tests.triopoll.server.park_app import ParkApp
+from tests.triopoll.support import eventually
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -92,7 +92,7 @@ async def test_a_frame_behind_the_handshake_is_not_lost() -> None:
         data = await client.read_head()
         assert data.startswith(b"HTTP/1.1 101 ")
         assert b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in data
-        await until(lambda: bool(app.scopes))
+        await eventually(lambda: bool(app.scopes))
         assert (await client.stream.receive_some() if data[-1:] == b"\n" else data)[
             -1:
         ] == b"x"
@@ -259,7 +259,7 @@ async def test_who_does_not_answer_pings_is_cut() -> None:
     async with run_server(app, HASTY) as running:
         client = await running.open_websocket()
         assert isinstance(await client.next(), Ping)
-        await until(lambda: app.seen["closed 1006"] == 1)
+        await eventually(lambda: app.seen["closed 1006"] == 1)
         await running.settle()
         await client.stream.aclose()
 
@@ -270,7 +270,7 @@ async def test_a_peer_that_leaves_is_noticed() -> None:
     async with run_server(app) as running:
         client = await running.open_websocket()
         client.reset()
-        await until(lambda: app.seen["closed 1006"] == 1)
+        await eventually(lambda: app.seen["closed 1006"] == 1)
 
 
 async def test_a_peer_that_leaves_in_its_handshake_is_noticed() -> None:

@@ -12,8 +12,9 @@ import pytest
 import trio
 from quart import Response, websocket
 from quart_trio import QuartTrio
-from tests.triopoll.server.harness import HASTY, QUICK, Client, run_server, until
+from tests.triopoll.server.harness import HASTY, QUICK, Client, run_server
 from tests.triopoll.server.park_app import ParkApp
+from tests.triopoll.support import eventually
 
 from triopoll._connection import PollConnection
 from triopoll._drain import Drain
@@ -70,7 +71,7 @@ async def test_quart_is_drained_and_its_websockets_closed() -> None:
         for client in clients:
             await client.get("/park")
         ws = await running.open_websocket()
-        await until(lambda: running.server.drain.parked == 21)
+        await eventually(lambda: running.server.drain.parked == 21)
         running.nursery.start_soon(running.server.drain_all)
         for client in clients:
             data = await client.read_all()
@@ -87,9 +88,9 @@ async def test_a_client_that_leaves_cancels_the_quart_handler() -> None:
     async with run_server(quart_app()) as running:
         client = await running.connect()
         await client.get("/park")
-        await until(lambda: running.server.drain.parked == 1)
+        await eventually(lambda: running.server.drain.parked == 1)
         await client.stream.aclose()
-        await until(lambda: running.server.drain.parked == 0)
+        await eventually(lambda: running.server.drain.parked == 0)
 
 
 async def test_idle_connections_are_closed_by_the_drain() -> None:
@@ -117,8 +118,8 @@ async def test_repr_shows_the_state() -> None:
     async with run_server(ParkApp()) as running:
         client = await running.connect()
         await client.get("/park")
-        await until(lambda: running.server.busy == 1)
-        await until(lambda: running.server.drain.parked == 1)
+        await eventually(lambda: running.server.busy == 1)
+        await eventually(lambda: running.server.drain.parked == 1)
         assert repr(running.server) == (
             "<triopoll.serving.Server: 1 connections, 1 busy, "
             "<triopoll.Drain: open, 1 parked>>"
@@ -150,13 +151,13 @@ async def serve_and_signal(
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 client = Client(stream)
                 await client.get(path)
-                await until(lambda: server.busy == 1)
+                await eventually(lambda: server.busy == 1)
                 began = trio.current_time()
                 for number in signals:
                     os.kill(os.getpid(), number)
                     await trio.sleep(0.05)
                 data = await client.read_all()
-            await until(lambda: bool(results))
+            await eventually(lambda: bool(results))
             took = trio.current_time() - began
     return results[0], took, data
 
@@ -216,9 +217,9 @@ async def test_a_client_that_does_not_read_does_not_stop_the_drain() -> None:
             )
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 await Client(stream).get("/flood")
-                await until(lambda: server.busy == 1)
+                await eventually(lambda: server.busy == 1)
                 os.kill(os.getpid(), signal.SIGTERM)
-                await until(lambda: server.cut == 1)
+                await eventually(lambda: server.cut == 1)
 
 
 async def test_one_failing_connection_is_only_logged(
@@ -232,7 +233,7 @@ async def test_one_failing_connection_is_only_logged(
     async with run_server(ParkApp()) as running:
         bystander = await running.connect()
         await bystander.get("/park")
-        await until(lambda: running.server.busy == 1)
+        await eventually(lambda: running.server.busy == 1)
         monkeypatch.setattr("triopoll.serving.connection.to_scope", fail)
         client = await running.connect()
         await client.get()

@@ -11,12 +11,12 @@ import pytest
 from tests.trioslock.session.world import (
     SessionWire,
     SessionWorld,
+    codes,
     lock_command,
     request,
 )
 
 from trioslock.protocol import (
-    ClientSide,
     CommandType,
     Data,
     InitCommand,
@@ -28,22 +28,6 @@ from trioslock.protocol import (
 
 OK = ResultCode.SUCCED
 REFUSED = ResultCode.ERROR
-
-
-@pytest.fixture
-def world() -> SessionWorld:
-    return SessionWorld()
-
-
-@pytest.fixture
-def wire(world: SessionWorld) -> SessionWire:
-    return world.connect()
-
-
-def codes(wire: SessionWire) -> list[int]:
-    side = ClientSide()
-    side.receive_data(wire.take())
-    return [result.result for result in side.results()]
 
 
 def raw(body: bytes, *, operation: int, flag: int = 0) -> bytes:

@@ -8,20 +8,20 @@ from hypothesis import strategies as st
 from tests.trioslock.session.world import (
     SessionWire,
     SessionWorld,
+    codes,
     lock_command,
     request,
+    results,
 )
 
 from trioslock.protocol import (
     MAX_DATA_SIZE,
-    ClientSide,
     CommandType,
     Data,
     Dialect,
     InitCommand,
     LockResult,
     PlainCommand,
-    Result,
     ResultCode,
     encode_command,
     to_key,
@@ -29,26 +29,6 @@ from trioslock.protocol import (
 from trioslock.session import OUTPUT_PAUSE
 
 PING = encode_command(PlainCommand(CommandType.PING, b"request id 0016x"))
-
-
-@pytest.fixture
-def world() -> SessionWorld:
-    return SessionWorld()
-
-
-@pytest.fixture
-def wire(world: SessionWorld) -> SessionWire:
-    return world.connect()
-
-
-def results(wire: SessionWire) -> list[Result]:
-    side = ClientSide()
-    side.receive_data(wire.take())
-    return side.results()
-
-
-def codes(wire: SessionWire) -> list[int]:
-    return [result.result for result in results(wire)]
 
 
 def test_a_binary_connection_runs_ahead(wire: SessionWire) -> None:

@@ -19,16 +19,6 @@ Ask = Callable[..., bytes]
 
 
 @pytest.fixture
-def world() -> SessionWorld:
-    return SessionWorld()
-
-
-@pytest.fixture
-def wire(world: SessionWorld) -> SessionWire:
-    return world.connect()
-
-
-@pytest.fixture
 def ask(wire: SessionWire) -> Ask:
     def ask_line(line: str) -> bytes:
         return wire.ask(*line.split(" "))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from trioslock.engine import Engine
 from trioslock.host import EngineHost
-from trioslock.protocol import CommandType, LockCommand, to_key
+from trioslock.protocol import ClientSide, CommandType, LockCommand, Result, to_key
 from trioslock.session import ClientView, Session
 
 
@@ -127,3 +127,15 @@ def request(*words: bytes | str) -> bytes:
     raw = [word.encode() if isinstance(word, str) else word for word in words]
     parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in raw]
     return b"*%d\r\n" % len(parts) + b"".join(parts)
+
+
+def results(wire: SessionWire) -> list[Result]:
+    """Return what a binary connection has been answered since the last look."""
+    side = ClientSide()
+    side.receive_data(wire.take())
+    return side.results()
+
+
+def codes(wire: SessionWire) -> list[int]:
+    """Return the result codes of `results`."""
+    return [result.result for result in results(wire)]
