@@ -279,6 +279,37 @@ async def test_the_store_fails(
     assert trio.current_time() <= 2 * LIMIT + 1.1
 
 
+@each_way
+async def test_the_store_goes_away_during_the_wait(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """The wait goes on, as it may come back; at the end it is no timeout."""
+
+    async def fail() -> None:
+        await trio.sleep(1)
+        rig.log.fault = StoreUnreachable("away")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail)
+        # The sweep notices, though nobody looks at these logs.
+        assert await read(rig, "k", NEW, 9, 25) is Failure.STORE_UNREACHABLE
+    assert trio.current_time() == pytest.approx(25)
+
+
+async def test_a_wait_that_is_ended(autojump_clock: MockClock, rig: LogRig) -> None:
+    """By somebody who says why."""
+
+    async def end() -> None:
+        await trio.sleep(1)
+        for wait in list(rig.waits._parked):
+            wait.end(Failure.TOO_MANY_WAITS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        found = await rig.reader.messages("k", NEW, 9, 25)
+    assert found is Failure.TOO_MANY_WAITS
+
+
 @pytest.mark.parametrize("read", [by_itself, among_others])
 async def test_slock_is_away(
     autojump_clock: MockClock, rig: LogRig, read: Read
