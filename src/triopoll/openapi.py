@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "REFUSED",
@@ -40,6 +40,38 @@ REFUSED: Schema = {
 }
 
 
+_SCHEMES: Mapping[str, Schema] = {
+    "ticket": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A subscriber's ticket.",
+    },
+    "ticket_parameter": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "A subscriber's ticket, where no header can be set.",
+    },
+    "ticket_cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "triopoll_ticket",
+        "description": "A subscriber's ticket; the cookie's name can be configured.",
+    },
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A publisher's key.",
+    },
+}
+# One of them, or none where the service asks for none.
+_SECURITY: Mapping[str, Sequence[Schema]] = {
+    "ticket": [{}, {"ticket": []}, {"ticket_parameter": []}, {"ticket_cookie": []}],
+    "key": [{}, {"key": []}],
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One method of one path.
@@ -53,6 +85,7 @@ class Operation:
         body: The dataclass that its JSON body is parsed into, or a schema.
         answers: A schema for each status; a text is the type of a body that is not
             JSON.
+        admits: What a request needs where the service is configured to ask for it.
     """
 
     path: str
@@ -62,6 +95,7 @@ class Operation:
     answers: Mapping[int, Schema | str]
     query: type | None = None
     body: type | Schema | None = None
+    admits: Literal["ticket", "key"] | None = None
 
 
 def object_of(**properties: Schema) -> Schema:
@@ -88,6 +122,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             "description": "Long polling on slock events and messages.",
         },
         "paths": paths,
+        "components": {"securitySchemes": _SCHEMES},
     }
 
 
@@ -138,6 +173,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
             for status, schema in operation.answers.items()
         },
     }
+    if operation.admits is not None:
+        shape["security"] = _SECURITY[operation.admits]
     if operation.query is not None:
         shape["parameters"] = _parameters(schema_of(operation.query))
     if operation.body is not None:

@@ -81,6 +81,7 @@ _STATUS = [
 _RECIPES = [
     Operation(
         path="/poll/event",
+        admits="ticket",
         method="GET",
         summary="Wait for an event",
         tag=_WAITS,
@@ -89,6 +90,7 @@ _RECIPES = [
     ),
     Operation(
         path="/poll/message",
+        admits="ticket",
         method="GET",
         summary="Take the first message of a list, or wait for it",
         tag=_WAITS,
@@ -99,6 +101,7 @@ _RECIPES = [
 _IMAGES = [
     Operation(
         path="/poll/group/message",
+        admits="ticket",
         method="GET",
         summary="Wait for a message of a group",
         tag=_OF_IMAGE,
@@ -108,6 +111,7 @@ _IMAGES = [
     *(
         Operation(
             path=path,
+            admits="key",
             method=method,
             summary=summary,
             tag=_OF_IMAGE,

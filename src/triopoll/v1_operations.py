@@ -108,6 +108,7 @@ _WAIT_ANSWERS = {
 V1_OPERATIONS: Sequence[Operation] = (
     Operation(
         path="/v1/messages",
+        admits="ticket",
         method="GET",
         summary="Read the messages of a key after a cursor, or wait for the first",
         tag=_TAG,
@@ -119,6 +120,7 @@ V1_OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         path="/v1/wait",
+        admits="ticket",
         method="GET",
         summary="Wait for any of several things",
         tag=_TAG,
@@ -127,6 +129,7 @@ V1_OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         path="/v1/wait",
+        admits="ticket",
         method="POST",
         summary="Wait for any of several things",
         tag=_TAG,
@@ -135,6 +138,7 @@ V1_OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         path="/v1/publish",
+        admits="key",
         method="POST",
         summary="Store messages, set events, wake groups",
         tag=_TAG,

@@ -86,6 +86,23 @@ def test_a_body_and_a_query() -> None:
     content = operation(body={"type": "array"})["requestBody"]["content"]
     assert content["application/json"]["schema"] == {"type": "array"}
     assert operation()["operationId"] == "post_v1_x"
+    assert "security" not in operation()
+
+
+def test_what_a_request_needs_is_described() -> None:
+    """Each way to give a ticket or a key, and none, which suffices by default."""
+    told = document(OPERATIONS, "1")
+    schemes = told["components"]["securitySchemes"]
+    needed = {
+        path: {name for way in each["security"] for name in way}
+        for path, methods in told["paths"].items()
+        for each in methods.values()
+        if {} in each.get("security", ())
+    }
+    assert needed["/poll/event"] == {"ticket", "ticket_parameter", "ticket_cookie"}
+    assert needed["/v1/publish"] == {"key"}
+    assert set().union(*needed.values()) == schemes.keys()
+    assert "/readyz" not in needed
 
 
 def test_each_endpoint_is_described() -> None:

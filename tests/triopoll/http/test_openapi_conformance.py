@@ -18,7 +18,7 @@ from tests.services import RedisServer
 from tests.triopoll.service import Process, poll_process, slock_process
 
 # Generated requests for each operation, beside examples and bounds; more by hand.
-EXAMPLES = os.environ.get("TRIOSLOCK_TEST_EXAMPLES", "12")
+EXAMPLES = os.environ.get("TRIOSLOCK_TEST_EXAMPLES", "8")
 CONFIGURATION = """
 [phases.coverage]
 unexpected-methods = ["PUT"]
