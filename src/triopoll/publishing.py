@@ -108,7 +108,6 @@ class Unpublished:
 
 Published: TypeAlias = Stored | Signalled | Unpublished
 
-_AWAY = Unpublished(Failure.SLOCK_UNREACHABLE)
 _TYPES: dict[type[Draft], str] = {
     NewMessage: "message",
     SetEvent: "event",
@@ -166,16 +165,12 @@ class Publisher:
             stored = await self._store(
                 [draft for draft in drafts if isinstance(draft, NewMessage)]
             )
-            away = False
+            until = trio.current_time() + self._limit
             for draft in drafts:
                 if isinstance(draft, NewMessage):
                     results.append(stored.pop(0))
-                elif away:
-                    # Asked again for each of them, it would take too long.
-                    results.append(_AWAY)
                 else:
-                    results.append(await self._signal(draft))
-                    away = results[-1] == _AWAY
+                    results.append(await self._signal(draft, until))
         for draft, result in zip(drafts, results, strict=True):
             self._count(draft, result)
         return results
@@ -219,10 +214,13 @@ class Publisher:
             Whether there may have been anybody; None where they were not told.
         """
         woken: dict[str, bool | None] = {}
+        until = trio.current_time() + self._limit
 
         async def wake(key: str) -> None:
             try:
-                woken[key] = await self._ask_slock(partial(self._wakes.publish, key))
+                woken[key] = await self._ask_slock(
+                    partial(self._wakes.publish, key), until
+                )
             except Unserved as error:
                 woken[key] = None
                 if error.failure in BACKEND_ERRORS:
@@ -239,14 +237,16 @@ class Publisher:
 
     # --- events and groups --------------------------------------------------------
 
-    async def _signal(self, draft: SetEvent | ClearEvent | WakeGroup) -> Published:
+    async def _signal(
+        self, draft: SetEvent | ClearEvent | WakeGroup, until: float
+    ) -> Published:
         try:
             if isinstance(draft, WakeGroup):
                 wake = partial(self._wake_group, draft.key)
-                return Signalled(await self._ask_slock(wake))
+                return Signalled(await self._ask_slock(wake, until))
             event = self._client.event(draft.key, default=draft.default, ttl=draft.ttl)
             is_set = isinstance(draft, SetEvent)
-            await self._ask_slock(event.set if is_set else event.clear)
+            await self._ask_slock(event.set if is_set else event.clear, until)
         except Unserved as error:
             return Unpublished(error.failure)
         return Signalled()
@@ -258,11 +258,13 @@ class Publisher:
         await clear_group(group)
         return await group.wakeup()
 
-    async def _ask_slock(self, operation: Callable[[], Awaitable[_T]]) -> _T:
+    async def _ask_slock(
+        self, operation: Callable[[], Awaitable[_T]], until: float
+    ) -> _T:
         if not self._watch.up:
             raise Unserved(Failure.SLOCK_UNREACHABLE)
         try:
-            with trio.fail_after(self._limit):
+            with trio.fail_at(until):
                 return await translating(operation)
         except trio.TooSlowError:
             raise Unserved(Failure.SLOCK_UNREACHABLE) from None

@@ -101,6 +101,34 @@ async def test_a_wake_before_the_wait_is_kept(
         assert list(await watch.changed()) == ["a"]
 
 
+async def test_a_second_wake_before_the_wait_begins_anew(
+    autojump_clock: MockClock,
+    rig: LogRig,
+    no_sweep: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those who have looked after the first one already look once more."""
+    seen: list[list[str]] = []
+    tell = module._Topic.wake
+
+    async def tell_and_wake(topic: module._Topic) -> None:
+        await tell(topic)
+        monkeypatch.undo()
+        while len(seen) < 2:  # noqa: ASYNC110
+            await trio.lowlevel.checkpoint()
+        assert await rig.waiting() == 0
+        assert await rig.wake("a")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow, rig, ("a",), seen)
+        await wait_all_tasks_blocked()
+        monkeypatch.setattr(module._Topic, "wake", tell_and_wake)
+        await rig.wake("a")
+        await wait_all_tasks_blocked()
+        assert len(seen) == 3
+        nursery.cancel_scope.cancel()
+
+
 async def test_two_processes_share_a_group(
     autojump_clock: MockClock, no_sweep: None
 ) -> None:
