@@ -137,7 +137,11 @@ class WebSocketDoor:
             voice, first = PollVoice(item.key), (Subscribe((item,)),)
 
         async def send_text(text: str) -> None:
-            await send({"type": "websocket.send", "text": text})
+            try:
+                await send({"type": "websocket.send", "text": text})
+            except RuntimeError as error:
+                # What granian raises where ASGI has an OSError.
+                raise ConnectionAbortedError(str(error)) from error
 
         async def next_frame() -> str | bytes | None:
             message = await receive()
@@ -222,5 +226,5 @@ async def _close(send: _Send, ending: Ending) -> None:
             await send(
                 {"type": "websocket.close", "code": ending.code, "reason": reason}
             )
-        except OSError:
-            pass  # it has left
+        except (OSError, RuntimeError):
+            pass  # it has left; granian has another word for that
