@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from .publishing import (
 from .reading import EventItem, GroupItem, GroupSeen, Item, LogItem, Look, Seen
 from .services import Services
 from .settings import Settings
-from .store import BadCursor, NewMessage, StoredMessage
+from .store import BadCursor, NewMessage
 from .v1_query import (
     BadRequest,
     MessagesQuery,
@@ -37,8 +36,9 @@ from .v1_query import (
     read_wait,
     read_wait_query,
 )
+from .wording import encode_look
 
-__all__ = ["draft_of", "encode_look", "item_of", "v1_endpoints"]
+__all__ = ["draft_of", "item_of", "v1_endpoints"]
 
 _HEADERS = ((b"content-type", b"application/json"), *UNCACHED)
 # The part of a wait that is subtracted at random, at most, so that a crowd that was
@@ -150,30 +150,6 @@ def item_of(item: WaitItem, limit: int) -> Item:
     if item.type == "group":
         return GroupItem(item.key, item.version)
     return LogItem(item.key, item.cursor or "new", limit)
-
-
-def encode_look(look: Look) -> bytes:
-    """Write messages and cursor, as the inside of a JSON object; once for a look."""
-    if look.encoded is None:
-        page = look.page
-        shape: dict[str, Any] = {
-            "messages": list(map(_message, page.messages)),
-            "cursor": page.cursor,
-        }
-        if page.gap:
-            shape |= {"code": "gap", "lost": page.lost}
-        look.encoded = _json(shape)[1:-1]
-    return look.encoded
-
-
-def _message(message: StoredMessage) -> dict[str, Any]:
-    shape: dict[str, Any] = {"id": message.id}
-    try:
-        shape["data"] = message.data.decode()
-    except UnicodeDecodeError:
-        shape["data_base64"] = base64.b64encode(message.data).decode()
-    shape["ts"] = message.ts
-    return shape
 
 
 def _encode_seen(item: WaitItem, seen: Seen) -> bytes:

@@ -318,9 +318,9 @@ class WebSocketSession:
         # First, so that an acknowledgement can only come later.
         self._told.add(name)
         match news:
-            case Look(page):
+            case Look():
                 assert isinstance(item, LogItem)
-                await self._send(self._voice.messages(item.key, item.cursor, page))
+                await self._send(self._voice.messages(item.key, item.cursor, news))
             case EventSeen():
                 # A set event stays set, so it is told once for each time it is asked.
                 self._wanted.pop(name, None)

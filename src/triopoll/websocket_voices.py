@@ -5,10 +5,10 @@ What is said is the same, with the same ids and cursors; only the words differ.
 
 from __future__ import annotations
 
-import base64
-from typing import Any, Protocol
+from typing import Protocol
 
-from .store import BadCursor, Page, StoredMessage, parse_cursor
+from .store import BadCursor, parse_cursor
+from .wanted import Look
 from .websocket_frames import (
     AckLog,
     Alive,
@@ -18,8 +18,9 @@ from .websocket_frames import (
     encode,
     read_frame,
 )
+from .wording import encode_look, message_shape
 
-__all__ = ["PollVoice", "V1Voice", "Voice", "message_shape"]
+__all__ = ["PollVoice", "V1Voice", "Voice"]
 
 _SUCCESS = "succed"  # wire spelling
 _NOTHING_YET, _GONE = 504, 410
@@ -40,7 +41,7 @@ class Voice(Protocol):
         """Say that a log is followed, and from where."""
         ...
 
-    def messages(self, key: str, after: str, page: Page) -> str:
+    def messages(self, key: str, after: str, look: Look) -> str:
         """Write what came after a cursor."""
         ...
 
@@ -79,18 +80,11 @@ class V1Voice:
         """Say that a log is followed, and from where."""
         return encode({"type": "subscribed", "key": key, "cursor": cursor})
 
-    def messages(self, key: str, after: str, page: Page) -> str:
+    def messages(self, key: str, after: str, look: Look) -> str:
         """Write what came after a cursor."""
-        shape: dict[str, object] = {
-            "type": "messages",
-            "key": key,
-            "after": after,
-            "messages": [message_shape(message) for message in page.messages],
-            "cursor": page.cursor,
-        }
-        if page.gap:
-            shape |= {"code": "gap", "lost": page.lost}
-        return encode(shape)
+        head = encode({"type": "messages", "key": key, "after": after})
+        # What is the same for everybody has been encoded once.
+        return f"{head[:-1]},{encode_look(look).decode()}}}"
 
     def signal(self, shape: dict[str, object]) -> str:
         """Write news of an event or a group, or that something is as was asked."""
@@ -136,8 +130,9 @@ class PollVoice:
         """Say from where the key is followed."""
         return encode({"err_code": 0, "err_message": "", "id": cursor})
 
-    def messages(self, key: str, after: str, page: Page) -> str:
+    def messages(self, key: str, after: str, look: Look) -> str:
         """Write the next message, and whether some before it are gone."""
+        page = look.page
         shape: dict[str, object]
         if page.messages:
             shape = {"err_code": 0, "err_message": _SUCCESS}
@@ -164,14 +159,3 @@ class PollVoice:
     def pong(self) -> str:
         """Give a sign of life."""
         return self.ping()
-
-
-def message_shape(message: StoredMessage) -> dict[str, Any]:
-    """Return a message as `/v1` writes it: text as it is, other bytes in base64."""
-    shape: dict[str, Any] = {"id": message.id}
-    try:
-        shape["data"] = message.data.decode()
-    except UnicodeDecodeError:
-        shape["data_base64"] = base64.b64encode(message.data).decode()
-    shape["ts"] = message.ts
-    return shape
