@@ -227,7 +227,10 @@ class Reader:
     async def _read(self, key: str, cursor: str, limit: int) -> Look | Failure:
         try:
             with trio.fail_after(self._limit):
-                return Look(await self._log.read(key, cursor, limit))
+                look = Look(await self._log.read(key, cursor, limit))
+            # The sweep does not find out as long as nothing is watched.
+            self._wakes.store_up = True
+            return look
         except (StoreUnreachable, trio.TooSlowError):
             return Failure.STORE_UNREACHABLE
         except StoreFailed:

@@ -191,7 +191,7 @@ class Wakes:
     """The waits of this process for news of logs.
 
     Attributes:
-        store_up: Whether the last sweep could read the heads of the logs.
+        store_up: Whether the log answered the last sweep, or the last look since.
     """
 
     def __init__(

@@ -296,6 +296,22 @@ async def test_the_store_goes_away_during_the_wait(
     assert trio.current_time() == pytest.approx(25)
 
 
+@each_way
+async def test_a_store_that_was_away(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """It is not held against a wait that began when it was back."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.reader.messages, "k", NEW, 9, 25)
+        await trio.sleep(1)
+        rig.log.fault = StoreUnreachable("away")
+    assert not rig.wakes.store_up
+    await trio.sleep(10)
+    rig.log.fault = None
+    look = await read(rig, "k", NEW, 9, 0.1)
+    assert data(look) == []
+
+
 async def test_a_wait_that_is_ended(autojump_clock: MockClock, rig: LogRig) -> None:
     """By somebody who says why."""
 
