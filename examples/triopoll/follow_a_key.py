@@ -1,0 +1,34 @@
+"""Follow a key of the poll service, and go on where the last run ended.
+
+    python follow_a_key.py http://127.0.0.1:8000 orders cursor.txt 3
+
+prints three messages of the key ``orders`` and ends; the next run goes on behind them.
+"""
+
+import sys
+from pathlib import Path
+
+import trio
+
+from triopoll.client import MessagesLost, open_poll_client
+
+
+async def follow(url: str, key: str, place: Path, count: int) -> None:
+    cursor = place.read_text() if place.exists() else "all"
+    async with open_poll_client(url) as client:
+        async with client.subscribe(key, cursor=cursor) as messages:
+            while count:
+                try:
+                    message = await anext(messages)
+                except MessagesLost as gap:
+                    print(f"missed: {gap}")
+                    continue
+                print(message.text)
+                # Behind the work: a message that is cut short comes again.
+                place.write_text(messages.cursor)
+                count -= 1
+
+
+if __name__ == "__main__":
+    url, key, place, count = sys.argv[1:]
+    trio.run(follow, url, key, Path(place), int(count))
