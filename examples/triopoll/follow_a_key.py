@@ -6,15 +6,14 @@ prints three messages of the key ``orders`` and ends; the next run goes on behin
 """
 
 import sys
-from pathlib import Path
 
 import trio
 
 from triopoll.client import MessagesLost, open_poll_client
 
 
-async def follow(url: str, key: str, place: Path, count: int) -> None:
-    cursor = place.read_text() if place.exists() else "all"
+async def follow(url: str, key: str, place: trio.Path, count: int) -> None:
+    cursor = await place.read_text() if await place.exists() else "all"
     async with open_poll_client(url) as client:
         async with client.subscribe(key, cursor=cursor) as messages:
             while count:
@@ -25,10 +24,10 @@ async def follow(url: str, key: str, place: Path, count: int) -> None:
                     continue
                 print(message.text)
                 # Behind the work: a message that is cut short comes again.
-                place.write_text(messages.cursor)
+                await place.write_text(messages.cursor)
                 count -= 1
 
 
 if __name__ == "__main__":
     url, key, place, count = sys.argv[1:]
-    trio.run(follow, url, key, Path(place), int(count))
+    trio.run(follow, url, key, trio.Path(place), int(count))
