@@ -38,6 +38,8 @@ ASYNC_EXCEPTIONS = {
     ),
     # Announces itself when the application has started, in another method.
     "src/triopoll/serving/lifespan.py": "ASYNC128",
+    # Its way out cancels its shielded nursery, so there is nothing to wait for.
+    "src/triopoll/client/_subscription.py": "ASYNC102",
     # What they await on the way out is shielded, with a limit, inside itself:
     # Service.stop(), Requester.release() and what stands on it.
     "src/trioslock/client/_client.py": "ASYNC102",

@@ -8,7 +8,7 @@ it is told the cursor of this one, so neither side buffers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import trio
@@ -81,7 +81,7 @@ class WebSocketLink:
             The connection is closed.
         """
         try:
-            await self._run(task_status)
+            await self._open(task_status.started)
         except* _TROUBLES as group:
             self._fail(_why(group))
         if self.worked_at is None:
@@ -105,7 +105,7 @@ class WebSocketLink:
             await self._changed.wait()
         return self._page[1]
 
-    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
+    async def _open(self, works: Callable[[], None]) -> None:
         with trio.fail_after(_OPEN_SECONDS):
             stream = await self._site.open_stream()
         # trio-websocket leaves the stream of a handshake that was turned down open.
@@ -115,7 +115,7 @@ class WebSocketLink:
                     websocket = await self._shake_hands(nursery, stream)
                     nursery.start_soon(self._write, websocket)
                     await self._subscribe(websocket)
-                task_status.started()
+                works()
                 await self._read(websocket)
         finally:
             # Nothing is said behind it: the end of the connection says it all.
