@@ -387,8 +387,7 @@ async def test_a_sender_that_leaves_at_every_checkpoint(
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 scope.cancel()
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send, rig, outcomes, steps)
+            await send(rig, outcomes, steps)
             assert not await rig.client.lock(LOCK).locked()
             stored = await rig.values.get("polling:group:message:g:2")
             group = rig.client.group_event("g", version=2, ttl=60)
