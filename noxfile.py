@@ -122,7 +122,8 @@ def layers(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests with branch coverage."""
     install(session, "test")
-    session.run("pytest", "--cov", "--cov-report=term", *session.posargs)
+    parallel = ("-n", "auto", "--dist", "loadfile")
+    session.run("pytest", *parallel, "--cov", "--cov-report=term", *session.posargs)
 
 
 @nox.session
