@@ -23,6 +23,10 @@ __all__ = ["BodyRefused", "serve_lean"]
 # Seconds that a client may take to read its answer, where the server sets no limit.
 _SEND_SECONDS = 15.0
 
+# Headers of HTTP/1 without which a request has no body.
+_FRAMING = (b"content-length", b"transfer-encoding")
+_ONE_X = ("1.1", "1.0")
+
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -66,7 +70,7 @@ async def serve_lean(
         The endpoint is cancelled, and what its answer carried is given back.
     """
     try:
-        body = await _read_body(receive, max_body_bytes, body_seconds)
+        body = await _read_body(scope, receive, max_body_bytes, body_seconds)
     except BodyRefused as error:
         if error.answer is not None:
             await _send_answer(send, error.answer, _tell_nobody, _sent_is_taken)
@@ -88,26 +92,32 @@ async def serve_lean(
         await _serve_unless_gone(receive, send, serve, request, sent, taken)
 
 
-async def _read_body(receive: _Receive, limit: int, seconds: float) -> bytes:
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > limit:
-            raise BodyRefused(_too_long(limit))
-        return body
+async def _read_body(
+    scope: _Scope, receive: _Receive, limit: int, seconds: float
+) -> bytes:
+    if _has_no_body(scope):
+        # Most requests. There is nothing that could be late.
+        if (await receive())["type"] == "http.request":
+            return b""
+        raise BodyRefused(None)
     pieces = bytearray()
-    with trio.move_on_after(seconds) as patience:
-        while message["type"] == "http.request":
+    with trio.move_on_after(seconds):
+        while (message := await receive())["type"] == "http.request":
             pieces += message.get("body", b"")
             if len(pieces) > limit:
                 raise BodyRefused(_too_long(limit))
             if not message.get("more_body"):
                 return bytes(pieces)
-            message = await receive()
-    if patience.cancelled_caught:
-        shape = {"code": "slow_body", "message": "the body did not arrive in time"}
-        raise BodyRefused(json_answer(shape, 408))
-    raise BodyRefused(None)
+        raise BodyRefused(None)
+    shape = {"code": "slow_body", "message": "the body did not arrive in time"}
+    raise BodyRefused(json_answer(shape, 408))
+
+
+def _has_no_body(scope: _Scope) -> bool:
+    """Return whether a request ends with its head; HTTP/2 does not say so in it."""
+    return scope["http_version"] in _ONE_X and not any(
+        name in _FRAMING for name, _ in scope["headers"]
+    )
 
 
 def _too_long(limit: int) -> Answer:
@@ -155,6 +165,10 @@ async def _send_answer(
     length = (b"content-length", b"%d" % len(answer.body))
     is_taken = False
     try:
+        if answer.confirm is not None:
+            # Its client may have left in the moment in which it was taken: some
+            # servers then take what is sent, and say nothing.
+            await trio.lowlevel.checkpoint()
         await send(
             {
                 "type": "http.response.start",

@@ -20,7 +20,7 @@ __all__ = ["V1_OPERATIONS"]
 
 _TAG = "Messages, waits and publishing"
 _REFUSALS: Mapping[int, Schema] = dict.fromkeys(
-    (400, 401, 403, 409, 413, 414, 429, 503), REFUSED
+    (400, 401, 403, 408, 409, 413, 414, 429, 503), REFUSED
 )
 _SECONDS: Schema = {"type": "number", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}

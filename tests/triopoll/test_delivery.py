@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from tests.triopoll.asgi import Request, serving
@@ -10,7 +12,7 @@ from triopoll import lean_door
 from triopoll.app import Triopoll
 from triopoll.http import CANCELS, TAKEN
 from triopoll.settings import Settings
-from triopoll.store import MemoryStore, MessageStore
+from triopoll.store import MemoryStore, MessageStore, Taken
 
 
 def app_of(port: int, *, lean: bool) -> Triopoll:
@@ -123,6 +125,32 @@ async def test_a_server_may_know_better(
         await request.run(app)
         assert held(app) == 0
         assert await pop(app, "k") == (None if is_taken else b"1")
+
+
+async def test_who_left_while_it_was_taken_is_not_sent_it(free_port: int) -> None:
+    """Some servers take what is sent to a client that has left, and say nothing."""
+    app = app_of(free_port, lean=True)
+    async with serving(app):
+        await store_of(app).push("k", b"1")
+        request = Request("/poll/message?event=k")
+        request.extensions = {CANCELS: {}}
+        pop_now = store_of(app).pop
+
+        async def leave_at_the_pop(key: str) -> Taken | None:
+            taken = await pop_now(key)
+            scope.cancel()  # as `Crossing` does, with the reply on its way already
+            return taken
+
+        async def take_in_silence(event: Any) -> None:
+            request.sent.append(event)
+
+        store_of(app).pop = leave_at_the_pop  # type: ignore[method-assign]
+        request._send = take_in_silence  # type: ignore[method-assign]
+        with trio.CancelScope() as scope:
+            await request.run(app)
+        assert request.sent == []
+        assert held(app) == 0
+        assert await pop_now("k") is not None
 
 
 async def test_what_carries_no_message_is_not_waited_for(free_port: int) -> None:
