@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import trio
 
@@ -66,7 +66,7 @@ _RATE, _BURST = 200.0, 400.0
 _FAILURES = {
     Failure.TOO_MANY_WAITS: (OVERLOAD, 503, "too_many_waits"),
     Failure.SLOCK_UNREACHABLE: (BACKEND, 503, "slock_unreachable"),
-    Failure.SLOCK_REFUSED: (BACKEND, 500, "slock_failed"),
+    Failure.SLOCK_REFUSED: (BACKEND, 500, "slock_refused"),
     Failure.STORE_UNREACHABLE: (BACKEND, 502, "store_unreachable"),
     Failure.STORE_FAILED: (BACKEND, 500, "store_failed"),
 }
@@ -265,6 +265,13 @@ class WebSocketSession:
             await self._send(self._voice.subscribed(item.key, item.cursor))
         else:
             kind = "event" if isinstance(item, EventItem) else "group"
+            if isinstance(item, GroupItem) and item.version is None:
+                # Likewise: each wait that began without one would begin anew there.
+                seen = await self._reader.wait_any([item], 0)
+                if isinstance(seen, Failure):
+                    await self._fail(seen)
+                    return
+                item = replace(item, version=cast("GroupSeen", seen[0]).version)
             await self._send(self._voice.signal({"type": "subscribed", kind: item.key}))
         self._arm(item)
 

@@ -229,6 +229,26 @@ async def test_groups_are_followed_by_version(autojump_clock: MockClock) -> None
             assert await peer.silent()
 
 
+async def test_no_wake_of_a_group_is_missed_while_something_else_is_sent(
+    autojump_clock: MockClock,
+) -> None:
+    """It counts from the subscription, not from the wait that happens to be on."""
+    async with open_log_rig() as rig, session(rig) as peer:
+        await peer.follow("k")
+        await peer.say(type="subscribe", groups=[{"key": "g"}])
+        assert await peer.hear() == {"type": "subscribed", "group": "g"}
+        assert await peer.silent()
+        # A page that the client does not read yet: meanwhile nothing is waited for.
+        await publish(rig, "k", b"1")
+        await trio.sleep(1)
+        await rig.publisher.group_event("g", ttl=60).clear()
+        await rig.publisher.group_event("g", ttl=60).wakeup()
+        assert await peer.take() == ["1"]
+        with trio.fail_after(5):
+            news = await peer.hear()
+        assert (news["type"], news["group"]) == ("group", "g")
+
+
 async def test_what_is_wrong_is_answered_and_the_websocket_goes_on(
     autojump_clock: MockClock,
 ) -> None:
