@@ -1,0 +1,193 @@
+"""Break everything while messages are published and read, and count what is lost.
+
+    python bench/chaos.py [--messages 10000] [--clients 200] [--seed 1]
+        [--faults deploy=3 redis-killed=5 ...] [--slock-binary PATH]
+
+A Redis that writes each command to its append-only file before it answers, a slock
+server that keeps what is held (ours, or the real one where its program is given), two
+servers, one with two workers, and clients: a third each of raw long polls, of raw
+websockets, and of ``triopoll.client`` behind balancers, one of which cuts polls so that
+it falls back to websockets. Each key has one publisher and 10 readers.
+
+While messages are published, at random times workers and whole servers are killed and
+deployed anew, connections to Redis are cut, Redis and slock are killed and started
+again, and all clients leave wherever they are. In the end each reader must have got all
+messages of its key in order. The exit status is 0 only if nothing was lost, out of
+order, or left out without a gap being reported, no message came with two ids, and no
+program ended by itself. The seed gives the plans; what they meet differs a little from
+run to run, as times do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+from chaos_clients import (
+    Balancer,
+    LibraryReader,
+    Plan,
+    PollReader,
+    Publisher,
+    Reader,
+    WebSocketReader,
+)
+from chaos_programs import Programs
+from chaos_tally import Tally
+
+READERS_A_KEY = 10
+# Below it, a poll that waits is cut by the second balancer.
+CUT_AFTER = 0.7
+FAULTS = (
+    "worker-killed",
+    "server-killed",
+    "deploy",
+    "redis-cut",
+    "redis-killed",
+    "slock-killed",
+)
+
+
+class Run:
+    """One run: programs, faults, publishers and readers, and the count of it all."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.tally = Tally()
+        self._rng = random.Random(options.seed)
+        self._seconds: float = options.seconds
+        self._limit: float = options.limit
+        self._faults: dict[str, int] = options.faults
+        self.programs = Programs(folder, options.slock_binary, self._rng, self.tally)
+        self._plan = Plan(self.programs.servers, self.tally, options.seed)
+        count = -(-options.clients // READERS_A_KEY)
+        self._totals = {
+            f"chaos-{n}": options.messages // count + (n < options.messages % count)
+            for n in range(count)
+        }
+        self._clients: int = options.clients
+        self.readers: list[Reader] = []
+
+    async def run(self) -> None:
+        """Run it all; it takes no longer than the limit."""
+        async with trio.open_nursery() as nursery:
+            for program in self.programs.all:
+                await nursery.start(program.run)
+            through = [
+                await nursery.start(Balancer(self._plan, f"{cut}", cut).run)
+                for cut in (float("inf"), CUT_AFTER)
+            ]
+            self._make_readers(through)
+            with trio.move_on_after(self._limit):
+                await self._act()
+            nursery.cancel_scope.cancel()
+        self.tally.lost = sum(reader.progress.missing for reader in self.readers)
+
+    async def _act(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for reader in self.readers[::2]:
+                nursery.start_soon(reader.begin_with_news)
+        async with trio.open_nursery() as nursery:
+            for key, total in self._totals.items():
+                publisher = Publisher(self._plan, key, total, self._seconds)
+                nursery.start_soon(publisher.run)
+            for reader in self.readers:
+                nursery.start_soon(reader.run)
+            for fault, times in self._faults.items():
+                for _ in range(times):
+                    nursery.start_soon(self._break_in_time, fault)
+
+    async def _break_in_time(self, fault: str) -> None:
+        await trio.sleep(self._rng.uniform(0.0, self._seconds))
+        await self.programs.break_something(fault)
+
+    def _make_readers(self, through: list[int]) -> None:
+        keys = list(self._totals)
+        for n in range(self._clients):
+            key = keys[n % len(keys)]
+            args = (self._plan, f"reader {n}", key, self._totals[key])
+            # Each key has readers of each kind.
+            match n // len(keys) % 3:
+                case 0:
+                    reader: Reader = PollReader(*args)
+                case 1:
+                    reader = WebSocketReader(*args)
+                case _:
+                    reader = LibraryReader(*args, through)
+            self.readers.append(reader)
+
+
+def report(run: Run, took: float) -> bool:
+    """Print what was counted; return whether all is well."""
+    tally = run.tally
+    print(f"readers that have all: {sum(not r.progress.missing for r in run.readers)}")
+    _print("must be 0", tally.failures)
+    _print(
+        "may be", {"duplicates": tally.duplicates, "reported gaps": tally.reported_gaps}
+    )
+    _print("faults", tally.faults)
+    _print("servers that were asked to stop", tally.deploys)
+    _print("clients left", tally.closes)
+    _print("messages arrived by", tally.arrived)
+    _print("publishing", tally.published)
+    for death in tally.deaths:
+        print(death)
+    print(f"{took:.1f} s")
+    return not (any(tally.failures.values()) or tally.deaths)
+
+
+def _print(title: str, figures: Mapping[str, int]) -> None:
+    print(f"{title}:")
+    for name, figure in figures.items():
+        print(f"{figure:>10,}  {name}")
+
+
+def _fault_counts(words: list[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for word in words:
+        name, _, times = word.partition("=")
+        if name not in FAULTS or not (times or "1").isdecimal():
+            raise SystemExit(f"{word!r} is not NAME=TIMES of {', '.join(FAULTS)}")
+        counts[name] = int(times or 1)
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Break everything, and count.")
+    add = parser.add_argument
+    add("--messages", type=int, default=10_000)
+    add("--clients", type=int, default=200)
+    add("--seed", type=int, default=1)
+    add("--seconds", type=float, default=60.0, help="of publishing and of faults")
+    add("--limit", type=float, default=240.0, help="seconds in which all must be read")
+    add(
+        "--faults",
+        nargs="*",
+        metavar="NAME=TIMES",
+        default=[f"{fault}=4" for fault in FAULTS],
+        help=", ".join(FAULTS),
+    )
+    add("--slock-binary", metavar="PATH", default="", help="a real slock server")
+    add("--logs", type=Path, help="where programs keep their data and write logs")
+    options = parser.parse_args()
+    default = [f"{fault}=4" for fault in FAULTS]
+    options.faults = _fault_counts(
+        default if options.faults is None else options.faults
+    )
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        folder = options.logs or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        run = Run(options, folder)
+        started = time.monotonic()
+        trio.run(run.run)
+        is_well = report(run, time.monotonic() - started)
+    return 0 if is_well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

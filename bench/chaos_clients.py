@@ -1,0 +1,456 @@
+"""The clients of `chaos.py`: readers over three transports, and publishers.
+
+They leave at random points, come back to any server, and go on from the cursor that
+they have kept. Each has its own random numbers, so that a seed gives each the same
+plans, whatever the others meet.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import trio
+from chaos_programs import HOST, Program
+from chaos_tally import Arrived, Progress, Tally, data_of
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+
+from triopoll.client import Gap, open_poll_client
+
+# Seconds within which a server must have answered a poll beyond its time.
+PATIENCE = 20.0
+PUBLISH_PATIENCE = 15.0
+BATCH = 9
+TROUBLES = (OSError, trio.BrokenResourceError, trio.TooSlowError)
+WEBSOCKET_TROUBLES = (*TROUBLES, ConnectionClosed, HandshakeError)
+
+
+class CutError(OSError):
+    """There is no whole answer."""
+
+
+class LeftError(Exception):
+    """The client has closed, as it wanted to; the message says at which point."""
+
+
+@dataclass
+class Plan:
+    """What all clients know.
+
+    Attributes:
+        servers: Those to choose from.
+        tally: Where they count.
+        seed: Where their random numbers come from.
+        leaving: How likely a client leaves at a request.
+    """
+
+    servers: Sequence[Program]
+    tally: Tally
+    seed: int
+    leaving: float = 0.1
+
+    def rng(self, name: str) -> random.Random:
+        return random.Random(f"{self.seed}/{name}")
+
+
+async def pause(rng: random.Random, shape: object = None) -> None:
+    """Wait before the next attempt, as long as a server has asked for, if not long."""
+    asked = shape.get("retry_ms", 0) / 1000 if isinstance(shape, dict) else 0.0
+    await trio.sleep(min(asked, 1.0) + rng.uniform(0.0, 0.4))
+
+
+# --- HTTP --------------------------------------------------------------------------
+
+
+class Exchange:
+    """One request on a connection of its own, which may be left at a random point."""
+
+    def __init__(self, plan: Plan, rng: random.Random) -> None:
+        self._plan = plan
+        self._rng = rng
+
+    async def ask(
+        self, path: str, body: bytes | None = None, *, patience: float
+    ) -> tuple[int, Any]:
+        """Return status and JSON of the answer.
+
+        Raises:
+            LeftError: This client has left before it had the answer.
+            OSError: There was no whole one.
+        """
+        point = ""
+        if self._rng.random() < self._plan.leaving:
+            point = self._rng.choice(
+                ["before the request", "in the request", "in the wait", "in the answer"]
+            )
+        port = self._rng.choice(self._plan.servers).port
+        try:
+            with trio.fail_after(patience):
+                async with await trio.open_tcp_stream(HOST, port) as stream:
+                    return await self._ask(stream, point, _request(path, body))
+        except (trio.BrokenResourceError, trio.TooSlowError) as error:
+            raise CutError(repr(error)) from error
+
+    async def _ask(
+        self, stream: trio.SocketStream, point: str, request: bytes
+    ) -> tuple[int, Any]:
+        if point == "before the request":
+            self._leave(point)
+        if point == "in the request":
+            await stream.send_all(request[: self._rng.randrange(len(request))])
+            self._leave(point)
+        await stream.send_all(request)
+        if point == "in the wait":
+            with trio.move_on_after(self._rng.expovariate(5)):
+                await stream.receive_some(1)
+            self._leave(point)
+        if point == "in the answer":
+            if await stream.receive_some(self._rng.randint(1, 1000)):
+                self._leave(point)
+            raise CutError("no answer")
+        return _parsed(await _all_of(stream))
+
+    def _leave(self, point: str) -> None:
+        self._plan.tally.closes[point] += 1
+        raise LeftError(point)
+
+
+def _request(path: str, body: bytes | None) -> bytes:
+    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: {HOST}\r\n"
+    if body is not None:
+        head += f"Content-Length: {len(body)}\r\n"
+    return (head + "Connection: close\r\n\r\n").encode() + (body or b"")
+
+
+async def _all_of(stream: trio.SocketStream) -> bytes:
+    data = bytearray()
+    while more := await stream.receive_some():
+        data += more
+    return bytes(data)
+
+
+def _parsed(answer: bytes) -> tuple[int, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    length = b"content-length: %d" % len(body)
+    if length not in lines:
+        raise CutError("the answer is not whole")
+    return int(head.split()[1]), json.loads(body)
+
+
+# --- readers -----------------------------------------------------------------------
+
+
+def _arrived(shape: dict[str, Any]) -> list[Arrived]:
+    return [Arrived(each["id"], each["data"]) for each in shape["messages"]]
+
+
+class Reader:
+    """A client that follows one key until it has all of it."""
+
+    transport = ""
+
+    def __init__(self, plan: Plan, name: str, key: str, total: int) -> None:
+        self.progress = Progress(plan.tally, key, total, self.transport)
+        self.plan = plan
+        self.rng = plan.rng(name)
+
+    async def begin_with_news(self) -> None:
+        """Take the cursor that is the end of the key now, before any message."""
+        exchange = Exchange(self.plan, self.rng)
+        query = urlencode(
+            {"key": self.progress.key, "cursor": "new", "timeout": "0", "max": 1}
+        )
+        while True:
+            try:
+                status, shape = await exchange.ask(
+                    f"/v1/messages?{query}", patience=PATIENCE
+                )
+            except (LeftError, OSError):
+                continue
+            if status == 200:
+                self.progress.take([], shape["cursor"], gap="lost" in shape)
+                return
+
+    async def run(self) -> None:
+        while not self.progress.is_complete:
+            await self.attempt()
+
+    async def attempt(self) -> None:
+        raise NotImplementedError
+
+    def take(self, shape: dict[str, Any]) -> bool:
+        """Take a page, and return True; or leave before its cursor is kept."""
+        before = self.progress.place
+        gap = shape.get("code") == "gap"
+        self.progress.take(_arrived(shape), shape["cursor"], gap=gap)
+        # Not at the end, which nobody would see again.
+        if self.rng.random() < self.plan.leaving / 2 and not self.progress.is_complete:
+            self.progress.place = before
+            self.plan.tally.closes["before the cursor was kept"] += 1
+            return False
+        return True
+
+
+class PollReader(Reader):
+    """Long polls by cursor, each on a connection of its own."""
+
+    transport = "raw long poll"
+
+    async def attempt(self) -> None:
+        query = urlencode(
+            {
+                "key": self.progress.key,
+                "cursor": self.progress.place.cursor,
+                "timeout": f"{self.rng.uniform(0, 8):.3f}",
+                "max": self.rng.choice([1, 10, 100]),
+            }
+        )
+        shape: Any = None
+        try:
+            status, shape = await Exchange(self.plan, self.rng).ask(
+                f"/v1/messages?{query}", patience=PATIENCE
+            )
+            if status == 200:
+                self.take(shape)
+                return
+        except LeftError:
+            return
+        except OSError:
+            pass
+        await pause(self.rng, shape)
+
+
+class WebSocketReader(Reader):
+    """A websocket that acknowledges each page."""
+
+    transport = "raw websocket"
+
+    async def attempt(self) -> None:
+        port = self.rng.choice(self.plan.servers).port
+        is_leaving = True
+        try:
+            # Wherever that is: in the handshake, in a page, before an acknowledgement.
+            with trio.move_on_after(self.rng.uniform(0.0, 1.5 / self.plan.leaving)):
+                async with _websocket(port) as websocket:
+                    await self._follow(websocket)
+                is_leaving = False
+        except* WEBSOCKET_TROUBLES:
+            is_leaving = False
+        if is_leaving:
+            self.plan.tally.closes["somewhere in a websocket"] += 1
+        elif not self.progress.is_complete:
+            await pause(self.rng)
+
+    async def _follow(self, websocket: WebSocketConnection) -> None:
+        item = {
+            "key": self.progress.key,
+            "cursor": self.progress.place.cursor,
+            "max": self.rng.choice([1, 10, 100]),
+        }
+        await _send(websocket, {"type": "subscribe", "messages": [item]})
+        while not self.progress.is_complete:
+            with trio.fail_after(60):
+                frame = json.loads(await websocket.get_message())
+            if frame["type"] == "ping":
+                await _send(websocket, {"type": "pong"})
+            elif frame["type"] == "messages":
+                # A page after another cursor is not the one that comes next.
+                if frame["after"] != item["cursor"] != "all":
+                    self.plan.tally.disordered += 1
+                if not self.take(frame):
+                    return
+                item["cursor"] = cursor = frame["cursor"]
+                key = self.progress.key
+                await _send(websocket, {"type": "ack", "key": key, "cursor": cursor})
+
+
+async def _send(websocket: WebSocketConnection, frame: dict[str, Any]) -> None:
+    await websocket.send_message(json.dumps(frame))
+
+
+@asynccontextmanager
+async def _websocket(port: int) -> AsyncIterator[WebSocketConnection]:
+    """Open a websocket, and in the end cut it without a word."""
+    stream = await trio.open_tcp_stream(HOST, port)
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(PATIENCE):
+                websocket = await wrap_client_stream(nursery, stream, HOST, "/v1/ws")
+            yield websocket
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+class LibraryReader(Reader):
+    """`triopoll.client`, which polls, and falls back where polls are cut."""
+
+    transport = "triopoll.client"
+
+    def __init__(
+        self, plan: Plan, name: str, key: str, total: int, through: Sequence[int]
+    ) -> None:
+        super().__init__(plan, name, key, total)
+        self._port = self.rng.choice(through)
+
+    async def attempt(self) -> None:
+        url = f"http://{HOST}:{self._port}"
+        cursor = self.progress.place.cursor
+        async with (
+            open_poll_client(url) as client,
+            client.subscribe(
+                self.progress.key, cursor=cursor, gaps="items", wait=8.0
+            ) as subscription,
+        ):
+            while not self.progress.is_complete:
+                # Cancelled anywhere, and then either asked again or left for a new one.
+                with trio.move_on_after(self.rng.expovariate(0.5 * self.plan.leaving)):
+                    async for item in subscription:
+                        before = self.progress.place
+                        transport = f"{self.transport} by {subscription.transport}"
+                        self._take(item, subscription.cursor, transport)
+                        if self._forgets():
+                            self.progress.place = before
+                            return
+                        if self.progress.is_complete:
+                            return
+                self.plan.tally.closes["somewhere in triopoll.client"] += 1
+                if self.rng.random() < 0.3:
+                    return
+
+    def _take(self, item: Any, cursor: str, transport: str) -> None:
+        self.progress.transport = transport
+        if isinstance(item, Gap):
+            self.progress.take([], cursor, gap=True)
+        else:
+            arrived = Arrived(item.id, item.data)
+            self.progress.take([arrived], cursor, gap=False)
+
+    def _forgets(self) -> bool:
+        forgets = self.rng.random() < self.plan.leaving / 20
+        if forgets and not self.progress.is_complete:
+            self.plan.tally.closes["before the cursor was kept"] += 1
+            return True
+        return False
+
+
+class Balancer:
+    """A listener before all servers, which may cut polls as some middleboxes do."""
+
+    def __init__(self, plan: Plan, name: str, patience: float) -> None:
+        self._servers = plan.servers
+        self._rng = plan.rng(name)
+        self._patience = patience
+
+    async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
+        """Serve; started with the port."""
+        (listener,) = await trio.open_tcp_listeners(0, host=HOST)
+        port: int = listener.socket.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+            task_status.started(port)
+            await trio.serve_listeners(self._carry, [listener], handler_nursery=nursery)
+
+    async def _carry(self, client: trio.SocketStream) -> None:
+        try:
+            async with client, await self._server() as server:
+                async with trio.open_nursery() as nursery:
+                    watch = trio.CancelScope()
+                    nursery.start_soon(self._requests, client, server, watch)
+                    with watch:
+                        await self._answers(server, client, watch)
+                    nursery.cancel_scope.cancel()
+        except* TROUBLES:
+            pass  # either end shows the other one by closing
+
+    async def _server(self) -> trio.SocketStream:
+        first, *others = self._rng.sample(self._servers, len(self._servers))
+        try:
+            return await trio.open_tcp_stream(HOST, first.port)
+        except OSError:
+            return await trio.open_tcp_stream(HOST, self._rng.choice(others).port)
+
+    async def _requests(
+        self,
+        client: trio.SocketStream,
+        server: trio.SocketStream,
+        watch: trio.CancelScope,
+    ) -> None:
+        is_upgrade = False
+        while data := await client.receive_some():
+            is_upgrade = is_upgrade or b"/v1/ws" in data
+            if not is_upgrade:
+                watch.deadline = trio.current_time() + self._patience
+            await server.send_all(data)
+        watch.cancel()
+
+    async def _answers(
+        self,
+        server: trio.SocketStream,
+        client: trio.SocketStream,
+        watch: trio.CancelScope,
+    ) -> None:
+        while data := await server.receive_some():
+            watch.deadline = float("inf")
+            await client.send_all(data)
+
+
+# --- publishers --------------------------------------------------------------------
+
+
+class Publisher:
+    """It publishes all messages of one key, and repeats itself until it is answered."""
+
+    def __init__(self, plan: Plan, key: str, total: int, seconds: float) -> None:
+        self._plan = plan
+        self._key = key
+        self._total = total
+        self._rng = plan.rng(f"publisher of {key}")
+        self._interval = seconds * (BATCH + 1) / 2 / total
+        self._exchange = Exchange(plan, self._rng)
+
+    async def run(self) -> None:
+        number = 0
+        while number < self._total:
+            until = min(number + self._rng.randint(1, BATCH), self._total)
+            await self._publish(range(number, until))
+            number = until
+            await trio.sleep(self._rng.uniform(0.0, 2 * self._interval))
+
+    async def _publish(self, numbers: Sequence[int]) -> None:
+        texts = [data_of(self._key, number) for number in numbers]
+        items = [{"key": self._key, "data": text, "id": text} for text in texts]
+        body = json.dumps({"items": items}).encode()
+        while not await self._is_published(texts, body):
+            await pause(self._rng)
+
+    async def _is_published(self, texts: Sequence[str], body: bytes) -> bool:
+        count = self._plan.tally.published
+        try:
+            status, shape = await self._exchange.ask(
+                "/v1/publish", body, patience=PUBLISH_PATIENCE
+            )
+        except LeftError:
+            count["left before the answer"] += 1
+            return False
+        except OSError:
+            count["without an answer"] += 1
+            return False
+        count[f"status {status}"] += 1
+        if status not in (200, 202) or any("id" not in it for it in shape["items"]):
+            return False
+        for text, item in zip(texts, shape["items"], strict=True):
+            self._plan.tally.know(text, item["id"])
+            count["messages stored"] += not item["duplicate"]
+            count["messages stored before"] += item["duplicate"]
+        return True
