@@ -8,6 +8,7 @@ plans, whatever the others meet.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from urllib.parse import urlencode
 
 import trio
 from chaos_programs import HOST, Program
-from chaos_tally import Arrived, Progress, Tally, data_of
+from chaos_tally import Arrived, Place, Progress, Tally, data_of
 from trio_websocket import (
     ConnectionClosed,
     HandshakeError,
@@ -25,7 +26,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from triopoll.client import Gap, open_poll_client
+from triopoll.client import Gap, Message, Subscription, open_poll_client
 
 # Seconds within which a server must have answered a poll beyond its time.
 PATIENCE = 20.0
@@ -151,8 +152,8 @@ def _parsed(answer: bytes) -> tuple[int, Any]:
 # --- readers -----------------------------------------------------------------------
 
 
-def _arrived(shape: dict[str, Any]) -> list[Arrived]:
-    return [Arrived(each["id"], each["data"]) for each in shape["messages"]]
+def _gone(lost: int | None) -> float:
+    return math.inf if lost is None else lost
 
 
 class Reader:
@@ -179,7 +180,7 @@ class Reader:
             except (LeftError, OSError):
                 continue
             if status == 200:
-                self.progress.take([], shape["cursor"], gap="lost" in shape)
+                self.progress.place = Place(shape["cursor"], -1)
                 return
 
     async def run(self) -> None:
@@ -192,14 +193,18 @@ class Reader:
     def take(self, shape: dict[str, Any]) -> bool:
         """Take a page, and return True; or leave before its cursor is kept."""
         before = self.progress.place
-        gap = shape.get("code") == "gap"
-        self.progress.take(_arrived(shape), shape["cursor"], gap=gap)
+        self._take_page(shape)
         # Not at the end, which nobody would see again.
         if self.rng.random() < self.plan.leaving / 2 and not self.progress.is_complete:
             self.progress.place = before
             self.plan.tally.closes["before the cursor was kept"] += 1
             return False
         return True
+
+    def _take_page(self, shape: dict[str, Any]) -> None:
+        messages = [Arrived(each["id"], each["data"]) for each in shape["messages"]]
+        gone = _gone(shape["lost"]) if shape.get("code") == "gap" else None
+        self.progress.take(messages, shape["cursor"], gone)
 
 
 class PollReader(Reader):
@@ -303,10 +308,12 @@ class LibraryReader(Reader):
     ) -> None:
         super().__init__(plan, name, key, total)
         self._port = self.rng.choice(through)
+        self._gone: float | None = None
 
     async def attempt(self) -> None:
         url = f"http://{HOST}:{self._port}"
         cursor = self.progress.place.cursor
+        self._gone = None
         async with (
             open_poll_client(url) as client,
             client.subscribe(
@@ -316,26 +323,34 @@ class LibraryReader(Reader):
             while not self.progress.is_complete:
                 # Cancelled anywhere, and then either asked again or left for a new one.
                 with trio.move_on_after(self.rng.expovariate(0.5 * self.plan.leaving)):
-                    async for item in subscription:
-                        before = self.progress.place
-                        transport = f"{self.transport} by {subscription.transport}"
-                        self._take(item, subscription.cursor, transport)
-                        if self._forgets():
-                            self.progress.place = before
-                            return
-                        if self.progress.is_complete:
-                            return
+                    await self._follow(subscription)
+                    return
                 self.plan.tally.closes["somewhere in triopoll.client"] += 1
                 if self.rng.random() < 0.3:
                     return
 
-    def _take(self, item: Any, cursor: str, transport: str) -> None:
-        self.progress.transport = transport
-        if isinstance(item, Gap):
-            self.progress.take([], cursor, gap=True)
+    async def _follow(self, subscription: Subscription[Message | Gap]) -> None:
+        async for item in subscription:
+            before = self.progress.place
+            transport = f"{self.transport} by {subscription.transport}"
+            self.progress.transport = transport
+            self._take(item, subscription.cursor)
+            if self._forgets():
+                self.progress.place = before
+                return
+            if self.progress.is_complete:
+                return
+
+    def _take(self, item: Message | Gap, cursor: str) -> None:
+        if isinstance(item, Message):
+            arrived = Arrived(item.id, item.data.decode())
+            self.progress.take([arrived], cursor, self._gone)
+            self._gone = None
+        elif cursor == self.progress.place.cursor:
+            # Told again with the next message, to a subscription that begins here.
+            self._gone = _gone(item.lost)
         else:
-            arrived = Arrived(item.id, item.data)
-            self.progress.take([arrived], cursor, gap=False)
+            self.progress.take([], cursor, _gone(item.lost))
 
     def _forgets(self) -> bool:
         forgets = self.rng.random() < self.plan.leaving / 20

@@ -140,9 +140,14 @@ class Programs:
     """Redis, slock and the servers, and how to break them."""
 
     def __init__(
-        self, folder: Path, slock_binary: str, rng: random.Random, tally: Tally
+        self,
+        folder: Path,
+        slock_binary: str,
+        keep: int,
+        rng: random.Random,
+        tally: Tally,
     ) -> None:
-        ports = _free_ports(rng, 4)
+        ports = _free_ports(4)
         make = partial(Program, folder=folder, tally=tally)
         self.redis = make(
             "redis",
@@ -159,7 +164,7 @@ class Programs:
                 f"triopoll-{workers}",
                 _server_command(port, workers),
                 port,
-                env=_server_settings(ports[0], ports[1]),
+                env=_server_settings(ports[0], ports[1], keep),
                 hello=(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 200"),
             )
             for workers, port in zip((1, 2), ports[2:], strict=True)
@@ -255,22 +260,22 @@ def _server_command(port: int, workers: int) -> list[str]:
     ]
 
 
-def _server_settings(redis: int, slock: int) -> dict[str, str]:
+def _server_settings(redis: int, slock: int, keep: int) -> dict[str, str]:
     return {
         "TRIOPOLL_REDIS_URL": f"redis://{HOST}:{redis}/0",
         "TRIOPOLL_SLOCK_URL": f"slock://{HOST}:{slock}",
         "TRIOPOLL_LIST_PREFIX": "list:",
-        # Nothing may be trimmed while it has not been read by all.
-        "TRIOPOLL_LOG_MAX_MESSAGES": "1000000",
+        "TRIOPOLL_LOG_MAX_MESSAGES": str(keep),
         # All clients have one address.
         "TRIOPOLL_WAITS_PER_IP": "0",
         "TRIOPOLL_REQUESTS_PER_IP": "0",
     }
 
 
-def _free_ports(rng: random.Random, count: int) -> list[int]:
+def _free_ports(count: int) -> list[int]:
     found: list[int] = []
-    for port in rng.sample(PORTS, len(PORTS)):
+    # By chance, and not the seed's, lest two runs at once get the same.
+    for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

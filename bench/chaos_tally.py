@@ -6,6 +6,7 @@ reader that stands at a number knows what has to come next.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,10 +18,18 @@ def data_of(key: str, number: int) -> str:
 
 
 class Place(NamedTuple):
-    """Where a reader stands: a cursor, and the number of the last message before it."""
+    """Where a reader stands.
+
+    Attributes:
+        cursor: The server's word for it.
+        number: That of the last message before it.
+        told: How many messages after that are gone, as the server says; infinite
+            where it does not know how many.
+    """
 
     cursor: str
     number: int
+    told: float = 0
 
 
 class Arrived(NamedTuple):
@@ -35,12 +44,13 @@ class Tally:
     """What came of all messages.
 
     Attributes:
-        lost: Messages that a reader has never got.
+        lost: Messages that a reader has neither got nor been told to be gone.
         disordered: Messages that came after a later one, from the same place.
-        silent_gaps: Messages left out without a word.
+        silent_gaps: Messages left out without a word, or told to be and not left out.
         strangers: Messages with another id than the first time, or of another key.
         duplicates: Messages that a reader got again, with the id it had seen.
         reported_gaps: Gaps that were told.
+        gone: Messages that readers did not get because of them.
         faults: How often each fault happened.
         closes: At which points clients have closed.
         arrived: How messages came.
@@ -55,6 +65,7 @@ class Tally:
     strangers: int = 0
     duplicates: int = 0
     reported_gaps: int = 0
+    gone: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     closes: Counter[str] = field(default_factory=Counter)
     arrived: Counter[str] = field(default_factory=Counter)
@@ -73,6 +84,15 @@ class Tally:
             "duplicates with an id not seen before": self.strangers,
         }
 
+    @property
+    def allowed(self) -> dict[str, int]:
+        """Return what may happen, and is handled."""
+        return {
+            "duplicates with an id seen before": self.duplicates,
+            "gaps reported": self.reported_gaps,
+            "messages gone by them": self.gone,
+        }
+
     def know(self, data: str, name: str) -> None:
         """Note the id of a message, which must always be the same."""
         if self._ids.setdefault(data, name) != name:
@@ -84,30 +104,42 @@ class Progress:
 
     def __init__(self, tally: Tally, key: str, total: int, transport: str) -> None:
         self.key = key
-        self.place = Place("all", -1)
+        # All that is kept: that says nothing of what is not.
+        self.place = Place("all", -1, math.inf)
         self.transport = transport
         self._tally = tally
         self._total = total
         self._seen: set[int] = set()
+        self._gone: set[int] = set()
 
     @property
     def is_complete(self) -> bool:
         return self.place.number >= self._total - 1
 
-    @property
-    def missing(self) -> int:
-        return self._total - len(self._seen)
+    def finish(self) -> None:
+        """Count what this reader has not got."""
+        self._tally.gone += len(self._gone - self._seen)
+        self._tally.lost += self._total - len(self._gone | self._seen)
 
-    def take(self, messages: Iterable[Arrived], cursor: str, *, gap: bool) -> None:
-        """Take what came after the present place, and move on."""
-        self._tally.reported_gaps += gap
-        number = self.place.number
+    def take(
+        self, messages: Iterable[Arrived], cursor: str, gone: float | None = None
+    ) -> None:
+        """Take what came after the present place, and move on.
+
+        Args:
+            messages: In the order in which they came.
+            cursor: The place after them.
+            gone: How many have been left out, if a gap is told; else None.
+        """
+        _, number, told = self.place
+        if gone is not None:
+            self._tally.reported_gaps += 1
+            told += gone
         for message in messages:
-            number = self._take(message, number, gap=gap)
-            gap = False
-        self.place = Place(cursor, number)
+            number, told = self._take(message, number, told), 0
+        self.place = Place(cursor, number, told)
 
-    def _take(self, message: Arrived, before: int, *, gap: bool) -> int:
+    def _take(self, message: Arrived, before: int, told: float) -> int:
         key, _, digits = message.data.rpartition("/")
         if key != self.key:
             self._tally.strangers += 1
@@ -117,9 +149,15 @@ class Progress:
         self._tally.arrived[self.transport] += 1
         if number <= before:
             self._tally.disordered += 1
-        elif not gap:
-            self._tally.silent_gaps += number - before - 1
+        else:
+            self._leave_out(range(before + 1, number), told)
         if number in self._seen:
             self._tally.duplicates += 1
         self._seen.add(number)
         return number
+
+    def _leave_out(self, numbers: range, told: float) -> None:
+        if told:
+            self._gone.update(numbers)
+        if told != math.inf:
+            self._tally.silent_gaps += abs(len(numbers) - int(told))

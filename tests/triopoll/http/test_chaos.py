@@ -1,0 +1,64 @@
+"""Everything is broken while messages are read: a small run of ``bench/chaos.py``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.services import find_tool
+
+BENCH = Path(__file__).parents[3] / "bench" / "chaos.py"
+FAULTS = (
+    *("worker-killed", "server-killed", "deploy"),
+    *("redis-cut", "redis-killed", "slock-killed"),
+)
+
+
+def chaos(*options: str) -> tuple[int, dict[str, int]]:
+    """Run the bench; return its exit code, and its figures by name."""
+    command = [
+        *(sys.executable, str(BENCH), "--messages", "300", "--clients", "12"),
+        *("--seconds", "4", "--limit", "60", *options),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        output, _ = process.communicate(timeout=90)
+    except subprocess.TimeoutExpired:
+        # It takes its programs with it.
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        raise
+    print(output)
+    words = (line.strip().split("  ", 1) for line in output.splitlines())
+    figures = {each[1]: int(each[0].replace(",", "")) for each in words if each[1:]}
+    return process.returncode, figures
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_whatever_breaks() -> None:
+    """Each fault at least once, and every reader gets all, in order."""
+    find_tool("redis-server")
+    seed = os.environ.get("CHAOS_SEED", "1")
+    code, figures = chaos("--seed", seed, "--faults", *FAULTS)
+    assert figures["lost"] == 0
+    assert figures["out of order within a key"] == 0
+    assert figures["left out without a gap being reported"] == 0
+    assert figures["duplicates with an id not seen before"] == 0
+    assert figures["gaps reported"] == 0
+    assert all(figures[fault] == 1 for fault in FAULTS)
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_what_is_trimmed_is_told() -> None:
+    """Readers that come too late are told of each message that is gone."""
+    find_tool("redis-server")
+    code, figures = chaos("--keep", "5", "--faults", "slock-killed")
+    assert figures["gaps reported"] > 0
+    assert figures["messages gone by them"] > 0
+    assert figures["lost"] == figures["left out without a gap being reported"] == 0
+    assert code == 0
