@@ -212,22 +212,27 @@ class Reader:
             meter.empty_wakes += 1
             cursor = look.page.cursor
 
-    async def _look_after(self, wake: Wake, key: str, cursor: str, limit: int) -> Look:
+    async def _look_after(
+        self, wake: Wake, key: str, cursor: str, limit: int, share: int = 1
+    ) -> Look:
         """Look after a wake, once for all whom it woke and who look for the same."""
-        flight: Flight[Look | Failure] | None = wake.shared.get((cursor, limit))
+        name = cursor, limit, share
+        flight: Flight[Look | Failure] | None = wake.shared.get(name)
         if flight is None:
-            flight = Flight(partial(self._read, key, cursor, limit))
-            wake.shared[cursor, limit] = flight
+            flight = Flight(partial(self._read, key, cursor, limit, share))
+            wake.shared[name] = flight
         found = await flight.result()
         if isinstance(found, Failure):
             raise Unserved(found)
         found.woken = wake.at
         return found
 
-    async def _read(self, key: str, cursor: str, limit: int) -> Look | Failure:
+    async def _read(
+        self, key: str, cursor: str, limit: int, share: int = 1
+    ) -> Look | Failure:
         try:
             with trio.fail_after(self._limit):
-                look = Look(await self._log.read(key, cursor, limit))
+                look = Look(await self._log.read(key, cursor, limit, share=share))
             # The sweep does not find out as long as nothing is watched.
             self._wakes.store_up = True
             return look
@@ -256,7 +261,8 @@ class Reader:
 
     async def _see_log(self, wanted: Wanted, place: int) -> None:
         item = wanted.log(place)
-        found = await self._read(item.key, item.cursor, item.limit)
+        share = len(wanted.logs)
+        found = await self._read(item.key, item.cursor, item.limit, share)
         if isinstance(found, Failure):
             wanted.failure = found
         else:
@@ -302,7 +308,9 @@ class Reader:
                 for place in wanted.places_of(key):
                     item = wanted.log(place)
                     cursor = wanted.cursor(place)
-                    look = await self._look_after(wake, key, cursor, item.limit)
+                    look = await self._look_after(
+                        wake, key, cursor, item.limit, len(wanted.logs)
+                    )
                     wanted.see(place, look)
             meter.wakes += 1
             meter.empty_wakes += not wanted.ready

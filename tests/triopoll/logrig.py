@@ -32,10 +32,10 @@ class CountingLog(MemoryLog):
     hangs = False
     reads = 0
 
-    async def read(self, key: str, cursor: str, limit: int) -> Page:
+    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
         self.reads += 1
         await self._stumble()
-        return await super().read(key, cursor, limit)
+        return await super().read(key, cursor, limit, share=share)
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         await self._stumble()

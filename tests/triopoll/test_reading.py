@@ -560,3 +560,32 @@ async def test_repr(autojump_clock: MockClock, rig: LogRig) -> None:
     """It shows what is under way."""
     shown = "<Reader: <Waits: 0 of 64>, <Wakes: 0 logs, 0 of them lingering>>"
     assert repr(rig.reader) == shown
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_many_logs_together_are_no_longer_than_a_page(
+    rig: LogRig, autojump_clock: MockClock, waits: bool
+) -> None:
+    """Else one short request makes an answer of fifty pages, a mebibyte each."""
+    many = [LogItem("k", ALL, 1000)] * 50
+    if waits:
+        first = await rig.reader.messages("k", NEW, 1, 0)
+        assert isinstance(first, Look)
+        many = [LogItem("k", first.page.cursor, 1000)] * 50
+
+    async def put() -> None:
+        await trio.sleep(1 if waits else 0)
+        await rig.log.put("k", *[b"x" * 2**16] * 50)
+        await rig.wake("k")
+
+    async with trio.open_nursery() as nursery:
+        if waits:
+            nursery.start_soon(put)
+        else:
+            await put()
+        seen = await rig.reader.wait_any(many, 25)
+    assert isinstance(seen, list)
+    pages = [data(each) for each in seen]
+    assert all(pages)
+    # The message that reaches the bytes of a page still belongs to it.
+    assert sum(len(message) for page in pages for message in page) <= 2**20 + 50 * 2**16

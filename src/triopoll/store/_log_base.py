@@ -223,7 +223,7 @@ class MessageLog(Protocol):
         """
         ...
 
-    async def read(self, key: str, cursor: str, limit: int) -> Page:
+    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
         """Read on from a cursor.
 
         Messages that have outlived their time, or were trimmed, are counted as lost
@@ -234,6 +234,7 @@ class MessageLog(Protocol):
             key: The log.
             cursor: From an answer; `NEW`: from now on; `ALL`: all that are kept.
             limit: Messages that the page may hold, at least 1.
+            share: How many pages are read together; they have the bytes of one.
 
         Returns:
             A page. If the cursor is from before the storage was emptied, or its

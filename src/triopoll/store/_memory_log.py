@@ -130,7 +130,7 @@ class MemoryLog:
         self._forget(now)
         return [self._append(message, now) for message in messages]
 
-    async def read(self, key: str, cursor: str, limit: int) -> Page:
+    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
         """Read on from a cursor; see `MessageLog.read`.
 
         Cancellation:
@@ -146,7 +146,7 @@ class MemoryLog:
         if log is None or cursor == NEW:
             missed = place is not None and not self._is_fresh(place, now)
             return Page((), self._end(log, now), missed, None if missed else 0)
-        return self._page(log, place, limit, now)
+        return self._page(log, place, (limit, self._limits.page_bytes // share), now)
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         """Return a mark for each log; see `MessageLog.heads`.
@@ -229,12 +229,14 @@ class MemoryLog:
 
     # --- reading ------------------------------------------------------------------
 
-    def _page(self, log: _Log, place: Cursor | None, limit: int, now: float) -> Page:
+    def _page(
+        self, log: _Log, place: Cursor | None, limits: tuple[int, int], now: float
+    ) -> Page:
         start = log.start if place is None else self._start(log, place)
         is_sure = start is not None
         if start is None:
             start = log.start
-        found, end = self._select(log, start, limit, now)
+        found, end = self._select(log, start, limits, now)
         tag = log.tag if end == log.last else found[-1].tag
         if place is not None and is_sure and self._limits.trim_acked:
             while log.entries and log.entries[0].n <= place.n:
@@ -266,9 +268,10 @@ class MemoryLog:
         return place.epoch == self._epoch and place.tag == NO_TAG and is_recent
 
     def _select(
-        self, log: _Log, start: int, limit: int, now: float
+        self, log: _Log, start: int, limits: tuple[int, int], now: float
     ) -> tuple[list[_Entry], int]:
         """Return the entries of a page, and the number with which it ends."""
+        limit, most_bytes = limits
         found: list[_Entry] = []
         size = 0
         for entry in log.after(start):
@@ -276,7 +279,7 @@ class MemoryLog:
                 continue
             found.append(entry)
             size += len(entry.data)
-            if len(found) >= limit or size >= self._limits.page_bytes:
+            if len(found) >= limit or size >= most_bytes:
                 return found, entry.n
         return found, log.last
 

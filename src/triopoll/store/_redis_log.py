@@ -78,7 +78,7 @@ class RedisLog:
                     nursery.start_soon(append_to, *group)
         return [results[place] for place in range(len(messages))]
 
-    async def read(self, key: str, cursor: str, limit: int) -> Page:
+    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
         """Read on from a cursor; see `MessageLog.read`.
 
         Cancellation:
@@ -90,7 +90,7 @@ class RedisLog:
             new_epoch(),
             cursor if place is None else "at",
             limit,
-            self._limits.page_bytes,
+            self._limits.page_bytes // share,
             _milliseconds(self._limits.memory),
             int(self._limits.trim_acked),
             *(place or _NOWHERE),

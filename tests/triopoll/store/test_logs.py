@@ -247,6 +247,9 @@ async def test_a_page_is_bounded_in_bytes(world: World, key: str) -> None:
         while page.messages:
             sizes.append(len(page.messages))
             page = await log.read(key, page.cursor, 100)
+        assert len((await log.read(key, ALL, 100, share=2)).messages) == 1
+        # However many share a page, each gets on.
+        assert len((await log.read(key, ALL, 100, share=50)).messages) == 1
     assert sizes == [2, 2, 1]
     assert page.cursor == ids[-1]
 
