@@ -2,7 +2,9 @@
 
 By hand, against a running server::
 
-    python -m tests.triopoll.server.fuzz 8000 100000 [SEED]
+    python -m tests.triopoll.server.fuzz park|app 8000 100000 [SEED]
+
+``park`` is for `park_app`, ``app`` for the service, with everything that it serves.
 """
 
 from __future__ import annotations
@@ -12,44 +14,129 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
-_HEAD = b"Host: h\r\nAccept: */*\r\n"
-_REQUESTS = [
-    b"GET /hello HTTP/1.1\r\n" + _HEAD + b"\r\n",
-    b"GET /park HTTP/1.1\r\n" + _HEAD + b"\r\n",
-    b"HEAD / HTTP/1.0\r\n\r\n",
-    b"POST /echo HTTP/1.1\r\n" + _HEAD + b"Content-Length: 10\r\n\r\n0123456789",
-    b"POST /echo HTTP/1.1\r\n"
-    + _HEAD
-    + b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: x\r\n\r\n",
-    b"POST /echo HTTP/1.1\r\n"
-    + _HEAD
-    + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
-    b"OPTIONS * HTTP/1.1\r\n" + _HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
-]
+_HEAD = b"Host: localhost\r\nAccept: */*\r\n"
 _UPGRADE = (
-    b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"GET %b HTTP/1.1\r\nHost: localhost\r\n"
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What there is to be had from a server.
+
+    Attributes:
+        requests: Good ones.
+        websockets: Paths.
+        texts: Good frames, and such as are nearly good.
+    """
+
+    requests: Sequence[bytes]
+    websockets: Sequence[bytes]
+    texts: Sequence[str]
+
+
+def _get(target: bytes, method: bytes = b"GET") -> bytes:
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, _HEAD)
+
+
+def _post(target: bytes, body: bytes) -> bytes:
+    head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (target, _HEAD, len(body)) + body
+
+
+PARK = Target(
+    requests=[
+        _get(b"/hello"),
+        _get(b"/park"),
+        b"HEAD / HTTP/1.0\r\n\r\n",
+        _post(b"/echo", b"0123456789"),
+        b"POST /echo HTTP/1.1\r\n"
+        + _HEAD
+        + b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: x\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\n"
+        + _HEAD
+        + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+        b"OPTIONS * HTTP/1.1\r\n"
+        + _HEAD
+        + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        _PREFACE,
+    ],
+    websockets=[b"/ws"],
+    texts=[""],
+)
+
+_PLACE = "00000001.1764000000000001.0001"
+APP = Target(
+    requests=[
+        _get(b"/poll/event?event=a&timeout=60"),
+        _get(b"/poll/event?event=a&timeout=0.01&wait_type=reset&default_type=set"),
+        _get(b"/poll/event?key=a&timeout=0.01"),
+        _get(b"/poll/message?event=b&timeout=60&session=s"),
+        _get(b"/poll/message?event=b&timeout=0"),
+        _get(b"/poll/message?key=b&timeout=0.01"),
+        _get(b"/poll/group/message?key=c&client_id=1&msg_id=1&timeout=0.01"),
+        _get(b"/poll/event/emit?event=a"),
+        _get(b"/poll/group/message/create?key=c&msg_id=1"),
+        _post(b"/poll/message/send?event=b", b'{"x":1}'),
+        _post(b"/poll/message/send?key=b", b"text"),
+        _post(b"/poll/group/message/send?key=c", b"[1,2]"),
+        _get(b"/v1/messages?key=k&cursor=all&timeout=0.01&max=3"),
+        _get(b"/v1/messages?key=k&timeout=60"),
+        _get(b"/v1/messages?key=k&cursor=" + _PLACE.encode()),
+        _get(b"/v1/wait?message=new:k&event=:a&group=17:g&timeout=0.01"),
+        _get(b"/v1/wait?" + b"&".join(b"message=:k%d" % n for n in range(50))),
+        _post(b"/v1/wait", b'{"items":[{"type":"group","key":"g"}],"timeout":60}'),
+        _post(b"/v1/publish", b'{"key":"k","data":"hello","id":"7"}'),
+        _post(
+            b"/v1/publish",
+            b'{"items":[{"key":"k","data_base64":"/w=="},{"type":"group","key":"g"},'
+            b'{"type":"event","key":"a","ttl":1},{"type":"clear","key":"a"}]}',
+        ),
+        _get(b"/livez"),
+        _get(b"/readyz", b"HEAD"),
+        _get(b"/metrics"),
+        _get(b"/openapi.json"),
+        _get(b"/v1/publish", b"OPTIONS"),
+        _get(b"/nowhere/%00/..//%ff"),
+        _PREFACE,
+    ],
+    websockets=[b"/v1/ws", b"/poll/ws?event=k", b"/poll/ws?event=k&cursor=all"],
+    texts=[
+        '{"type":"subscribe","messages":[{"key":"k","cursor":"all","max":1}]}',
+        '{"type":"subscribe","events":[{"key":"a"}],"groups":[{"key":"g"}]}',
+        '{"type":"ack","key":"k","cursor":"00000001.1764000000000001.0001"}',
+        '{"type":"ack","group":"g","version":9}',
+        '{"type":"unsubscribe","messages":["k"],"groups":["g"]}',
+        '{"type":"ping"}',
+        '{"type":"pong"}',
+        _PLACE,
+        "[" * 60_000,
+        "",
+    ],
 )
 _SPICE = [b"\0", b"\r\n", b"\r\n\r\n", b"\n", b":", b" ", b"\xff", b"%", b"\x80" * 9]
 
 
-def run_fuzz(port: int, *, count: int, seed: int) -> None:
+def run_fuzz(port: int, *, count: int, seed: int, target: Target = PARK) -> None:
     """Open `count` connections, one after the other, and misbehave on each."""
     rng = random.Random(seed)
     for _ in range(count):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-            _misbehave(rng, sock)
+            _misbehave(rng, sock, target)
 
 
-def _misbehave(rng: random.Random, sock: socket.socket) -> None:
-    data = _damage(rng, rng.choice(_MAKERS)(rng))
+def _misbehave(rng: random.Random, sock: socket.socket, target: Target) -> None:
+    data = _damage(rng, rng.choice(_MAKERS)(rng, target))
     try:
         for piece in _cut(rng, data):
             sock.sendall(piece)
@@ -62,18 +149,19 @@ def _misbehave(rng: random.Random, sock: socket.socket) -> None:
         pass  # the server has had enough, as it may
 
 
-def _make_http(rng: random.Random) -> bytes:
-    return b"".join(rng.choices(_REQUESTS, k=rng.randint(1, 4)))
+def _make_http(rng: random.Random, target: Target) -> bytes:
+    return b"".join(rng.choices(target.requests, k=rng.randint(1, 4)))
 
 
-def _make_websocket(rng: random.Random) -> bytes:
+def _make_websocket(rng: random.Random, target: Target) -> bytes:
     frames = Connection(ConnectionType.CLIENT)
-    data = _UPGRADE
+    data = _UPGRADE % rng.choice(target.websockets)
     for _ in range(rng.randint(0, 6)):
         size = rng.choice([0, 1, 125, 126, 4000, 70_000])
         event = rng.choice(
             [
                 TextMessage("x" * size),
+                TextMessage(rng.choice(target.texts)),
                 BytesMessage(b"\xff" * size, message_finished=True),
                 Ping(b"x" * min(size, 125)),
             ]
@@ -84,11 +172,11 @@ def _make_websocket(rng: random.Random) -> bytes:
     return data
 
 
-def _make_noise(rng: random.Random) -> bytes:
+def _make_noise(rng: random.Random, target: Target) -> bytes:
     return rng.randbytes(rng.choice([1, 10, 1000, 20_000]))
 
 
-_MAKERS: list[Callable[[random.Random], bytes]] = [
+_MAKERS: list[Callable[[random.Random, Target], bytes]] = [
     _make_http,
     _make_http,
     _make_websocket,
@@ -118,7 +206,8 @@ def _cut(rng: random.Random, data: bytes) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    port, count, *seed = (int(text) for text in sys.argv[1:])
-    used = seed[0] if seed else int.from_bytes(os.urandom(4))
+    name, port, count, *seed = sys.argv[1:]
+    used = int(seed[0]) if seed else int.from_bytes(os.urandom(4))
     print("seed", used)
-    run_fuzz(port, count=count, seed=used)
+    target = {"park": PARK, "app": APP}[name]
+    run_fuzz(int(port), count=int(count), seed=used, target=target)
