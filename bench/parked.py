@@ -37,6 +37,8 @@ KINDS = {
     "/v1/messages, one log": "/v1/messages?key=k&cursor=new&timeout=300",
     "/v1/messages, own logs": "/v1/messages?key=k{}&cursor=new&timeout=300",
 }
+# Seconds until every poll is parked and has been looked at once more.
+SETTLE = 15
 SETTINGS = {
     "TRIOPOLL_LIST_PREFIX": "bench:",
     "TRIOPOLL_MAX_WAITS": "65536",
@@ -121,7 +123,7 @@ def park(stack: ExitStack, port: int, target: str, count: int) -> None:
         sock.sendall(request(target.format(number)))
         if number % 500 == 499:
             time.sleep(0.2)  # for the service to keep up
-    time.sleep(5)
+    time.sleep(SETTLE)
 
 
 def commands(port: int) -> int:
