@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import trio
+
 from trioslock import Client
 
 from .backends import ask_slock, ask_store, counted
@@ -104,11 +106,13 @@ class KeptMessages:
             stored all the same.
 
         Cancellation:
-            The message may have been stored, with its event set or not.
+            It is done all the same, and takes no longer than the limits: a message
+            that nobody is woken for would wait for the next one.
         """
         try:
-            await ask_store(self._limit, partial(self._store, sending, message))
-            await self._set(sending)
+            with trio.CancelScope(shield=True):
+                await ask_store(self._limit, partial(self._store, sending, message))
+                await self._set(sending)
         except Unserved as error:
             return counted(self._metrics, error.failure)
         return None

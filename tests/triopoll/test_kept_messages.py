@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -115,3 +117,24 @@ async def test_a_closed_client(autojump_clock: MockClock) -> None:
     assert await rig.kept.latest("k") == Kept(b"1")
     assert await rig.kept.emit(SENDING) is Failure.SLOCK_UNREACHABLE
     assert await rig.kept.wait(POLL) is Failure.SLOCK_UNREACHABLE
+
+
+@pytest.mark.parametrize("to_list", [False, True])
+async def test_a_sender_that_leaves_leaves_no_message_without_its_event(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, to_list: bool
+) -> None:
+    """Who waits would not be woken for it."""
+    store, name = (rig.lists, "push") if to_list else (rig.kept._values, "put")
+    stored = getattr(store, name)
+
+    async def leave_when_stored(*args: Any) -> Any:
+        result = await stored(*args)
+        scope.cancel()
+        await trio.lowlevel.checkpoint()  # as Redis answers later than it stores
+        return result
+
+    monkeypatch.setattr(store, name, leave_when_stored)
+    with trio.CancelScope() as scope:
+        await rig.kept.send(replace(SENDING, to_list=to_list), b"[1]")
+    assert scope.cancel_called
+    assert await rig.is_set()
