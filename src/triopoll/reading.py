@@ -20,12 +20,13 @@ import trioslock
 from trioslock import Client
 
 from ._flight import Flight
+from .backends import ask_slock, ask_store, counted
 from .envelope import EventFired, Failure
 from .metrics import Kind, Metrics, WaitMeter
 from .settings import Settings
 from .slock import SlockWatch, clear_group, translating
-from .store import MessageLog, StoreFailed, StoreUnreachable
-from .waits import BACKEND_ERRORS, TooManyWaits, Unserved, Waits
+from .store import MessageLog
+from .waits import TooManyWaits, Unserved, Waits
 from .wakes import Wake, Wakes, Watch
 from .wanted import (
     GROUP_LEASE,
@@ -188,9 +189,7 @@ class Reader:
     def _failed(self, error: Unserved | TooManyWaits) -> Failure:
         if isinstance(error, TooManyWaits):
             return Failure.TOO_MANY_WAITS
-        if error.failure in BACKEND_ERRORS:
-            self._metrics.backend_error(*BACKEND_ERRORS[error.failure])
-        return error.failure
+        return counted(self._metrics, error.failure)
 
     # --- logs ---------------------------------------------------------------------
 
@@ -230,16 +229,14 @@ class Reader:
     async def _read(
         self, key: str, cursor: str, limit: int, share: int = 1
     ) -> Look | Failure:
+        read = partial(self._log.read, key, cursor, limit, share=share)
         try:
-            with trio.fail_after(self._limit):
-                look = Look(await self._log.read(key, cursor, limit, share=share))
-            # The sweep does not find out as long as nothing is watched.
-            self._wakes.store_up = True
-            return look
-        except (StoreUnreachable, trio.TooSlowError):
-            return Failure.STORE_UNREACHABLE
-        except StoreFailed:
-            return Failure.STORE_FAILED
+            page = await ask_store(self._limit, read)
+        except Unserved as error:
+            return error.failure
+        # The sweep does not find out as long as nothing is watched.
+        self._wakes.store_up = True
+        return Look(page)
 
     # --- several at once ----------------------------------------------------------
 
@@ -271,17 +268,14 @@ class Reader:
     async def _see_signal(self, wanted: Wanted, place: int) -> None:
         item = wanted.signal(place)
         try:
-            with trio.fail_after(self._limit):
-                if isinstance(item, EventItem):
-                    look = self._event(item).is_set
-                    wanted.see(place, EventSeen(await translating(look)))
-                else:
-                    look_at = partial(self._look_at_group, item)
-                    wanted.see(place, await translating(look_at))
+            if isinstance(item, EventItem):
+                is_set = await ask_slock(self._limit, self._event(item).is_set)
+                wanted.see(place, EventSeen(is_set))
+            else:
+                look = partial(self._look_at_group, item)
+                wanted.see(place, await ask_slock(self._limit, look))
         except Unserved as error:
             wanted.failure = error.failure
-        except trio.TooSlowError:
-            wanted.failure = Failure.SLOCK_UNREACHABLE
 
     async def _park(
         self, wanted: Wanted, watch: Watch, seconds: float, kind: Kind
