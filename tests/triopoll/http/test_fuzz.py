@@ -7,6 +7,7 @@ All of it, as the service promises::
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -42,15 +43,21 @@ def ask(port: int, request: bytes) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120 + COUNT / 50)
 @pytest.mark.parametrize("server", ["triopoll", "granian"])
 def test_bystanders_stay_parked_and_memory_is_bounded(
     server: str, tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
     """Every endpoint, two websockets and HTTP/2 bytes, damaged, by a known seed."""
     process = poll_process(server=server, max_timeout=300)
-    with (tmp_path / "log").open("wb") as process.stderr, process:
+    with (
+        (tmp_path / "log").open("wb") as process.stderr,
+        process,
+        contextlib.ExitStack() as stack,
+    ):
         bystanders = [
-            socket.create_connection(("127.0.0.1", process.port)) for _ in PARKED
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.port)))
+            for _ in PARKED
         ]
         for sock, request in zip(bystanders, PARKED, strict=True):
             sock.sendall(request)
@@ -66,7 +73,6 @@ def test_bystanders_stay_parked_and_memory_is_bounded(
         for sock in bystanders:
             sock.settimeout(10)
             assert b'"err_code":0' in sock.recv(4096)
-            sock.close()
         assert b'"ready":true' in ask(process.port, b"GET /readyz HTTP/1.1")
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log, log[-4000:]
