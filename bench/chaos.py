@@ -11,12 +11,13 @@ it falls back to websockets. Each key has one publisher and 10 readers.
 
 While messages are published, at random times workers and whole servers are killed and
 deployed anew, connections to Redis are cut, Redis and slock are killed and started
-again, and all clients leave wherever they are. In the end each reader must have got all
-messages of its key in order. The exit status is 0 only if nothing was lost, out of
-order, or left out without a gap being reported, no message came with two ids, and no
-program ended by itself. With ``--keep 30`` messages are trimmed before all have read
-them; then gaps must tell of each that is gone, and only of those. The seed gives the
-plans; what they meet differs a little from run to run, as times do.
+again, or answer nothing for some seconds, and all clients leave wherever they are. In
+the end each reader must have got all messages of its key in order. The exit status is
+0 only if nothing was lost, out of order, or left out without a gap being reported, no
+message came with two ids, and no program ended by itself. With ``--keep 30`` messages
+are trimmed before all have read them; then gaps must tell of each that is gone, and
+only of those. The seed gives the plans; what they meet differs a little from run to
+run, as times do.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ FAULTS = (
     "redis-cut",
     "redis-killed",
     "slock-killed",
+    "redis-frozen",
+    "slock-frozen",
 )
 
 

@@ -19,6 +19,8 @@ from chaos_tally import Tally
 HOST = "127.0.0.1"
 START_LIMIT = 20.0
 DEPLOY_LIMIT = 20.0
+# Longer than servers wait for an answer, which is 5 s.
+LONGEST_FREEZE = 8.0
 # Below the ports that the kernel gives to clients: while a program is down, one of
 # those could have taken its port, or even be connected to itself.
 PORTS = range(20000, 32000)
@@ -105,6 +107,9 @@ class Program:
         code: int = await self._running.wait()
         return code
 
+    def send_signal(self, signum: signal.Signals) -> None:
+        self._running.send_signal(signum)
+
     def workers(self) -> list[int]:
         """Return the process ids of its workers; none if it has none."""
         # Each thread has those that it has started.
@@ -178,6 +183,8 @@ class Programs:
             "redis-cut": self._cut_redis,
             "redis-killed": partial(self._kill, self.redis),
             "slock-killed": partial(self._kill, self.slock),
+            "redis-frozen": partial(self._freeze, self.redis),
+            "slock-frozen": partial(self._freeze, self.slock),
         }
 
     @property
@@ -194,6 +201,13 @@ class Programs:
             await program.kill()
             await trio.sleep(self._rng.uniform(0.0, 1.5))
             await program.start()
+
+    async def _freeze(self, program: Program) -> None:
+        """Let it take what it is sent and answer nothing, for some time."""
+        async with program.lock:
+            program.send_signal(signal.SIGSTOP)
+            await trio.sleep(self._rng.uniform(0.5, LONGEST_FREEZE))
+            program.send_signal(signal.SIGCONT)
 
     async def _kill_server(self) -> None:
         await self._kill(self._rng.choice(self.servers))
