@@ -63,6 +63,9 @@ _PAUSE = 1.0
 # seconds. A wake that has to wait for that is not lost, and those between are one.
 _BURST = 10
 _PACE = 0.02
+# Logs that begin to be followed at once. A crowd that comes back brings thousands;
+# until it is the turn of a log there is the sweep.
+_STARTS = 32
 # Local waits that are woken in one pass of the scheduler, lest a crowd on one log keep
 # everybody else from running.
 _CHUNK = 32
@@ -219,6 +222,7 @@ class Wakes:
         self._max_keys = max_keys
         self._limit = limit
         self._nursery: trio.Nursery | None = None
+        self._starts = trio.CapacityLimiter(_STARTS)
         self._topics: dict[str, _Topic] = {}
         # Those without local waits, the longest one first.
         self._lingering: dict[_Topic, None] = {}
@@ -370,8 +374,9 @@ class Wakes:
 
     async def _wait_on_slock(self, topic: _Topic) -> NoReturn:
         group = self._group(topic.key)
-        await clear_group(group)
-        await topic.wake()
+        async with self._starts:
+            await clear_group(group)
+            await topic.wake()
         while True:
             known = group.version
             await group.wait()

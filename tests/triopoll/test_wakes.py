@@ -13,6 +13,7 @@ from triopoll import wakes as module
 from triopoll.store import StoreUnreachable
 from triopoll.waits import TooManyWaits
 from triopoll.wakes import group_key
+from trioslock import GroupEvent
 from trioslock.embedded import open_embedded
 
 
@@ -416,3 +417,30 @@ async def test_nothing_waits_when_they_have_ended(autojump_clock: MockClock) -> 
                 assert await rig.waiting() == 1
                 nursery.cancel_scope.cancel()
         assert await rig.waiting() == 0
+
+
+async def test_a_crowd_of_new_logs_begins_a_few_at_a_time(
+    autojump_clock: MockClock, no_sweep: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once would keep everybody else from running for seconds."""
+    begun = most = 0
+    clear_group = module.clear_group
+
+    async def counting(group: GroupEvent) -> None:
+        nonlocal begun, most
+        begun += 1
+        most = max(most, begun)
+        await clear_group(group)
+        begun -= 1
+
+    monkeypatch.setattr(module, "clear_group", counting)
+    keys = tuple(f"k{n}" for n in range(1000))
+    seen: list[list[str]] = []
+    async with open_log_rig(max_keys=1000) as rig, trio.open_nursery() as nursery:
+        nursery.start_soon(follow, rig, keys, seen)
+        with trio.fail_after(5):
+            while await rig.waiting() < 1000:
+                await trio.sleep(0.01)
+        assert 1 < most <= 32
+        assert {key for news in seen for key in news} == set(keys)
+        nursery.cancel_scope.cancel()
