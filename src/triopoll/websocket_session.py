@@ -60,8 +60,10 @@ _UNACCEPTABLE = 1003
 # Seconds that a frame which is being sent still has when the websocket is to end.
 _LAST_SEND = 1.0
 # Frames a second that are read in the long run, and at once: beyond that a client is
-# read more slowly, as each of its acknowledgements may cost a look at the log.
+# read more slowly. A frame may cost a look at all that is followed, so one counts as
+# more where more than so many are.
 _RATE, _BURST = 200.0, 400.0
+_LOOKS = 10
 
 _FAILURES = {
     Failure.TOO_MANY_WAITS: (OVERLOAD, 503, "too_many_waits"),
@@ -205,9 +207,10 @@ class WebSocketSession:
             await self._keep_pace()
 
     async def _keep_pace(self) -> None:
-        """Let a client that sends frames without end wait; it costs us a look each."""
+        """Let a client that sends frames without end wait; they cost us looks."""
         now = trio.current_time()
-        self._allowance = max(self._allowance, now - _BURST / _RATE) + 1 / _RATE
+        cost = max(1.0, len(self._wanted) / _LOOKS)
+        self._allowance = max(self._allowance, now - _BURST / _RATE) + cost / _RATE
         if self._allowance > now:
             await trio.sleep_until(self._allowance)
 

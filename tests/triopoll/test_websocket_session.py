@@ -402,6 +402,22 @@ async def test_a_client_that_floods_is_read_slowly(autojump_clock: MockClock) ->
         assert trio.current_time() - started > 2
 
 
+async def test_who_follows_much_is_read_more_slowly(autojump_clock: MockClock) -> None:
+    """Each frame may cost a look at all of it."""
+    settings = SessionSettings(limits=FrameLimits(max_items=50))
+    async with open_log_rig() as rig, session(rig, settings=settings) as peer:
+        keys = [{"key": f"k{n}", "cursor": "all"} for n in range(50)]
+        await peer.say(type="subscribe", messages=keys)
+        for _ in keys:
+            assert (await peer.hear())["type"] == "subscribed"
+        started = trio.current_time()
+        for n in range(500):
+            cursor = f"00000001.{n + 1}.0001"
+            await peer.say(type="ack", key="k0", cursor=cursor)
+        # What comes at once is paid for, the rest at two thousand looks a second.
+        assert trio.current_time() - started > 50 * (500 - 80) / 2000 - 1
+
+
 async def test_a_client_that_leaves_leaves_nothing(autojump_clock: MockClock) -> None:
     """At any moment; the rig checks that nobody waits."""
     for step in range(4):
