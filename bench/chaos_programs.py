@@ -270,7 +270,8 @@ def _server_command(port: int, workers: int) -> list[str]:
     return [
         *(sys.executable, "-m", "triopoll", "serve", "--bind", f"{HOST}:{port}"),
         *("--workers", str(workers)),
-        *("--drain-delay", "0.2", "--drain-window", "1", "--drain-grace", "2"),
+        # Who waits for a frozen slock or Redis is told so within 5 s.
+        *("--drain-delay", "0.2", "--drain-window", "1", "--drain-grace", "6"),
     ]
 
 
