@@ -343,10 +343,12 @@ class Grant:
         frame = None if data is None else data.encode()
         return self._pattern.unlock(self._attempt)._replace(data=frame)
 
+    @enable_ki_protection
     async def __aenter__(self) -> Self:
         self.enter()
         return self
 
+    @enable_ki_protection
     def enter(self) -> None:
         """Begin the body that a loss cancels. Not async: there is no way out."""
         if self._entered:

@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from trioslock.primitives import _body
+from trioslock.embedded import open_embedded
+from trioslock.primitives import _body, _grant
 from trioslock.primitives._body import KNOWN_TRIO, enter_scope, leave_scope
 
 
@@ -183,3 +184,24 @@ def test_runs_in_several_threads_share_what_is_kept() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_no_interrupt_comes_between_a_scope_and_its_grant(
+    monkeypatch: pytest.MonkeyPatch, by_itself: bool
+) -> None:
+    """A scope that nobody knows would stay on the task's stack for good."""
+    seen: list[bool] = []
+
+    def looking() -> trio.CancelScope:
+        scope = enter_scope()
+        seen.append(trio.lowlevel.currently_ki_protected())
+        return scope
+
+    monkeypatch.setattr(_grant, "enter_scope", looking)
+    async with open_embedded() as client:
+        lock = client.lock("k")
+        entering = await lock.acquire() if by_itself else lock
+        async with entering:
+            pass
+    assert seen == [True]
