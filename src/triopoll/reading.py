@@ -25,7 +25,7 @@ from .envelope import EventFired, Failure
 from .metrics import Kind, Metrics, WaitMeter
 from .settings import Settings
 from .slock import SlockWatch, clear_group, translating
-from .store import MessageLog
+from .store import NEW, MessageLog
 from .waits import TooManyWaits, Unserved, Waits
 from .wakes import Wake, Wakes, Watch
 from .wanted import (
@@ -249,7 +249,7 @@ class Reader:
             await looks[0]()
         else:
             await _together(looks)
-        if wanted.ready:
+        if wanted.ready and not wanted.lacks_place:
             return
         if wanted.failure is not None:
             raise Unserved(wanted.failure)
@@ -262,6 +262,8 @@ class Reader:
         found = await self._read(item.key, item.cursor, item.limit, share)
         if isinstance(found, Failure):
             wanted.failure = found
+            # Who asked from "new" has no cursor yet, and would ask from there again.
+            wanted.lacks_place = wanted.lacks_place or item.cursor == NEW
         else:
             wanted.see(place, found)
 

@@ -102,18 +102,30 @@ class Wanted:
         seen: What was seen last, by place.
         ready: Whether any of them is.
         failure: Why one of them could not be seen.
+        lacks_place: Whether it is a log that is to be read from now on: what is known
+            of the others is no answer then, as it would lose this one's messages.
         logs: Places of the logs.
         signals: Places of the events and groups.
         log_keys: Keys of the logs.
     """
 
-    __slots__ = ("_items", "failure", "log_keys", "logs", "ready", "seen", "signals")
+    __slots__ = (
+        "_items",
+        "failure",
+        "lacks_place",
+        "log_keys",
+        "logs",
+        "ready",
+        "seen",
+        "signals",
+    )
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
         self.seen = list(map(_unseen, items))
         self.ready = False
         self.failure: Failure | None = None
+        self.lacks_place = False
         places = range(len(items))
         self.logs = [at for at in places if isinstance(items[at], LogItem)]
         self.signals = [at for at in places if not isinstance(items[at], LogItem)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -21,7 +22,7 @@ from triopoll.reading import (
     Look,
     Seen,
 )
-from triopoll.store import ALL, NEW, BadCursor, StoreFailed, StoreUnreachable
+from triopoll.store import ALL, NEW, BadCursor, Page, StoreFailed, StoreUnreachable
 
 
 @pytest.fixture
@@ -589,3 +590,26 @@ async def test_many_logs_together_are_no_longer_than_a_page(
     assert all(pages)
     # The message that reaches the bytes of a page still belongs to it.
     assert sum(len(message) for page in pages for message in page) <= 2**20 + 50 * 2**16
+
+
+@pytest.mark.parametrize("cursor", [NEW, ALL])
+async def test_a_log_that_cannot_be_read_is_not_answered_as_if_it_had_been(
+    rig: LogRig, monkeypatch: pytest.MonkeyPatch, cursor: str
+) -> None:
+    """Without a cursor its reader would ask from "new" again, and miss what came."""
+    read = rig.log.read
+
+    async def read_but_one(key: str, *args: Any, **more: Any) -> Page:
+        if key == "broken":
+            raise StoreFailed("it is no log")
+        return await read(key, *args, **more)
+
+    monkeypatch.setattr(rig.log, "read", read_but_one)
+    await rig.log.put("k", b"1")
+    items = [LogItem("k", ALL, 1), LogItem("broken", cursor, 1)]
+    seen = await rig.reader.wait_any(items, 0)
+    if cursor == NEW:
+        assert seen is Failure.STORE_FAILED
+    else:
+        assert isinstance(seen, list)
+        assert [each.ready for each in seen] == [True, False]
