@@ -138,14 +138,16 @@ def measure(kind: str, options: argparse.Namespace) -> str:
         before = [resident(pid) for pid in pids]
         if KINDS[kind]:
             park(stack, them.port, KINDS[kind], options.polls)
-        grown = [(resident(pid) - was) / 2**20 for pid, was in zip(pids, before)]  # noqa: B905
+        grown = [
+            (resident(pid) - was) / 2**20 for pid, was in zip(pids, before, strict=True)
+        ]
         used = [cpu_seconds(pid) for pid in pids]
         asked = commands(them.redis_port)
         time.sleep(options.seconds)
         asked = commands(them.redis_port) - asked - 1
         shares = [
             100 * (cpu_seconds(pid) - was) / options.seconds
-            for pid, was in zip(pids, used)  # noqa: B905
+            for pid, was in zip(pids, used, strict=True)
         ]
     row = f"{kind:<25}"
     for size, share in zip(grown, shares, strict=True):
