@@ -152,7 +152,7 @@ class Wait(Parked):
         task: Task,
         replay: bool,
     ) -> None:
-        self.exchange = exchange
+        self.exchange: Exchange = exchange
         self._command = command
         self.listener: LossListener | None = listener
         self.task = task
@@ -258,7 +258,7 @@ class Call(Parked):
         replay: bool,
         linger: bool,
     ) -> None:
-        self.exchange = exchange
+        self.exchange: Exchange = exchange
         self._command = command
         self.task = task
         self.replay: bool = replay
