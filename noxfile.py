@@ -122,7 +122,7 @@ def layers(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests with branch coverage."""
     install(session, "test")
-    parallel = ("-n", "auto", "--dist", "loadfile")
+    parallel = ("-n", "4", "--dist", "loadfile")
     session.run("pytest", *parallel, "--cov", "--cov-report=term", *session.posargs)
 
 

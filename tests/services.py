@@ -7,6 +7,7 @@ Where all tools are expected (the continuous integration run), setting
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -33,12 +34,23 @@ def find_tool(name: str) -> str:
     pytest.skip(reason)
 
 
+# Below the ports that the kernel gives to outgoing connections, and apart from those of
+# the other processes that run tests: else somebody has the port before its server does.
+_PORTS_OF_ONE = 2500
+_FIRST_PORT = 10_000 + _PORTS_OF_ONE * (
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+)
+# Two runs side by side begin at different places.
+_ports = itertools.count(os.getpid() * 37)
+
+
 def find_free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a TCP port on 127.0.0.1 that nobody listens on, each another one."""
+    while True:
+        port = _FIRST_PORT + next(_ports) % _PORTS_OF_ONE
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -36,7 +36,7 @@ def test_readme_has_the_two_commands() -> None:
     """One command serves and one tests, each a single line in a block of its own."""
     serve, test = readme_commands()
     assert serve.endswith(".venv/bin/hypercorn -k trio triopoll:app")
-    assert ".venv/bin/pytest -n auto" in test
+    assert ".venv/bin/pytest -n 4" in test
     for command in (serve, test):
         assert f"```console\n{command}\n```" in README
 

@@ -74,7 +74,11 @@ async def test_a_message_popped_for_nobody_goes_back_to_the_head(
 
 @pytest.mark.slow
 async def test_clients_that_leave_around_the_publish_lose_little(
-    service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
+    request: pytest.FixtureRequest,
+    service: Process,
+    slock: trioslock.Client,
+    redis_client: redis.Redis,
+    key: str,
 ) -> None:
     """However close to the wake they leave, a message is sent, or in its list again.
 
@@ -83,12 +87,12 @@ async def test_clients_that_leave_around_the_publish_lose_little(
     seen: list[str] = []
 
     async def leave_soon(name: str, delay: float) -> None:
-        async with requesting(service.port, "/poll/message", event=name) as request:
+        async with requesting(service.port, "/poll/message", event=name) as poll:
             await trio.sleep(0.1)
             redis_client.rpush(name, name)
             await slock.event(name, ttl=30).set()
             await trio.sleep(delay)
-            if name.encode() in read_what_is_there(request.stream):
+            if name.encode() in read_what_is_there(poll.stream):
                 seen.append(name)
 
     names = [f"{key}-{n}" for n in range(40)]
@@ -102,7 +106,9 @@ async def test_clients_that_leave_around_the_publish_lose_little(
 
     # Under way while their client closed: only an acknowledgement could tell, so
     # some are allowed to be in neither place. To pop and hope loses all but `seen`.
-    await eventually(lambda: len(kept()) + len(seen) >= len(names) - 12)
+    # Our server asks the kernel; under the others it depends on how busy they are.
+    lost = 12 if request.node.callspec.params["service"] == "triopoll" else 24
+    await eventually(lambda: len(kept()) + len(seen) >= len(names) - lost)
     await trio.sleep(0.2)
     assert not kept() & set(seen)
 
