@@ -4,9 +4,11 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from triopoll.store import (
     Taken,
     open_stores,
 )
-from triopoll.store._executors import executor_for
+from triopoll.store._executors import Command, executor_for
 
 
 @asynccontextmanager
@@ -85,6 +87,29 @@ async def settle(store: RedisStore) -> None:
         await trio.testing.wait_all_tasks_blocked()
 
 
+class HeldBack:
+    """Pipelines of a store, each of which waits at a gate before it is sent."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._reached, self._open = threading.Semaphore(0), threading.Semaphore(0)
+        execute = store._gatherer._execute
+
+        def execute_later(commands: Sequence[Command]) -> Sequence[Any]:
+            self._reached.release()
+            assert self._open.acquire(timeout=10)
+            return execute(commands)
+
+        store._gatherer._execute = execute_later
+
+    async def reached(self) -> None:
+        """Wait until the next one is at the gate."""
+        await trio.to_thread.run_sync(partial(self._reached.acquire, timeout=10))
+
+    def open(self, count: int) -> None:
+        """Let so many through."""
+        self._open.release(count)
+
+
 async def test_many_tasks_share_few_round_trips(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
@@ -130,12 +155,21 @@ async def test_a_pop_cancelled_in_flight_gives_its_message_back(
     admin.rpush(key, "1", "2", "3")
     async with open_lists(server.url, limit=5) as store:
         await store.ping()
-        admin.client_pause(200)
-        start = trio.current_time()
-        with trio.move_on_after(0.05):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(store.pop, key)
-                nursery.start_soon(store.pop, key)
+        async with trio.open_nursery() as nursery:
+            gate = HeldBack(store)
+            nursery.start_soon(store.ping)
+            await gate.reached()
+            # Behind a pipeline that is under way, so they are one together.
+            nursery.start_soon(store.pop, key)
+            nursery.start_soon(store.pop, key)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.open(1)
+            await gate.reached()
+            admin.client_pause(200)
+            gate.open(99)
+            start = trio.current_time()
+            await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
         assert trio.current_time() - start < 0.15
         await settle(store)
         assert count_calls(admin, "lpop") == 2
