@@ -24,15 +24,15 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 import time
 from collections.abc import Callable
 from typing import Protocol, Self
 
 import trio
 
+from ._ids import random_ids
 from .engine import ClosePeer, Engine, EngineLimits, Reply
-from .protocol import ID_SIZE, Command, Result
+from .protocol import Command, Result
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class EngineHost:
             limits=limits or EngineLimits(),
             wall_offset=time.time() - trio.current_time(),
             subscribe_enabled=subscribe_enabled,
-            new_id=lambda: secrets.token_bytes(ID_SIZE),
+            new_id=random_ids(),
         )
         return cls(engine, journal=journal)
 

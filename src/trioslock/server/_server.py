@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import trio
 
+from .._ids import random_ids
 from ..engine import EngineLimits
 from ..host import EngineHost
 from ..session import VERSION, ClientView
 from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import Connection
-from ._ids import random_ids
 from ._limits import ServerLimits
 from ._services import open_service_nursery
 

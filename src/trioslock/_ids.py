@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 
-from ..protocol import ID_SIZE
+from .protocol import ID_SIZE
 
 _PAGE = 64 * ID_SIZE
 
