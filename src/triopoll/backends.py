@@ -14,10 +14,10 @@ import trio
 from .envelope import Failure
 from .metrics import Metrics
 from .slock import translating
-from .store import StoreFailed, StoreUnreachable
+from .store import StoreError, StoreUnreachable
 from .waits import BACKEND_ERRORS, Unserved
 
-__all__ = ["ask_slock", "ask_store", "counted"]
+__all__ = ["ask_slock", "ask_store", "counted", "failure_of"]
 
 _T = TypeVar("_T")
 
@@ -58,10 +58,17 @@ async def ask_store(limit: float, operation: Callable[[], Awaitable[_T]]) -> _T:
     try:
         with trio.fail_after(limit):
             return await operation()
-    except (StoreUnreachable, trio.TooSlowError):
+    except trio.TooSlowError:
         raise Unserved(Failure.STORE_UNREACHABLE) from None
-    except StoreFailed:
-        raise Unserved(Failure.STORE_FAILED) from None
+    except StoreError as error:
+        raise Unserved(failure_of(error)) from None
+
+
+def failure_of(error: StoreError) -> Failure:
+    """Return how the error of a store is told."""
+    if isinstance(error, StoreUnreachable):
+        return Failure.STORE_UNREACHABLE
+    return Failure.STORE_FAILED
 
 
 def counted(metrics: Metrics, failure: Failure) -> Failure:

@@ -156,8 +156,7 @@ class GroupMessages:
         return found
 
     async def _woken(self, query: GroupPoll) -> EventFired | NothingYet | Failure:
-        if not self._watch.up:
-            raise Unserved(Failure.SLOCK_UNREACHABLE)
+        self._watch.check()
         group = self._group(query.key, query.message_id, query.lease)
         with self._waits.parked(query.timeout, "group") as parked:
             await translating(group.wait)
@@ -185,8 +184,7 @@ class GroupMessages:
 
     async def _turn(self, key: str) -> Grant:
         """Wait for the lock that all senders to a group take."""
-        if not self._watch.up:
-            raise Unserved(Failure.SLOCK_UNREACHABLE)
+        self._watch.check()
         name = f"polling:group:message:{key}"
         lock = self._client.lock(name, lease=_LOCK_LEASE, renew=False)
         try:

@@ -129,8 +129,7 @@ class Poller:
     async def _event(
         self, query: PollQuery, kind: Kind
     ) -> EventFired | NothingYet | Failure:
-        if not self._watch.up:
-            raise Unserved(Failure.SLOCK_UNREACHABLE)
+        self._watch.check()
         event = self._client.event(query.key, default=query.default, ttl=query.lease)
         outcome = await self._fired(event, query.timeout, kind)
         if query.reset and isinstance(outcome, EventFired):

@@ -19,12 +19,13 @@ import trio
 
 from trioslock import Client
 
+from .backends import ask_slock, counted, failure_of
 from .envelope import Failure
 from .metrics import Metrics
 from .settings import Settings
-from .slock import SlockWatch, clear_group, translating
+from .slock import SlockWatch, clear_group
 from .store import Appended, MessageLog, NewMessage, StoreError, StoreUnreachable
-from .waits import BACKEND_ERRORS, Unserved
+from .waits import Unserved
 from .wakes import Wakes
 from .wanted import GROUP_LEASE
 
@@ -180,8 +181,8 @@ class Publisher:
             name = _TYPES[type(draft)]
             published = self._metrics.published
             published[name] = published.get(name, 0) + 1
-        elif result.failure in BACKEND_ERRORS:
-            self._metrics.backend_error(*BACKEND_ERRORS[result.failure])
+        else:
+            counted(self._metrics, result.failure)
 
     # --- messages -----------------------------------------------------------------
 
@@ -223,8 +224,7 @@ class Publisher:
                 )
             except Unserved as error:
                 woken[key] = None
-                if error.failure in BACKEND_ERRORS:
-                    self._metrics.backend_error(*BACKEND_ERRORS[error.failure])
+                counted(self._metrics, error.failure)
                 await self._wakes.tell_here(key)
 
         if len(keys) == 1:
@@ -261,19 +261,12 @@ class Publisher:
     async def _ask_slock(
         self, operation: Callable[[], Awaitable[_T]], until: float
     ) -> _T:
-        if not self._watch.up:
-            raise Unserved(Failure.SLOCK_UNREACHABLE)
-        try:
-            with trio.fail_at(until):
-                return await translating(operation)
-        except trio.TooSlowError:
-            raise Unserved(Failure.SLOCK_UNREACHABLE) from None
+        self._watch.check()
+        return await ask_slock(max(0.0, until - trio.current_time()), operation)
 
 
 def _stored(result: Appended | StoreError, woken: bool | None) -> Published:
     if isinstance(result, Appended):
         waiting = 0 if woken is False else None
         return Stored(result.id, result.duplicate, woken is not None, waiting)
-    if isinstance(result, StoreUnreachable):
-        return Unpublished(Failure.STORE_UNREACHABLE)
-    return Unpublished(Failure.STORE_FAILED)
+    return Unpublished(failure_of(result))

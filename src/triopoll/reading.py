@@ -253,8 +253,8 @@ class Reader:
             return
         if wanted.failure is not None:
             raise Unserved(wanted.failure)
-        if wanted.signals and not self._watch.up:
-            raise Unserved(Failure.SLOCK_UNREACHABLE)
+        if wanted.signals:
+            self._watch.check()
 
     async def _see_log(self, wanted: Wanted, place: int) -> None:
         item = wanted.log(place)

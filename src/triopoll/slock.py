@@ -110,6 +110,11 @@ class SlockWatch:
     def __repr__(self) -> str:
         return f"<SlockWatch: {'up' if self.up else 'down'}>"
 
+    def check(self) -> None:
+        """Raise `Unserved` while slock does not answer."""
+        if not self.up:
+            raise Unserved(Failure.SLOCK_UNREACHABLE)
+
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -274,7 +274,7 @@ async def test_slock_that_answers_nothing(
     publisher = Publisher(
         rig.client, rig.log, rig.wakes, rig.watch, rig.metrics, SETTINGS
     )
-    monkeypatch.setattr("triopoll.publishing.translating", hang)
+    monkeypatch.setattr("triopoll.backends.translating", hang)
     drafts: list[Draft] = [NewMessage(f"k{n}", b"1") for n in range(5)]
     drafts += [SetEvent("e", "clear", 60)] * 20
     results = await publisher.publish(drafts)
