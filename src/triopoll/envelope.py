@@ -84,6 +84,11 @@ class Failure(Enum):
     STORE_FAILED = "redis lpop fail"
     TOO_MANY_WAITS = "too many waits"
 
+    @property
+    def word(self) -> str:
+        """Return its name for programs: in metrics, in `/v1` and over websockets."""
+        return self.name.lower()
+
 
 Outcome: TypeAlias = EventFired | Message | NothingYet | Failure
 

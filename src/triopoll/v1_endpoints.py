@@ -252,7 +252,7 @@ def _fail(failure: Failure) -> Answer:
 
 
 def _told(failure: Failure) -> dict[str, Any]:
-    return {"code": failure.name.lower(), "message": _MESSAGES[failure]}
+    return {"code": failure.word, "message": _MESSAGES[failure]}
 
 
 def _json(shape: object) -> bytes:

@@ -83,7 +83,7 @@ class ParkedWait:
         try:
             self._waits.enter(self, self._leave_by_drain)
         except TooManyWaits:
-            self._meter.end(Failure.TOO_MANY_WAITS.name.lower())
+            self._meter.end(Failure.TOO_MANY_WAITS.word)
             raise
         self._meter.parked += 1
         self._scope.__enter__()
@@ -107,7 +107,7 @@ class ParkedWait:
         """Make the poll answer this now. The first to end it is the one who says."""
         if not self._scope.cancel_called:
             self.outcome = outcome
-            self.reason = outcome.name.lower()
+            self.reason = outcome.word
             self._scope.cancel()
 
     def _leave_by_drain(self) -> None:
@@ -121,7 +121,7 @@ def _reason_of(error: BaseException | None) -> str:
     if error is None:
         return _FIRED
     if isinstance(error, Unserved):
-        return error.failure.name.lower()
+        return error.failure.word
     if isinstance(error, trio.Cancelled):
         # Whoever cancels it for another reason than that its client left says so.
         if error.source == "deadline":

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 
 import trio
 
-from .envelope import Failure
+from .envelope import Failure, code_of
 from .reading import Reader
 from .store import NEW, BadCursor
 from .wanted import (
@@ -64,14 +64,6 @@ _LAST_SEND = 1.0
 # more where more than so many are.
 _RATE, _BURST = 200.0, 400.0
 _LOOKS = 10
-
-_FAILURES = {
-    Failure.TOO_MANY_WAITS: (OVERLOAD, 503, "too_many_waits"),
-    Failure.SLOCK_UNREACHABLE: (BACKEND, 503, "slock_unreachable"),
-    Failure.SLOCK_REFUSED: (BACKEND, 500, "slock_refused"),
-    Failure.STORE_UNREACHABLE: (BACKEND, 502, "store_unreachable"),
-    Failure.STORE_FAILED: (BACKEND, 500, "store_failed"),
-}
 
 
 class Ending(NamedTuple):
@@ -353,9 +345,9 @@ class WebSocketSession:
                 self.end(POLICY, "no answer to a ping")
 
     async def _fail(self, failure: Failure) -> None:
-        code, status, word = _FAILURES[failure]
-        await self._refuse(word, failure.value, status)
-        self.end(code, failure.value)
+        await self._refuse(failure.word, failure.value, code_of(failure))
+        overload = failure is Failure.TOO_MANY_WAITS
+        self.end(OVERLOAD if overload else BACKEND, failure.value)
 
     async def _refuse(self, code: str, message: str, status: int) -> None:
         await self._send(self._voice.error(code, message, status))
