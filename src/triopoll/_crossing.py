@@ -19,19 +19,15 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Awaitable, Callable, Generator, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import outcome
 import trio
 
-__all__ = ["ASGIApp", "Crossing", "Message", "Receive", "Scope", "Send"]
+from .asgi import ASGIApp, Message, Receive, Scope, Send
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["Crossing"]
 
 # Seconds that a client may leave unread what the server wants to send it.
 _SEND_SECONDS = 15.0

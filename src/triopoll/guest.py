@@ -19,7 +19,8 @@ from typing import Any
 import outcome
 import trio
 
-from ._crossing import ASGIApp, Crossing, Message, Receive, Scope, Send
+from ._crossing import Crossing
+from .asgi import ASGIApp, Message, Receive, Scope, Send
 from .http import CANCELS
 
 __all__ = ["GuestApp"]

@@ -11,11 +11,12 @@ A client that has vanished looks like one that reads; some carriers can tell (`T
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
+from .asgi import Message, Receive, Scope, Send
 from .http import CANCELS, TAKEN, Answer, Request, json_answer
 
 __all__ = ["BodyRefused", "serve_lean"]
@@ -27,9 +28,6 @@ _SEND_SECONDS = 15.0
 _FRAMING = (b"content-length", b"transfer-encoding")
 _ONE_X = ("1.1", "1.0")
 
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Taken = Callable[[], Awaitable[bool]]
 
 
@@ -46,9 +44,9 @@ class BodyRefused(Exception):
 
 
 async def serve_lean(
-    scope: _Scope,
-    receive: _Receive,
-    send: _Send,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
     serve: Callable[[Request], Awaitable[Answer]],
     *,
     sent: Callable[[Answer], None],
@@ -93,7 +91,7 @@ async def serve_lean(
 
 
 async def _read_body(
-    scope: _Scope, receive: _Receive, limit: int, seconds: float
+    scope: Scope, receive: Receive, limit: int, seconds: float
 ) -> bytes:
     if _has_no_body(scope):
         # Most requests. There is nothing that could be late.
@@ -113,7 +111,7 @@ async def _read_body(
     raise BodyRefused(json_answer(shape, 408))
 
 
-def _has_no_body(scope: _Scope) -> bool:
+def _has_no_body(scope: Scope) -> bool:
     """Return whether a request ends with its head; HTTP/2 does not say so in it."""
     return scope["http_version"] in _ONE_X and not any(
         name in _FRAMING for name, _ in scope["headers"]
@@ -126,8 +124,8 @@ def _too_long(limit: int) -> Answer:
 
 
 async def _serve_unless_gone(
-    receive: _Receive,
-    send: _Send,
+    receive: Receive,
+    send: Send,
     serve: Callable[[Request], Awaitable[Answer]],
     request: Request,
     sent: Callable[[Answer], None],
@@ -146,7 +144,7 @@ async def _serve_unless_gone(
         if not answered:
             scope.cancel()
 
-    async def noting_send(message: MutableMapping[str, Any]) -> None:
+    async def noting_send(message: Message) -> None:
         nonlocal answered
         answered = message["type"] == "http.response.body"
         await send(message)
@@ -160,7 +158,7 @@ async def _serve_unless_gone(
 
 
 async def _send_answer(
-    send: _Send, answer: Answer, sent: Callable[[Answer], None], taken: _Taken
+    send: Send, answer: Answer, sent: Callable[[Answer], None], taken: _Taken
 ) -> None:
     length = (b"content-length", b"%d" % len(answer.body))
     is_taken = False

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 import trio
 
 from ._drain import Drain
 from .access import Admission, refuse_v1
 from .access.headers import parameter_values
+from .asgi import Receive, Scope, Send
 from .http import Answer, Request, json_answer
 from .metrics import Metrics
 from .query import BadParameter, parse_poll
@@ -44,10 +44,6 @@ _DENIAL = "websocket.http.response"
 # Seconds that a close frame may take.
 _CLOSE_SECONDS = 2.0
 
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 
 class WebSocketDoor:
     """The two websocket endpoints of an application."""
@@ -70,11 +66,11 @@ class WebSocketDoor:
     def __repr__(self) -> str:
         return f"<WebSocketDoor: {self._open} open>"
 
-    def serves(self, scope: _Scope) -> bool:
+    def serves(self, scope: Scope) -> bool:
         """Return whether an ASGI scope is one of these websockets."""
         return scope["type"] == "websocket" and scope["path"] in (_V1, _POLL)
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one websocket.
 
         Cancellation:
@@ -121,7 +117,7 @@ class WebSocketDoor:
         return gate.subscriber(request, keys, refuse_v1)
 
     async def _serve(
-        self, request: Request, admission: Admission, receive: _Receive, send: _Send
+        self, request: Request, admission: Admission, receive: Receive, send: Send
     ) -> Ending:
         services = self._services()
         limits = FrameLimits(max_key_bytes=services.settings.max_key_bytes)
@@ -175,7 +171,7 @@ class WebSocketDoor:
 _REASONS = {None: "disconnect", RESTART: "drained", POLICY: "policy"}
 
 
-def _request(scope: _Scope) -> Request:
+def _request(scope: Scope) -> Request:
     client = scope.get("client")
     return Request(
         "GET",
@@ -202,7 +198,7 @@ def _refuse(status: int, code: str, message: str) -> Answer:
     return json_answer({"code": code, "message": message}, status, headers)
 
 
-async def _deny(scope: _Scope, send: _Send, answer: Answer) -> None:
+async def _deny(scope: Scope, send: Send, answer: Answer) -> None:
     """Answer a handshake with an HTTP status, where the server knows how to."""
     try:
         if _DENIAL not in (scope.get("extensions") or ()):
@@ -216,7 +212,7 @@ async def _deny(scope: _Scope, send: _Send, answer: Answer) -> None:
         pass  # it has left
 
 
-async def _close(send: _Send, ending: Ending) -> None:
+async def _close(send: Send, ending: Ending) -> None:
     if ending.code is None:
         return
     # 123 bytes is what a close frame has room for.

@@ -10,8 +10,9 @@ and no HTTP/2; a proxy in front does.
 # request in `exchange` or `websocket`, one client in `connection`, one process in
 # `worker` with `lifespan` and `binding`, several processes in `supervisor`.
 
+from triopoll.asgi import ASGIApp
+
 from .binding import BindError, open_socket
-from .exchange import ASGIApp
 from .lifespan import LifespanError, StartupFailed
 from .settings import ServerSettings
 from .supervisor import supervise

@@ -12,9 +12,10 @@ import math
 import trio
 
 from triopoll._drain import Drain
+from triopoll.asgi import ASGIApp, Scope
 from triopoll.logs import fields_of
 
-from .exchange import ASGIApp, Exchange, Scope, to_scope
+from .exchange import Exchange, to_scope
 from .requests import NEED_DATA, BadRequest, Request, RequestReader
 from .responses import ResponseWriter, plain_response
 from .settings import ServerSettings

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import trio
+
+from triopoll.asgi import Message, Scope
 
 from .requests import NEED_DATA, BadRequest, Request, RequestReader
 from .responses import ResponseWriter
 from .settings import ServerSettings
 from .wire import PeerGone, Wire
 
-__all__ = ["ASGIApp", "Exchange", "Message", "Scope", "to_scope"]
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-ASGIApp = Callable[
-    [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
-    Awaitable[None],
-]
+__all__ = ["Exchange", "to_scope"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import trio
 
-from .exchange import ASGIApp, Message
+from triopoll.asgi import ASGIApp, Message
 
 __all__ = ["LifespanError", "StartupFailed", "only_error", "open_lifespan"]
 

@@ -30,7 +30,8 @@ from wsproto.utilities import (
     generate_accept_token,
 )
 
-from .exchange import Message
+from triopoll.asgi import Message
+
 from .requests import BadRequest, Request
 from .responses import ResponseWriter, switching_protocols
 from .settings import ServerSettings

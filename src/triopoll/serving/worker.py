@@ -15,12 +15,12 @@ from functools import partial
 import trio
 
 from triopoll._drain import Drain
+from triopoll.asgi import ASGIApp, Scope
 from triopoll.http import CANCELS, TAKEN
 from triopoll.metrics import Metrics
 
 from .connection import Connection
 from .departures import Departures, open_departures
-from .exchange import ASGIApp, Scope
 from .lifespan import open_lifespan
 from .responses import plain_response
 from .settings import ServerSettings

@@ -14,8 +14,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 from wsproto.events import Event as WSEvent
 
+from triopoll.asgi import ASGIApp
 from triopoll.serving import ServerSettings
-from triopoll.serving.exchange import ASGIApp
 from triopoll.serving.worker import Server
 
 # No deadline of a test that is about something else may strike on a busy machine.
