@@ -9,11 +9,12 @@ list of codes; nothing else in the package knows one.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
+
+from .json_text import to_json
 
 __all__ = [
     "EventFired",
@@ -166,8 +167,7 @@ def _encode(reply: Reply) -> bytes:
     }
     if reply.has_data:
         shape["data"] = _text(reply.data)
-    text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogateescape")
+    return to_json(shape).encode("utf-8", "surrogateescape")
 
 
 # Without a message there are only so many replies.

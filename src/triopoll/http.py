@@ -7,14 +7,16 @@ cannot answer differently.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .json_text import to_json
+
 __all__ = [
     "TAKEN",
     "UNCACHED",
+    "UNCACHED_JSON",
     "Answer",
     "Endpoint",
     "Headers",
@@ -39,6 +41,7 @@ UNCACHED: Headers = (
     (b"x-accel-buffering", b"no"),
 )
 _JSON: Headers = ((b"content-type", b"application/json"),)
+UNCACHED_JSON: Headers = (*_JSON, *UNCACHED)
 
 
 @dataclass(slots=True)
@@ -61,11 +64,6 @@ class Request:
     headers: Headers
     peer: str | None = None
     body: bytes = b""
-
-    def header(self, name: bytes) -> bytes | None:
-        """Return the only header of this name, or None if there is none or several."""
-        values = [value for key, value in self.headers if key == name]
-        return values[0] if len(values) == 1 else None
 
 
 @dataclass(slots=True)
@@ -104,5 +102,4 @@ Table: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
 
 def json_answer(shape: object, status: int = 200, headers: Headers = ()) -> Answer:
     """Return an answer with a JSON body."""
-    text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
-    return Answer(text.encode(), status, (*_JSON, *headers))
+    return Answer(to_json(shape).encode(), status, (*_JSON, *headers))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from .access import Shape, refuse_manage, refuse_poll
-from .http import UNCACHED, Answer, Endpoint, Request, Table
+from .http import UNCACHED_JSON, Answer, Endpoint, Request, Table
 from .image_query import (
     parse_group_creation,
     parse_group_poll,
@@ -39,7 +39,6 @@ __all__ = ["image_endpoints", "refusing"]
 
 # What the recipe has as well.
 _BOTH = ("/poll/event", "/poll/message")
-_HEADERS = ((b"content-type", b"application/json"), *UNCACHED)
 
 _T = TypeVar("_T")
 _Work: TypeAlias = Callable[[Services, Request], Awaitable[Answer]]
@@ -105,7 +104,7 @@ async def _answer(
 
 
 def _write(reply: ImageReply) -> Answer:
-    return Answer(encode_image_reply(reply), headers=_HEADERS)
+    return Answer(encode_image_reply(reply), headers=UNCACHED_JSON)
 
 
 async def _wait_event(services: Services, request: Request) -> Answer:

@@ -1,18 +1,23 @@
-"""JSON that is passed on as it was written, once it is known to be JSON.
+"""JSON as text: what is written, and what is passed on as it was written.
 
-Reading a message and writing it anew would change it: numbers lose digits, names that
-come twice are one. So it is only read.
+A message is only read, to know that it is JSON. Writing it anew would change it:
+numbers lose digits, names that come twice are one.
 """
 
 from __future__ import annotations
 
 import json
 
-__all__ = ["BadJson", "check_json", "plain_text"]
+__all__ = ["BadJson", "check_json", "plain_text", "to_json"]
 
 
 class BadJson(ValueError):
     """These bytes are no JSON."""
+
+
+def to_json(shape: object) -> str:
+    """Write JSON as all our answers have it: short, and not all in ASCII."""
+    return json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
 
 
 def check_json(data: bytes) -> str:

@@ -18,7 +18,7 @@ from .envelope import (
     reply_to_event,
     reply_to_message,
 )
-from .http import UNCACHED, Answer, Request, Table
+from .http import UNCACHED_JSON, Answer, Request, Table
 from .image_replies import Missing
 from .json_text import plain_text
 from .kept_messages import KeptMessages
@@ -27,8 +27,6 @@ from .query import BadParameter, PollQuery
 from .services import Services
 
 __all__ = ["poll_endpoints"]
-
-_HEADERS = ((b"content-type", b"application/json"), *UNCACHED)
 
 
 def poll_endpoints(services: Callable[[], Services]) -> Table:
@@ -52,7 +50,7 @@ async def _poll(
     try:
         query = poller.parse(request.query)
     except BadParameter as error:
-        return Answer(encode_reply(reject(str(error))), headers=_HEADERS)
+        return Answer(encode_reply(reject(str(error))), headers=UNCACHED_JSON)
     admission = services().gate.subscriber(request, (query.key,), refuse_poll)
     if isinstance(admission, Answer):
         return admission
@@ -62,7 +60,7 @@ async def _poll(
             outcome = await _kept_instead(services().kept, query.key, outcome)
     if admission.ended is not None:
         return admission.ended
-    answer = Answer(encode_reply(reply_to(outcome)), headers=_HEADERS)
+    answer = Answer(encode_reply(reply_to(outcome)), headers=UNCACHED_JSON)
     if isinstance(outcome, (EventFired, Message)):
         answer.woken = outcome.woken
     if isinstance(outcome, Message):

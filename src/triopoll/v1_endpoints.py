@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,8 @@ from typing import Any
 import trio
 
 from .envelope import Failure
-from .http import UNCACHED, Answer, Request, Table, json_answer
+from .http import UNCACHED, UNCACHED_JSON, Answer, Request, Table, json_answer
+from .json_text import to_json
 from .publishing import (
     ClearEvent,
     Draft,
@@ -40,7 +40,6 @@ from .wording import encode_look
 
 __all__ = ["draft_of", "item_of", "v1_endpoints"]
 
-_HEADERS = ((b"content-type", b"application/json"), *UNCACHED)
 # The part of a wait that is subtracted at random, at most, so that a crowd that was
 # answered together does not stay one.
 _JITTER = 0.1
@@ -107,7 +106,7 @@ async def _messages_answer(
     told = _about_wait(serving, found.ready, seconds, since)
     # What is the same for everybody has been encoded once.
     body = b"{%b,%b" % (encode_look(found), _json(told)[1:])
-    return Answer(body, headers=_HEADERS, woken=found.woken)
+    return Answer(body, headers=UNCACHED_JSON, woken=found.woken)
 
 
 async def _wait(services: _Services, request: Request) -> Answer:
@@ -140,7 +139,7 @@ async def _wait_answer(serving: Services, request: Request, query: WaitQuery) ->
     parts = map(_encode_seen, query.items, found)
     body = b'{"items":[%b],%b' % (b",".join(parts), _json(told)[1:])
     woken = [seen.woken for seen in found if isinstance(seen, Look) and seen.woken]
-    return Answer(body, headers=_HEADERS, woken=max(woken, default=None))
+    return Answer(body, headers=UNCACHED_JSON, woken=max(woken, default=None))
 
 
 def item_of(item: WaitItem, limit: int) -> Item:
@@ -256,4 +255,4 @@ def _told(failure: Failure) -> dict[str, Any]:
 
 
 def _json(shape: object) -> bytes:
-    return json.dumps(shape, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(shape).encode()

@@ -153,9 +153,9 @@ class Wanted:
         """Return what is wanted of a log."""
         return cast("LogItem", self._items[place])
 
-    def signal(self, place: int) -> EventItem | GroupItem:
+    def signal(self, place: int) -> _Signal:
         """Return the event or the group at a place."""
-        return cast("EventItem | GroupItem", self._items[place])
+        return cast("_Signal", self._items[place])
 
     def cursor(self, place: int) -> str:
         """Return how far a log has been seen."""

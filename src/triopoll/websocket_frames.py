@@ -7,7 +7,7 @@ documented shape is a `BadFrame` with one sentence for the client.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -24,7 +24,6 @@ __all__ = [
     "Ping",
     "Subscribe",
     "Unsubscribe",
-    "encode",
     "read_frame",
 ]
 
@@ -95,11 +94,6 @@ class Alive:
 
 
 Frame: TypeAlias = Subscribe | Unsubscribe | AckLog | AckGroup | Ping | Alive
-
-
-def encode(shape: Mapping[str, object]) -> str:
-    """Write a frame."""
-    return json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
 
 
 def read_frame(text: str, limits: FrameLimits) -> Frame:

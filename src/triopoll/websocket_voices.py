@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .json_text import to_json
 from .store import BadCursor, parse_cursor
 from .wanted import Look
 from .websocket_frames import (
@@ -15,7 +16,6 @@ from .websocket_frames import (
     BadFrame,
     Frame,
     FrameLimits,
-    encode,
     read_frame,
 )
 from .wording import encode_look, message_shape
@@ -74,33 +74,33 @@ class V1Voice:
 
     def hello(self, ping: float) -> str:
         """Greet, and say how often the server pings."""
-        return encode({"type": "hello", "ping": ping})
+        return to_json({"type": "hello", "ping": ping})
 
     def subscribed(self, key: str, cursor: str) -> str:
         """Say that a log is followed, and from where."""
-        return encode({"type": "subscribed", "key": key, "cursor": cursor})
+        return to_json({"type": "subscribed", "key": key, "cursor": cursor})
 
     def messages(self, key: str, after: str, look: Look) -> str:
         """Write what came after a cursor."""
-        head = encode({"type": "messages", "key": key, "after": after})
+        head = to_json({"type": "messages", "key": key, "after": after})
         # What is the same for everybody has been encoded once.
         return f"{head[:-1]},{encode_look(look).decode()}}}"
 
     def signal(self, shape: dict[str, object]) -> str:
         """Write news of an event or a group, or that something is as was asked."""
-        return encode(shape)
+        return to_json(shape)
 
     def error(self, code: str, message: str, status: int) -> str:
         """Say what is wrong."""
-        return encode({"type": "error", "code": code, "message": message})
+        return to_json({"type": "error", "code": code, "message": message})
 
     def ping(self) -> str:
         """Ask for a sign of life."""
-        return encode({"type": "ping"})
+        return to_json({"type": "ping"})
 
     def pong(self) -> str:
         """Give one."""
-        return encode({"type": "pong"})
+        return to_json({"type": "pong"})
 
 
 class PollVoice:
@@ -128,7 +128,7 @@ class PollVoice:
 
     def subscribed(self, key: str, cursor: str) -> str:
         """Say from where the key is followed."""
-        return encode({"err_code": 0, "err_message": "", "id": cursor})
+        return to_json({"err_code": 0, "err_message": "", "id": cursor})
 
     def messages(self, key: str, after: str, look: Look) -> str:
         """Write the next message, and whether some before it are gone."""
@@ -142,7 +142,7 @@ class PollVoice:
         shape["id"] = page.cursor
         if page.gap:
             shape |= {"gap": True, "lost": page.lost}
-        return encode(shape)
+        return to_json(shape)
 
     def signal(self, shape: dict[str, object]) -> str:
         """Have nothing of that kind to say."""
@@ -150,11 +150,11 @@ class PollVoice:
 
     def error(self, code: str, message: str, status: int) -> str:
         """Say what is wrong."""
-        return encode({"err_code": status, "err_message": message})
+        return to_json({"err_code": status, "err_message": message})
 
     def ping(self) -> str:
         """Say what a poll says when its time is over."""
-        return encode({"err_code": _NOTHING_YET, "err_message": "wait timeout"})
+        return to_json({"err_code": _NOTHING_YET, "err_message": "wait timeout"})
 
     def pong(self) -> str:
         """Give a sign of life."""

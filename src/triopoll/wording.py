@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
+from .json_text import to_json
 from .store import StoredMessage
 from .wanted import Look
 
@@ -22,8 +22,7 @@ def encode_look(look: Look) -> bytes:
         }
         if page.gap:
             shape |= {"code": "gap", "lost": page.lost}
-        text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
-        look.encoded = text.encode()[1:-1]
+        look.encoded = to_json(shape).encode()[1:-1]
     return look.encoded
 
 
