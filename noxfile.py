@@ -37,16 +37,16 @@ ASYNC_EXCEPTIONS = {
         "ASYNC102,ASYNC103,ASYNC106,ASYNC110,ASYNC111,ASYNC113,ASYNC123,ASYNC128,ASYNC401"
     ),
     # Announces itself when the application has started, in another method.
-    "src/triopoll/serving/lifespan.py": "ASYNC128",
+    "src/triopoll/server/lifespan.py": "ASYNC128",
     # Its way out cancels its shielded nursery, so there is nothing to wait for.
     "src/triopoll/client/_subscription.py": "ASYNC102",
     # Carries errors and cancellations from one event loop to the other, so it has to
     # catch what it cannot raise where it is.
-    "src/triopoll/_crossing.py": "ASYNC102,ASYNC103",
+    "src/triopoll/asgi/asyncio_bridge.py": "ASYNC102,ASYNC103",
     # What needs nobody to wait for its start: it has nothing to announce.
     "src/triopoll/services.py": "ASYNC113",
     # Ends its turn inside a shield with a limit.
-    "src/triopoll/group_messages.py": "ASYNC102",
+    "src/triopoll/core/group_messages.py": "ASYNC102",
     # What they await on the way out is shielded, with a limit, inside itself:
     # Service.stop(), Requester.release() and what stands on it.
     "src/trioslock/client/_client.py": "ASYNC102",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from triopoll.guest import GuestApp
+from triopoll.asgi.guest import GuestApp
 
 START = {
     "type": "http.response.start",

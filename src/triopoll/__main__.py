@@ -17,8 +17,8 @@ from dataclasses import fields
 import trio
 
 from triopoll.access import add_commands
-from triopoll.logs import FORMATS, set_up_logs
-from triopoll.serving import (
+from triopoll.ops.logs import FORMATS, set_up_logs
+from triopoll.server import (
     ASGIApp,
     BindError,
     LifespanError,
@@ -28,8 +28,8 @@ from triopoll.serving import (
     serve,
     supervise,
 )
-from triopoll.serving.lifespan import only_error
-from triopoll.serving.supervisor import EXIT_CUT, EXIT_STARTUP, watch_lifeline
+from triopoll.server.lifespan import only_error
+from triopoll.server.supervisor import EXIT_CUT, EXIT_STARTUP, watch_lifeline
 
 __all__ = ["main"]
 

@@ -10,23 +10,23 @@ from typing import Any
 import trio
 from quart_trio import QuartTrio
 
-from ._drain import Drain
-from ._signals import drain_on_signals
 from .access import Shape, refuse_v1
+from .api.openapi_document import openapi_endpoints
+from .api.openresty.endpoints import image_endpoints, refusing
+from .api.poll.endpoints import poll_endpoints
+from .api.status import UNLIMITED, status_endpoints
+from .api.v1.endpoints import v1_endpoints
+from .api.websocket.endpoint import WebSocketDoor
+from .asgi.guest import GuestApp
+from .asgi.http_adapter import serve_lean
+from .asgi.messages import Answer, Request, Table, json_answer
 from .delivery import DeliveringConnection
-from .guest import GuestApp
-from .http import Answer, Request, Table, json_answer
-from .image_endpoints import image_endpoints, refusing
-from .lean_door import serve_lean
-from .metrics import Metrics
-from .openapi_endpoints import openapi_endpoints
-from .poll_endpoints import poll_endpoints
+from .ops.drain import Drain
+from .ops.metrics import Metrics
+from .ops.signals import drain_on_signals
 from .quart_door import quart_door
 from .services import Services, open_services
 from .settings import Settings, settings_from
-from .status_endpoints import UNLIMITED, status_endpoints
-from .v1_endpoints import v1_endpoints
-from .websocket_door import WebSocketDoor
 
 __all__ = ["Triopoll", "app"]
 

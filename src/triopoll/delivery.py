@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from ._connection import PollConnection
-from .http import Answer
+from .asgi.messages import Answer
 
 if TYPE_CHECKING:
     from hypercorn.typing import (

@@ -7,8 +7,8 @@ from typing import cast
 
 from quart import Blueprint, Response, request
 
+from .asgi.messages import Answer, Request
 from .delivery import parcel_of
-from .http import Answer, Request
 
 __all__ = ["quart_door"]
 

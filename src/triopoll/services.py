@@ -11,19 +11,21 @@ from functools import partial
 
 import trio
 
-from ._drain import Drain
 from .access import Gate, follow_revoked, gate_from
-from .exposition import snapshot_of
-from .group_messages import GroupMessages
-from .health import Health, measure_loop_lag
-from .kept_messages import KeptMessages
-from .metrics import Metrics
-from .polling import Poller
-from .publishing import Publisher
-from .reading import Reader
+from .core.group_messages import GroupMessages
+from .core.health import Health, measure_loop_lag
+from .core.latest_message import KeptMessages
+from .core.log_notifier import Wakes
+from .core.parked_waits import Waits
+from .core.poller import Poller
+from .core.publisher import Publisher
+from .core.reader import Reader
+from .core.slock_backend import SlockWatch, StartupError, open_slock
+from .ops.drain import Drain
+from .ops.metrics import Metrics
+from .ops.prometheus import snapshot_of
+from .ops.worker_metrics import Siblings, siblings_from
 from .settings import PREFIX, Settings
-from .siblings import Siblings, siblings_from
-from .slock import SlockWatch, StartupError, open_slock
 from .store import (
     LogLimits,
     MemoryTaken,
@@ -32,8 +34,6 @@ from .store import (
     claimed_memory,
     open_stores,
 )
-from .waits import Waits
-from .wakes import Wakes
 
 __all__ = ["Services", "open_services"]
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 import trio
-from tests.triopoll.asgi import serving
+from tests.triopoll.asgi_calls import serving
 from tests.triopoll.server.harness import QUICK, Running, run_server
 
 from triopoll.app import Triopoll

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import trio
 
 import trioslock
-from triopoll._drain import Drain
-from triopoll.metrics import Metrics
-from triopoll.reading import Reader
+from triopoll.core.log_notifier import Wakes, group_key
+from triopoll.core.parked_waits import Waits
+from triopoll.core.reader import Reader
+from triopoll.core.slock_backend import SlockWatch
+from triopoll.ops.drain import Drain
+from triopoll.ops.metrics import Metrics
 from triopoll.settings import Settings
-from triopoll.slock import SlockWatch
 from triopoll.store import MemoryLog, NewMessage, Page
-from triopoll.waits import Waits
-from triopoll.wakes import Wakes, group_key
 from trioslock.embedded import open_embedded
 from trioslock.host import EngineHost
 from trioslock.server import open_server

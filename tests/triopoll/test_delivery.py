@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import trio
-from tests.triopoll.asgi import Request, serving
+from tests.triopoll.asgi_calls import Request, serving
 
-from triopoll import lean_door
 from triopoll.app import Triopoll
-from triopoll.http import CANCELS, TAKEN
+from triopoll.asgi import http_adapter as lean_door
+from triopoll.asgi.messages import CANCELS, TAKEN
 from triopoll.settings import Settings
 from triopoll.store import MemoryStore, MessageStore, Taken
 

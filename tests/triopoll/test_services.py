@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from triopoll._drain import Drain
-from triopoll.metrics import Metrics
+from triopoll.ops.drain import Drain
+from triopoll.ops.metrics import Metrics
 from triopoll.services import open_services
 from triopoll.settings import Settings, SettingsError
 

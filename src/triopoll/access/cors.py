@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from ..http import Answer, Request
+from ..asgi.messages import Answer, Request
 from .headers import header_values
 
 __all__ = ["BadOrigin", "Cors"]

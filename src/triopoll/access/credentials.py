@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..http import Request
+from ..asgi.messages import Request
 from .headers import cookie_values, only_header, parameter_values
 from .refusals import Refusal, Refused
 

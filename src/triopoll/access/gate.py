@@ -30,7 +30,7 @@ from typing import NoReturn, Self
 
 import trio
 
-from ..http import Answer, Request
+from ..asgi.messages import Answer, Request
 from .cors import Cors
 from .credentials import shown_key, shown_ticket
 from .headers import header_values, parameter_values

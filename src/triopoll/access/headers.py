@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from ..http import Request
+from ..asgi.messages import Request
 from .refusals import Refusal, Refused
 
 __all__ = ["cookie_values", "header_values", "only_header", "parameter_values"]

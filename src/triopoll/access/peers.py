@@ -23,7 +23,7 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
-from ..http import Request
+from ..asgi.messages import Request
 from .headers import header_values
 
 __all__ = [

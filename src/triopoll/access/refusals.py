@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..http import UNCACHED, Answer, json_answer
+from ..asgi.messages import UNCACHED, Answer, json_answer
 
 __all__ = [
     "Refusal",

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from triopoll.access import Gate, Keyring, Rules, TicketReader, entry_for
 from triopoll.access.tickets import issue_ticket, secret_verifier
-from triopoll.http import Answer, Request
+from triopoll.asgi.messages import Answer, Request
 
 NOW = 1_800_000_000.0
 SECRET = "the-secret-of-tests-which-is-long-enough"

@@ -12,7 +12,7 @@ from triopoll.access import Gate, Rules
 from triopoll.access.cors import Cors
 from triopoll.access.limits import Rates
 from triopoll.access.peers import PROXY_HEADERS, Peers
-from triopoll.http import Answer, Request
+from triopoll.asgi.messages import Answer, Request
 
 NAMES = [
     "authorization",

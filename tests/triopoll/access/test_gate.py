@@ -29,7 +29,7 @@ from triopoll.access import (
 )
 from triopoll.access.cors import Cors
 from triopoll.access.peers import Peers
-from triopoll.http import Answer, Request, json_answer
+from triopoll.asgi.messages import Answer, Request, json_answer
 
 OFFICE = "203.0.113.9"
 

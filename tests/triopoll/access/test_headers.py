@@ -6,7 +6,7 @@ from tests.triopoll.access.asking import ask
 from triopoll.access.credentials import shown_key, shown_ticket
 from triopoll.access.headers import cookie_values, only_header, parameter_values
 from triopoll.access.refusals import Refused
-from triopoll.http import Request
+from triopoll.asgi.messages import Request
 
 COOKIE = "triopoll_ticket"
 

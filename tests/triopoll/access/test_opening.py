@@ -19,7 +19,7 @@ from tests.triopoll.access.asking import (
 
 from triopoll.access import Admission, Publisher, entry_for, gate_from
 from triopoll.access.opening import read_revoked
-from triopoll.http import json_answer
+from triopoll.asgi.messages import json_answer
 from triopoll.settings import SettingsError, settings_from
 
 

@@ -15,7 +15,7 @@ from tests.triopoll.access.variants import (
 )
 
 from triopoll.access import Admission, Gate, Publisher, Rules
-from triopoll.http import Request
+from triopoll.asgi.messages import Request
 
 # Which of them a variant gets is for the unit tests to say.
 REFUSALS = {

@@ -14,9 +14,9 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 from wsproto.events import Event as WSEvent
 
-from triopoll.asgi import ASGIApp
-from triopoll.serving import ServerSettings
-from triopoll.serving.worker import Server
+from triopoll.asgi.types import ASGIApp
+from triopoll.server import ServerSettings
+from triopoll.server.server import Server
 
 # No deadline of a test that is about something else may strike on a busy machine.
 QUICK = ServerSettings(linger=0.2, drain_delay=0.0, drain_window=0.1, drain_grace=5.0)

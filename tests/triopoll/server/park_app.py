@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from triopoll._drain import Drain
+from triopoll.ops.drain import Drain
 
 PLAIN = [(b"content-type", b"text/plain")]
 

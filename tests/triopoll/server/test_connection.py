@@ -18,8 +18,8 @@ from tests.triopoll.server.harness import (
 from tests.triopoll.server.park_app import ParkApp, answer
 from tests.triopoll.support import eventually
 
-from triopoll.http import CANCELS, TAKEN
-from triopoll.serving import ServerSettings
+from triopoll.asgi.messages import CANCELS, TAKEN
+from triopoll.server import ServerSettings
 
 HELLO_TLS = tls_client_hello()
 

@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from triopoll.serving import LifespanError, StartupFailed
-from triopoll.serving.lifespan import open_lifespan
+from triopoll.server import LifespanError, StartupFailed
+from triopoll.server.lifespan import open_lifespan
 
 
 async def test_startup_before_and_shutdown_after_the_block() -> None:

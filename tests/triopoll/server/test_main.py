@@ -18,7 +18,7 @@ from tests.services import find_free_port
 from tests.triopoll.server.processes import GET, PARK_APP, ServerProcess, read_all
 
 from triopoll.__main__ import load_app, main
-from triopoll.serving import BindError, StartupFailed, open_socket
+from triopoll.server import BindError, StartupFailed, open_socket
 
 REFUSING = """
 async def app(scope, receive, send):

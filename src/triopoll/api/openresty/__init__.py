@@ -1,0 +1,1 @@
+"""The endpoints of the OpenResty image: same paths, its parameters and replies."""

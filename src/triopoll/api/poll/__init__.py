@@ -1,0 +1,1 @@
+"""``/poll/event`` and ``/poll/message``: parameters, endpoints and replies."""

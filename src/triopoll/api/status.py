@@ -1,0 +1,74 @@
+"""``/livez``, ``/readyz`` and ``/metrics``: what operators and their machines ask."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from ..asgi.messages import UNCACHED, Answer, Request, Table, json_answer
+from ..ops.metrics import Metrics
+from ..ops.prometheus import CONTENT_TYPE, expose, snapshot_of
+from ..services import Services
+from ..settings import ANYBODY, Network, networks_of
+
+__all__ = ["UNLIMITED", "status_endpoints"]
+
+# Not bounded by who may ask how often: a refusal would look like ill health.
+UNLIMITED = frozenset({"/livez", "/readyz", "/metrics"})
+
+# A request with one of these came through a proxy: its peer is not who asks.
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
+_FORBIDDEN = "metrics are told to the addresses in TRIOPOLL_METRICS_FROM only"
+
+
+def status_endpoints(services: Callable[[], Services], metrics: Metrics) -> Table:
+    """Return the endpoints.
+
+    Args:
+        services: Returns what they ask, which exists once the app serves.
+        metrics: What is counted in this process.
+    """
+    ready = partial(_ready, services)
+    told = partial(_tell_metrics, services, metrics)
+    return {
+        "/livez": {"GET": _live, "HEAD": _live},
+        "/readyz": {"GET": ready, "HEAD": ready},
+        "/metrics": {"GET": told},
+    }
+
+
+async def _live(request: Request) -> Answer:
+    """Answer. Who can do that turns its loop."""
+    return json_answer({"live": True}, headers=UNCACHED)
+
+
+async def _ready(services: Callable[[], Services], request: Request) -> Answer:
+    found = await services().health.reasons()
+    reasons = [{"code": code, "message": text} for code, text in found.items()]
+    shape = {"ready": not reasons, "reasons": reasons}
+    return json_answer(shape, 503 if reasons else 200, UNCACHED)
+
+
+async def _tell_metrics(
+    services: Callable[[], Services], metrics: Metrics, request: Request
+) -> Answer:
+    if not _may_read(request, networks_of(services().settings.metrics_from)):
+        return json_answer({"code": "forbidden", "message": _FORBIDDEN}, 403)
+    snapshots = await services().siblings.snapshots(snapshot_of(metrics))
+    headers = ((b"content-type", CONTENT_TYPE), *UNCACHED)
+    return Answer(expose(snapshots), headers=headers)
+
+
+def _may_read(request: Request, networks: Sequence[Network]) -> bool:
+    """Return whether a request comes from one of the networks, and not by a proxy."""
+    if all(everybody in networks for everybody in ANYBODY):
+        return True
+    if request.peer is None or any(name in _FORWARDED for name, _ in request.headers):
+        return False
+    try:
+        address = ipaddress.ip_address(request.peer.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)

@@ -1,0 +1,265 @@
+"""``/v1/messages``, ``/v1/wait`` and ``/v1/publish``: read, ask the gate, do, say."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from ...asgi.json import to_json
+from ...asgi.messages import (
+    UNCACHED,
+    UNCACHED_JSON,
+    Answer,
+    Request,
+    Table,
+    json_answer,
+)
+from ...core.publisher import (
+    ClearEvent,
+    Draft,
+    Published,
+    SetEvent,
+    Stored,
+    Unpublished,
+    WakeGroup,
+)
+from ...core.reader import EventItem, GroupItem, GroupSeen, Item, LogItem, Look, Seen
+from ...services import Services
+from ...settings import Settings
+from ...store import BadCursor, NewMessage
+from ..poll.replies import Failure
+from .schemas import (
+    BadRequest,
+    MessagesQuery,
+    PublishItem,
+    WaitItem,
+    WaitQuery,
+    read_messages_query,
+    read_publish,
+    read_wait,
+    read_wait_query,
+)
+from .serializers import encode_look
+
+__all__ = ["draft_of", "item_of", "v1_endpoints"]
+
+# The part of a wait that is subtracted at random, at most, so that a crowd that was
+# answered together does not stay one.
+_JITTER = 0.1
+# Milliseconds over which clients come back: to a server that is being replaced, and to
+# one whose backend is away (seconds there, as Retry-After has them).
+_SPREAD_MS = 2000
+_RETRY_AFTER = (1, 4)
+# Seconds that an event stays set or clear if its publisher does not say.
+_EVENT_TTL = 120.0
+
+_MESSAGES = {
+    Failure.SLOCK_UNREACHABLE: "slock cannot be reached",
+    Failure.SLOCK_REFUSED: "slock refused the request",
+    Failure.STORE_UNREACHABLE: "the store cannot be reached",
+    Failure.STORE_FAILED: "the store answered with an error",
+    Failure.TOO_MANY_WAITS: "as many waits are parked here as may be",
+}
+
+_Services = Callable[[], Services]
+
+
+def v1_endpoints(services: _Services) -> Table:
+    """Return the endpoints of `/v1`.
+
+    Args:
+        services: Returns what they work with, which exists once the app serves.
+    """
+    wait = partial(_wait, services)
+    return {
+        "/v1/messages": {"GET": partial(_messages, services)},
+        "/v1/wait": {"GET": wait, "POST": wait},
+        "/v1/publish": {"POST": partial(_publish, services)},
+    }
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+async def _messages(services: _Services, request: Request) -> Answer:
+    serving = services()
+    try:
+        query = read_messages_query(request.query, serving.settings)
+        return await _messages_answer(serving, request, query)
+    except (BadRequest, BadCursor) as error:
+        return _refuse(error)
+
+
+async def _messages_answer(
+    serving: Services, request: Request, query: MessagesQuery
+) -> Answer:
+    admission = serving.gate.subscriber(request, (query.key,))
+    if isinstance(admission, Answer):
+        return admission
+    seconds = _seconds(query.timeout, serving.settings)
+    since = trio.current_time()
+    with admission.waiting():
+        found = await serving.reader.messages(
+            query.key, query.cursor, query.max, seconds
+        )
+    if admission.ended is not None:
+        return admission.ended
+    if isinstance(found, Failure):
+        return _fail(found)
+    told = _about_wait(serving, found.ready, seconds, since)
+    # What is the same for everybody has been encoded once.
+    body = b"{%b,%b" % (encode_look(found), _json(told)[1:])
+    return Answer(body, headers=UNCACHED_JSON, woken=found.woken)
+
+
+async def _wait(services: _Services, request: Request) -> Answer:
+    serving = services()
+    try:
+        if request.method == "GET":
+            query = read_wait_query(request.query, serving.settings)
+        else:
+            query = read_wait(request.body, serving.settings)
+        return await _wait_answer(serving, request, query)
+    except (BadRequest, BadCursor) as error:
+        return _refuse(error)
+
+
+async def _wait_answer(serving: Services, request: Request, query: WaitQuery) -> Answer:
+    admission = serving.gate.subscriber(request, [item.key for item in query.items])
+    if isinstance(admission, Answer):
+        return admission
+    seconds = _seconds(query.timeout, serving.settings)
+    since = trio.current_time()
+    items = [item_of(item, query.max) for item in query.items]
+    with admission.waiting():
+        found = await serving.reader.wait_any(items, seconds)
+    if admission.ended is not None:
+        return admission.ended
+    if isinstance(found, Failure):
+        return _fail(found)
+    is_ready = any(seen.ready for seen in found)
+    told = _about_wait(serving, is_ready, seconds, since)
+    parts = map(_encode_seen, query.items, found)
+    body = b'{"items":[%b],%b' % (b",".join(parts), _json(told)[1:])
+    woken = [seen.woken for seen in found if isinstance(seen, Look) and seen.woken]
+    return Answer(body, headers=UNCACHED_JSON, woken=max(woken, default=None))
+
+
+def item_of(item: WaitItem, limit: int) -> Item:
+    """Return what a reader is asked for, with so many messages at most."""
+    if item.type == "event":
+        return EventItem(item.key, item.default_type or "clear")
+    if item.type == "group":
+        return GroupItem(item.key, item.version)
+    return LogItem(item.key, item.cursor or "new", limit)
+
+
+def _encode_seen(item: WaitItem, seen: Seen) -> bytes:
+    shape: dict[str, Any] = {"type": item.type, "key": item.key, "ready": seen.ready}
+    if isinstance(seen, Look):
+        return b"%b,%b}" % (_json(shape)[:-1], encode_look(seen))
+    if isinstance(seen, GroupSeen):
+        shape["version"] = seen.version
+    return _json(shape)
+
+
+def _seconds(asked: float | None, settings: Settings) -> float:
+    seconds = settings.v1_default_timeout if asked is None else asked
+    return seconds * (1 - random.uniform(0, _JITTER))
+
+
+def _about_wait(
+    serving: Services, is_ready: bool, seconds: float, since: float
+) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    retry = 0
+    if not is_ready:
+        told["code"] = "draining" if serving.drain.released else "timeout"
+    if serving.drain.released:
+        # Elsewhere, and not all at once.
+        retry = random.randint(0, _SPREAD_MS)
+    told["retry_ms"] = retry
+    told["wait"] = round(seconds, 3)
+    told["waited"] = round(trio.current_time() - since, 3)
+    return told
+
+
+# --- publishing -----------------------------------------------------------------------
+
+
+async def _publish(services: _Services, request: Request) -> Answer:
+    serving = services()
+    try:
+        items = read_publish(request.body, serving.settings)
+    except BadRequest as error:
+        return _refuse(error)
+    publisher = serving.gate.publisher(request, [item.key for item in items])
+    if isinstance(publisher, Answer):
+        return publisher
+    results = await serving.publisher.publish(list(map(draft_of, items)))
+    return _published_answer(results)
+
+
+def draft_of(item: PublishItem) -> Draft:
+    """Return what a publisher is asked for."""
+    if item.type == "message":
+        data = item.data if item.data_base64 is None else item.data_base64
+        return NewMessage(item.key, data or b"", item.id, item.ttl)
+    if item.type == "group":
+        return WakeGroup(item.key)
+    kind = SetEvent if item.type == "event" else ClearEvent
+    return kind(item.key, item.default_type or "clear", item.ttl or _EVENT_TTL)
+
+
+def _published_answer(results: list[Published]) -> Answer:
+    failures = [each.failure for each in results if isinstance(each, Unpublished)]
+    if len(failures) == len(results):
+        if set(failures) == {Failure.SLOCK_REFUSED}:
+            # The key is something else; trying again would not help.
+            return json_answer(_told(Failure.SLOCK_REFUSED), 409, UNCACHED)
+        return _fail(failures[0])
+    is_done = not failures and all(
+        each.woken for each in results if isinstance(each, Stored)
+    )
+    shape = {"items": list(map(_published, results))}
+    return json_answer(shape, 200 if is_done else 202, UNCACHED)
+
+
+def _published(result: Published) -> dict[str, Any]:
+    if isinstance(result, Unpublished):
+        return _told(result.failure)
+    if isinstance(result, Stored):
+        return {
+            "id": result.id,
+            "duplicate": result.duplicate,
+            "woken": result.woken,
+            "waiting": result.waiting,
+        }
+    return {} if result.version is None else {"version": result.version}
+
+
+# --- what goes wrong ------------------------------------------------------------------
+
+
+def _refuse(error: BadRequest | BadCursor) -> Answer:
+    code = "bad_cursor" if isinstance(error, BadCursor) else "bad_request"
+    return json_answer({"code": code, "message": str(error)}, 400, UNCACHED)
+
+
+def _fail(failure: Failure) -> Answer:
+    seconds = random.randint(*_RETRY_AFTER)
+    shape = {**_told(failure), "retry_ms": 1000 * seconds}
+    headers = (*UNCACHED, (b"retry-after", b"%d" % seconds))
+    return json_answer(shape, 503, headers)
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    return {"code": failure.word, "message": _MESSAGES[failure]}
+
+
+def _json(shape: object) -> bytes:
+    return to_json(shape).encode()

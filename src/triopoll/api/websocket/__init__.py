@@ -1,0 +1,1 @@
+"""``/v1/ws`` and ``/poll/ws``: handshake, session and frame codecs."""

@@ -1,0 +1,1 @@
+"""ASGI: its types, requests and responses, and running on asyncio servers."""

@@ -1,0 +1,1 @@
+"""The use cases: wait, read, publish. No HTTP, and no web framework."""

@@ -1,0 +1,159 @@
+"""The other workers of one server, asked for their numbers when somebody wants them.
+
+Workers share their listening sockets, so a scrape reaches any one of them. Each listens
+on a unix socket of its own, in a directory that their supervisor has made for them and
+that nobody else can enter; whoever connects is sent a snapshot. So a scrape costs
+something, and counting does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from ..settings import SIBLINGS_VARIABLE
+
+__all__ = ["Siblings", "siblings_from"]
+
+# Seconds that a worker has to answer, and to be asked: it may be at work or gone.
+_PATIENCE = 1.0
+_MAX_BYTES = 2**22
+
+_log = logging.getLogger("triopoll")
+
+
+class Siblings:
+    """The workers of one server, this one among them.
+
+    Attributes:
+        name: Of this worker.
+    """
+
+    def __init__(self, name: str, directory: Path | None = None, count: int = 1):
+        """Know them without asking anybody.
+
+        Args:
+            name: Of this worker: its place, a number, where there is a supervisor.
+            directory: Where their sockets are; None where there are no others.
+            count: How many there are.
+        """
+        self.name = name
+        self._directory = directory
+        self._others = [str(n) for n in range(count) if str(n) != name]
+
+    def __repr__(self) -> str:
+        return f"<Siblings: worker {self.name}, {len(self._others)} others>"
+
+    async def run(
+        self,
+        snapshot: Callable[[], bytes],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Answer the others until cancelled; started once they can ask.
+
+        Where the socket cannot be opened, the log says so and the others go without:
+        that is no reason not to serve.
+
+        Cancellation:
+            The socket is closed and removed.
+        """
+        with contextlib.ExitStack() as stack:
+            listener = None
+            if self._directory is not None:
+                listener = await _listen(stack, self._directory / self.name)
+            task_status.started()
+            if listener is not None:
+                await trio.serve_listeners(partial(_send, snapshot), [listener])
+
+    async def snapshots(self, own: bytes) -> dict[str, bytes | None]:
+        """Return the snapshots of all workers; None for one that did not answer.
+
+        Args:
+            own: That of this one.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        found: dict[str, bytes | None] = {self.name: own}
+
+        async def ask(directory: Path, other: str) -> None:
+            found[other] = await _ask(directory / other)
+
+        async with trio.open_nursery() as nursery:
+            if self._directory is not None:
+                for other in self._others:
+                    nursery.start_soon(ask, self._directory, other)
+        return dict(sorted(found.items()))
+
+
+def siblings_from(environ: Mapping[str, str]) -> Siblings:
+    """Return the workers of this process's server.
+
+    Args:
+        environ: In which a supervisor says where they are, and which one this is.
+            Without one, this process is worker 0; or, where it is a child of a
+            server with processes of its own, is called by its process id.
+    """
+    place, _, rest = environ.get(SIBLINGS_VARIABLE, "").partition("/")
+    count, _, directory = rest.partition(":")
+    if directory:
+        return Siblings(place, Path(directory), int(count))
+    if multiprocessing.parent_process() is not None:
+        return Siblings(str(os.getpid()))
+    return Siblings("0")
+
+
+async def _listen(
+    stack: contextlib.ExitStack, path: Path
+) -> trio.SocketListener | None:
+    """Listen on a socket of this path until the stack is left."""
+    listening = stack.enter_context(trio.socket.socket(trio.socket.AF_UNIX))
+    try:
+        # One that this worker's predecessor has left, whatever became of it.
+        _remove(path)
+        await listening.bind(str(path))
+        stack.callback(_remove, path)
+        listening.listen()
+    except OSError as error:
+        _log.warning("other workers cannot ask this one for its metrics: %s", error)
+        return None
+    return trio.SocketListener(listening)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _send(snapshot: Callable[[], bytes], stream: trio.SocketStream) -> None:
+    async with stream:
+        try:
+            with trio.move_on_after(_PATIENCE):
+                await stream.send_all(snapshot())
+        except trio.BrokenResourceError:
+            pass  # who asked has left
+        except Exception:  # noqa: BLE001  # one answer fails, and it is in the log
+            _log.exception("the metrics cannot be told")
+
+
+async def _ask(path: Path) -> bytes | None:
+    """Return what is sent up to its end, or None if there is none in time."""
+    answer = bytearray()
+    with trio.move_on_after(_PATIENCE):
+        try:
+            async with await trio.open_unix_socket(str(path)) as stream:
+                while piece := await stream.receive_some():
+                    answer += piece
+                    if len(answer) > _MAX_BYTES:
+                        return None
+        except (OSError, trio.BrokenResourceError):
+            return None
+        return bytes(answer) or None
+    return None

@@ -1,0 +1,136 @@
+"""The ASGI lifespan: what the application does before the first and after the last."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import trio
+
+from triopoll.asgi.types import ASGIApp, Message
+
+__all__ = ["LifespanError", "StartupFailed", "only_error", "open_lifespan"]
+
+# For how long a body that fails waits for the application's own error.
+_SHUTDOWN_DEADLINE = 10.0
+
+
+class LifespanError(Exception):
+    """The application did not come through its lifespan."""
+
+
+class StartupFailed(LifespanError):
+    """The application refused to start. The message is the application's."""
+
+
+@contextlib.asynccontextmanager
+async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
+    """Start the application, and shut it down after the block.
+
+    An application without a lifespan is not guessed at: it must answer the startup.
+
+    Returns:
+        The state that the application left for its requests.
+
+    Raises:
+        StartupFailed: The application said so, or failed, before it had started.
+        LifespanError: It failed to shut down.
+
+    Cancellation:
+        The application's lifespan task is cancelled with the block.
+    """
+    lifespan = _Lifespan()
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.run, app)
+            yield lifespan.state
+            await lifespan.shut_down()
+            # A task that the application left running must not keep the process.
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        error = only_error(group)
+        raise error from error.__cause__
+
+
+class _Lifespan:
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+        self._asked: list[str] = []
+        self._stop = trio.Event()
+        self._done = trio.Event()
+        self._failure: str | None = None
+        self._refusal = trio.CancelScope()
+        self._started = False
+        self._task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+
+    async def run(
+        self,
+        app: ASGIApp,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        self._task_status = task_status
+        scope = {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self.state,
+        }
+        try:
+            with self._refusal:
+                await app(scope, self._receive, self._send)
+        except Exception as error:
+            if self._started:
+                raise
+            raise StartupFailed(f"the application failed to start: {error}") from error
+        finally:
+            self._done.set()
+        if not self._started:
+            raise StartupFailed(self._failure or "the application left its lifespan")
+
+    async def shut_down(self) -> None:
+        self._stop.set()
+        with trio.move_on_after(_SHUTDOWN_DEADLINE) as scope:
+            await self._done.wait()
+        if scope.cancelled_caught:
+            raise LifespanError(f"no shutdown within {_SHUTDOWN_DEADLINE} s")
+        if self._failure is not None:
+            raise LifespanError(f"the application failed to shut down: {self._failure}")
+
+    async def _receive(self) -> Message:
+        if not self._asked:
+            self._asked.append("startup")
+            return {"type": "lifespan.startup"}
+        await self._stop.wait()
+        if len(self._asked) == 1:
+            self._asked.append("shutdown")
+            return {"type": "lifespan.shutdown"}
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def _send(self, message: Message) -> None:
+        await trio.lowlevel.checkpoint()
+        match message["type"]:
+            case "lifespan.startup.complete":
+                self._started = True
+                self._task_status.started()
+            case "lifespan.startup.failed":
+                self._failure = message.get("message")
+                self._refusal.cancel()
+            case "lifespan.shutdown.complete":
+                self._done.set()
+            case "lifespan.shutdown.failed":
+                self._failure = message.get("message", "")
+                self._done.set()
+            case kind:
+                raise RuntimeError(f"{kind!r} is no message of a lifespan")
+
+
+def only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error in a group, or the group if there are more."""
+    if len(group.exceptions) != 1:
+        return group
+    only = group.exceptions[0]
+    if not isinstance(only, BaseExceptionGroup):
+        return only
+    return only_error(cast("BaseExceptionGroup[BaseException]", only))

@@ -1,0 +1,92 @@
+"""Replies, to the byte, as front ends of the OpenResty recipe expect them."""
+
+import json
+
+import pytest
+
+from triopoll.api.poll.replies import (
+    EventFired,
+    Failure,
+    Message,
+    NothingYet,
+    Outcome,
+    encode_reply,
+    reject,
+    reply_to_event,
+    reply_to_message,
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "body"),
+    [
+        (EventFired(), b'{"err_code":0,"err_message":"succed"}'),
+        (NothingYet(), b'{"err_code":504,"err_message":"wait event timeout"}'),
+    ],
+)
+def test_replies_of_poll_event(outcome: Outcome, body: bytes) -> None:
+    """The table of /poll/event."""
+    assert encode_reply(reply_to_event(outcome)) == body
+
+
+@pytest.mark.parametrize(
+    ("outcome", "body"),
+    [
+        (
+            Message(b"hello", waited=False),
+            b'{"err_code":0,"err_message":"","data":"hello"}',
+        ),
+        (
+            Message(b"hello", waited=True),
+            b'{"err_code":0,"err_message":"succed","data":"hello"}',
+        ),
+        (
+            Message(None, waited=True),
+            b'{"err_code":0,"err_message":"succed","data":null}',
+        ),
+        (NothingYet(), b'{"err_code":504,"err_message":"wait timeout"}'),
+        (
+            Failure.STORE_UNREACHABLE,
+            b'{"err_code":502,"err_message":"redis connect fail"}',
+        ),
+        (Failure.STORE_FAILED, b'{"err_code":500,"err_message":"redis lpop fail"}'),
+    ],
+)
+def test_replies_of_poll_message(outcome: Outcome, body: bytes) -> None:
+    """The table of /poll/message."""
+    assert encode_reply(reply_to_message(outcome)) == body
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_a_failure_is_a_5xx_and_never_a_timeout(failure: Failure) -> None:
+    """A client polls again at once after a 504, so an outage must not be one."""
+    event, message = reply_to_event(failure), reply_to_message(failure)
+    assert event == message
+    assert 500 <= event.err_code < 600
+    assert event.err_code != 504
+    assert event.err_message
+
+
+def test_a_refused_parameter_is_a_400() -> None:
+    """The sentence is passed on."""
+    body = encode_reply(reject("event key is empty"))
+    assert body == b'{"err_code":400,"err_message":"event key is empty"}'
+
+
+def test_any_text_survives() -> None:
+    """Quotes, control characters and every script come back as they were."""
+    text = 'say "hi" \\ \x00\x1f\n\u2028 grüße 你好 🐘'
+    body = encode_reply(reply_to_message(Message(text.encode(), waited=True)))
+    assert json.loads(body)["data"] == text
+
+
+def test_bytes_that_are_no_text_are_passed_through() -> None:
+    """As the recipe did: nothing is dropped or replaced on our side."""
+    body = encode_reply(reply_to_message(Message(b"\xff\xfe\x80", waited=True)))
+    assert body == b'{"err_code":0,"err_message":"succed","data":"\xff\xfe\x80"}'
+
+
+def test_a_message_without_an_owner_is_given_back_to_nobody() -> None:
+    """`confirm` and `give_back` may always be called."""
+    Message(None, waited=True).confirm()
+    Message(None, waited=True).give_back()

@@ -1,0 +1,230 @@
+"""The endpoints of /v1 without a server: what is said of each ending."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+from tests.services import find_free_port
+from tests.triopoll.asgi_calls import serving
+
+from triopoll.access import Gate, Rules
+from triopoll.api.poll.replies import Failure
+from triopoll.api.v1.endpoints import encode_look, v1_endpoints
+from triopoll.app import Triopoll
+from triopoll.asgi.messages import Answer, Request
+from triopoll.core.publisher import Published, Signalled, Stored, Unpublished
+from triopoll.core.reader import Look, Seen
+from triopoll.services import Services
+from triopoll.settings import Settings
+from triopoll.store import Page, StoredMessage
+
+
+@pytest.fixture
+async def services() -> AsyncIterator[Services]:
+    settings = Settings(
+        slock_url=f"embedded://127.0.0.1:{find_free_port()}",
+        v1_default_timeout=0.1,
+        v1_max_timeout=0.2,
+    )
+    async with serving(Triopoll(settings)) as app:
+        yield app.services()
+
+
+async def ask(
+    services: Services,
+    path: str,
+    query: bytes = b"",
+    shape: object = None,
+    peer: str = "127.0.0.1",
+) -> Answer:
+    method = "GET" if shape is None else "POST"
+    endpoint = v1_endpoints(lambda: services)[path][method]
+    body = b"" if shape is None else json.dumps(shape).encode()
+    headers = [(b"host", b"localhost")]
+    return await endpoint(Request(method, path, query, headers, peer, body))
+
+
+def shape_of(answer: Answer) -> Any:
+    return json.loads(answer.body)
+
+
+class Ends:
+    """A reader, or a publisher, that ends as it is told."""
+
+    def __init__(self, ending: Any) -> None:
+        self.ending = ending
+
+    async def messages(self, *_: object) -> Look | Failure:
+        found: Look | Failure = self.ending
+        return found
+
+    async def wait_any(self, *_: object) -> list[Seen] | Failure:
+        found: list[Seen] | Failure = self.ending
+        return found
+
+    async def publish(self, *_: object) -> list[Published]:
+        found: list[Published] = self.ending
+        return found
+
+
+def ending(services: Services, with_what: object) -> Services:
+    ends: Any = Ends(with_what)
+    return replace(services, reader=ends, publisher=ends)
+
+
+async def test_how_long_a_wait_is(services: Services) -> None:
+    """As asked for, up to the maximum, less up to a tenth; the default if not asked."""
+    for query, longest in ((b"", 0.1), (b"&timeout=9", 0.2), (b"&timeout=0.01", 0.01)):
+        waits = set()
+        for _ in range(3):
+            answer = await ask(services, "/v1/messages", b"key=k" + query)
+            shape = shape_of(answer)
+            assert shape["code"] == "timeout"
+            assert 0.9 * longest - 0.001 <= shape["wait"] <= longest + 0.001
+            assert shape["waited"] >= shape["wait"] - 0.002
+            waits.add(shape["wait"])
+        assert len(waits) > 1 or longest == 0.01
+
+
+@pytest.mark.parametrize("failure", Failure)
+async def test_failures(services: Services, failure: Failure) -> None:
+    """Each is a 503 that says when to come back, and a sentence of its own."""
+    failing = ending(services, failure)
+    messages = set()
+    for answer in (
+        await ask(failing, "/v1/messages", b"key=k"),
+        await ask(failing, "/v1/wait", b"message=:k"),
+    ):
+        shape = shape_of(answer)
+        assert answer.status == 503
+        assert shape["code"] == failure.name.lower()
+        seconds = dict(answer.headers)[b"retry-after"]
+        assert shape["retry_ms"] == 1000 * int(seconds) > 0
+        messages.add(shape["message"])
+    assert len(messages) == 1
+
+
+async def test_a_wake_is_noted(services: Services) -> None:
+    """For the metrics: when the wait was over that is answered."""
+    look = Look(Page((StoredMessage("i", b"1", 2.0),), "c"), woken=7.0)
+    answer = await ask(ending(services, look), "/v1/messages", b"key=k")
+    assert answer.woken == 7.0
+    others = [look, Look(Page((), "c"))]
+    query = b"message=:k&message=:l"
+    answer = await ask(ending(services, others), "/v1/wait", query)
+    assert answer.woken == 7.0
+    assert [each["ready"] for each in shape_of(answer)["items"]] == [True, False]
+
+
+def test_a_look_is_encoded_once() -> None:
+    """By the first to tell it; text as text, and bytes that are none in base64."""
+    found = (StoredMessage("1", "é".encode(), 2.5), StoredMessage("2", b"\xff", 3.0))
+    look = Look(Page(found, "c", gap=True, lost=4))
+    encoded = encode_look(look)
+    assert encode_look(look) is encoded
+    assert json.loads(b"{%b}" % encoded) == {
+        "messages": [
+            {"id": "1", "data": "é", "ts": 2.5},
+            {"id": "2", "data_base64": "/w==", "ts": 3.0},
+        ],
+        "cursor": "c",
+        "code": "gap",
+        "lost": 4,
+    }
+
+
+STORED = Stored("i", duplicate=False, woken=True, waiting=0)
+LATE = Stored("i", duplicate=False, woken=False, waiting=None)
+AWAY = Unpublished(Failure.SLOCK_UNREACHABLE)
+REFUSED = Unpublished(Failure.SLOCK_REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        ([STORED, Signalled(), Signalled(7)], 200),
+        ([STORED, LATE], 202),
+        ([STORED, AWAY], 202),
+        ([REFUSED, Signalled()], 202),
+        ([AWAY, REFUSED], 503),
+        ([Unpublished(Failure.STORE_FAILED)], 503),
+        ([REFUSED, REFUSED], 409),
+    ],
+)
+async def test_what_a_publish_is_told(
+    services: Services, results: list[Published], status: int
+) -> None:
+    """All is done, some is, or nothing."""
+    publishing = ending(services, results)
+    answer = await ask(publishing, "/v1/publish", shape={"key": "k", "data": ""})
+    assert answer.status == status
+    shape = shape_of(answer)
+    if status in (200, 202):
+        expected = {
+            STORED: {"id": "i", "duplicate": False, "woken": True, "waiting": 0},
+            LATE: {"id": "i", "duplicate": False, "woken": False, "waiting": None},
+            Signalled(): {},
+            Signalled(7): {"version": 7},
+            AWAY: {
+                "code": "slock_unreachable",
+                "message": "slock cannot be reached",
+            },
+            REFUSED: {
+                "code": "slock_refused",
+                "message": "slock refused the request",
+            },
+        }
+        assert shape == {"items": [expected[each] for each in results]}
+    else:
+        assert set(shape) >= {"code", "message"}
+
+
+async def test_the_gate_is_asked(services: Services) -> None:
+    """Before anything is done, with all keys."""
+    for path, query, shape in (
+        ("/v1/publish", b"", {"key": "k", "data": ""}),
+        ("/v1/publish", b"", {"items": [{"key": "k", "type": "group"}]}),
+    ):
+        answer = await ask(services, path, query, shape, peer="192.0.2.1")
+        assert answer.status == 403
+    tickets: Any = NoTickets()
+    closed = replace(services, gate=Gate(Rules(tickets=tickets)))
+    for path, query, body in (
+        ("/v1/messages", b"key=k", None),
+        ("/v1/wait", b"message=:k", None),
+        ("/v1/wait", b"", {"items": [{"key": "k"}]}),
+    ):
+        answer = await ask(closed, path, query, body)
+        assert answer.status == 401
+
+
+class NoTickets:
+    """A reader of tickets that takes none."""
+
+    def read(self, text: str, now: float) -> None:
+        from triopoll.access.tickets import BadTicket
+
+        raise BadTicket("ticket_invalid", "no")
+
+
+async def test_a_session_that_is_replaced(services: Services) -> None:
+    """The older wait is told at once, on both endpoints."""
+    for path, query in (
+        ("/v1/messages", b"key=k&session=s&timeout=50"),
+        ("/v1/wait", b"message=:k&session=s&timeout=50"),
+    ):
+        answers: list[Answer] = []
+
+        async def wait(path: str, query: bytes, answers: list[Answer]) -> None:
+            answers.append(await ask(services, path, query))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, path, query, answers)
+            await trio.sleep(0.05)
+            nursery.start_soon(wait, path, query, answers)
+        assert [answer.status for answer in answers] == [409, 200]

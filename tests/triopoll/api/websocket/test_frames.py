@@ -1,0 +1,133 @@
+"""Clients' frames: what is documented is read, everything else gets a sentence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triopoll.api.websocket.frames import (
+    AckGroup,
+    AckLog,
+    Alive,
+    BadFrame,
+    FrameLimits,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    read_frame,
+)
+from triopoll.core.wait_items import EventItem, GroupItem, LogItem
+
+LIMITS = FrameLimits(max_key_bytes=8, max_items=3)
+CURSOR = "0badcafe.17.00ff"
+WORDS = [
+    *("type", "subscribe", "unsubscribe", "ack", "ping", "pong", "messages", "events"),
+    *("groups", "group", "key", "cursor", "version", "max", "default_type", "new"),
+]
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([*WORDS, CURSOR, "\ud800"])
+    | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def read(**shape: Any) -> object:
+    return read_frame(json.dumps(shape), LIMITS)
+
+
+def test_every_frame() -> None:
+    """With everything that it may have, and with as little as it may have."""
+    assert read(
+        type="subscribe",
+        messages=[{"key": "a", "cursor": CURSOR, "max": 7}, {"key": "b"}],
+        events=[{"key": "a", "default_type": "set"}, {"key": "grüße"}],
+        groups=[{"key": "a", "version": 2**62}, {"key": "b"}],
+    ) == Subscribe(
+        (
+            LogItem("a", CURSOR, 7),
+            LogItem("b", "new", 100),
+            EventItem("a", "set"),
+            EventItem("grüße", "clear"),
+            GroupItem("a", 2**62),
+            GroupItem("b"),
+        )
+    )
+    assert read(type="unsubscribe", messages=["a"], events=["b"]) == Unsubscribe(
+        ("a",), ("b",), ()
+    )
+    assert read(type="ack", key="a", cursor=CURSOR) == AckLog("a", CURSOR)
+    assert read(type="ack", group="a", version=0) == AckGroup("a", 0)
+    assert read(type="ping") == Ping()
+    assert read(type="pong") == Alive()
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ({}, "type must be one of"),
+        ({"type": ["ack"]}, "type must be one of"),
+        ({"type": "ping", "x": 1}, "there is no field 'x' here"),
+        ({"type": "subscribe"}, "nothing to subscribe to"),
+        ({"type": "subscribe", "messages": {}}, "messages is no list"),
+        ({"type": "subscribe", "messages": ["a"]}, "messages must hold objects"),
+        ({"type": "subscribe", "messages": [{}]}, "key is empty"),
+        ({"type": "subscribe", "messages": [{}] * 4}, "more than 3 entries"),
+        ({"type": "subscribe", "events": [{"key": "123456789"}]}, "longer than 8"),
+        ({"type": "subscribe", "events": [{"key": "a", "max": 1}]}, "no field 'max'"),
+        ({"type": "subscribe", "events": [{"key": "\ud800"}]}, "no Unicode"),
+        (
+            {"type": "subscribe", "events": [{"key": "a", "default_type": 1}]},
+            "clear or set",
+        ),
+        ({"type": "subscribe", "groups": [{"key": "a", "version": -1}]}, "between"),
+        ({"type": "subscribe", "groups": [{"key": "a", "version": True}]}, "whole"),
+        ({"type": "ack", "key": "a"}, "cursor is no string"),
+        ({"type": "ack", "key": "a", "cursor": "x"}, "the cursor must be"),
+        ({"type": "ack", "group": "a"}, "version is no whole number"),
+        ({"type": "unsubscribe", "messages": [""]}, "messages is empty"),
+    ],
+)
+def test_what_is_wrong_is_said(shape: Any, sentence: str) -> None:
+    """In one sentence that names the field."""
+    with pytest.raises(BadFrame, match=sentence):
+        read(**shape)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "1", "NaN", '{"type": NaN}', "[" * 50_000, "9" * 5000, "\ud800", "{"],
+)
+def test_what_is_no_object_is_no_frame(text: str) -> None:
+    """However deep or long."""
+    with pytest.raises(BadFrame):
+        read_frame(text, LIMITS)
+
+
+@pytest.mark.slow
+@given(JSON)
+def test_any_json_is_a_frame_or_a_sentence(shape: Any) -> None:
+    """Nothing else is raised, and what is read keeps to the limits."""
+    try:
+        frame = read_frame(json.dumps(shape), LIMITS)
+    except BadFrame as error:
+        sentence = str(error)
+    else:
+        sentence = "."
+    assert 0 < len(sentence) < 200
+    if sentence != ".":
+        return
+    if isinstance(frame, Subscribe):
+        assert 0 < len(frame.items) <= 9
+        assert all(len(item.key.encode()) <= 8 for item in frame.items)

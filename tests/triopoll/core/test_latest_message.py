@@ -1,0 +1,140 @@
+"""Messages that are kept beside an event, over an engine in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import trioslock
+from triopoll.api.openresty.query import Sending
+from triopoll.api.openresty.replies import Kept, Missing
+from triopoll.api.poll.query import PollQuery
+from triopoll.api.poll.replies import EventFired, Failure, NothingYet
+from triopoll.core.latest_message import KeptMessages
+from triopoll.core.parked_waits import Waits
+from triopoll.core.poller import Poller
+from triopoll.core.slock_backend import SlockWatch
+from triopoll.ops.drain import Drain
+from triopoll.settings import Settings
+from triopoll.store import Budget, MemoryStore, MemoryValues
+from trioslock.embedded import open_embedded
+from trioslock.server import open_server
+
+POLL = PollQuery("k", "clear", reset=True, timeout=30, lease=60)
+SENDING = Sending("k", "clear", 60, to_list=False)
+
+
+class Rig:
+    """Messages and everything below them; the store has room for a few bytes."""
+
+    def __init__(self, client: trioslock.Client) -> None:
+        settings = Settings()
+        self.client = client
+        budget = Budget(40)
+        self.lists = MemoryStore(budget=budget)
+        waits = Waits(Drain(), limit=2)
+        watch = SlockWatch(client.ping, waits, limit=5)
+        self.poller = Poller(client, self.lists, waits, watch, settings)
+        values = MemoryValues(budget=budget)
+        self.kept = KeptMessages(client, self.lists, values, self.poller)
+
+    async def is_set(self) -> bool:
+        return await self.client.event("k", ttl=60).is_set()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with open_server(None) as server, open_embedded(server.host_engine) as client:
+        yield Rig(client)
+
+
+async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
+    """The wait ends with it, and puts the event back."""
+
+    async def send_soon() -> None:
+        await trio.sleep(1)
+        assert await rig.kept.send(SENDING, b"[1]") is None
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_soon)
+        assert await rig.kept.wait(POLL) == Kept(b"[1]")
+    assert trio.current_time() == pytest.approx(1)
+    assert not await rig.is_set()
+    assert await rig.kept.wait(POLL) == NothingYet()
+
+
+async def test_the_latest_message_is_the_one(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It outlives its event by a minute."""
+    await rig.kept.send(SENDING, b"1")
+    await rig.kept.send(SENDING, b"2")
+    assert await rig.kept.latest("k") == Kept(b"2")
+    await trio.sleep(119)
+    assert not await rig.is_set()
+    assert await rig.kept.latest("k") == Kept(b"2")
+    await trio.sleep(2)
+    assert await rig.kept.latest("k") == Missing()
+
+
+async def test_an_event_alone(autojump_clock: MockClock, rig: Rig) -> None:
+    """Who waits for the event has it; there is no message."""
+    assert await rig.kept.emit(SENDING) is None
+    assert await rig.poller.wait_event(POLL) == EventFired()
+    assert await rig.kept.emit(SENDING) is None
+    assert await rig.kept.wait(POLL) == Missing()
+
+
+async def test_a_list(autojump_clock: MockClock, rig: Rig) -> None:
+    """A message for one poll goes to its end."""
+    sending = Sending("k", "clear", 60, to_list=True)
+    for message in (b"1", b"2"):
+        assert await rig.kept.send(sending, message) is None
+    taken = [await rig.lists.pop("k") for _ in range(3)]
+    assert [one and one.data for one in taken] == [b"1", b"2", None]
+    assert await rig.kept.latest("k") == Missing()
+    assert await rig.is_set()
+
+
+@pytest.mark.parametrize("to_list", [False, True])
+async def test_no_room(autojump_clock: MockClock, rig: Rig, to_list: bool) -> None:
+    """Nobody is woken for a message that is not stored."""
+    sending = Sending("k", "clear", 60, to_list)
+    assert await rig.kept.send(sending, 50 * b"1") is Failure.STORE_FAILED
+    assert not await rig.is_set()
+
+
+async def test_a_closed_client(autojump_clock: MockClock) -> None:
+    """What has been stored is not known to be told, and it is said."""
+    async with open_server(None) as server, open_embedded(server.host_engine) as client:
+        rig = Rig(client)
+    assert await rig.kept.send(SENDING, b"1") is Failure.SLOCK_UNREACHABLE
+    assert await rig.kept.latest("k") == Kept(b"1")
+    assert await rig.kept.emit(SENDING) is Failure.SLOCK_UNREACHABLE
+    assert await rig.kept.wait(POLL) is Failure.SLOCK_UNREACHABLE
+
+
+@pytest.mark.parametrize("to_list", [False, True])
+async def test_a_sender_that_leaves_leaves_no_message_without_its_event(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, to_list: bool
+) -> None:
+    """Who waits would not be woken for it."""
+    store, name = (rig.lists, "push") if to_list else (rig.kept._values, "put")
+    stored = getattr(store, name)
+
+    async def leave_when_stored(*args: Any) -> Any:
+        result = await stored(*args)
+        scope.cancel()
+        await trio.lowlevel.checkpoint()  # as Redis answers later than it stores
+        return result
+
+    monkeypatch.setattr(store, name, leave_when_stored)
+    with trio.CancelScope() as scope:
+        await rig.kept.send(replace(SENDING, to_list=to_list), b"[1]")
+    assert scope.cancel_called
+    assert await rig.is_set()

@@ -1,0 +1,323 @@
+"""The wait core over an engine in this process, on a clock that jumps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import trioslock
+from triopoll.api.poll.query import PollQuery, parse_poll
+from triopoll.api.poll.replies import EventFired, Failure, Message, NothingYet, Outcome
+from triopoll.core.parked_waits import Waits
+from triopoll.core.poller import Poller
+from triopoll.core.slock_backend import SlockWatch
+from triopoll.ops.drain import Drain
+from triopoll.settings import Settings
+from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable, Taken
+from trioslock import to_key
+from trioslock.embedded import open_embedded
+from trioslock.host import EngineHost
+from trioslock.protocol import CommandType, LockCommand
+from trioslock.server import open_server
+
+SETTINGS = Settings(max_waits=2)
+LOCK = int(CommandType.LOCK)
+
+
+class FaultyStore(MemoryStore):
+    """A store whose pops fail, or hang before or after the message is taken."""
+
+    fault: Exception | str | None = None
+
+    async def pop(self, key: str) -> Taken | None:
+        if isinstance(self.fault, Exception):
+            raise self.fault
+        if self.fault == "hangs":
+            await trio.sleep_forever()
+        return await super().pop(key)
+
+
+class Rig:
+    """A poller and everything below it."""
+
+    def __init__(self, client: trioslock.Client, host: EngineHost) -> None:
+        self.client = client
+        # Another client, for what ours does not do.
+        self.peer = host.attach(lambda result: None, lambda: None)
+        self.store = FaultyStore()
+        self.drain = Drain()
+        self.waits = Waits(self.drain, limit=SETTINGS.max_waits)
+        self.watch = SlockWatch(client.ping, self.waits, limit=5)
+        self.poller = Poller(client, self.store, self.waits, self.watch, SETTINGS)
+
+    async def waiting(self) -> int:
+        return (await self.client.state()).waiting
+
+
+@asynccontextmanager
+async def open_rig() -> AsyncIterator[Rig]:
+    async with open_server(None) as server, open_embedded(server.host_engine) as client:
+        yield Rig(client, server.host_engine)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with open_rig() as rig:
+        yield rig
+        assert await rig.waiting() == 0
+        assert len(rig.waits) == rig.drain.parked == 0
+
+
+def query(**changes: object) -> PollQuery:
+    return replace(parse_poll(b"event=k", SETTINGS), **changes)  # type: ignore[arg-type]
+
+
+Wait = Callable[[Poller, PollQuery], Awaitable[Outcome]]
+both = pytest.mark.parametrize("wait", [Poller.wait_event, Poller.wait_message])
+
+
+async def set_soon(rig: Rig, message: bytes | None = None) -> None:
+    await trio.sleep(1)
+    if message is not None:
+        await rig.store.push("k", message)
+    await rig.client.event("k", ttl=30).set()
+
+
+@both
+async def test_nothing_comes(autojump_clock: MockClock, rig: Rig, wait: Wait) -> None:
+    """The poll ends at its timeout, not before and not after."""
+    assert await wait(rig.poller, query(timeout=7.5)) == NothingYet()
+    assert trio.current_time() == pytest.approx(7.5)
+
+
+@both
+async def test_the_event_fires(autojump_clock: MockClock, rig: Rig, wait: Wait) -> None:
+    """The poll ends at that moment."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_soon, rig)
+        outcome = await wait(rig.poller, query())
+    assert outcome in (EventFired(), Message(None, waited=True))
+    assert trio.current_time() == pytest.approx(1)
+
+
+async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
+    """Look, wait, look again."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_soon, rig, b"hello")
+        outcome = await rig.poller.wait_message(query())
+    assert outcome == Message(b"hello", waited=True)
+
+
+async def test_a_wake_between_the_look_and_the_wait_is_not_lost(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """An event stays set, so the wait that begins after it ends at once."""
+    await rig.client.event("k", ttl=30).set()
+    await rig.store.push("other", b"")
+    assert await rig.poller.wait_message(query()) == Message(None, waited=True)
+    assert trio.current_time() == pytest.approx(0)
+
+
+async def test_a_message_that_is_given_back(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """Who has it in hand can put it back, without waiting for anything."""
+    await rig.store.push("k", b"1")
+    await rig.store.push("k", b"2")
+    outcome = await rig.poller.wait_message(query())
+    assert outcome == Message(b"1", waited=False)
+    assert isinstance(outcome, Message)
+    outcome.give_back()
+    taken = await rig.store.pop("k")
+    assert taken is not None
+    assert taken.data == b"1"
+    outcome.confirm()
+    outcome.give_back()
+    taken = await rig.store.pop("k")
+    assert taken is not None
+    assert taken.data == b"2"
+
+
+@both
+async def test_the_drain_ends_a_wait(
+    autojump_clock: MockClock, rig: Rig, wait: Wait
+) -> None:
+    """As if nothing had come, which makes the client poll again."""
+
+    async def drain_soon() -> None:
+        await trio.sleep(1)
+        await rig.drain.release(0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain_soon)
+        assert await wait(rig.poller, query()) == NothingYet()
+    assert trio.current_time() == pytest.approx(1)
+
+
+async def test_a_drained_poller_still_hands_out_messages(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """What can be answered without a wait is answered."""
+    await rig.drain.release(0)
+    await rig.store.push("k", b"1")
+    assert await rig.poller.wait_message(query()) == Message(b"1", waited=False)
+
+
+@both
+async def test_slock_is_down(autojump_clock: MockClock, rig: Rig, wait: Wait) -> None:
+    """A poll is not parked where nobody can wake it."""
+    rig.watch.up = False
+    assert await wait(rig.poller, query()) is Failure.SLOCK_UNREACHABLE
+    assert trio.current_time() == 0
+
+
+@both
+async def test_the_process_is_full(
+    autojump_clock: MockClock, rig: Rig, wait: Wait
+) -> None:
+    """The poll is refused, those that wait go on."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(SETTINGS.max_waits):
+            nursery.start_soon(rig.poller.wait_event, query(key="x"))
+        await wait_all_tasks_blocked()
+        assert await wait(rig.poller, query()) is Failure.TOO_MANY_WAITS
+        assert len(rig.waits) == SETTINGS.max_waits
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        (StoreUnreachable("away"), Failure.STORE_UNREACHABLE),
+        (StoreFailed("no list"), Failure.STORE_FAILED),
+        ("hangs", Failure.STORE_UNREACHABLE),
+    ],
+)
+async def test_the_store_fails(
+    autojump_clock: MockClock, rig: Rig, fault: object, failure: Failure
+) -> None:
+    """At the first look or at the second, within the limit."""
+    rig.store.fault = fault  # type: ignore[assignment]
+    assert await rig.poller.wait_message(query()) is failure
+    assert trio.current_time() <= SETTINGS.backend_limit
+    rig.store.fault = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_soon, rig)
+        await wait_all_tasks_blocked()
+
+        async def poll() -> None:
+            assert await rig.poller.wait_message(query()) is failure
+
+        nursery.start_soon(poll)
+        await wait_all_tasks_blocked()
+        rig.store.fault = fault  # type: ignore[assignment]
+
+
+async def test_an_event_set_under_another_id_is_put_back(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """pyslock pads names on the other side; the next poll must not find it set."""
+    lock_id = b"k".ljust(16, b"\0")
+    event = LockCommand(LOCK, lock_id, 2, 0, lock_id, to_key("k"), 0, 0, 60, 0, 1, 0)
+    rig.peer.submit(event)
+    assert await rig.poller.wait_event(query(reset=True)) == EventFired()
+    assert await rig.poller.wait_event(query(timeout=0)) == NothingYet()
+
+
+@both
+async def test_a_closed_client(autojump_clock: MockClock, wait: Wait) -> None:
+    """A poll that is late for the shutdown is told that slock is away."""
+    async with open_rig() as rig:
+        pass
+    assert await wait(rig.poller, query()) is Failure.SLOCK_UNREACHABLE
+    assert await wait(rig.poller, query(timeout=0)) is Failure.SLOCK_UNREACHABLE
+
+
+async def test_a_flushed_database(autojump_clock: MockClock, rig: Rig) -> None:
+    """The server ends the wait with an error, which is not a timeout."""
+    outcomes: list[Outcome] = []
+
+    async def poll() -> None:
+        outcomes.append(await rig.poller.wait_event(query()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll)
+        await wait_all_tasks_blocked()
+        rig.peer.flush_database(0)
+    assert outcomes == [Failure.SLOCK_REFUSED]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@both
+async def test_a_departure_at_every_checkpoint(
+    autojump_clock: MockClock, wait: Wait, reset: bool
+) -> None:
+    """Wherever the client leaves: no waiter is left, and no message is lost."""
+    for steps in range(1, 60):
+        async with open_rig() as rig:
+            await rig.store.push("other", b"")
+            outcomes: list[Outcome] = []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(leave_after, steps, rig, wait, reset, outcomes)
+                await rig.client.event("k", ttl=30).set()
+                await rig.store.push("k", b"1")
+            assert await rig.waiting() == 0
+            taken = [o.data for o in outcomes if isinstance(o, Message)]
+            found = await rig.store.pop("k")
+            left = None if found is None else found.data
+            assert (taken.count(b"1"), left) in [(1, None), (0, b"1")]
+            if outcomes:
+                return
+    raise AssertionError("the poll never got to its end")
+
+
+async def leave_after(
+    steps: int, rig: Rig, wait: Wait, reset: bool, outcomes: list[Outcome]
+) -> None:
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def leave() -> None:
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            nursery.start_soon(leave)
+            outcomes.append(await wait(rig.poller, query(reset=reset)))
+            nursery.cancel_scope.cancel()
+
+
+async def test_repr(autojump_clock: MockClock, rig: Rig) -> None:
+    """It shows what is under way."""
+    assert repr(rig.poller) == "<Poller: <Waits: 0 of 2>, <SlockWatch: up>>"
+
+
+async def test_an_event_that_somebody_else_keeps_clear(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """With default_type=set any holder keeps it clear: nothing is to be done."""
+    event = rig.client.event("k", default="set", ttl=30)
+    async with rig.client.lock("k", lease=60) as grant:
+        await rig.poller._put_back(event)
+        assert (await rig.client.lock("k").show()).lock_id == grant.lock_id
+
+
+async def test_slock_that_takes_questions_and_answers_none() -> None:
+    """A look is given up at the limit, and is no timeout. The clock is the real one."""
+    settings = replace(SETTINGS, backend_limit=0.05)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        async with trioslock.open_client(
+            f"slock://127.0.0.1:{port}", wait_connected=False, close_grace=0.01
+        ) as client:
+            waits = Waits(Drain(), limit=1)
+            watch = SlockWatch(client.ping, waits, limit=0.05)
+            poller = Poller(client, MemoryStore(), waits, watch, settings)
+            outcome = await poller.wait_event(query(timeout=0))
+    assert outcome is Failure.SLOCK_UNREACHABLE

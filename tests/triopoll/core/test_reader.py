@@ -1,0 +1,615 @@
+"""Reading and waiting over an engine in this process, on a clock that jumps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from tests.triopoll.logrig import LIMIT, LogRig, open_log_rig
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from triopoll.api.poll.replies import Failure
+from triopoll.core import log_notifier as wakes
+from triopoll.core.reader import (
+    EventItem,
+    EventSeen,
+    GroupItem,
+    GroupSeen,
+    Item,
+    LogItem,
+    Look,
+    Seen,
+)
+from triopoll.store import ALL, NEW, BadCursor, Page, StoreFailed, StoreUnreachable
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[LogRig]:
+    async with open_log_rig() as rig:
+        yield rig
+
+
+@pytest.fixture
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be found but by a wake."""
+    monkeypatch.setattr(wakes, "_SWEEP", 1e6)
+
+
+def data(seen: Seen | Failure) -> list[bytes]:
+    assert isinstance(seen, Look)
+    return [message.data for message in seen.page.messages]
+
+
+async def by_itself(
+    rig: LogRig, key: str, cursor: str, limit: int, seconds: float
+) -> Look | Failure:
+    return await rig.reader.messages(key, cursor, limit, seconds)
+
+
+async def among_others(
+    rig: LogRig, key: str, cursor: str, limit: int, seconds: float
+) -> Look | Failure:
+    items = [LogItem("other", NEW, 1), LogItem(key, cursor, limit)]
+    seen = await rig.reader.wait_any(items, seconds)
+    return seen if isinstance(seen, Failure) else as_look(seen[1])
+
+
+async def beside_signals(
+    rig: LogRig, key: str, cursor: str, limit: int, seconds: float
+) -> Look | Failure:
+    items = [EventItem("e"), LogItem(key, cursor, limit), GroupItem("g")]
+    seen = await rig.reader.wait_any(items, seconds)
+    return seen if isinstance(seen, Failure) else as_look(seen[1])
+
+
+def as_look(seen: Seen) -> Look:
+    assert isinstance(seen, Look)
+    return seen
+
+
+Read = Callable[[LogRig, str, str, int, float], Awaitable[Look | Failure]]
+each_way = pytest.mark.parametrize("read", [by_itself, among_others, beside_signals])
+
+
+@each_way
+async def test_what_is_there(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """It is returned at once, in order, so many at most, and stays where it is."""
+    await rig.log.put("k", b"1", b"2", b"3")
+    look = await read(rig, "k", ALL, 2, 30)
+    assert data(look) == [b"1", b"2"]
+    cursor = as_look(look).page.cursor  # type: ignore[arg-type]
+    for _ in range(2):
+        assert data(await read(rig, "k", cursor, 9, 30)) == [b"3"]
+    assert trio.current_time() == 0
+
+
+@each_way
+async def test_nothing_comes(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """The wait ends at its time, with a cursor that misses nothing."""
+    await rig.log.put("k", b"1")
+    look = await read(rig, "k", NEW, 9, 25)
+    assert data(look) == []
+    assert trio.current_time() == pytest.approx(25)
+    await rig.log.put("k", b"2")
+    cursor = as_look(look).page.cursor  # type: ignore[arg-type]
+    assert data(await read(rig, "k", cursor, 9, 25)) == [b"2"]
+
+
+@each_way
+async def test_a_look_without_waiting(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """It parks nowhere."""
+    assert data(await read(rig, "k", NEW, 9, 0)) == []
+    assert trio.current_time() == 0
+    assert await rig.waiting() == 0
+
+
+@each_way
+async def test_a_message_comes(
+    autojump_clock: MockClock, rig: LogRig, read: Read, no_sweep: None
+) -> None:
+    """The wait ends at that moment."""
+
+    async def publish() -> None:
+        await trio.sleep(3)
+        await rig.log.put("k", b"1")
+        assert await rig.wake("k")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        assert data(await read(rig, "k", NEW, 9, 25)) == [b"1"]
+    assert trio.current_time() == pytest.approx(3)
+
+
+@each_way
+async def test_a_publisher_dies_before_the_wake(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """The message is found all the same, within 5 s."""
+
+    async def publish() -> None:
+        await trio.sleep(3)
+        await rig.log.put("k", b"1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        assert data(await read(rig, "k", NEW, 9, 25)) == [b"1"]
+    assert trio.current_time() < 8
+
+
+@each_way
+@pytest.mark.slow
+async def test_a_wake_at_every_point(
+    autojump_clock: MockClock, read: Read, no_sweep: None
+) -> None:
+    """Wherever append and wake fall, before, in or after the look: never lost, or hot.
+
+    The sweep is off, so only the wake can end the wait before its time.
+    """
+    for append_at in range(0, 30, 1):
+        for wake_at in (0, 1, 2, 3, 5, 8, 13):
+            async with open_log_rig() as rig:
+                start = await read(rig, "k", NEW, 9, 0)
+                cursor = as_look(start).page.cursor  # type: ignore[arg-type]
+                rig.log.reads = 0
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(publish_after, rig, append_at, wake_at)
+                    look = await read(rig, "k", cursor, 9, 25)
+                assert data(look) == [b"1"]
+                assert trio.current_time() < 1, (append_at, wake_at)
+                assert rig.log.reads <= 8, (append_at, wake_at)
+
+
+async def publish_after(rig: LogRig, append_at: int, wake_at: int) -> None:
+    for _ in range(append_at):
+        await trio.lowlevel.checkpoint()
+    await rig.log.put("k", b"1")
+    for _ in range(wake_at):
+        await trio.lowlevel.checkpoint()
+    await rig.wake("k")
+
+
+@each_way
+@pytest.mark.slow
+async def test_a_departure_at_every_point(
+    autojump_clock: MockClock, read: Read
+) -> None:
+    """Nothing waits on slock when the linger is over, and nothing was taken."""
+    for steps in range(1, 80):
+        async with open_log_rig() as rig:
+            ended: list[object] = []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(leave_after, steps, rig, read, ended)
+                nursery.start_soon(publish_after, rig, 20, 3)
+            await trio.sleep(6)
+            assert len(rig.wakes) == 0
+            assert await rig.waiting() == 0
+            assert data(await rig.reader.messages("k", ALL, 9, 0)) == [b"1"]
+            if ended:
+                return
+    raise AssertionError("the wait never got to its end")
+
+
+async def leave_after(steps: int, rig: LogRig, read: Read, ended: list[object]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(leave)
+        ended.append(await read(rig, "k", NEW, 9, 25))
+        nursery.cancel_scope.cancel()
+
+
+@each_way
+async def test_the_drain(autojump_clock: MockClock, rig: LogRig, read: Read) -> None:
+    """It ends the wait as if nothing had come."""
+
+    async def drain() -> None:
+        await trio.sleep(2)
+        await rig.drain.release(0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain)
+        assert data(await read(rig, "k", NEW, 9, 25)) == []
+    assert trio.current_time() == pytest.approx(2)
+    await rig.log.put("k", b"1")
+    assert data(await read(rig, "k", ALL, 9, 25)) == [b"1"]
+
+
+@each_way
+async def test_a_gap(autojump_clock: MockClock, rig: LogRig, read: Read) -> None:
+    """It is told at once, not waited with."""
+    look = await read(rig, "k", "00000000.1.0001", 9, 25)
+    assert as_look(look).page.gap  # type: ignore[arg-type]
+    assert trio.current_time() == 0
+
+
+@each_way
+async def test_a_cursor_that_is_none(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """The caller is told."""
+    with pytest.raises(BadCursor):
+        await read(rig, "k", "nonsense", 9, 25)
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        (StoreUnreachable("away"), Failure.STORE_UNREACHABLE),
+        (StoreFailed("no"), Failure.STORE_FAILED),
+        (None, Failure.STORE_UNREACHABLE),
+    ],
+)
+@each_way
+async def test_the_store_fails(
+    autojump_clock: MockClock,
+    rig: LogRig,
+    read: Read,
+    fault: Exception | None,
+    failure: Failure,
+) -> None:
+    """At the first look or at one after a wake, within the limit."""
+
+    async def fail() -> None:
+        rig.log.fault, rig.log.hangs = fault, fault is None
+
+    await fail()
+    assert await read(rig, "k", NEW, 9, 25) is failure
+    assert trio.current_time() <= LIMIT
+    rig.log.fault, rig.log.hangs = None, False
+
+    async def fail_later() -> None:
+        await trio.sleep(1)
+        await fail()
+        await rig.wake("k")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail_later)
+        assert await read(rig, "k", NEW, 9, 60) is failure
+    assert trio.current_time() <= 2 * LIMIT + 1.1
+
+
+@each_way
+async def test_the_store_goes_away_during_the_wait(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """The wait goes on, as it may come back; at the end it is no timeout."""
+
+    async def fail() -> None:
+        await trio.sleep(1)
+        rig.log.fault = StoreUnreachable("away")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail)
+        # The sweep notices, though nobody looks at these logs.
+        assert await read(rig, "k", NEW, 9, 25) is Failure.STORE_UNREACHABLE
+    assert trio.current_time() == pytest.approx(25)
+
+
+@each_way
+async def test_a_store_that_was_away(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """It is not held against a wait that began when it was back."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.reader.messages, "k", NEW, 9, 25)
+        await trio.sleep(1)
+        rig.log.fault = StoreUnreachable("away")
+    assert not rig.wakes.store_up
+    await trio.sleep(10)
+    rig.log.fault = None
+    look = await read(rig, "k", NEW, 9, 0.1)
+    assert data(look) == []
+
+
+async def test_a_wait_that_is_ended(autojump_clock: MockClock, rig: LogRig) -> None:
+    """By somebody who says why."""
+
+    async def end() -> None:
+        await trio.sleep(1)
+        for wait in list(rig.waits._parked):
+            wait.end(Failure.TOO_MANY_WAITS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        found = await rig.reader.messages("k", NEW, 9, 25)
+    assert found is Failure.TOO_MANY_WAITS
+
+
+@pytest.mark.parametrize("read", [by_itself, among_others])
+async def test_slock_is_away(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """Messages are found without it; the watch does not end such a wait."""
+
+    async def publish() -> None:
+        await trio.sleep(2)
+        rig.watch.up = False
+        rig.waits.end_all(Failure.SLOCK_UNREACHABLE)
+        await rig.log.put("k", b"1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        assert data(await read(rig, "k", NEW, 9, 25)) == [b"1"]
+    assert trio.current_time() < 7
+
+
+@each_way
+async def test_the_process_is_full(
+    autojump_clock: MockClock, rig: LogRig, read: Read
+) -> None:
+    """What is there is answered; a wait is refused."""
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(rig.reader.messages, "x", NEW, 9, 60 + number)
+        await wait_all_tasks_blocked()
+        assert await read(rig, "k", NEW, 9, 25) is Failure.TOO_MANY_WAITS
+        await rig.log.put("k", b"1")
+        assert data(await read(rig, "k", ALL, 9, 25)) == [b"1"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_more_logs_than_may_be_watched(autojump_clock: MockClock) -> None:
+    """It is the same answer as for too many waits."""
+    async with open_log_rig(max_keys=1) as rig:
+        items = [LogItem("a", NEW, 1), LogItem("b", NEW, 1)]
+        assert await rig.reader.wait_any(items, 1) is Failure.TOO_MANY_WAITS
+
+
+async def test_a_crowd_reads_once(
+    autojump_clock: MockClock, rig: LogRig, no_sweep: None
+) -> None:
+    """Those who look for the same after a wake share the look, and its encoding."""
+    looks: list[Look | Failure] = []
+
+    async def poll(cursor: str) -> None:
+        looks.append(await rig.reader.messages("k", cursor, 9, 25))
+
+    await rig.log.put("k", b"0")
+    start = as_look(await rig.reader.messages("k", NEW, 9, 0))  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        for _ in range(60):
+            nursery.start_soon(poll, start.page.cursor)
+        await wait_all_tasks_blocked()
+        rig.log.reads = 0
+        await rig.log.put("k", b"1")
+        await rig.wake("k")
+    assert rig.log.reads == 1
+    assert len({id(look) for look in looks}) == 1
+    assert data(looks[0]) == [b"1"]
+
+
+# --- events and groups ------------------------------------------------------------
+
+
+async def test_an_event(autojump_clock: MockClock, rig: LogRig) -> None:
+    """Set, set during the wait, or not at all."""
+    event = rig.publisher.event("e", ttl=60)
+    items: list[Item] = [EventItem("e"), EventItem("f", "set")]
+    assert await rig.reader.wait_any(items, 0) == [EventSeen(False), EventSeen(True)]
+    items = [EventItem("e"), EventItem("g")]
+
+    async def set_soon() -> None:
+        await trio.sleep(1)
+        await event.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_soon)
+        seen = await rig.reader.wait_any(items, 25)
+        assert seen == [EventSeen(True), EventSeen(False)]
+    assert trio.current_time() == pytest.approx(1)
+    assert await rig.reader.wait_any(items, 25) == [EventSeen(True), EventSeen(False)]
+    await event.clear()
+    assert await rig.reader.wait_any(items, 5) == [EventSeen(False)] * 2
+    assert trio.current_time() == pytest.approx(6)
+    assert await rig.waiting() == 0
+
+
+async def test_a_group(autojump_clock: MockClock, rig: LogRig) -> None:
+    """From a version on every wake is seen once, whether somebody waits or not."""
+    group = rig.publisher.group_event("g", ttl=300, version=5)
+    await group.clear()
+    seen = await rig.reader.wait_any([GroupItem("g")], 3)
+    assert seen == [GroupSeen(False, 5)]
+    await group.wakeup()
+    await group.wakeup()
+    seen = await rig.reader.wait_any([GroupItem("g", 5)], 3)
+    assert seen == [GroupSeen(True, 7)]
+    assert trio.current_time() == pytest.approx(3)
+
+    async def wake_soon() -> None:
+        await trio.sleep(1)
+        await group.wakeup()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wake_soon)
+        seen = await rig.reader.wait_any([EventItem("e"), GroupItem("g", 7)], 3)
+        assert seen == [EventSeen(False), GroupSeen(True, 8)]
+    assert trio.current_time() == pytest.approx(4)
+    assert await rig.waiting() == 0
+
+
+async def test_a_group_that_the_server_has_forgotten(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """Whoever knows an earlier version is told, as he may have missed a wake."""
+    (seen,) = await look_at(rig, GroupItem("g"))
+    assert not seen.ready
+    assert seen.version > 1e15
+    (again,) = await look_at(rig, GroupItem("g", seen.version))
+    assert again == seen
+    rig.peer.flush_database(0)
+    (later,) = await look_at(rig, GroupItem("g", seen.version))
+    assert later.ready
+    assert later.version > seen.version
+    # A version from the future is news too.
+    assert await look_at(rig, GroupItem("g", later.version + 9)) == [later]
+
+
+async def test_a_group_whose_lease_has_ended(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """A wake from before that is not lost on whoever was away."""
+    (seen,) = await look_at(rig, GroupItem("g"))
+    await rig.publisher.group_event("g", ttl=10, version=seen.version).clear()
+    await rig.publisher.group_event("g", ttl=10).wakeup()
+    await trio.sleep(60)
+    (later,) = await look_at(rig, GroupItem("g", seen.version))
+    assert later.ready
+
+
+async def look_at(rig: LogRig, item: GroupItem) -> list[GroupSeen]:
+    seen = await rig.reader.wait_any([item], 1)
+    assert isinstance(seen, list)
+    return [each for each in seen if isinstance(each, GroupSeen)]
+
+
+async def test_everything_that_is_ready(autojump_clock: MockClock, rig: LogRig) -> None:
+    """Messages, events and groups in one answer, in the order asked for."""
+    await rig.log.put("k", b"1")
+    await rig.publisher.event("e", ttl=60).set()
+    await rig.publisher.group_event("g", ttl=60, version=5).clear()
+    items = [EventItem("e"), LogItem("k", ALL, 9), GroupItem("g", 4), EventItem("f")]
+    seen = await rig.reader.wait_any(items, 25)
+    assert isinstance(seen, list)
+    assert data(seen[1]) == [b"1"]
+    assert [seen[0], *seen[2:]] == [
+        EventSeen(True),
+        GroupSeen(True, 5),
+        EventSeen(False),
+    ]
+
+
+async def test_fifty_of_them(autojump_clock: MockClock, rig: LogRig) -> None:
+    """One wait covers all, and the one that comes ends it."""
+    items: list[Item] = [LogItem(f"k{n}", NEW, 9) for n in range(48)]
+    items += [EventItem("e"), LogItem("k7", ALL, 9)]
+
+    async def publish() -> None:
+        await trio.sleep(1)
+        await rig.log.put("k7", b"1")
+        await rig.wake("k7")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        seen = await rig.reader.wait_any(items, 25)
+    assert isinstance(seen, list)
+    assert [n for n, each in enumerate(seen) if each.ready] == [7, 49]
+    assert trio.current_time() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("item", [EventItem("e"), GroupItem("g")])
+async def test_signals_without_slock(
+    autojump_clock: MockClock, rig: LogRig, item: Item
+) -> None:
+    """They are refused, unless a message is there; a wait for them is ended."""
+    items = [item, LogItem("k", ALL, 9)]
+
+    async def lose_slock() -> None:
+        await trio.sleep(1)
+        rig.watch.up = False
+        rig.waits.end_all(Failure.SLOCK_UNREACHABLE)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lose_slock)
+        away = Failure.SLOCK_UNREACHABLE
+        assert await rig.reader.wait_any(items, 25) is away
+    assert trio.current_time() == pytest.approx(1)
+    assert await rig.reader.wait_any(items, 25) is away
+    await rig.log.put("k", b"1")
+    seen = await rig.reader.wait_any(items, 25)
+    assert isinstance(seen, list)
+    assert not seen[0].ready
+    assert data(seen[1]) == [b"1"]
+
+
+async def test_a_database_that_is_flushed(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """It is an error for events, and no timeout."""
+    found: list[object] = []
+
+    async def wait() -> None:
+        found.append(await rig.reader.wait_any([EventItem("e")], 25))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        rig.peer.flush_database(0)
+    assert found == [Failure.SLOCK_REFUSED]
+
+
+async def test_a_group_that_is_a_lock(autojump_clock: MockClock, rig: LogRig) -> None:
+    """Slock refuses; the caller is told."""
+    async with rig.publisher.lock("g"):
+        seen = await rig.reader.wait_any([GroupItem("g", 2**64 - 1)], 25)
+    assert seen is Failure.SLOCK_REFUSED
+
+
+async def test_repr(autojump_clock: MockClock, rig: LogRig) -> None:
+    """It shows what is under way."""
+    shown = "<Reader: <Waits: 0 of 64>, <Wakes: 0 logs, 0 of them lingering>>"
+    assert repr(rig.reader) == shown
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_many_logs_together_are_no_longer_than_a_page(
+    rig: LogRig, autojump_clock: MockClock, waits: bool
+) -> None:
+    """Else one short request makes an answer of fifty pages, a mebibyte each."""
+    many = [LogItem("k", ALL, 1000)] * 50
+    if waits:
+        first = await rig.reader.messages("k", NEW, 1, 0)
+        assert isinstance(first, Look)
+        many = [LogItem("k", first.page.cursor, 1000)] * 50
+
+    async def put() -> None:
+        await trio.sleep(1 if waits else 0)
+        await rig.log.put("k", *[b"x" * 2**16] * 50)
+        await rig.wake("k")
+
+    async with trio.open_nursery() as nursery:
+        if waits:
+            nursery.start_soon(put)
+        else:
+            await put()
+        seen = await rig.reader.wait_any(many, 25)
+    assert isinstance(seen, list)
+    pages = [data(each) for each in seen]
+    assert all(pages)
+    # The message that reaches the bytes of a page still belongs to it.
+    assert sum(len(message) for page in pages for message in page) <= 2**20 + 50 * 2**16
+
+
+@pytest.mark.parametrize("cursor", [NEW, ALL])
+async def test_a_log_that_cannot_be_read_is_not_answered_as_if_it_had_been(
+    rig: LogRig, monkeypatch: pytest.MonkeyPatch, cursor: str
+) -> None:
+    """Without a cursor its reader would ask from "new" again, and miss what came."""
+    read = rig.log.read
+
+    async def read_but_one(key: str, *args: Any, **more: Any) -> Page:
+        if key == "broken":
+            raise StoreFailed("it is no log")
+        return await read(key, *args, **more)
+
+    monkeypatch.setattr(rig.log, "read", read_but_one)
+    await rig.log.put("k", b"1")
+    items = [LogItem("k", ALL, 1), LogItem("broken", cursor, 1)]
+    seen = await rig.reader.wait_any(items, 0)
+    if cursor == NEW:
+        assert seen is Failure.STORE_FAILED
+    else:
+        assert isinstance(seen, list)
+        assert [each.ready for each in seen] == [True, False]

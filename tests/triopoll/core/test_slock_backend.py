@@ -1,0 +1,134 @@
+"""The watch tells an outage from a hiccup; the client is opened or refused."""
+
+import logging
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from triopoll.api.poll.replies import Failure
+from triopoll.core.parked_waits import Waits
+from triopoll.core.slock_backend import SlockWatch, StartupError, open_slock
+from triopoll.ops.drain import Drain
+from triopoll.settings import Settings
+from trioslock import ConnectionLost
+
+
+class Slock:
+    """Answers, hangs, or loses the connection, as it is told."""
+
+    def __init__(self) -> None:
+        self.state = "answers"
+        self.asked = 0
+
+    async def ask(self) -> None:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        if self.state == "hangs":
+            await trio.sleep_forever()
+        if self.state == "loses":
+            raise ConnectionLost("gone")
+        if self.state == "closed":
+            raise trio.ClosedResourceError
+
+
+@pytest.mark.parametrize("state", ["hangs", "loses", "closed"])
+async def test_an_outage_ends_parked_polls_within_the_limit(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    """And only an outage; when it is over the watch says so."""
+    slock, waits = Slock(), Waits(Drain(), limit=9)
+    watch = SlockWatch(slock.ask, waits, limit=5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch.run)
+        assert repr(watch) == "<SlockWatch: up>"
+        # Right after an answer, which is the worst time to fail.
+        slock.state = state
+        start = trio.current_time()
+        with waits.parked(300) as wait:
+            await trio.sleep_forever()
+        assert wait.outcome is Failure.SLOCK_UNREACHABLE
+        assert 1 < trio.current_time() - start < 5
+        assert not watch.up
+        slock.state = "answers"
+        await trio.sleep(5)
+        assert watch.up
+        nursery.cancel_scope.cancel()
+    assert [record.message for record in caplog.records] == [
+        "slock does not answer",
+        "slock answers again",
+    ]
+
+
+async def test_a_hiccup_is_no_outage(autojump_clock: MockClock) -> None:
+    """A connection that is back soon has its waits replayed by the client."""
+    slock, waits = Slock(), Waits(Drain(), limit=9)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(SlockWatch(slock.ask, waits, limit=5).run)
+        slock.state = "loses"
+        with waits.parked(2) as wait:
+            await trio.sleep(1.5)
+            slock.state = "answers"
+            await trio.sleep_forever()
+        assert not isinstance(wait.outcome, Failure)
+        nursery.cancel_scope.cancel()
+
+
+async def test_slock_is_asked_seldom(autojump_clock: MockClock) -> None:
+    """The watch costs one question a second at the default limit."""
+    slock = Slock()
+    async with trio.open_nursery() as nursery:
+        watch = SlockWatch(slock.ask, Waits(Drain(), limit=9), limit=5)
+        await nursery.start(watch.run)
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert 90 < slock.asked < 110
+
+
+async def test_a_start_without_slock_is_known_at_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first poll is not parked in hope."""
+    slock = Slock()
+    slock.state = "loses"
+    watch = SlockWatch(slock.ask, Waits(Drain(), limit=9), limit=5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch.run)
+        assert not watch.up
+        nursery.cancel_scope.cancel()
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+async def test_an_embedded_engine_listens_for_publishers(free_port: int) -> None:
+    """What a publisher sets over TCP, the client in this process sees."""
+    settings = Settings(slock_url=f"embedded://127.0.0.1:{free_port}")
+    async with open_slock(settings) as client:
+        url = f"slock://127.0.0.1:{free_port}"
+        async with open_slock(Settings(slock_url=url)) as publisher:
+            await publisher.event("k", ttl=5).set()
+        assert await client.event("k", ttl=5).is_set()
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("embedded://192.0.2.1:5658", "cannot listen on 192.0.2.1:5658"),
+        ("slock://127.0.0.1:5658/999", "TRIOPOLL_SLOCK_URL: a database"),
+    ],
+)
+async def test_a_url_that_cannot_be_used(url: str, sentence: str) -> None:
+    """The sentence is for the operator."""
+    with pytest.raises(StartupError, match=sentence):
+        async with open_slock(Settings(slock_url=url)):
+            pass
+
+
+async def test_an_embedded_engine_whose_port_is_taken() -> None:
+    """Another worker has it, or a slock server: the sentence says what to do."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        url = f"embedded://127.0.0.1:{port}"
+        with pytest.raises(StartupError, match=r"is taken: .* Run one worker; or run"):
+            async with open_slock(Settings(slock_url=url)):
+                pass

@@ -1,0 +1,167 @@
+"""Signals on their way to a server that knows of no drain."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+import trio
+import trio.testing
+
+from triopoll.ops.drain import Drain
+from triopoll.ops.signals import drain_on_signals
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture
+def caught() -> Iterator[list[int]]:
+    """What a server's handlers have been called with."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    yield caught
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_a_signal_drains_and_reaches_the_server(
+    caught: list[int], number: int
+) -> None:
+    """Parked waits end, and the server's handler is called, each time."""
+    drain = Drain()
+    before = signal.getsignal(number)
+    async with drain_on_signals(drain, 0.01):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drain.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert drain.parked == 1
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+    assert drain.released
+    assert caught == [number, number]
+    assert signal.getsignal(number) is before
+
+
+async def test_a_server_that_goes_without_a_signal(caught: list[int]) -> None:
+    """Who is still parked at the end of the block is let go before it ends."""
+    drain = Drain()
+    async with trio.open_nursery() as nursery:
+        async with drain_on_signals(drain, 0.01):
+            nursery.start_soon(drain.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert drain.parked == 1
+        assert not drain.parked
+    assert not caught
+
+
+async def test_a_server_that_drains_by_itself(caught: list[int]) -> None:
+    """It is left alone."""
+    drain = Drain()
+    drain.driven = True
+    async with drain_on_signals(drain, 0.01):
+        signal.raise_signal(signal.SIGTERM)
+        await trio.testing.wait_all_tasks_blocked()
+    assert not drain.draining
+    assert caught == [signal.SIGTERM]
+
+
+def test_another_thread(caught: list[int]) -> None:
+    """No signal comes to it, and it may set no handler."""
+
+    async def main() -> None:
+        async with drain_on_signals(Drain(), 0.01):
+            pass
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    thread.join()
+
+
+async def test_nobody_handles_it() -> None:
+    """What is ignored stays so, and a Ctrl-C that is the default is nobody's drain."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        async with drain_on_signals(drain := Drain(), 0.01):
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+            signal.raise_signal(signal.SIGTERM)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not drain.draining
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("default_sigterm")
+async def test_nobody_handles_sigterm_which_comes_twice_at_once() -> None:
+    """It drains, as one that came once; the process does not end before."""
+    drain = Drain()
+    async with drain_on_signals(drain, 60):
+        with drain.interruptible():
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+            await trio.sleep_forever()
+    assert drain.released
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+ALONE = """
+import signal, trio
+from triopoll import _signals
+from triopoll._drain import Drain
+
+async def main():
+    async with _signals.drain_on_signals(Drain(), 0.01):
+        signal.raise_signal(signal.SIGTERM)
+        %s
+        await trio.sleep_forever()
+
+_signals._TWICE = 0
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("again", ["", "signal.raise_signal(signal.SIGTERM)"])
+def test_nobody_handles_sigterm(again: str) -> None:
+    """It ends the process after the drain, or at once when it comes a second time."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE % again], timeout=90, check=False
+    )
+    assert done.returncode == -signal.SIGTERM
+
+
+async def test_a_handler_that_somebody_else_has_set_stays(caught: list[int]) -> None:
+    """And ours does no harm where it is put back after its time."""
+    async with drain_on_signals(Drain(), 0.01):
+        ours = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+    async def main() -> None:
+        async with drain_on_signals(Drain(), 0.01):
+            stale.append(signal.getsignal(signal.SIGTERM))
+
+    assert callable(ours)
+    signal.signal(signal.SIGTERM, ours)
+    stale: list[object] = []
+    await trio.to_thread.run_sync(trio.run, main)
+    signal.raise_signal(signal.SIGTERM)
+    assert caught == [signal.SIGTERM]

@@ -1,0 +1,243 @@
+"""One process's server: signals, the drain's steps, and who counts as cut."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import trio
+from quart import Response, websocket
+from quart_trio import QuartTrio
+from tests.triopoll.server.harness import HASTY, QUICK, Client, run_server
+from tests.triopoll.server.park_app import ParkApp
+from tests.triopoll.support import eventually
+
+from triopoll._connection import PollConnection
+from triopoll.ops.drain import Drain
+from triopoll.server import Server, serve
+
+
+def quart_app() -> QuartTrio:
+    app = QuartTrio(__name__)
+    app.asgi_http_class = PollConnection
+    app.drain = drain = Drain()  # type: ignore[attr-defined]
+
+    @app.route("/park")
+    async def park() -> Response:
+        with drain.interruptible() as waiting:
+            await trio.sleep_forever()
+        return Response("again" if waiting.cancelled_caught else "")
+
+    @app.route("/echo", methods=["POST"])
+    async def echo() -> Response:
+        from quart import request
+
+        return Response(await request.get_data())
+
+    @app.websocket("/ws")
+    async def talk() -> None:
+        while True:
+            await websocket.send(await websocket.receive())
+
+    return app
+
+
+async def test_quart_is_served() -> None:
+    """Bodies, keep-alive, unknown paths and closing connections of a Quart-Trio app."""
+    async with run_server(quart_app()) as running:
+        client = await running.connect()
+        await client.send(
+            b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
+        )
+        assert (await client.read_answer()).endswith(b"hello")
+        await client.get("/nowhere", "Connection: close\r\n")
+        data = await client.read_all()
+        assert data.startswith(b"HTTP/1.1 404 ")
+        assert b"connection: close\r\n" in data
+        ws = await running.connect_websocket()
+        rejected = await ws.open("/nowhere")
+        assert getattr(rejected, "status_code", None) == 404
+
+
+async def test_quart_is_drained_and_its_websockets_closed() -> None:
+    """Parked handlers are answered, websockets get 1012, nobody is cut."""
+    app = quart_app()
+    async with run_server(app) as running:
+        clients = [await running.connect() for _ in range(20)]
+        for client in clients:
+            await client.get("/park")
+        ws = await running.open_websocket()
+        await eventually(lambda: running.server.drain.parked == 21)
+        running.nursery.start_soon(running.server.drain_all)
+        for client in clients:
+            data = await client.read_all()
+            assert data.endswith(b"again")
+            assert b"connection: close\r\n" in data
+        event = await ws.next()
+        assert getattr(event, "code", None) == 1012
+        await running.settle()
+        assert running.server.cut == 0
+
+
+async def test_a_client_that_leaves_cancels_the_quart_handler() -> None:
+    """With no wait left in the drain."""
+    async with run_server(quart_app()) as running:
+        client = await running.connect()
+        await client.get("/park")
+        await eventually(lambda: running.server.drain.parked == 1)
+        await client.stream.aclose()
+        await eventually(lambda: running.server.drain.parked == 0)
+
+
+async def test_idle_connections_are_closed_by_the_drain() -> None:
+    """They need not wait for their keep-alive time; begun requests are answered."""
+    async with run_server(ParkApp(), replace(QUICK, keep_alive=60.0)) as running:
+        idle, begun = await running.connect(), await running.connect()
+        await idle.get()
+        await idle.read_answer()
+        await begun.send(b"GET / HTTP/1.1\r\n")
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        running.nursery.start_soon(running.server.drain_all)
+        assert await idle.read_all() == b""
+        await begun.send(b"Host: h\r\n\r\n")
+        data = await begun.read_all()
+        assert data.endswith(b"hello")
+        assert b"connection: close\r\n" in data
+        await running.settle()
+        assert running.server.cut == 0
+    with pytest.raises(OSError, match="all attempts"):
+        await trio.open_tcp_stream("127.0.0.1", running.port)
+
+
+async def test_repr_shows_the_state() -> None:
+    """For the log line of the drain, and for whoever debugs it."""
+    async with run_server(ParkApp()) as running:
+        client = await running.connect()
+        await client.get("/park")
+        await eventually(lambda: running.server.busy == 1)
+        await eventually(lambda: running.server.drain.parked == 1)
+        assert repr(running.server) == (
+            "<triopoll.serving.Server: 1 connections, 1 busy, "
+            "<triopoll.Drain: open, 1 parked>>"
+        )
+
+
+Body = Callable[[Client, Server], Awaitable[None]]
+
+
+async def serve_and_signal(
+    app: ParkApp, path: str, settings: object, *signals: signal.Signals
+) -> tuple[int, float, bytes]:
+    """Serve with one client at `path`; return the count, the time and its answer."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    results: list[int] = []
+
+    async def run(
+        *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        assert settings is not None
+        results.append(
+            await serve(app, listeners, settings, task_status=task_status)  # type: ignore[arg-type]
+        )
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            server: Server = await nursery.start(run)
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                client = Client(stream)
+                await client.get(path)
+                await eventually(lambda: server.busy == 1)
+                began = trio.current_time()
+                for number in signals:
+                    os.kill(os.getpid(), number)
+                    await trio.sleep(0.05)
+                data = await client.read_all()
+            await eventually(lambda: bool(results))
+            took = trio.current_time() - began
+    return results[0], took, data
+
+
+async def test_sigterm_drains() -> None:
+    """The parked client is answered after the delay, and nobody was cut."""
+    app = ParkApp()
+    settings = replace(QUICK, drain_delay=0.2)
+    cut, took, data = await serve_and_signal(app, "/park", settings, signal.SIGTERM)
+    assert cut == 0
+    assert data.endswith(b"again")
+    assert took >= 0.2
+    assert app.drain.draining
+
+
+async def test_ctrl_c_skips_the_delay() -> None:
+    """A developer does not wait for a load balancer."""
+    settings = replace(QUICK, drain_delay=60.0)
+    cut, _, data = await serve_and_signal(ParkApp(), "/park", settings, signal.SIGINT)
+    assert cut == 0
+    assert data.endswith(b"again")
+
+
+@pytest.mark.slow
+async def test_who_does_not_listen_to_the_drain_is_cut_and_counted() -> None:
+    """After window and grace."""
+    cut, took, data = await serve_and_signal(
+        ParkApp(), "/stubborn", HASTY, signal.SIGTERM
+    )
+    assert cut == 1
+    assert data == b""
+    assert took >= 0.4
+
+
+async def test_a_second_signal_cuts_at_once() -> None:
+    """Somebody has no time; the cut are still counted."""
+    settings = replace(QUICK, drain_delay=60.0)
+    cut, took, data = await serve_and_signal(
+        ParkApp(), "/park", settings, signal.SIGTERM, signal.SIGTERM
+    )
+    assert cut == 1
+    assert data == b""
+    assert took < 30
+
+
+@pytest.mark.slow
+async def test_a_client_that_does_not_read_does_not_stop_the_drain() -> None:
+    """Hypercorn waited for it for ever."""
+    app = ParkApp()
+    settings = replace(HASTY, write_deadline=60.0)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            server: Server = await nursery.start(
+                partial(serve, app, listeners, settings)
+            )
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await Client(stream).get("/flood")
+                await eventually(lambda: server.busy == 1)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await eventually(lambda: server.cut == 1)
+
+
+async def test_one_failing_connection_is_only_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever escapes a connection, also a fault of ours, ends that connection."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    async with run_server(ParkApp()) as running:
+        bystander = await running.connect()
+        await bystander.get("/park")
+        await eventually(lambda: running.server.busy == 1)
+        monkeypatch.setattr("triopoll.server.connection.to_scope", fail)
+        client = await running.connect()
+        await client.get()
+        assert await client.read_all() == b""
+        await running.settle(connections=1)
+        assert running.server.busy == 1
+    assert [record.message for record in caplog.records] == ["a connection failed"]
