@@ -11,15 +11,15 @@ import trio
 from quart_trio import QuartTrio
 
 from .access import Shape, refuse_v1
-from .api.openapi_document import openapi_endpoints
-from .api.openresty.endpoints import image_endpoints, refusing
-from .api.poll.endpoints import poll_endpoints
-from .api.status import UNLIMITED, status_endpoints
-from .api.v1.endpoints import v1_endpoints
-from .api.websocket.endpoint import WebSocketDoor
+from .api.openapi_document import openapi_routes
+from .api.openresty.endpoints import openresty_routes, refusing
+from .api.poll.endpoints import poll_routes
+from .api.status import UNLIMITED, status_routes
+from .api.v1.endpoints import v1_routes
+from .api.websocket.endpoint import WebSocketEndpoints
 from .asgi.guest import GuestApp
 from .asgi.http_adapter import serve_lean
-from .asgi.messages import Answer, Request, Table, json_answer
+from .asgi.messages import Request, Response, Routes, json_response
 from .delivery import DeliveringConnection
 from .ops.drain import Drain
 from .ops.metrics import Metrics
@@ -66,16 +66,16 @@ class Triopoll(QuartTrio):
         self._services: Services | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
-        recipe = poll_endpoints(self.services)
-        self.table: Table = {
+        recipe = poll_routes(self.services)
+        self.table: Routes = {
             **recipe,
-            **image_endpoints(self.services, recipe),
-            **v1_endpoints(self.services),
-            **status_endpoints(self.services, self.metrics),
-            **openapi_endpoints(),
+            **openresty_routes(self.services, recipe),
+            **v1_routes(self.services),
+            **status_routes(self.services, self.metrics),
+            **openapi_routes(),
         }
-        self._websockets = WebSocketDoor(self.services, self.drain, self.metrics)
-        self._lean: Table = self.table if lean else {}
+        self._websockets = WebSocketEndpoints(self.services, self.drain, self.metrics)
+        self._lean: Routes = self.table if lean else {}
         self.register_blueprint(quart_door(tuple(self.table), self._answer, self._sent))
 
     def services(self) -> Services:
@@ -110,7 +110,7 @@ class Triopoll(QuartTrio):
         else:
             await super().__call__(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> Response:
         """Let a request in and call its endpoint; answer for one that fails."""
         try:
             gate = self.services().gate
@@ -123,18 +123,18 @@ class Triopoll(QuartTrio):
         except Exception:  # noqa: BLE001  # one request fails, and it is in the log
             _log.exception("%s %s failed", request.method, request.path)
             shape = {"code": "internal", "message": "internal error"}
-            answer = json_answer(shape, 500)
+            answer = json_response(shape, 500)
         self.metrics.answered(request.path, answer.status)
         return answer
 
-    async def _call(self, request: Request) -> Answer:
+    async def _call(self, request: Request) -> Response:
         methods = self.table[request.path]
         endpoint = methods.get(request.method)
         if endpoint is None:
             return _method_answer(request.method, methods)
         return await endpoint(request)
 
-    def _sent(self, answer: Answer) -> None:
+    def _sent(self, answer: Response) -> None:
         """Note that an answer is with the connection."""
         self.metrics.sent(answer.woken)
 
@@ -182,9 +182,9 @@ class Triopoll(QuartTrio):
             self._stopped.set()
 
 
-def _method_answer(method: str, served: Collection[str]) -> Answer:
+def _method_answer(method: str, served: Collection[str]) -> Response:
     shape = {"code": "method", "message": f"{method} is not served here"}
-    return json_answer(shape, 405, ((b"allow", ", ".join(served).encode()),))
+    return json_response(shape, 405, ((b"allow", ", ".join(served).encode()),))
 
 
 def _refusing(request: Request) -> Shape:

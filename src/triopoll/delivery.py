@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from ._connection import PollConnection
-from .asgi.messages import Answer
+from .asgi.messages import Response
 
 if TYPE_CHECKING:
     from hypercorn.typing import (
@@ -35,10 +35,10 @@ class Parcel:
     __slots__ = ("_answer", "_sent")
 
     def __init__(self) -> None:
-        self._answer: Answer | None = None
-        self._sent: Callable[[Answer], None] = _tell_nobody
+        self._answer: Response | None = None
+        self._sent: Callable[[Response], None] = _tell_nobody
 
-    def take(self, answer: Answer, sent: Callable[[Answer], None]) -> None:
+    def take(self, answer: Response, sent: Callable[[Response], None]) -> None:
         """Note what is to be sent, and whom to tell that it was."""
         self._answer = answer
         self._sent = sent
@@ -56,7 +56,7 @@ class Parcel:
             self._answer.settle(handed_over=False)
 
 
-def _tell_nobody(answer: Answer) -> None:
+def _tell_nobody(answer: Response) -> None:
     pass
 
 

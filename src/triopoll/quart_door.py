@@ -7,7 +7,8 @@ from typing import cast
 
 from quart import Blueprint, Response, request
 
-from .asgi.messages import Answer, Request
+from .asgi.messages import Request
+from .asgi.messages import Response as Answer
 from .delivery import parcel_of
 
 __all__ = ["quart_door"]

@@ -11,20 +11,20 @@ from functools import partial
 
 import trio
 
-from .access import Gate, follow_revoked, gate_from
+from .access import AccessControl, access_control_from, follow_revoked
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
-from .core.latest_message import KeptMessages
-from .core.log_notifier import Wakes
-from .core.parked_waits import Waits
+from .core.latest_message import LatestMessages
+from .core.log_notifier import LogNotifier
+from .core.parked_waits import ParkedWaits
 from .core.poller import Poller
 from .core.publisher import Publisher
 from .core.reader import Reader
-from .core.slock_backend import SlockWatch, StartupError, open_slock
+from .core.slock_backend import SlockMonitor, StartupError, open_slock
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
-from .ops.worker_metrics import Siblings, siblings_from
+from .ops.worker_metrics import WorkerMetrics, worker_metrics_from
 from .settings import PREFIX, Settings
 from .store import (
     LogLimits,
@@ -70,17 +70,17 @@ class Services:
     """
 
     settings: Settings
-    gate: Gate
+    gate: AccessControl
     drain: Drain
     poller: Poller
     reader: Reader
     publisher: Publisher
-    wakes: Wakes
+    wakes: LogNotifier
     log: MessageLog
-    kept: KeptMessages
+    kept: LatestMessages
     groups: GroupMessages
     health: Health
-    siblings: Siblings
+    siblings: WorkerMetrics
 
 
 @asynccontextmanager
@@ -101,14 +101,14 @@ async def open_services(
     Cancellation:
         Everything is closed; messages that are owed to the store are given back.
     """
-    gate = gate_from(settings)
+    gate = access_control_from(settings)
     for note in gate.notes():
         _log.warning("%s", note)
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
-        waits = Waits(drain, limit=settings.max_waits, metrics=metrics)
-        watch = SlockWatch(client.ping, waits, limit=settings.backend_limit)
+        waits = ParkedWaits(drain, limit=settings.max_waits, metrics=metrics)
+        watch = SlockMonitor(client.ping, waits, limit=settings.backend_limit)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(watch.run)
         if gate.rules.tickets is not None:
@@ -119,7 +119,7 @@ async def open_services(
             drain, watch, waits, stores.lists.ping, limit=settings.backend_limit
         )
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
-        siblings = siblings_from(os.environ)
+        siblings = worker_metrics_from(os.environ)
         await nursery.start(siblings.run, partial(snapshot_of, metrics))
         metrics.refusals = gate.refusals
         metrics.readings |= {
@@ -127,7 +127,7 @@ async def open_services(
             "slock_up": lambda: watch.up,
             "waits_limit": lambda: settings.max_waits,
         }
-        wakes = Wakes(
+        wakes = LogNotifier(
             client,
             stores.log,
             prefix=settings.redis_prefix,
@@ -136,7 +136,7 @@ async def open_services(
         )
         await nursery.start(wakes.run)
         reader = Reader(client, stores.log, wakes, waits, watch, metrics, settings)
-        kept = KeptMessages(client, stores.lists, stores.values, poller, metrics)
+        kept = LatestMessages(client, stores.lists, stores.values, poller, metrics)
         groups = GroupMessages(
             client, stores.values, waits, watch, settings.backend_limit, metrics
         )

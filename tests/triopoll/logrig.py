@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import trio
 
 import trioslock
-from triopoll.core.log_notifier import Wakes, group_key
-from triopoll.core.parked_waits import Waits
+from triopoll.core.log_notifier import LogNotifier, group_key
+from triopoll.core.parked_waits import ParkedWaits
 from triopoll.core.reader import Reader
-from triopoll.core.slock_backend import SlockWatch
+from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 from triopoll.settings import Settings
@@ -71,9 +71,11 @@ class LogRig:
         self.peer = host.attach(lambda result: None, lambda: None)
         self.log = log
         self.drain = Drain()
-        self.waits = Waits(self.drain, limit=64)
-        self.watch = SlockWatch(client.ping, self.waits, limit=LIMIT)
-        self.wakes = Wakes(client, log, prefix=PREFIX, max_keys=max_keys, limit=LIMIT)
+        self.waits = ParkedWaits(self.drain, limit=64)
+        self.watch = SlockMonitor(client.ping, self.waits, limit=LIMIT)
+        self.wakes = LogNotifier(
+            client, log, prefix=PREFIX, max_keys=max_keys, limit=LIMIT
+        )
         self.metrics = Metrics()
         self.reader = Reader(
             client, log, self.wakes, self.waits, self.watch, self.metrics, SETTINGS

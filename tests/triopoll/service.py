@@ -155,7 +155,7 @@ def poll_process(
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One HTTP response."""
 
     status: int
@@ -173,7 +173,7 @@ class Request:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> Response:
         """Read the response; the server must close the connection behind it."""
         data = b""
         with trio.fail_after(LIMIT):
@@ -182,7 +182,7 @@ class Request:
         head, _, body = bytes(data).partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
-        return Answer(int(first.split()[1]), headers, body)
+        return Response(int(first.split()[1]), headers, body)
 
     async def reset(self) -> None:
         """Close the connection as a crashing client does."""
@@ -216,7 +216,7 @@ async def requesting(
         yield Request(stream)
 
 
-async def ask(port: int, path: str, query: bytes = b"", **args: Any) -> Answer:
+async def ask(port: int, path: str, query: bytes = b"", **args: Any) -> Response:
     """Send a request and return its answer."""
     async with requesting(port, path, query, **args) as request:
         return await request.answer()

@@ -138,7 +138,7 @@ async def test_who_left_while_it_was_taken_is_not_sent_it(free_port: int) -> Non
 
         async def leave_at_the_pop(key: str) -> Taken | None:
             taken = await pop_now(key)
-            scope.cancel()  # as `Crossing` does, with the reply on its way already
+            scope.cancel()  # as `AsyncioBridge` does, with the reply on its way already
             return taken
 
         async def take_in_silence(event: Any) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from ..asgi.messages import Answer, Request
+from ..asgi.messages import Request, Response
 from .headers import header_values
 
 __all__ = ["BadOrigin", "Cors"]
@@ -56,7 +56,7 @@ class Cors:
     def __repr__(self) -> str:
         return f"<Cors: {', '.join(sorted(self._origins)) or 'no origins'}>"
 
-    def preflight(self, request: Request) -> Answer | None:
+    def preflight(self, request: Request) -> Response | None:
         """Return the answer to a preflight, or None if the request is none."""
         if request.method != "OPTIONS":
             return None
@@ -69,7 +69,7 @@ class Cors:
                 (b"access-control-allow-headers", _REQUEST_HEADERS),
                 (b"access-control-max-age", _MAX_AGE),
             ]
-        return Answer(b"", 204, tuple(headers))
+        return Response(b"", 204, tuple(headers))
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
         """Return the headers that go with any answer to this request."""

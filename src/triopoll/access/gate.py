@@ -30,19 +30,19 @@ from typing import NoReturn, Self
 
 import trio
 
-from ..asgi.messages import Answer, Request
+from ..asgi.messages import Request, Response
 from .cors import Cors
 from .credentials import shown_key, shown_ticket
 from .headers import header_values, parameter_values
 from .keyring import Keyring
-from .limits import Claim, Places, Rates
+from .limits import Claim, ConcurrencyLimits, RateLimiter
 from .patterns import EVERYTHING, Grants
-from .peers import Peers, Visitor, is_direct_and_local, is_local_name
+from .peers import TrustedProxies, Visitor, is_direct_and_local, is_local_name
 from .refusals import Refusal, Refused, Shape, refuse_v1
 from .sessions import Owned, Sessions
 from .tickets import BadTicket, Ticket, TicketReader
 
-__all__ = ["Admission", "Gate", "Limits", "Publisher", "Rules"]
+__all__ = ["Permit", "AccessControl", "Limits", "Publisher", "Rules"]
 
 logger = logging.getLogger("triopoll.access")
 
@@ -93,7 +93,7 @@ class Rules:
     keyring: Keyring | None = None
     tickets: TicketReader | None = None
     cookie: str = ""
-    peers: Peers = field(default_factory=Peers)
+    peers: TrustedProxies = field(default_factory=TrustedProxies)
     cors: Cors = field(default_factory=Cors)
     limits: Limits = field(default_factory=Limits)
 
@@ -109,7 +109,7 @@ class Publisher:
     name: str | None
 
 
-class Admission:
+class Permit:
     """Somebody who may wait for what he asked for.
 
     Attributes:
@@ -135,18 +135,18 @@ class Admission:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: AccessControl,
         visitor: Visitor,
         ticket: Ticket | None,
         session: Owned | None,
         claims: tuple[Claim, ...],
         refuse: Shape,
     ) -> None:
-        """Only `Gate.subscriber` makes one."""
+        """Only `AccessControl.subscriber` makes one."""
         self.subject = ticket.subject if ticket else None
         self.visitor = visitor
         self.expires = ticket.expires if ticket else None
-        self.ended: Answer | None = None
+        self.ended: Response | None = None
         self._gate = gate
         self._grants = ticket.grants if ticket else EVERYTHING
         self._session = session
@@ -156,7 +156,7 @@ class Admission:
         self._replaced = False
 
     def __repr__(self) -> str:
-        return f"<Admission: {self.subject!r} from {self.visitor.address}>"
+        return f"<Permit: {self.subject!r} from {self.visitor.address}>"
 
     def allows(self, key: str) -> bool:
         """Return whether this key may be waited for as well (websockets ask later)."""
@@ -218,7 +218,7 @@ class Admission:
         self._gate.places.leave(claims)
 
 
-class Gate:
+class AccessControl:
     """Who may do what, and how much of it.
 
     Attributes:
@@ -237,14 +237,14 @@ class Gate:
         limits = self.rules.limits
         names = ("waits_per_key", "waits_per_subject", "waits_per_ip")
         self.clock = clock
-        self.places = Places({name: getattr(limits, name) for name in names})
+        self.places = ConcurrencyLimits({name: getattr(limits, name) for name in names})
         self.sessions = Sessions()
         self.refusals: Counter[str] = Counter()
-        self._rates = Rates(limits.requests_per_ip, limits.burst_per_ip)
+        self._rates = RateLimiter(limits.requests_per_ip, limits.burst_per_ip)
         self._warned = False
 
     def __repr__(self) -> str:
-        return f"<Gate: {self.rules.keyring!r}, {self.rules.tickets!r}>"
+        return f"<AccessControl: {self.rules.keyring!r}, {self.rules.tickets!r}>"
 
     def notes(self) -> list[str]:
         """Return what somebody who starts the service should know, as sentences."""
@@ -261,7 +261,7 @@ class Gate:
             )
         return found
 
-    def enter(self, request: Request, refuse: Shape = refuse_v1) -> Answer | None:
+    def enter(self, request: Request, refuse: Shape = refuse_v1) -> Response | None:
         """Return the answer to a request that no endpoint need see, or None."""
         try:
             self._check_size(request)
@@ -270,7 +270,7 @@ class Gate:
             return self.refuse(refused.refusal, refuse)
         return self.rules.cors.preflight(request)
 
-    def leave(self, request: Request, answer: Answer) -> Answer:
+    def leave(self, request: Request, answer: Response) -> Response:
         """Return the answer with what a foreign page's browser must be told."""
         headers = self.rules.cors.headers(request)
         if not headers:
@@ -279,7 +279,7 @@ class Gate:
 
     def subscriber(
         self, request: Request, keys: Iterable[str], refuse: Shape = refuse_v1
-    ) -> Admission | Answer:
+    ) -> Permit | Response:
         """Decide whether somebody may wait for all of these keys.
 
         Args:
@@ -298,7 +298,7 @@ class Gate:
 
     def publisher(
         self, request: Request, keys: Iterable[str], refuse: Shape = refuse_v1
-    ) -> Publisher | Answer:
+    ) -> Publisher | Response:
         """Decide whether somebody may publish to all of these keys.
 
         Args:
@@ -318,14 +318,12 @@ class Gate:
         except Refused as refused:
             return self.refuse(refused.refusal, refuse)
 
-    def refuse(self, refusal: Refusal, refuse: Shape) -> Answer:
+    def refuse(self, refusal: Refusal, refuse: Shape) -> Response:
         """Count a refusal and write it."""
         self.refusals[refusal.code] += 1
         return refuse(refusal)
 
-    def _admit(
-        self, request: Request, keys: tuple[str, ...], refuse: Shape
-    ) -> Admission:
+    def _admit(self, request: Request, keys: tuple[str, ...], refuse: Shape) -> Permit:
         visitor = self.rules.peers.visitor(request)
         ticket = self._ticket(request)
         if ticket is not None:
@@ -337,7 +335,7 @@ class Gate:
         claims = self._claims(visitor, ticket, keys)
         if claims and (full := self.places.full(claims)) is not None:
             _refuse_limit(full, 503 if full == "waits_per_key" else 429)
-        return Admission(self, visitor, ticket, session, claims, refuse)
+        return Permit(self, visitor, ticket, session, claims, refuse)
 
     def _claims(
         self, visitor: Visitor, ticket: Ticket | None, keys: tuple[str, ...]

@@ -13,13 +13,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-__all__ = ["Claim", "Places", "Rates"]
+__all__ = ["Claim", "ConcurrencyLimits", "RateLimiter"]
 
 # Which limit, and of whom.
 Claim: TypeAlias = tuple[str, str]
 
 
-class Places:
+class ConcurrencyLimits:
     """Places to wait in, of which each key, subject and address has only so many."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
@@ -32,7 +32,7 @@ class Places:
         self._taken: Counter[Claim] = Counter()
 
     def __repr__(self) -> str:
-        return f"<Places: {len(self._taken)} claims>"
+        return f"<ConcurrencyLimits: {len(self._taken)} claims>"
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -57,7 +57,7 @@ class Places:
                 del self._taken[claim]
 
 
-class Rates:
+class RateLimiter:
     """A token bucket for each address: so many requests a second, and a burst."""
 
     def __init__(self, rate: float, burst: int, *, table: int = 65536) -> None:
@@ -75,7 +75,7 @@ class Rates:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Rates: {self._rate:g}/s, {len(self._buckets)} addresses>"
+        return f"<RateLimiter: {self._rate:g}/s, {len(self._buckets)} addresses>"
 
     def __len__(self) -> int:
         return len(self._buckets)

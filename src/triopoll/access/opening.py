@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..settings import PREFIX, Settings, SettingsError
 from .cors import Cors
-from .gate import Gate, Limits, Rules
+from .gate import AccessControl, Limits, Rules
 from .keyring import Keyring
-from .peers import Peers
+from .peers import TrustedProxies
 from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
 
-__all__ = ["gate_from", "read_revoked", "revoked_path", "signing_secret"]
+__all__ = ["access_control_from", "read_revoked", "revoked_path", "signing_secret"]
 
 # Old and new.
 _SECRETS = 2
@@ -22,7 +22,7 @@ _FILE = "file:"
 _MAX_FILE_BYTES = 2**24
 
 
-def gate_from(settings: Settings) -> Gate:
+def access_control_from(settings: Settings) -> AccessControl:
     """Return the gate that the settings ask for; files are read now.
 
     Raises:
@@ -30,10 +30,12 @@ def gate_from(settings: Settings) -> Gate:
             never a secret.
     """
     with _naming("TRUSTED_PROXIES"):
-        peers = Peers(_entries(settings.trusted_proxies), settings.proxy_header)
+        peers = TrustedProxies(
+            _entries(settings.trusted_proxies), settings.proxy_header
+        )
     with _naming("CORS_ORIGINS"):
         cors = Cors(_entries(settings.cors_origins))
-    return Gate(
+    return AccessControl(
         Rules(
             keyring=_keyring(settings),
             tickets=_tickets(settings),

@@ -29,7 +29,7 @@ from .headers import header_values
 __all__ = [
     "PROXY_HEADERS",
     "BadNetwork",
-    "Peers",
+    "TrustedProxies",
     "Visitor",
     "is_direct_and_local",
     "is_local_name",
@@ -72,7 +72,7 @@ class Visitor:
     bucket: str | None
 
 
-class Peers:
+class TrustedProxies:
     """Find the client of a request.
 
     Attributes:
@@ -101,7 +101,7 @@ class Peers:
         self._entries = _forwarded if header == "forwarded" else _forwarded_for
 
     def __repr__(self) -> str:
-        return f"<Peers: {len(self._networks)} trusted networks>"
+        return f"<TrustedProxies: {len(self._networks)} trusted networks>"
 
     def visitor(self, request: Request) -> Visitor:
         """Return who sends the request."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..asgi.messages import UNCACHED, Answer, json_answer
+from ..asgi.messages import UNCACHED, Response, json_response
 
 __all__ = [
     "Refusal",
@@ -51,10 +51,10 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-Shape: TypeAlias = Callable[[Refusal], Answer]
+Shape: TypeAlias = Callable[[Refusal], Response]
 
 
-def refuse_v1(refusal: Refusal) -> Answer:
+def refuse_v1(refusal: Refusal) -> Response:
     """Write a refusal as ``/v1`` does: status, ``code``, ``message``."""
     shape: dict[str, object] = {"code": refusal.code, "message": refusal.message}
     if refusal.limit is not None:
@@ -64,7 +64,7 @@ def refuse_v1(refusal: Refusal) -> Answer:
     return _answer(refusal.status, shape, refusal)
 
 
-def refuse_poll(refusal: Refusal) -> Answer:
+def refuse_poll(refusal: Refusal) -> Response:
     """Write a refusal as the compatible waits do: HTTP 200, ``err_code``."""
     shape: dict[str, object] = {
         "err_code": refusal.status,
@@ -75,7 +75,7 @@ def refuse_poll(refusal: Refusal) -> Answer:
     return _answer(200, shape, refusal)
 
 
-def refuse_manage(refusal: Refusal) -> Answer:
+def refuse_manage(refusal: Refusal) -> Response:
     """Write a refusal as the compatible publishing endpoints do: HTTP 200, ``code``."""
     shape: dict[str, object] = {
         "code": refusal.status,
@@ -85,10 +85,10 @@ def refuse_manage(refusal: Refusal) -> Answer:
     return _answer(200, shape, refusal)
 
 
-def _answer(status: int, shape: dict[str, object], refusal: Refusal) -> Answer:
+def _answer(status: int, shape: dict[str, object], refusal: Refusal) -> Response:
     headers = list(UNCACHED)
     if refusal.retry_after is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="triopoll"'))
-    return json_answer(shape, status, headers)
+    return json_response(shape, status, headers)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 
-from ..asgi.messages import Answer, Request, Table, json_answer
+from ..asgi.messages import Request, Response, Routes, json_response
+from ..core.poll_query import GroupCreation, GroupPoll, GroupSending, PollQuery, Sending
 from .openapi import REFUSED, TEXT, Operation, Schema, document, object_of
-from .openresty.query import GroupCreation, GroupPoll, GroupSending, Sending
-from .poll.query import PollQuery
 from .v1.operations import V1_OPERATIONS
 
-__all__ = ["OPERATIONS", "openapi_endpoints"]
+__all__ = ["OPERATIONS", "openapi_routes"]
 
 
 # What the waits of the recipe answer, always with status 200.
@@ -132,11 +131,11 @@ _IMAGES = [
 OPERATIONS: Sequence[Operation] = (*_RECIPES, *_IMAGES, *V1_OPERATIONS, *_STATUS)
 
 
-def openapi_endpoints() -> Table:
+def openapi_routes() -> Routes:
     """Return the endpoint that describes all of them."""
-    answer = json_answer(document(OPERATIONS, version("trioslock")))
+    answer = json_response(document(OPERATIONS, version("trioslock")))
     return {"/openapi.json": {"GET": partial(_tell, answer)}}
 
 
-async def _tell(answer: Answer, request: Request) -> Answer:
+async def _tell(answer: Response, request: Request) -> Response:
     return answer

@@ -6,13 +6,13 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ..asgi.messages import UNCACHED, Answer, Request, Table, json_answer
+from ..asgi.messages import UNCACHED, Request, Response, Routes, json_response
 from ..ops.metrics import Metrics
 from ..ops.prometheus import CONTENT_TYPE, expose, snapshot_of
 from ..services import Services
 from ..settings import ANYBODY, Network, networks_of
 
-__all__ = ["UNLIMITED", "status_endpoints"]
+__all__ = ["UNLIMITED", "status_routes"]
 
 # Not bounded by who may ask how often: a refusal would look like ill health.
 UNLIMITED = frozenset({"/livez", "/readyz", "/metrics"})
@@ -22,7 +22,7 @@ _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 _FORBIDDEN = "metrics are told to the addresses in TRIOPOLL_METRICS_FROM only"
 
 
-def status_endpoints(services: Callable[[], Services], metrics: Metrics) -> Table:
+def status_routes(services: Callable[[], Services], metrics: Metrics) -> Routes:
     """Return the endpoints.
 
     Args:
@@ -38,26 +38,26 @@ def status_endpoints(services: Callable[[], Services], metrics: Metrics) -> Tabl
     }
 
 
-async def _live(request: Request) -> Answer:
+async def _live(request: Request) -> Response:
     """Answer. Who can do that turns its loop."""
-    return json_answer({"live": True}, headers=UNCACHED)
+    return json_response({"live": True}, headers=UNCACHED)
 
 
-async def _ready(services: Callable[[], Services], request: Request) -> Answer:
+async def _ready(services: Callable[[], Services], request: Request) -> Response:
     found = await services().health.reasons()
     reasons = [{"code": code, "message": text} for code, text in found.items()]
     shape = {"ready": not reasons, "reasons": reasons}
-    return json_answer(shape, 503 if reasons else 200, UNCACHED)
+    return json_response(shape, 503 if reasons else 200, UNCACHED)
 
 
 async def _tell_metrics(
     services: Callable[[], Services], metrics: Metrics, request: Request
-) -> Answer:
+) -> Response:
     if not _may_read(request, networks_of(services().settings.metrics_from)):
-        return json_answer({"code": "forbidden", "message": _FORBIDDEN}, 403)
+        return json_response({"code": "forbidden", "message": _FORBIDDEN}, 403)
     snapshots = await services().siblings.snapshots(snapshot_of(metrics))
     headers = ((b"content-type", CONTENT_TYPE), *UNCACHED)
-    return Answer(expose(snapshots), headers=headers)
+    return Response(expose(snapshots), headers=headers)
 
 
 def _may_read(request: Request, networks: Sequence[Network]) -> bool:

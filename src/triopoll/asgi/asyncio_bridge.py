@@ -27,7 +27,7 @@ import trio
 
 from .types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Crossing"]
+__all__ = ["AsyncioBridge"]
 
 # Seconds that a client may leave unread what the server wants to send it.
 _SEND_SECONDS = 15.0
@@ -38,7 +38,7 @@ _NOT_READ = f"the client has read nothing for {_SEND_SECONDS:g} s"
 _APP_CUT = "the application has been shut down"
 
 
-class Crossing:
+class AsyncioBridge:
     """Run a trio application for one call that an asyncio server makes."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Crossing:
 
     def __repr__(self) -> str:
         state = "over" if self._over else "answered" if self._answered else "open"
-        return f"<Crossing: {self._scope['type']}, {state}>"
+        return f"<AsyncioBridge: {self._scope['type']}, {state}>"
 
     # --- the server's side: called in its asyncio task ---------------------------
 

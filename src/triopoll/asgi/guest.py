@@ -1,9 +1,9 @@
 """A trio application on any ASGI server.
 
-Under a server that runs on trio a call goes straight to the application. Under one
-that runs on asyncio, or uvloop, the lifespan's startup starts trio as a *guest* of the
-server's loop, and calls cross over to it (`Crossing`). A guest shares the thread of its
-host: there is no second thread that runs Python code of ours.
+Under a server that runs on trio a call goes straight to the application. Under one that
+runs on asyncio, or uvloop, the lifespan's startup starts trio as a *guest* of the
+server's loop, and calls cross over to it (`AsyncioBridge`). A guest shares the thread
+of its host: there is no second thread that runs Python code of ours.
 
 The lifespan is what holds the guest. Its startup is told to the server after the
 application's, and its shutdown after trio has ended, so that a server may stop its loop
@@ -19,7 +19,7 @@ from typing import Any
 import outcome
 import trio
 
-from .asyncio_bridge import Crossing
+from .asyncio_bridge import AsyncioBridge
 from .messages import CANCELS
 from .types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,12 +62,12 @@ class GuestApp:
         self.metrics: object = getattr(app, "metrics", None)
         self._calls: trio.Nursery | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._holder: _LifespanCrossing | None = None
+        self._holder: _LifespanBridge | None = None
 
     def __repr__(self) -> str:
         calls = len(self._calls.child_tasks) if self._calls else None
         state = "no guest" if calls is None else f"guest with {calls} calls"
-        return f"<triopoll.guest.GuestApp: {state}>"
+        return f"<triopoll.asgi.GuestApp: {state}>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call.
@@ -87,12 +87,12 @@ class GuestApp:
         else:
             await self._start(scope, receive, send).carry()
 
-    def _start(self, scope: Scope, receive: Receive, send: Send) -> Crossing:
+    def _start(self, scope: Scope, receive: Receive, send: Send) -> AsyncioBridge:
         if self._calls is None or self._loop is None:
             raise RuntimeError(_NOT_STARTED)
         others = scope.get("extensions")
         scope["extensions"] = {**others, **_EXTENSIONS} if others else _EXTENSIONS
-        crossing = Crossing(self._loop, self.app, scope, receive, send)
+        crossing = AsyncioBridge(self._loop, self.app, scope, receive, send)
         # With a name, or trio makes one up for each task.
         self._calls.start_soon(crossing.run, name=_CALL)
         return crossing
@@ -101,7 +101,7 @@ class GuestApp:
         if self._holder is not None:
             raise RuntimeError(_STARTED_TWICE)
         loop = self._loop = asyncio.get_running_loop()
-        holder = _LifespanCrossing(loop, self.app, scope, receive, send)
+        holder = _LifespanBridge(loop, self.app, scope, receive, send)
         self._holder = holder
         try:
             self._start_guest(loop, holder)
@@ -111,7 +111,7 @@ class GuestApp:
         await holder.tell_last()
 
     def _start_guest(
-        self, loop: asyncio.AbstractEventLoop, holder: _LifespanCrossing
+        self, loop: asyncio.AbstractEventLoop, holder: _LifespanBridge
     ) -> None:
         trio.lowlevel.start_guest_run(
             self._run_guest,
@@ -123,7 +123,7 @@ class GuestApp:
             host_uses_signal_set_wakeup_fd=True,
         )
 
-    async def _run_guest(self, holder: _LifespanCrossing) -> None:
+    async def _run_guest(self, holder: _LifespanBridge) -> None:
         async with trio.open_nursery() as calls:
             self._calls = calls
             try:
@@ -134,7 +134,7 @@ class GuestApp:
                 calls.cancel_scope.deadline = trio.current_time() + _LEAVE_SECONDS
 
 
-class _LifespanCrossing(Crossing):
+class _LifespanBridge(AsyncioBridge):
     """The lifespan's call, which is over when the whole guest is."""
 
     __slots__ = ("_last", "_started")
@@ -155,7 +155,7 @@ class _LifespanCrossing(Crossing):
         """Tell the server of a startup; keep any other word until trio has ended.
 
         Cancellation:
-            As `Crossing.send`.
+            As `AsyncioBridge.send`.
         """
         if message["type"] == "lifespan.startup.complete":
             self._started = True

@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from .messages import CANCELS, TAKEN, Answer, Request, json_answer
+from .messages import CANCELS, TAKEN, Request, Response, json_response
 from .types import Message, Receive, Scope, Send
 
 __all__ = ["BodyRefused", "serve_lean"]
@@ -38,7 +38,7 @@ class BodyRefused(Exception):
         answer: Says so; None if nobody listens.
     """
 
-    def __init__(self, answer: Answer | None) -> None:
+    def __init__(self, answer: Response | None) -> None:
         super().__init__(answer)
         self.answer = answer
 
@@ -47,9 +47,9 @@ async def serve_lean(
     scope: Scope,
     receive: Receive,
     send: Send,
-    serve: Callable[[Request], Awaitable[Answer]],
+    serve: Callable[[Request], Awaitable[Response]],
     *,
-    sent: Callable[[Answer], None],
+    sent: Callable[[Response], None],
     max_body_bytes: int,
     body_seconds: float,
 ) -> None:
@@ -108,7 +108,7 @@ async def _read_body(
                 return bytes(pieces)
         raise BodyRefused(None)
     shape = {"code": "slow_body", "message": "the body did not arrive in time"}
-    raise BodyRefused(json_answer(shape, 408))
+    raise BodyRefused(json_response(shape, 408))
 
 
 def _has_no_body(scope: Scope) -> bool:
@@ -118,17 +118,17 @@ def _has_no_body(scope: Scope) -> bool:
     )
 
 
-def _too_long(limit: int) -> Answer:
+def _too_long(limit: int) -> Response:
     message = f"the body is longer than {limit} bytes"
-    return json_answer({"code": "body_too_long", "message": message}, 413)
+    return json_response({"code": "body_too_long", "message": message}, 413)
 
 
 async def _serve_unless_gone(
     receive: Receive,
     send: Send,
-    serve: Callable[[Request], Awaitable[Answer]],
+    serve: Callable[[Request], Awaitable[Response]],
     request: Request,
-    sent: Callable[[Answer], None],
+    sent: Callable[[Response], None],
     taken: _Taken,
 ) -> None:
     """Serve a request, and stop when its client leaves before the answer is out.
@@ -158,7 +158,7 @@ async def _serve_unless_gone(
 
 
 async def _send_answer(
-    send: Send, answer: Answer, sent: Callable[[Answer], None], taken: _Taken
+    send: Send, answer: Response, sent: Callable[[Response], None], taken: _Taken
 ) -> None:
     length = (b"content-length", b"%d" % len(answer.body))
     is_taken = False
@@ -182,7 +182,7 @@ async def _send_answer(
         answer.settle(handed_over=is_taken)
 
 
-def _tell_nobody(answer: Answer) -> None:
+def _tell_nobody(answer: Response) -> None:
     pass
 
 

@@ -1,8 +1,8 @@
 """One HTTP request and its answer, as the endpoints see them: without a framework.
 
-An endpoint is a coroutine function from `Request` to `Answer`. It is cancelled when its
-client leaves. Who calls it, Quart or the lean door, is none of its business, so the two
-cannot answer differently.
+An endpoint is a coroutine function from `Request` to `Response`. It is cancelled when
+its client leaves. Who calls it, Quart or the lean door, is none of its business, so the
+two cannot answer differently.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = [
     "TAKEN",
     "UNCACHED",
     "UNCACHED_JSON",
-    "Answer",
+    "Response",
     "Endpoint",
     "Headers",
     "Request",
-    "Table",
-    "json_answer",
+    "Routes",
+    "json_response",
 ]
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -67,7 +67,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """What an endpoint answers.
 
     Attributes:
@@ -95,11 +95,11 @@ class Answer:
             settle()
 
 
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 # Endpoints by path, then by method.
-Table: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
+Routes: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
 
 
-def json_answer(shape: object, status: int = 200, headers: Headers = ()) -> Answer:
+def json_response(shape: object, status: int = 200, headers: Headers = ()) -> Response:
     """Return an answer with a JSON body."""
-    return Answer(to_json(shape).encode(), status, (*_JSON, *headers))
+    return Response(to_json(shape).encode(), status, (*_JSON, *headers))

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import trio
 
-from ..api.poll.replies import Failure
 from ..ops.metrics import Metrics
 from ..store import StoreError, StoreUnreachable
+from .outcomes import Failure
 from .parked_waits import BACKEND_ERRORS, Unserved
 from .slock_backend import translating
 

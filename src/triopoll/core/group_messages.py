@@ -24,15 +24,14 @@ import trio
 
 from trioslock import Client, Grant, GroupEvent, NotHeld
 
-from ..api.openresty.query import MAX_MESSAGE_ID, GroupCreation, GroupPoll, GroupSending
-from ..api.openresty.replies import Kept, Missing
-from ..api.poll.replies import EventFired, Failure, NothingYet
 from ..ops.metrics import Metrics, monotonic
 from ..store import ValueStore
 from .backend_calls import ask_slock, ask_store, counted
 from .latest_message import OUTLIVES
-from .parked_waits import TooManyWaits, Unserved, Waits
-from .slock_backend import SlockWatch, translating
+from .outcomes import EventFired, Failure, KeptMessage, MissingMessage, NothingYet
+from .parked_waits import ParkedWaits, TooManyWaits, Unserved
+from .poll_query import MAX_MESSAGE_ID, GroupCreation, GroupPoll, GroupSending
+from .slock_backend import SlockMonitor, translating
 
 __all__ = ["GroupMessages"]
 
@@ -55,8 +54,8 @@ class GroupMessages:
         self,
         client: Client,
         values: ValueStore,
-        waits: Waits,
-        watch: SlockWatch,
+        waits: ParkedWaits,
+        watch: SlockMonitor,
         limit: float,
         metrics: Metrics | None = None,
     ) -> None:
@@ -77,12 +76,14 @@ class GroupMessages:
         self._watch = watch
         self._limit = limit
 
-    async def wait(self, query: GroupPoll) -> Kept | Missing | NothingYet | Failure:
+    async def wait(
+        self, query: GroupPoll
+    ) -> KeptMessage | MissingMessage | NothingYet | Failure:
         """Wait for one message of a group.
 
         Returns:
-            The message; `Missing` if the group is beyond it, or if there is no such
-            group; `NothingYet` when the time is over or the server drains; or the
+            The message; `MissingMessage` if the group is beyond it, or if there is no
+            such group; `NothingYet` when the time is over or the server drains; or the
             `Failure` that kept it from being served.
 
         Cancellation:
@@ -146,12 +147,14 @@ class GroupMessages:
     def _group(self, key: str, version: int, lease: float) -> GroupEvent:
         return self._client.group_event(key, version=version, ttl=lease)
 
-    async def _wait(self, query: GroupPoll) -> Kept | Missing | NothingYet | Failure:
+    async def _wait(
+        self, query: GroupPoll
+    ) -> KeptMessage | MissingMessage | NothingYet | Failure:
         outcome = await self._woken(query)
         if not isinstance(outcome, EventFired):
             return outcome
         found = await self._find(query)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingMessage):
             self._metrics.waits["group"].empty_wakes += 1
         return found
 
@@ -164,17 +167,17 @@ class GroupMessages:
             self._metrics.waits["group"].wakes += 1
         return parked.outcome
 
-    async def _find(self, query: GroupPoll) -> Kept | Missing:
+    async def _find(self, query: GroupPoll) -> KeptMessage | MissingMessage:
         for pause in _PAUSES:
             if (message := await self._look(query)) is not None:
                 return message
             await trio.sleep(min(pause, query.timeout))
-        return await self._look(query) or Missing()
+        return await self._look(query) or MissingMessage()
 
-    async def _look(self, query: GroupPoll) -> Kept | None:
+    async def _look(self, query: GroupPoll) -> KeptMessage | None:
         name = _name_of(query.key, query.message_id)
         message = await ask_store(self._limit, partial(self._values.get, name))
-        return None if message is None else Kept(message)
+        return None if message is None else KeptMessage(message)
 
     async def _renew(self, query: GroupPoll) -> None:
         """Keep a group alive that somebody still waits for; if slock can be asked."""

@@ -9,8 +9,8 @@ import trio
 from ..ops.drain import Drain
 from ..ops.metrics import Histogram
 from ..store import StoreError
-from .parked_waits import Waits
-from .slock_backend import SlockWatch
+from .parked_waits import ParkedWaits
+from .slock_backend import SlockMonitor
 
 __all__ = ["Health", "measure_loop_lag"]
 
@@ -32,8 +32,8 @@ class Health:
     def __init__(
         self,
         drain: Drain,
-        watch: SlockWatch,
-        waits: Waits,
+        watch: SlockMonitor,
+        waits: ParkedWaits,
         ping: Callable[[], Awaitable[object]],
         *,
         limit: float,

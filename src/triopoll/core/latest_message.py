@@ -12,24 +12,22 @@ import trio
 
 from trioslock import Client
 
-from ..api.openresty.query import Sending
-from ..api.openresty.replies import Kept, Missing
-from ..api.poll.query import PollQuery
-from ..api.poll.replies import EventFired, Failure, NothingYet
 from ..ops.metrics import Metrics
 from ..store import MessageStore, ValueStore
 from .backend_calls import ask_slock, ask_store, counted
+from .outcomes import EventFired, Failure, KeptMessage, MissingMessage, NothingYet
 from .parked_waits import Unserved
+from .poll_query import PollQuery, Sending
 from .poller import Poller
 
-__all__ = ["OUTLIVES", "KeptMessages"]
+__all__ = ["OUTLIVES", "LatestMessages"]
 
 # Seconds that a message is kept longer than its event is set: who has been woken at
 # the last moment finds it still.
 OUTLIVES = 60.0
 
 
-class KeptMessages:
+class LatestMessages:
     """Sending and waiting, over one client and one store."""
 
     def __init__(
@@ -56,7 +54,9 @@ class KeptMessages:
         self._metrics = metrics or Metrics()
         self._limit = poller.settings.backend_limit
 
-    async def wait(self, query: PollQuery) -> Kept | Missing | NothingYet | Failure:
+    async def wait(
+        self, query: PollQuery
+    ) -> KeptMessage | MissingMessage | NothingYet | Failure:
         """Wait until the event is set, then look for its message.
 
         Cancellation:
@@ -69,7 +69,7 @@ class KeptMessages:
             return outcome
         return await self.latest(query.key)
 
-    async def latest(self, key: str) -> Kept | Missing | Failure:
+    async def latest(self, key: str) -> KeptMessage | MissingMessage | Failure:
         """Look for the message of an event.
 
         Cancellation:
@@ -81,7 +81,7 @@ class KeptMessages:
             )
         except Unserved as error:
             return counted(self._metrics, error.failure)
-        return Missing() if message is None else Kept(message)
+        return MissingMessage() if message is None else KeptMessage(message)
 
     async def emit(self, sending: Sending) -> Failure | None:
         """Set an event.

@@ -4,7 +4,7 @@ A log has a group event on slock. All local waits of one log share one waiter th
 task that waits for the group's next version and then wakes them. The order in which
 things happen makes it impossible to miss a wake:
 
-1. a local wait registers (`Wakes.watching`);
+1. a local wait registers (`LogNotifier.watching`);
 2. the group is cleared, which adopts its version, and whoever is registered is woken;
 3. the local wait looks into the log;
 4. the task waits for another version than the one it adopted in step 2.
@@ -44,7 +44,7 @@ from ..store import MessageLog, StoreError
 from .parked_waits import TooManyWaits
 from .slock_backend import clear_group
 
-__all__ = ["Wake", "Wakes", "Watch", "group_key"]
+__all__ = ["Wake", "LogNotifier", "LogSubscription", "group_key"]
 
 _log = logging.getLogger("triopoll.wakes")
 
@@ -99,7 +99,7 @@ class Wake:
         self.shared: dict[Any, Any] = {}
 
 
-class _Topic:
+class _Channel:
     """A log that is watched, or was until a moment ago."""
 
     __slots__ = ("allowed_at", "key", "mark", "scope", "watches")
@@ -107,7 +107,7 @@ class _Topic:
     def __init__(self, key: str) -> None:
         self.key = key
         # In the order in which they came, which is the order in which they are woken.
-        self.watches: dict[Watch, None] = {}
+        self.watches: dict[LogSubscription, None] = {}
         # Its deadline is the end of the linger; None before anybody has waited.
         self.scope: trio.CancelScope | None = None
         self.mark: str | None = None
@@ -133,15 +133,15 @@ class _Topic:
         await trio.sleep(max(0.0, self.allowed_at - now - _BURST * _PACE))
 
 
-class Watch:
-    """A local wait for news of some logs, for one task. Made by `Wakes.watching`."""
+class LogSubscription:
+    """One task that waits for news of some logs. Made by `LogNotifier.watching`."""
 
     __slots__ = ("_hub", "_keys", "_news", "_task", "_topics")
 
-    def __init__(self, hub: Wakes, keys: Iterable[str]) -> None:
+    def __init__(self, hub: LogNotifier, keys: Iterable[str]) -> None:
         self._hub = hub
         self._keys = dict.fromkeys(keys)
-        self._topics: list[_Topic] = []
+        self._topics: list[_Channel] = []
         self._news: dict[str, Wake] = {}
         self._task: Task | None = None
 
@@ -190,7 +190,7 @@ class Watch:
         return Abort.SUCCEEDED
 
 
-class Wakes:
+class LogNotifier:
     """The waits of this process for news of logs.
 
     Attributes:
@@ -223,29 +223,30 @@ class Wakes:
         self._limit = limit
         self._nursery: trio.Nursery | None = None
         self._starts = trio.CapacityLimiter(_STARTS)
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, _Channel] = {}
         # Those without local waits, the longest one first.
-        self._lingering: dict[_Topic, None] = {}
+        self._lingering: dict[_Channel, None] = {}
 
     def __repr__(self) -> str:
         lingering = len(self._lingering)
-        return f"<Wakes: {len(self._topics)} logs, {lingering} of them lingering>"
+        return f"<LogNotifier: {len(self._topics)} logs, {lingering} of them lingering>"
 
     def __len__(self) -> int:
         """Return how many logs are watched, or were until a moment ago."""
         return len(self._topics)
 
-    def watching(self, keys: Iterable[str]) -> Watch:
+    def watching(self, keys: Iterable[str]) -> LogSubscription:
         """Return a context manager that registers for news of some logs.
 
-        A log that nobody waits for is not asked for on slock before `Watch.changed`
-        is called: a look that finds something costs no more than itself.
+        A log that nobody waits for is not asked for on slock before
+        `LogSubscription.changed` is called: a look that finds something costs no more
+        than itself.
 
         Returns:
             What to enter; it raises `TooManyWaits` if so many logs cannot be watched
             besides those that are.
         """
-        return Watch(self, keys)
+        return LogSubscription(self, keys)
 
     async def publish(self, key: str) -> bool:
         """Tell everybody, in whatever process, that there may be news of a log.
@@ -296,7 +297,7 @@ class Wakes:
 
     # --- what a watch asks for ----------------------------------------------------
 
-    def join(self, keys: Iterable[str], watch: Watch) -> list[_Topic]:
+    def join(self, keys: Iterable[str], watch: LogSubscription) -> list[_Channel]:
         """Register a watch: it is told of all wakes from now on.
 
         Raises:
@@ -315,7 +316,7 @@ class Wakes:
         for topic in list(self._lingering)[: max(0, excess)]:
             self._drop(topic)
 
-    def _topic(self, key: str) -> _Topic:
+    def _topic(self, key: str) -> _Channel:
         """Return the topic of a log, with a task that stays if it has one."""
         topic = self._topics.get(key)
         scope = None if topic is None else topic.scope
@@ -324,13 +325,13 @@ class Wakes:
             self._drop(topic)
             topic = scope = None
         if topic is None:
-            topic = self._topics[key] = _Topic(key)
+            topic = self._topics[key] = _Channel(key)
         if scope is not None:
             scope.deadline = math.inf
             self._lingering.pop(topic, None)
         return topic
 
-    def follow(self, topics: list[_Topic]) -> None:
+    def follow(self, topics: list[_Channel]) -> None:
         """See that somebody waits for news of these on slock."""
         for topic in topics:
             if topic.scope is None:
@@ -339,7 +340,7 @@ class Wakes:
                 topic.scope = trio.CancelScope()
                 self._nursery.start_soon(self._attend, topic, topic.scope)
 
-    def leave(self, topics: list[_Topic], watch: Watch) -> None:
+    def leave(self, topics: list[_Channel], watch: LogSubscription) -> None:
         """Take a watch out; what nobody watches is followed for a while."""
         for topic in topics:
             topic.watches.pop(watch, None)
@@ -351,7 +352,7 @@ class Wakes:
                 topic.scope.deadline = trio.current_time() + _LINGER
                 self._lingering[topic] = None
 
-    def _drop(self, topic: _Topic) -> None:
+    def _drop(self, topic: _Channel) -> None:
         """Forget a topic that nobody watches; its task ends."""
         assert topic.scope is not None
         topic.scope.cancel()
@@ -361,7 +362,7 @@ class Wakes:
 
     # --- the task of a topic ------------------------------------------------------
 
-    async def _attend(self, topic: _Topic, scope: trio.CancelScope) -> None:
+    async def _attend(self, topic: _Channel, scope: trio.CancelScope) -> None:
         """Wait on slock for those who watch a topic, until none has for a while."""
         with scope:
             while True:
@@ -372,7 +373,7 @@ class Wakes:
                 await trio.sleep(_PAUSE * random.uniform(0.5, 1.0))
         self._drop(topic)
 
-    async def _wait_on_slock(self, topic: _Topic) -> NoReturn:
+    async def _wait_on_slock(self, topic: _Channel) -> NoReturn:
         group = self._group(topic.key)
         async with self._starts:
             await clear_group(group)
@@ -421,6 +422,6 @@ class Wakes:
         return marks
 
 
-def _batches(topics: list[_Topic], size: int) -> Iterator[list[_Topic]]:
+def _batches(topics: list[_Channel], size: int) -> Iterator[list[_Channel]]:
     for start in range(0, len(topics), size):
         yield topics[start : start + size]

@@ -14,11 +14,11 @@ from typing import Self
 
 import trio
 
-from ..api.poll.replies import EventFired, Failure, NothingYet
 from ..ops.drain import Drain
 from ..ops.metrics import Backend, Kind, Metrics, WaitMeter
+from .outcomes import EventFired, Failure, NothingYet
 
-__all__ = ["BACKEND_ERRORS", "ParkedWait", "TooManyWaits", "Unserved", "Waits"]
+__all__ = ["BACKEND_ERRORS", "ParkedWait", "TooManyWaits", "Unserved", "ParkedWaits"]
 
 # What a failure is in the metrics, where it is one of a backend.
 BACKEND_ERRORS: dict[Failure, tuple[Backend, str]] = {
@@ -70,7 +70,7 @@ class ParkedWait:
     __slots__ = ("_meter", "_scope", "_waits", "needs_slock", "outcome", "reason")
 
     def __init__(
-        self, waits: Waits, seconds: float, meter: WaitMeter, *, needs_slock: bool
+        self, waits: ParkedWaits, seconds: float, meter: WaitMeter, *, needs_slock: bool
     ) -> None:
         self.needs_slock = needs_slock
         self._waits = waits
@@ -130,7 +130,7 @@ def _reason_of(error: BaseException | None) -> str:
     return _FAILED if isinstance(error, Exception) else _DISCONNECT
 
 
-class Waits:
+class ParkedWaits:
     """Count the parked polls of this process, bound them, and end them."""
 
     def __init__(
@@ -150,7 +150,7 @@ class Waits:
         self._parked: set[ParkedWait] = set()
 
     def __repr__(self) -> str:
-        return f"<Waits: {len(self._parked)} of {self._limit}>"
+        return f"<ParkedWaits: {len(self._parked)} of {self._limit}>"
 
     def __len__(self) -> int:
         return len(self._parked)

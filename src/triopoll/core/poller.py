@@ -9,8 +9,8 @@ cancellation, and passes through. What it leaves behind:
 - parked: the wait is withdrawn on the slock server as well, by the client library;
 - between the wake and the answer: an event that was to be put back may have been;
 - a message that was popped goes back to the head of its list, by the store before the
-  pop has returned, by the caller (`Message.give_back`) afterwards. So nothing here
-  may be awaited once a message is in hand.
+  pop has returned, by the caller (`PoppedMessage.give_back`) afterwards. So nothing
+  here may be awaited once a message is in hand.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from typing import TypeVar
 
 from trioslock import Client, Event, LockError, NotHeld
 
-from ..api.poll.query import PollQuery, remembering
-from ..api.poll.replies import EventFired, Failure, Message, NothingYet, Outcome
+from ..api.poll.query import remembering
 from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
 from ..store import MessageStore, Taken
 from .backend_calls import ask_slock, ask_store, counted
-from .parked_waits import TooManyWaits, Unserved, Waits
-from .slock_backend import SlockWatch, translating
+from .outcomes import EventFired, Failure, NothingYet, Outcome, PoppedMessage
+from .parked_waits import ParkedWaits, TooManyWaits, Unserved
+from .poll_query import PollQuery
+from .slock_backend import SlockMonitor, translating
 
 __all__ = ["Poller"]
 
@@ -48,8 +49,8 @@ class Poller:
         self,
         client: Client,
         store: MessageStore,
-        waits: Waits,
-        watch: SlockWatch,
+        waits: ParkedWaits,
+        watch: SlockMonitor,
         settings: Settings,
         metrics: Metrics | None = None,
     ) -> None:
@@ -94,7 +95,7 @@ class Poller:
         """Take the first message of the list, or wait for the event and look again.
 
         Returns:
-            `Message`, `NothingYet` when the time is over or the server drains, or
+            `PoppedMessage`, `NothingYet` when the time is over or the server drains, or
             the `Failure` that kept it from being served.
 
         Cancellation:
@@ -114,11 +115,11 @@ class Poller:
             self._metrics.waits["message"].empty_wakes += 1
         return self._in_hand(taken, outcome)
 
-    def _in_hand(self, taken: Taken | None, fired: EventFired | None) -> Message:
+    def _in_hand(self, taken: Taken | None, fired: EventFired | None) -> PoppedMessage:
         waited, woken = fired is not None, fired.woken if fired else None
         if taken is None:
-            return Message(None, waited=waited, woken=woken)
-        return Message(
+            return PoppedMessage(None, waited=waited, woken=woken)
+        return PoppedMessage(
             taken.data,
             waited=waited,
             confirm=partial(self._store.confirm, taken),

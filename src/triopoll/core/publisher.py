@@ -19,14 +19,14 @@ import trio
 
 from trioslock import Client
 
-from ..api.poll.replies import Failure
 from ..ops.metrics import Metrics
 from ..settings import Settings
 from ..store import Appended, MessageLog, NewMessage, StoreError, StoreUnreachable
 from .backend_calls import ask_slock, counted, failure_of
-from .log_notifier import Wakes
+from .log_notifier import LogNotifier
+from .outcomes import Failure
 from .parked_waits import Unserved
-from .slock_backend import SlockWatch, clear_group
+from .slock_backend import SlockMonitor, clear_group
 from .wait_items import GROUP_LEASE
 
 __all__ = [
@@ -124,8 +124,8 @@ class Publisher:
         self,
         client: Client,
         log: MessageLog,
-        wakes: Wakes,
-        watch: SlockWatch,
+        wakes: LogNotifier,
+        watch: SlockMonitor,
         metrics: Metrics,
         settings: Settings,
     ) -> None:

@@ -19,38 +19,38 @@ import trio
 import trioslock
 from trioslock import Client
 
-from ..api.poll.replies import EventFired, Failure
 from ..ops.metrics import Kind, Metrics, WaitMeter
 from ..settings import Settings
 from ..store import NEW, MessageLog
 from .backend_calls import ask_slock, ask_store, counted
-from .log_notifier import Wake, Wakes, Watch
-from .parked_waits import TooManyWaits, Unserved, Waits
-from .single_flight import Flight
-from .slock_backend import SlockWatch, clear_group, translating
+from .log_notifier import LogNotifier, LogSubscription, Wake
+from .outcomes import EventFired, Failure
+from .parked_waits import ParkedWaits, TooManyWaits, Unserved
+from .single_flight import SingleFlight
+from .slock_backend import SlockMonitor, clear_group, translating
 from .wait_items import (
     GROUP_LEASE,
     EventItem,
-    EventSeen,
+    EventState,
     GroupItem,
-    GroupSeen,
+    GroupState,
     Item,
+    ItemState,
     LogItem,
-    Look,
-    Seen,
-    Wanted,
+    ReadResult,
+    WaitSet,
 )
 
 __all__ = [
     "EventItem",
-    "EventSeen",
+    "EventState",
     "GroupItem",
-    "GroupSeen",
+    "GroupState",
     "Item",
     "LogItem",
-    "Look",
+    "ReadResult",
     "Reader",
-    "Seen",
+    "ItemState",
 ]
 
 
@@ -61,9 +61,9 @@ class Reader:
         self,
         client: Client,
         log: MessageLog,
-        wakes: Wakes,
-        waits: Waits,
-        watch: SlockWatch,
+        wakes: LogNotifier,
+        waits: ParkedWaits,
+        watch: SlockMonitor,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
@@ -97,7 +97,7 @@ class Reader:
         limit: int,
         seconds: float,
         kind: Kind = "log",
-    ) -> Look | Failure:
+    ) -> ReadResult | Failure:
         """Read on from a cursor; if nothing is there, wait for the first message.
 
         Args:
@@ -137,7 +137,7 @@ class Reader:
 
     async def wait_any(
         self, items: Sequence[Item], seconds: float, kind: Kind | None = None
-    ) -> list[Seen] | Failure:
+    ) -> list[ItemState] | Failure:
         """Return what is ready of all these, or wait for the first that is.
 
         Args:
@@ -156,7 +156,7 @@ class Reader:
         Cancellation:
             Nothing is left behind; the same cursors and versions find the same.
         """
-        wanted = Wanted(items)
+        wanted = WaitSet(items)
         try:
             with self._wakes.watching(wanted.log_keys) as watch:
                 await self._look_at_all(wanted)
@@ -167,7 +167,7 @@ class Reader:
         except (Unserved, TooManyWaits) as error:
             return self._failed(error)
         for seen in wanted.seen:
-            if isinstance(seen, Look):
+            if isinstance(seen, ReadResult):
                 self._found(seen)
         return wanted.seen
 
@@ -178,7 +178,7 @@ class Reader:
         if not (is_ready or self._wakes.store_up):
             raise Unserved(Failure.STORE_UNREACHABLE)
 
-    def _found(self, look: Look) -> Look:
+    def _found(self, look: ReadResult) -> ReadResult:
         if look.page.gap:
             self._metrics.gap(look.page.lost)
         if look.woken is not None and look.page.messages:
@@ -193,15 +193,20 @@ class Reader:
 
     # --- logs ---------------------------------------------------------------------
 
-    async def _look(self, key: str, cursor: str, limit: int) -> Look:
+    async def _look(self, key: str, cursor: str, limit: int) -> ReadResult:
         found = await self._read(key, cursor, limit)
         if isinstance(found, Failure):
             raise Unserved(found)
         return found
 
     async def _next(
-        self, watch: Watch, meter: WaitMeter, key: str, cursor: str, limit: int
-    ) -> Look:
+        self,
+        watch: LogSubscription,
+        meter: WaitMeter,
+        key: str,
+        cursor: str,
+        limit: int,
+    ) -> ReadResult:
         while True:
             news = await watch.changed()
             meter.wakes += 1
@@ -213,12 +218,12 @@ class Reader:
 
     async def _look_after(
         self, wake: Wake, key: str, cursor: str, limit: int, share: int = 1
-    ) -> Look:
+    ) -> ReadResult:
         """Look after a wake, once for all whom it woke and who look for the same."""
         name = cursor, limit, share
-        flight: Flight[Look | Failure] | None = wake.shared.get(name)
+        flight: SingleFlight[ReadResult | Failure] | None = wake.shared.get(name)
         if flight is None:
-            flight = Flight(partial(self._read, key, cursor, limit, share))
+            flight = SingleFlight(partial(self._read, key, cursor, limit, share))
             wake.shared[name] = flight
         found = await flight.result()
         if isinstance(found, Failure):
@@ -228,7 +233,7 @@ class Reader:
 
     async def _read(
         self, key: str, cursor: str, limit: int, share: int = 1
-    ) -> Look | Failure:
+    ) -> ReadResult | Failure:
         read = partial(self._log.read, key, cursor, limit, share=share)
         try:
             page = await ask_store(self._limit, read)
@@ -236,11 +241,11 @@ class Reader:
             return error.failure
         # The sweep does not find out as long as nothing is watched.
         self._wakes.store_up = True
-        return Look(page)
+        return ReadResult(page)
 
     # --- several at once ----------------------------------------------------------
 
-    async def _look_at_all(self, wanted: Wanted) -> None:
+    async def _look_at_all(self, wanted: WaitSet) -> None:
         looks = [partial(self._see_log, wanted, place) for place in wanted.logs]
         if self._watch.up:
             see = partial(self._see_signal, wanted)
@@ -256,7 +261,7 @@ class Reader:
         if wanted.signals:
             self._watch.check()
 
-    async def _see_log(self, wanted: Wanted, place: int) -> None:
+    async def _see_log(self, wanted: WaitSet, place: int) -> None:
         item = wanted.log(place)
         share = len(wanted.logs)
         found = await self._read(item.key, item.cursor, item.limit, share)
@@ -267,12 +272,12 @@ class Reader:
         else:
             wanted.see(place, found)
 
-    async def _see_signal(self, wanted: Wanted, place: int) -> None:
+    async def _see_signal(self, wanted: WaitSet, place: int) -> None:
         item = wanted.signal(place)
         try:
             if isinstance(item, EventItem):
                 is_set = await ask_slock(self._limit, self._event(item).is_set)
-                wanted.see(place, EventSeen(is_set))
+                wanted.see(place, EventState(is_set))
             else:
                 look = partial(self._look_at_group, item)
                 wanted.see(place, await ask_slock(self._limit, look))
@@ -280,7 +285,7 @@ class Reader:
             wanted.failure = error.failure
 
     async def _park(
-        self, wanted: Wanted, watch: Watch, seconds: float, kind: Kind
+        self, wanted: WaitSet, watch: LogSubscription, seconds: float, kind: Kind
     ) -> None:
         """Wait until one of all these is ready, or for the time."""
         needs_slock = bool(wanted.signals)
@@ -297,7 +302,7 @@ class Reader:
             raise Unserved(wanted.failure)
 
     async def _wait_for_logs(
-        self, wanted: Wanted, watch: Watch, meter: WaitMeter
+        self, wanted: WaitSet, watch: LogSubscription, meter: WaitMeter
     ) -> None:
         while not wanted.ready:
             for key, wake in (await watch.changed()).items():
@@ -312,7 +317,7 @@ class Reader:
             meter.empty_wakes += not wanted.ready
 
     async def _wait_for_signals_too(
-        self, wanted: Wanted, watch: Watch, meter: WaitMeter
+        self, wanted: WaitSet, watch: LogSubscription, meter: WaitMeter
     ) -> None:
         async def end_with(wait: Callable[[], Awaitable[None]]) -> None:
             try:
@@ -331,27 +336,27 @@ class Reader:
 
     # --- events and groups --------------------------------------------------------
 
-    async def _wait_for_signal(self, wanted: Wanted, place: int) -> None:
+    async def _wait_for_signal(self, wanted: WaitSet, place: int) -> None:
         item = wanted.signal(place)
         if isinstance(item, EventItem):
             await translating(self._event(item).wait)
-            wanted.see(place, EventSeen(ready=True))
+            wanted.see(place, EventState(ready=True))
             return
         known = wanted.version(place)
         group = self._group(item.key, known)
         await translating(group.wait)
         # At once, lest the news be lost to a second one that ends this wait.
-        wanted.see(place, GroupSeen(True, known + 1))
+        wanted.see(place, GroupState(True, known + 1))
         # Who was woken from a wait is not told the version, but who clears is.
         await translating(partial(clear_group, group))
-        wanted.see(place, GroupSeen(True, group.version))
+        wanted.see(place, GroupState(True, group.version))
 
-    async def _look_at_group(self, item: GroupItem) -> GroupSeen:
+    async def _look_at_group(self, item: GroupItem) -> GroupState:
         """Clear the group, so that it can be waited for, and see its version."""
         known = item.version
         group = self._group(item.key, known or 0)
         await clear_group(group)
-        return GroupSeen(known is not None and group.version != known, group.version)
+        return GroupState(known is not None and group.version != known, group.version)
 
     def _event(self, item: EventItem) -> trioslock.Event:
         return self._client.event(item.key, default=item.default, ttl=GROUP_LEASE)

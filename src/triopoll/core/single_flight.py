@@ -7,12 +7,12 @@ from typing import Generic, TypeVar
 
 from trio.lowlevel import ParkingLot
 
-__all__ = ["Flight"]
+__all__ = ["SingleFlight"]
 
 _T = TypeVar("_T")
 
 
-class Flight(Generic[_T]):
+class SingleFlight(Generic[_T]):
     """An operation and its result.
 
     Whoever asks first carries it out in its own task. Should that one be cancelled, the

@@ -26,11 +26,11 @@ from trioslock import ConnectionLost, GroupEvent, NoLeader, SlockError
 from trioslock.embedded import open_embedded
 from trioslock.server import Server, open_server
 
-from ..api.poll.replies import Failure
 from ..settings import PREFIX, Settings
-from .parked_waits import Unserved, Waits
+from .outcomes import Failure
+from .parked_waits import ParkedWaits, Unserved
 
-__all__ = ["SlockWatch", "StartupError", "clear_group", "open_slock", "translating"]
+__all__ = ["SlockMonitor", "StartupError", "clear_group", "open_slock", "translating"]
 
 _T = TypeVar("_T")
 
@@ -85,7 +85,7 @@ async def clear_group(group: GroupEvent) -> None:
     await group.clear()
 
 
-class SlockWatch:
+class SlockMonitor:
     """Know whether slock answers, and end parked polls once it does not.
 
     Attributes:
@@ -93,7 +93,7 @@ class SlockWatch:
     """
 
     def __init__(
-        self, ask: Callable[[], Awaitable[object]], waits: Waits, *, limit: float
+        self, ask: Callable[[], Awaitable[object]], waits: ParkedWaits, *, limit: float
     ) -> None:
         """Prepare to watch; `run` does it.
 
@@ -108,7 +108,7 @@ class SlockWatch:
         self._limit = limit
 
     def __repr__(self) -> str:
-        return f"<SlockWatch: {'up' if self.up else 'down'}>"
+        return f"<SlockMonitor: {'up' if self.up else 'down'}>"
 
     def check(self) -> None:
         """Raise `Unserved` while slock does not answer."""

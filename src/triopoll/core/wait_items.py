@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
-from ..api.poll.replies import Failure
 from ..ops.metrics import Kind
 from ..store import Page
+from .outcomes import Failure
 
 __all__ = [
     "EventItem",
-    "EventSeen",
+    "EventState",
     "GroupItem",
-    "GroupSeen",
+    "GroupState",
     "Item",
     "LogItem",
-    "Look",
-    "Seen",
+    "ReadResult",
+    "ItemState",
     "GROUP_LEASE",
-    "Wanted",
+    "WaitSet",
 ]
 
 # Seconds that a group which is waited for, or was woken, stays cleared. When they are
@@ -29,7 +29,7 @@ GROUP_LEASE = 300.0
 
 
 @dataclass(slots=True)
-class Look:
+class ReadResult:
     """What came after a cursor.
 
     It may be shared by everybody who looked at the same time.
@@ -51,14 +51,14 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class EventSeen:
+class EventState:
     """Whether an event is set, or was when the wait for it ended."""
 
     ready: bool
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSeen:
+class GroupState:
     """The version that a group has now, and whether it is news."""
 
     ready: bool
@@ -91,11 +91,11 @@ class GroupItem:
 
 
 Item: TypeAlias = LogItem | EventItem | GroupItem
-Seen: TypeAlias = Look | EventSeen | GroupSeen
+ItemState: TypeAlias = ReadResult | EventState | GroupState
 _Signal: TypeAlias = EventItem | GroupItem
 
 
-class Wanted:
+class WaitSet:
     """Several items, and what has been seen of them so far.
 
     Attributes:
@@ -140,7 +140,7 @@ class Wanted:
         is_group = any(isinstance(item, GroupItem) for item in signals)
         return "group" if is_group else "event"
 
-    def see(self, place: int, seen: Seen) -> None:
+    def see(self, place: int, seen: ItemState) -> None:
         """Note what was seen of an item."""
         self.seen[place] = seen
         self.ready = self.ready or seen.ready
@@ -159,16 +159,16 @@ class Wanted:
 
     def cursor(self, place: int) -> str:
         """Return how far a log has been seen."""
-        return cast("Look", self.seen[place]).page.cursor
+        return cast("ReadResult", self.seen[place]).page.cursor
 
     def version(self, place: int) -> int:
         """Return the version of a group as it was seen."""
-        return cast("GroupSeen", self.seen[place]).version
+        return cast("GroupState", self.seen[place]).version
 
 
-def _unseen(item: Item) -> Seen:
+def _unseen(item: Item) -> ItemState:
     if isinstance(item, LogItem):
-        return Look(Page((), item.cursor))
+        return ReadResult(Page((), item.cursor))
     if isinstance(item, EventItem):
-        return EventSeen(ready=False)
-    return GroupSeen(ready=False, version=item.version or 0)
+        return EventState(ready=False)
+    return GroupState(ready=False, version=item.version or 0)

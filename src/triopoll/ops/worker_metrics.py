@@ -20,7 +20,7 @@ import trio
 
 from ..settings import SIBLINGS_VARIABLE
 
-__all__ = ["Siblings", "siblings_from"]
+__all__ = ["WorkerMetrics", "worker_metrics_from"]
 
 # Seconds that a worker has to answer, and to be asked: it may be at work or gone.
 _PATIENCE = 1.0
@@ -29,7 +29,7 @@ _MAX_BYTES = 2**22
 _log = logging.getLogger("triopoll")
 
 
-class Siblings:
+class WorkerMetrics:
     """The workers of one server, this one among them.
 
     Attributes:
@@ -49,7 +49,7 @@ class Siblings:
         self._others = [str(n) for n in range(count) if str(n) != name]
 
     def __repr__(self) -> str:
-        return f"<Siblings: worker {self.name}, {len(self._others)} others>"
+        return f"<WorkerMetrics: worker {self.name}, {len(self._others)} others>"
 
     async def run(
         self,
@@ -94,7 +94,7 @@ class Siblings:
         return dict(sorted(found.items()))
 
 
-def siblings_from(environ: Mapping[str, str]) -> Siblings:
+def worker_metrics_from(environ: Mapping[str, str]) -> WorkerMetrics:
     """Return the workers of this process's server.
 
     Args:
@@ -105,10 +105,10 @@ def siblings_from(environ: Mapping[str, str]) -> Siblings:
     place, _, rest = environ.get(SIBLINGS_VARIABLE, "").partition("/")
     count, _, directory = rest.partition(":")
     if directory:
-        return Siblings(place, Path(directory), int(count))
+        return WorkerMetrics(place, Path(directory), int(count))
     if multiprocessing.parent_process() is not None:
-        return Siblings(str(os.getpid()))
-    return Siblings("0")
+        return WorkerMetrics(str(os.getpid()))
+    return WorkerMetrics("0")
 
 
 async def _listen(

@@ -15,14 +15,14 @@ from triopoll.asgi.types import ASGIApp
 from .binding import BindError, open_socket
 from .config import ServerSettings
 from .lifespan import LifespanError, StartupFailed
-from .server import Server, serve
+from .server import HttpServer, serve
 from .supervisor import supervise
 
 __all__ = [
     "ASGIApp",
     "BindError",
     "LifespanError",
-    "Server",
+    "HttpServer",
     "ServerSettings",
     "StartupFailed",
     "open_socket",

@@ -16,19 +16,19 @@ from triopoll.ops.drain import Drain
 from triopoll.ops.logs import fields_of
 
 from .config import ServerSettings
-from .http_cycle import Exchange, to_scope
-from .request_parser import NEED_DATA, BadRequest, Request, RequestReader
+from .http_cycle import HttpCycle, to_scope
+from .request_parser import NEED_DATA, HttpError, RequestHead, RequestReader
 from .response_writer import ResponseWriter, plain_response
-from .stream import PeerGone, Wire
-from .websocket_cycle import WebSocketExchange, is_websocket
+from .stream import ClientStream, PeerGone
+from .websocket_cycle import WebSocketCycle, is_websocket
 
-__all__ = ["Connection"]
+__all__ = ["ServerConnection"]
 
 logger = logging.getLogger("triopoll.serving")
 request_logger = logging.getLogger("triopoll.requests")
 
 
-class Connection:
+class ServerConnection:
     """Serve an ASGI application on one socket.
 
     Attributes:
@@ -55,7 +55,7 @@ class Connection:
     def __init__(
         self,
         app: ASGIApp,
-        wire: Wire,
+        wire: ClientStream,
         settings: ServerSettings,
         drain: Drain,
         base: Scope,
@@ -69,7 +69,7 @@ class Connection:
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
         self._idle_since = math.inf
         self._life = trio.CancelScope()
-        self._exchange: Exchange | None = None
+        self._exchange: HttpCycle | None = None
         self._peer_has_left = False
         self._writer: ResponseWriter | None = None
         self._head_deadline: float | None = None
@@ -129,11 +129,11 @@ class Connection:
                 await self._serve_websocket(request)
                 return False
             return await self._serve_http(request)
-        except BadRequest as error:
+        except HttpError as error:
             await self._wire.send(plain_response(error.status, str(error)))
             return False
 
-    async def _next_request(self) -> Request | None:
+    async def _next_request(self) -> RequestHead | None:
         request = self._reader.next_request()
         while request is NEED_DATA:
             if self._last and not self._reader.buffered:
@@ -162,13 +162,13 @@ class Connection:
             data = await self._wire.receive()
             self._reader.receive_data(data)
             return bool(data)
-        raise BadRequest(408, "the request did not arrive in time")
+        raise HttpError(408, "the request did not arrive in time")
 
-    async def _serve_http(self, request: Request) -> bool:
+    async def _serve_http(self, request: RequestHead) -> bool:
         keep_alive = request.keep_alive and not self._last
         writer = ResponseWriter(request.method, request.version, keep_alive=keep_alive)
         self._writer = writer
-        exchange = Exchange(request, self._reader, writer, self._wire, self._settings)
+        exchange = HttpCycle(request, self._reader, writer, self._wire, self._settings)
         scope = to_scope(request, kind="http", base=self._base)
         self._exchange = exchange
         if self._peer_has_left:
@@ -178,14 +178,14 @@ class Connection:
         if exchange.refusal is not None and not writer.started:
             raise exchange.refusal
         if not writer.started and self._wire.alive:
-            raise BadRequest(500, "Internal Server Error")
+            raise HttpError(500, "Internal Server Error")
         if self._wire.alive and not writer.complete:
             self._wire.abort()  # an end in good order would look like a whole answer
         return exchange.reusable and not self._last
 
-    async def _serve_websocket(self, request: Request) -> None:
+    async def _serve_websocket(self, request: RequestHead) -> None:
         rest = self._reader.take_rest()
-        exchange = WebSocketExchange(request, rest, self._wire, self._settings)
+        exchange = WebSocketCycle(request, rest, self._wire, self._settings)
         scope = to_scope(request, kind="websocket", base=self._base)
         scope["subprotocols"] = exchange.subprotocols
         scope["extensions"] = {"websocket.http.response": {}}
@@ -198,10 +198,10 @@ class Connection:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await exchange.close(code)
         if not exchange.accepted and not exchange.denied and self._wire.alive:
-            raise BadRequest(503, "the server did not take the websocket")
+            raise HttpError(503, "the server did not take the websocket")
 
     async def _run_app(
-        self, scope: Scope, exchange: Exchange | WebSocketExchange
+        self, scope: Scope, exchange: HttpCycle | WebSocketCycle
     ) -> bool:
         """Run the application; return False if it failed."""
         worked = True

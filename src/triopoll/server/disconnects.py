@@ -18,12 +18,12 @@ from collections.abc import Callable, Generator
 
 import trio
 
-__all__ = ["Departures", "open_departures"]
+__all__ = ["Disconnects", "open_departures"]
 
 _MOST_AT_ONCE = 256
 
 
-class Departures:
+class Disconnects:
     """The sockets whose peers may leave."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Departures:
 
     def __repr__(self) -> str:
         state = f"{len(self._callbacks)} sockets" if self.noticed else "not noticed"
-        return f"<Departures: {state}>"
+        return f"<Disconnects: {state}>"
 
     def close(self) -> None:
         """Notice nothing any more."""
@@ -47,7 +47,8 @@ class Departures:
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
         """Call `callback` once, should the peer of this socket leave.
 
-        A peer that closes only its sending side counts as gone, see `Wire.receive`.
+        A peer that closes only its sending side counts as gone, see
+        `ClientStream.receive`.
 
         Args:
             descriptor: Of a connected socket; `unwatch` it when it is closed, before
@@ -88,9 +89,9 @@ def _new_epoll() -> select.epoll | None:
 
 
 @contextlib.contextmanager
-def open_departures() -> Generator[Departures]:
+def open_departures() -> Generator[Disconnects]:
     """Open a set, and close it behind the block; somebody has to `run` it."""
-    departures = Departures()
+    departures = Disconnects()
     try:
         yield departures
     finally:

@@ -9,16 +9,16 @@ import trio
 from triopoll.asgi.types import Message, Scope
 
 from .config import ServerSettings
-from .request_parser import NEED_DATA, BadRequest, Request, RequestReader
+from .request_parser import NEED_DATA, HttpError, RequestHead, RequestReader
 from .response_writer import ResponseWriter
-from .stream import PeerGone, Wire
+from .stream import ClientStream, PeerGone
 
-__all__ = ["Exchange", "to_scope"]
+__all__ = ["HttpCycle", "to_scope"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def to_scope(request: Request, *, kind: str, base: Scope) -> Scope:
+def to_scope(request: RequestHead, *, kind: str, base: Scope) -> Scope:
     """Return the ASGI scope of a request.
 
     Args:
@@ -45,7 +45,7 @@ def to_scope(request: Request, *, kind: str, base: Scope) -> Scope:
     }
 
 
-class Exchange:
+class HttpCycle:
     """Serve one request over the wire.
 
     There is no reader task: while the application waits in `receive`, it is that call
@@ -71,10 +71,10 @@ class Exchange:
 
     def __init__(
         self,
-        request: Request,
+        request: RequestHead,
         reader: RequestReader,
         writer: ResponseWriter,
-        wire: Wire,
+        wire: ClientStream,
         settings: ServerSettings,
     ) -> None:
         self._reader = reader
@@ -85,7 +85,7 @@ class Exchange:
         self._body_given = False
         self._body_deadline = trio.current_time() + settings.body_deadline
         self.receiving = False
-        self.refusal: BadRequest | None = None
+        self.refusal: HttpError | None = None
 
     @property
     def reusable(self) -> bool:
@@ -121,7 +121,7 @@ class Exchange:
             return {"type": "http.disconnect"}
         try:
             piece = await self._next_piece()
-        except BadRequest as error:
+        except HttpError as error:
             self.refusal = error
             piece = None
         except PeerGone:
@@ -179,7 +179,7 @@ class Exchange:
             self._reader.receive_data(data)
             return bool(data)
         assert scope.cancelled_caught
-        raise BadRequest(408, "the body did not arrive in time")
+        raise HttpError(408, "the body did not arrive in time")
 
     async def _until_gone(self) -> None:
         while self._wire.alive and self.refusal is None and not self._writer.complete:

@@ -3,7 +3,7 @@
 Rules of this file:
 
 - `RequestReader.receive_data` takes bytes; `next_request` and `next_body` say
-  NEED_DATA until there are enough. What the peer did wrong is `BadRequest`, which
+  NEED_DATA until there are enough. What the peer did wrong is `HttpError`, which
   carries the status to answer with; after it the connection is of no more use.
 - The head is cut off here, at the first empty line, and only then given to the
   parser (httptools, that is llhttp in its strict mode). So its size has one limit,
@@ -25,7 +25,7 @@ from typing import Final, Literal
 
 import httptools
 
-__all__ = ["NEED_DATA", "BadRequest", "NeedData", "Request", "RequestReader"]
+__all__ = ["NEED_DATA", "HttpError", "NeedData", "RequestHead", "RequestReader"]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _CHUNKED_HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -40,7 +40,7 @@ class NeedData(enum.Enum):
 NEED_DATA: Final = NeedData.NEED_DATA
 
 
-class BadRequest(Exception):
+class HttpError(Exception):
     """The peer broke the protocol or a limit.
 
     Attributes:
@@ -53,7 +53,7 @@ class BadRequest(Exception):
 
 
 @dataclass(slots=True)
-class Request:
+class RequestHead:
     """One request head.
 
     Attributes:
@@ -118,7 +118,7 @@ class RequestReader:
         self._buffer.clear()
         return rest
 
-    def next_request(self) -> Request | Literal[NeedData.NEED_DATA]:
+    def next_request(self) -> RequestHead | Literal[NeedData.NEED_DATA]:
         """Return the next request head.
 
         Raises:
@@ -135,11 +135,11 @@ class RequestReader:
         except httptools.HttpParserUpgrade:
             message.complete = False  # llhttp has not looked for a body
         except httptools.HttpParserError as error:
-            raise BadRequest(400, f"malformed request: {error}") from None
+            raise HttpError(400, f"malformed request: {error}") from None
         if not message.head_complete or message.overrun:
-            raise BadRequest(400, "malformed request: it has no HTTP/1 head")
+            raise HttpError(400, "malformed request: it has no HTTP/1 head")
         if len(message.headers) > self._max_headers:
-            raise BadRequest(431, "the request has too many headers")
+            raise HttpError(431, "the request has too many headers")
         request = _to_request(message, parser)
         self._expect_body(request, message, parser)
         return request
@@ -168,8 +168,8 @@ class RequestReader:
         if max(end, len(self._buffer) if end < 0 else 0) > self._max_head_bytes:
             line_end = self._buffer.find(b"\r\n")
             if 0 <= line_end <= self._max_head_bytes:
-                raise BadRequest(431, "the request's headers are too large")
-            raise BadRequest(414, "the request line is too long")
+                raise HttpError(431, "the request's headers are too large")
+            raise HttpError(414, "the request line is too long")
         if end < 0:
             self._searched = max(0, len(self._buffer) - 3)
             return None
@@ -181,7 +181,7 @@ class RequestReader:
 
     def _expect_body(
         self,
-        request: Request,
+        request: RequestHead,
         message: _Message,
         parser: httptools.HttpRequestParser,
     ) -> None:
@@ -219,7 +219,7 @@ class RequestReader:
             message.overrun = True  # the next request, in the same read, is one
         except httptools.HttpParserError as error:
             if not message.complete:
-                raise BadRequest(400, f"malformed body: {error}") from None
+                raise HttpError(400, f"malformed body: {error}") from None
             message.overrun = True
         piece = b"".join(message.pieces)
         message.pieces.clear()
@@ -234,7 +234,7 @@ class RequestReader:
         # peer could send them for ever, and the parser would keep them.
         self._without_body = self._without_body + size if size else 0
         if self._without_body > self._max_head_bytes:
-            raise BadRequest(431, "chunk extensions or trailers are too large")
+            raise HttpError(431, "chunk extensions or trailers are too large")
 
 
 class _Message:
@@ -279,13 +279,13 @@ class _Message:
         self.complete = True
 
 
-def _to_request(message: _Message, parser: httptools.HttpRequestParser) -> Request:
+def _to_request(message: _Message, parser: httptools.HttpRequestParser) -> RequestHead:
     version = parser.get_http_version()
     if version not in ("1.0", "1.1"):
-        raise BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are served")
+        raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are served")
     method = parser.get_method().decode("ascii")
     if method == "CONNECT":
-        raise BadRequest(405, "CONNECT is not served")
+        raise HttpError(405, "CONNECT is not served")
     hosts = 0
     expects_continue = False
     upgrades = connection = b""
@@ -302,8 +302,8 @@ def _to_request(message: _Message, parser: httptools.HttpRequestParser) -> Reque
             case _:
                 pass
     if hosts > 1 or (not hosts and version == "1.1"):
-        raise BadRequest(400, "the request needs exactly one Host header")
-    return Request(
+        raise HttpError(400, "the request needs exactly one Host header")
+    return RequestHead(
         method=method,
         target=_check_target(message.target),
         version=version,
@@ -324,11 +324,11 @@ def _keeps_alive(version: str, connection: bytes) -> bool:
 
 def _check_target(target: bytes) -> bytes:
     if not target.isascii():
-        raise BadRequest(400, "the request target has bytes that are not ASCII")
+        raise HttpError(400, "the request target has bytes that are not ASCII")
     if target.startswith(b"/") or target == b"*":
         return target
     try:  # RFC 9112 3.2.2: a server must accept the absolute form
         url = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
-        raise BadRequest(400, "the request target is malformed") from None
+        raise HttpError(400, "the request target is malformed") from None
     return (url.path or b"/") + (b"?" + url.query if url.query else b"")

@@ -20,13 +20,13 @@ from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
 from .config import ServerSettings
-from .connection import Connection
-from .disconnects import Departures, open_departures
+from .connection import ServerConnection
+from .disconnects import Disconnects, open_departures
 from .lifespan import open_lifespan
 from .response_writer import plain_response
-from .stream import PeerGone, Wire
+from .stream import ClientStream, PeerGone
 
-__all__ = ["Server", "serve"]
+__all__ = ["HttpServer", "serve"]
 
 logger = logging.getLogger("triopoll.serving")
 
@@ -38,7 +38,7 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     settings: ServerSettings,
     *,
-    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Serve an ASGI application until SIGTERM or SIGINT, and drain it.
 
@@ -61,7 +61,7 @@ async def serve(
     Cancellation:
         All clients are cut without a drain.
     """
-    server = Server(app, settings)
+    server = HttpServer(app, settings)
     with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
         async with open_lifespan(app) as state:
             async with trio.open_nursery() as nursery:
@@ -76,7 +76,7 @@ async def serve(
     return server.cut
 
 
-class Server:
+class HttpServer:
     """The connections of one process.
 
     Attributes:
@@ -90,7 +90,7 @@ class Server:
         self.drain.driven = True
         self._app = app
         self._settings = settings
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._accepting = trio.CancelScope()
         self._patience = trio.CancelScope()
         self._serving = trio.CancelScope()
@@ -101,7 +101,7 @@ class Server:
 
     def __repr__(self) -> str:
         return (
-            f"<triopoll.serving.Server: {len(self._connections)} connections, "
+            f"<triopoll.server.HttpServer: {len(self._connections)} connections, "
             f"{self.busy} busy, {self.drain!r}>"
         )
 
@@ -183,9 +183,9 @@ class Server:
                 connection.stop_if_idle_since(since)
 
     async def _serve_stream(
-        self, state: Scope, departures: Departures, stream: trio.SocketStream
+        self, state: Scope, departures: Disconnects, stream: trio.SocketStream
     ) -> None:
-        wire = Wire(stream, self._settings.write_deadline)
+        wire = ClientStream(stream, self._settings.write_deadline)
         if len(self._connections) >= self._settings.max_connections:
             await _refuse(wire, self._settings.linger)
             return
@@ -197,7 +197,7 @@ class Server:
             "extensions": extensions,
             **_addresses(stream),
         }
-        connection = Connection(self._app, wire, self._settings, self.drain, base)
+        connection = ServerConnection(self._app, wire, self._settings, self.drain, base)
         self._connections.add(connection)
         if self._accepting.cancel_called:
             connection.stop()  # it was accepted in the last moment
@@ -212,7 +212,7 @@ class Server:
             self._connections.discard(connection)
 
 
-async def _refuse(wire: Wire, linger: float) -> None:
+async def _refuse(wire: ClientStream, linger: float) -> None:
     try:
         await wire.send(plain_response(503, "the server has too many connections"))
         await wire.finish(linger)

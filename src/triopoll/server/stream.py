@@ -15,7 +15,7 @@ import termios
 
 import trio
 
-__all__ = ["PeerGone", "Wire"]
+__all__ = ["PeerGone", "ClientStream"]
 
 _READ_BYTES = 64 * 1024
 # Seconds between two looks whether what was written has been acknowledged. Most peers
@@ -33,7 +33,7 @@ class PeerGone(OSError):
     """
 
 
-class Wire:
+class ClientStream:
     """One connected socket.
 
     Attributes:

@@ -65,7 +65,7 @@ async def supervise(
         tempfile.TemporaryDirectory(prefix="triopoll-") as directory,
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
-        crew = _Crew([*command, "--lifeline", str(lifeline)], inherited, directory)
+        crew = _Workers([*command, "--lifeline", str(lifeline)], inherited, directory)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crew.pass_on, signals, sockets)
             await crew.run(workers)
@@ -87,7 +87,7 @@ async def watch_lifeline(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Crew:
+class _Workers:
     """The worker processes and what has become of them."""
 
     def __init__(

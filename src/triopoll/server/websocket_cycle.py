@@ -33,26 +33,30 @@ from wsproto.utilities import (
 from triopoll.asgi.types import Message
 
 from .config import ServerSettings
-from .request_parser import BadRequest, Request
+from .request_parser import HttpError, RequestHead
 from .response_writer import ResponseWriter, switching_protocols
-from .stream import PeerGone, Wire
+from .stream import ClientStream, PeerGone
 
-__all__ = ["SERVICE_RESTART", "WebSocketExchange", "is_websocket"]
+__all__ = ["SERVICE_RESTART", "WebSocketCycle", "is_websocket"]
 
 SERVICE_RESTART = 1012  # RFC 6455 registry: the server restarts, come again
 _ABNORMAL = 1006
 
 
-def is_websocket(request: Request) -> bool:
+def is_websocket(request: RequestHead) -> bool:
     """Return whether a request wants to become a websocket."""
     return request.upgrades == b"websocket" and request.method == "GET"
 
 
-class WebSocketExchange:
+class WebSocketCycle:
     """Serve one websocket from its handshake to its close."""
 
     def __init__(
-        self, request: Request, rest: bytes, wire: Wire, settings: ServerSettings
+        self,
+        request: RequestHead,
+        rest: bytes,
+        wire: ClientStream,
+        settings: ServerSettings,
     ) -> None:
         """Check the handshake; `rest` are bytes that came behind it, too early.
 
@@ -296,14 +300,14 @@ class WebSocketExchange:
 
 def _accept_token(headers: dict[bytes, bytes]) -> bytes:
     if headers.get(b"sec-websocket-version") != b"13":
-        raise BadRequest(426, "only version 13 of the websocket protocol is served")
+        raise HttpError(426, "only version 13 of the websocket protocol is served")
     key = headers.get(b"sec-websocket-key", b"")
     try:
         nonce = base64.b64decode(key, validate=True)
     except binascii.Error:
         nonce = b""
     if len(nonce) != 16:
-        raise BadRequest(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+        raise HttpError(400, "Sec-WebSocket-Key must be 16 bytes in base64")
     return generate_accept_token(key)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from triopoll.access import Gate, Keyring, Rules, TicketReader, entry_for
+from triopoll.access import AccessControl, Keyring, Rules, TicketReader, entry_for
 from triopoll.access.tickets import issue_ticket, secret_verifier
-from triopoll.asgi.messages import Answer, Request
+from triopoll.asgi.messages import Request, Response
 
 NOW = 1_800_000_000.0
 SECRET = "the-secret-of-tests-which-is-long-enough"
@@ -48,14 +48,14 @@ def keyring(*patterns: str, name: str = "shop", key: str = KEY) -> Keyring:
     return Keyring([entry_for(name, key, patterns or ("shop:*",))])
 
 
-def gate(**rules: Any) -> Gate:
+def gate(**rules: Any) -> AccessControl:
     """A gate whose clock stands still."""
-    return Gate(Rules(**rules), clock=lambda: NOW)
+    return AccessControl(Rules(**rules), clock=lambda: NOW)
 
 
 def code_of(answer: object) -> str:
     """The code of an answer in the shape of /v1; fails for anything else."""
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, Response), answer
     shape = json.loads(answer.body)
     assert "messages" not in shape
     code = shape["code"]
@@ -63,5 +63,5 @@ def code_of(answer: object) -> str:
     return code
 
 
-def header_of(answer: Answer, name: bytes) -> bytes | None:
+def header_of(answer: Response, name: bytes) -> bytes | None:
     return dict(answer.headers).get(name)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tests.triopoll.access.asking import NOW
 from tests.triopoll.access.variants import configured_keys, configured_tickets, token
 
-from triopoll.access import Gate, Rules
+from triopoll.access import AccessControl, Rules
 from triopoll.access.cors import Cors
-from triopoll.access.limits import Rates
-from triopoll.access.peers import PROXY_HEADERS, Peers
-from triopoll.asgi.messages import Answer, Request
+from triopoll.access.limits import RateLimiter
+from triopoll.access.peers import PROXY_HEADERS, TrustedProxies
+from triopoll.asgi.messages import Request, Response
 
 NAMES = [
     "authorization",
@@ -72,19 +72,19 @@ async def test_nobody_gets_in_with_anything(
     request: Request, key: str, header: str
 ) -> None:
     """Nothing that is made of pieces of good requests is one."""
-    gate = Gate(
+    gate = AccessControl(
         Rules(
             keyring=configured_keys(),
             tickets=configured_tickets(),
             cookie="triopoll_ticket",
-            peers=Peers(["10.0.0.0/8", "unix"], header),
+            peers=TrustedProxies(["10.0.0.0/8", "unix"], header),
             cors=Cors(["https://app.example"]),
         ),
         clock=lambda: NOW,
     )
     gate.enter(request)
     for answer in (gate.subscriber(request, [key]), gate.publisher(request, [key])):
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, Response)
         assert gate.leave(request, answer).status in (400, 401, 403)
 
 
@@ -92,15 +92,15 @@ async def test_nobody_gets_in_with_anything(
 @given(request=requests, key=st.text())
 async def test_an_open_gate_does_not_fail_either(request: Request, key: str) -> None:
     """With nothing configured, and with a good ticket for something else."""
-    gate = Gate(clock=lambda: NOW)
+    gate = AccessControl(clock=lambda: NOW)
     gate.enter(request)
     gate.subscriber(request, [key])
     gate.publisher(request, [key])
-    tickets = Gate(Rules(tickets=configured_tickets()), clock=lambda: NOW)
+    tickets = AccessControl(Rules(tickets=configured_tickets()), clock=lambda: NOW)
     request.headers = [(b"authorization", f"Bearer {token(NOW)}".encode())]
     request.query = b""
     admission = tickets.subscriber(request, [key])
-    assert isinstance(admission, Answer)
+    assert isinstance(admission, Response)
 
 
 @given(
@@ -114,7 +114,7 @@ def test_nobody_gets_more_than_his_rate(
     takes: list[tuple[str, float]], rate: float, burst: int
 ) -> None:
     """In any stretch of time: the burst, and the rate for as long as it lasts."""
-    rates = Rates(rate, burst)
+    rates = RateLimiter(rate, burst)
     now = 0.0
     served: dict[str, list[float]] = {"a": [], "b": []}
     for address, pause in takes:

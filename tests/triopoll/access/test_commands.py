@@ -8,7 +8,7 @@ import pytest
 from tests.triopoll.access.asking import SECRET, ask, code_of
 
 from triopoll.__main__ import main
-from triopoll.access import Admission, Publisher, gate_from
+from triopoll.access import Permit, Publisher, access_control_from
 from triopoll.settings import settings_from
 
 
@@ -17,7 +17,7 @@ def test_a_key_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", "shop", "shop:*", "news"]) == 0
     lines = capsys.readouterr().out.splitlines()
     key, line = (text.split(maxsplit=1)[1] for text in lines)
-    door = gate_from(settings_from({"TRIOPOLL_PUBLISH_KEYS": line}))
+    door = access_control_from(settings_from({"TRIOPOLL_PUBLISH_KEYS": line}))
     assert door.publisher(ask(bearer=key), ["shop:1", "news"]) == Publisher("shop")
     assert code_of(door.publisher(ask(bearer=key), ["newsletter"])) == "forbidden"
     assert key not in line
@@ -32,13 +32,17 @@ def test_a_ticket(
     arguments = ["ticket", "a*", "--lifetime", "60", "--subject", "ann", "--id", "7"]
     assert main(arguments) == 0
     text = capsys.readouterr().out.strip()
-    admission = gate_from(settings_from(environ)).subscriber(ask(bearer=text), ["ab"])
-    assert isinstance(admission, Admission)
+    admission = access_control_from(settings_from(environ)).subscriber(
+        ask(bearer=text), ["ab"]
+    )
+    assert isinstance(admission, Permit)
     assert admission.subject == "ann"
     assert admission.expires is not None
     assert 50 < admission.expires - time.time() <= 61
     revoked = environ | {"TRIOPOLL_REVOKED_TICKETS": "7"}
-    answer = gate_from(settings_from(revoked)).subscriber(ask(bearer=text), ["ab"])
+    answer = access_control_from(settings_from(revoked)).subscriber(
+        ask(bearer=text), ["ab"]
+    )
     assert code_of(answer) == "ticket_revoked"
 
 

@@ -20,23 +20,23 @@ from tests.triopoll.access.asking import (
 )
 
 from triopoll.access import (
-    Admission,
-    Gate,
+    AccessControl,
     Limits,
+    Permit,
     Publisher,
     refuse_manage,
     refuse_poll,
 )
 from triopoll.access.cors import Cors
-from triopoll.access.peers import Peers
-from triopoll.asgi.messages import Answer, Request, json_answer
+from triopoll.access.peers import TrustedProxies
+from triopoll.asgi.messages import Request, Response, json_response
 
 OFFICE = "203.0.113.9"
 
 
-def admitted(gate: Gate, request: Request, *keys: str) -> Admission:
+def admitted(gate: AccessControl, request: Request, *keys: str) -> Permit:
     admission = gate.subscriber(request, keys)
-    assert isinstance(admission, Admission), code_of(admission)
+    assert isinstance(admission, Permit), code_of(admission)
     return admission
 
 
@@ -76,7 +76,7 @@ def test_nothing_configured_serves_publishing_on_this_machine() -> None:
 
 def test_a_trusted_proxy_makes_nobody_local() -> None:
     """What a header says never counts as this machine."""
-    door = gate(peers=Peers(["10.0.0.1", "127.0.0.1"]))
+    door = gate(peers=TrustedProxies(["10.0.0.1", "127.0.0.1"]))
     for peer in ("10.0.0.1", "127.0.0.1"):
         request = ask(peer=peer, headers={"x-forwarded-for": "127.0.0.1"})
         assert code_of(door.publisher(request, ["k"])) == "not_local"
@@ -98,7 +98,7 @@ def test_a_publisher_shows_his_key() -> None:
     assert code_of(door.publisher(ask("POST", bearer="x"), ["shop:1"])) == "key_invalid"
     local = door.publisher(ask("POST", peer="127.0.0.1"), ["shop:1"])
     assert code_of(local) == "key_missing"
-    assert isinstance(local, Answer)
+    assert isinstance(local, Response)
     assert local.status == 401
     assert header_of(local, b"www-authenticate") == b'Bearer realm="triopoll"'
 
@@ -114,7 +114,7 @@ def test_a_subscriber_shows_a_ticket() -> None:
     assert code_of(door.subscriber(ask(), ["a"])) == "ticket_missing"
     refused = door.subscriber(ask(bearer=ticket("a")), ["a", "c"])
     assert code_of(refused) == "forbidden"
-    assert isinstance(refused, Answer)
+    assert isinstance(refused, Response)
     assert refused.status == 403
     revoked = door.subscriber(ask(bearer=ticket("a", id="revoked")), ["a"])
     assert code_of(revoked) == "ticket_revoked"
@@ -193,7 +193,7 @@ async def test_the_newest_wait_of_a_session_is_the_one() -> None:
     request = ask(query={"session": "tab"})
     old = admitted(door, request, "a")
 
-    async def wait(admission: Admission) -> None:
+    async def wait(admission: Permit) -> None:
         with admission.waiting():
             await trio.sleep_forever()
 
@@ -243,7 +243,7 @@ async def test_a_full_limit_is_named(limit: str, status: int) -> None:
     with admitted(door, request, "a").waiting():
         with admitted(door, request, "a").waiting():
             answer = door.subscriber(request, ["a"])
-            assert isinstance(answer, Answer)
+            assert isinstance(answer, Response)
             shape = json.loads(answer.body)
             assert (answer.status, shape["code"]) == (status, "limit")
             assert shape["limit"] == limit
@@ -262,7 +262,7 @@ def test_the_other_shapes() -> None:
     door = gate(limits=Limits(waits_per_ip=1), keyring=keyring())
     with admitted(door, ask(), "a").waiting():
         poll = door.subscriber(ask(), ["a"], refuse_poll)
-    assert isinstance(poll, Answer)
+    assert isinstance(poll, Response)
     assert poll.status == 200
     assert json.loads(poll.body) == {
         "err_code": 429,
@@ -272,12 +272,12 @@ def test_the_other_shapes() -> None:
     assert header_of(poll, b"retry-after") is not None
     assert header_of(poll, b"cache-control") == b"no-store"
     manage = door.publisher(ask("POST"), ["a"], refuse_manage)
-    assert isinstance(manage, Answer)
+    assert isinstance(manage, Response)
     assert manage.status == 200
     shape = {"code": 401, "msg": "an API key is needed", "data": None}
     assert json.loads(manage.body) == shape
     denied = gate(tickets=reader()).subscriber(ask(), ["a"], refuse_poll)
-    assert isinstance(denied, Answer)
+    assert isinstance(denied, Response)
     assert json.loads(denied.body)["err_code"] == 401
 
 
@@ -286,7 +286,7 @@ async def test_the_size_of_an_address() -> None:
     door = gate(limits=Limits(url_bytes=100))
     assert door.enter(ask(path="/p", query=b"x" * 98)) is None
     too_long = door.enter(ask(path="/p", query=b"x" * 99))
-    assert isinstance(too_long, Answer)
+    assert isinstance(too_long, Response)
     assert (too_long.status, code_of(too_long)) == (414, "limit")
 
 
@@ -295,7 +295,7 @@ async def test_the_rate_of_an_address(autojump_clock: object) -> None:
     door = gate(limits=Limits(requests_per_ip=1, burst_per_ip=3))
     assert [door.enter(ask()) for _ in range(3)] == [None] * 3
     answer = door.enter(ask())
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     assert answer.status == 429
     assert json.loads(answer.body)["limit"] == "requests_per_ip"
     assert header_of(answer, b"retry-after") == b"1"
@@ -311,7 +311,7 @@ async def test_a_proxy_that_is_not_configured_is_told_of_once(
     """All its clients look like one then."""
     request = ask(peer="127.0.0.1", headers={"x-forwarded-for": "198.51.100.7"})
     with caplog.at_level(logging.WARNING, "triopoll.access"):
-        gate(peers=Peers(["127.0.0.1"])).enter(request)
+        gate(peers=TrustedProxies(["127.0.0.1"])).enter(request)
         assert not caplog.records
         door = gate()
         door.enter(ask(peer="127.0.0.1"))
@@ -327,14 +327,14 @@ async def test_answers_for_foreign_pages() -> None:
     door = gate(cors=Cors(["https://app.example"]), tickets=reader())
     request = ask(headers={"origin": "https://app.example"})
     refusal = door.subscriber(request, ["a"])
-    assert isinstance(refusal, Answer)
+    assert isinstance(refusal, Response)
     answer = door.leave(request, refusal)
     assert header_of(answer, b"access-control-allow-origin") == b"https://app.example"
     assert (answer.body, answer.status) == (refusal.body, 401)
 
     def give_back() -> None: ...
 
-    message = json_answer({})
+    message = json_response({})
     message.give_back = give_back
     assert door.leave(request, message).give_back is give_back
     assert gate().leave(request, message) is message
@@ -343,11 +343,11 @@ async def test_answers_for_foreign_pages() -> None:
         "access-control-request-method": "POST",
     }
     preflight = door.enter(ask("OPTIONS", headers=asked))
-    assert isinstance(preflight, Answer)
+    assert isinstance(preflight, Response)
     assert preflight.status == 204
 
 
 def test_a_clock_of_its_own() -> None:
     """By default, the time of the day."""
-    expired = Gate(gate(tickets=reader()).rules)
+    expired = AccessControl(gate(tickets=reader()).rules)
     assert abs(expired.clock() - NOW) < 10 * 365 * 86400

@@ -1,11 +1,11 @@
 """Limits: exact, and bounded themselves."""
 
-from triopoll.access.limits import Places, Rates
+from triopoll.access.limits import ConcurrencyLimits, RateLimiter
 
 
 def test_places_are_counted_by_name_and_owner() -> None:
     """One who has taken all of his leaves those of others alone."""
-    places = Places({"waits_per_ip": 2})
+    places = ConcurrencyLimits({"waits_per_ip": 2})
     mine, other = [("waits_per_ip", "a")], [("waits_per_ip", "b")]
     for _ in range(2):
         assert places.full(mine) is None
@@ -21,7 +21,7 @@ def test_places_are_counted_by_name_and_owner() -> None:
 
 def test_a_burst_then_a_rate() -> None:
     """So many at once, then one each time a token has come."""
-    rates = Rates(2, 3)
+    rates = RateLimiter(2, 3)
     assert [rates.take("a", 10.0) for _ in range(4)] == [0, 0, 0, 1]
     assert rates.take("a", 10.4) == 1
     assert rates.take("a", 10.6) == 0
@@ -31,7 +31,7 @@ def test_a_burst_then_a_rate() -> None:
 
 def test_the_time_to_wait_is_told() -> None:
     """Whole seconds, as Retry-After wants them, and never 0."""
-    rates = Rates(0.1, 1)
+    rates = RateLimiter(0.1, 1)
     assert rates.take("a", 0.0) == 0
     assert rates.take("a", 0.0) == 10
     assert rates.take("a", 5.0) == 5
@@ -41,14 +41,14 @@ def test_the_time_to_wait_is_told() -> None:
 
 def test_a_bucket_is_never_fuller_than_full() -> None:
     """Who was away for a day may not come with a day's requests."""
-    rates = Rates(1, 2)
+    rates = RateLimiter(1, 2)
     rates.take("a", 0)
     assert [rates.take("a", 86400) for _ in range(3)] == [0, 0, 1]
 
 
 def test_the_table_is_bounded() -> None:
     """A flood from many addresses forgets the oldest, not the busy ones."""
-    rates = Rates(1, 1, table=100)
+    rates = RateLimiter(1, 1, table=100)
     rates.take("busy", 0)
     for number in range(10_000):
         rates.take(f"10.0.{number}", 0)
@@ -60,6 +60,6 @@ def test_the_table_is_bounded() -> None:
 
 def test_no_rate_is_no_limit() -> None:
     """And costs no memory."""
-    rates = Rates(0, 1)
+    rates = RateLimiter(0, 1)
     assert not any(rates.take("a", 0) for _ in range(1000))
     assert len(rates) == 0

@@ -17,19 +17,19 @@ from tests.triopoll.access.asking import (
     ticket,
 )
 
-from triopoll.access import Admission, Publisher, entry_for, gate_from
+from triopoll.access import Permit, Publisher, access_control_from, entry_for
 from triopoll.access.opening import read_revoked
-from triopoll.asgi.messages import json_answer
+from triopoll.asgi.messages import json_response
 from triopoll.settings import SettingsError, settings_from
 
 
 def test_the_defaults_ask_for_nothing_but_have_limits() -> None:
     """Subscribing open, publishing local, and nobody takes it all."""
-    door = gate_from(settings_from({}))
+    door = access_control_from(settings_from({}))
     assert door.rules.keyring is None
     assert door.rules.tickets is None
     assert door.rules.limits.waits_per_ip == 1000
-    assert isinstance(door.subscriber(ask(), ["a"]), Admission)
+    assert isinstance(door.subscriber(ask(), ["a"]), Permit)
 
 
 def test_all_that_can_be_set(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
     pem.write_bytes(
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
-    door = gate_from(
+    door = access_control_from(
         settings_from(
             {
                 "TRIOPOLL_PUBLISH_KEYS": f"file:{keys}",
@@ -66,13 +66,13 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
     request = ask(headers={"cookie": f"c={ticket('a')}", "forwarded": "for=1.1.1.1"})
     request.peer = "10.1.1.1"
     admission = door.subscriber(request, ["a"])
-    assert isinstance(admission, Admission)
+    assert isinstance(admission, Permit)
     assert admission.visitor.address == "1.1.1.1"
     revoked = door.subscriber(ask(bearer=ticket("a", id="two")), ["a"])
     assert code_of(revoked) == "ticket_revoked"
     assert "EdDSA" in repr(door)
     page = ask(headers={"origin": "https://app.example"})
-    answer = door.leave(page, json_answer({}))
+    answer = door.leave(page, json_response({}))
     assert header_of(answer, b"vary") == b"Origin"
     limits = door.rules.limits
     assert (limits.waits_per_key, limits.waits_per_subject) == (1, 2)
@@ -88,7 +88,7 @@ def test_an_empty_file_of_keys_lets_nobody_publish(tmp_path: Path) -> None:
     """Whoever names a file wants keys to be asked for."""
     (tmp_path / "keys").write_text("# none yet\n")
     environ = {"TRIOPOLL_PUBLISH_KEYS": f"file:{tmp_path / 'keys'}"}
-    door = gate_from(settings_from(environ))
+    door = access_control_from(settings_from(environ))
     answer = door.publisher(ask(peer="127.0.0.1", bearer="x"), ["a"])
     assert code_of(answer) == "key_invalid"
 
@@ -97,7 +97,7 @@ def test_an_empty_file_of_secrets_lets_nobody_subscribe(tmp_path: Path) -> None:
     """The same for tickets."""
     (tmp_path / "secrets").write_text("")
     environ = {"TRIOPOLL_TICKET_SECRETS": f"file:{tmp_path / 'secrets'}"}
-    door = gate_from(settings_from(environ))
+    door = access_control_from(settings_from(environ))
     assert code_of(door.subscriber(ask(bearer=ticket("a")), ["a"])) == "ticket_invalid"
 
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_used_is_named(variable: str, value: str) -> None:
     if variable == "REVOKED_TICKETS":
         environ["TRIOPOLL_TICKET_SECRETS"] = SECRET
     with pytest.raises(SettingsError, match=f"TRIOPOLL_{variable}") as caught:
-        gate_from(settings_from(environ))
+        access_control_from(settings_from(environ))
     assert "hunter2" not in str(caught.value)
 
 
@@ -146,9 +146,9 @@ def test_files_that_are_no_text_or_too_long(tmp_path: Path) -> None:
     path.write_bytes(b"hunter2\xff")
     settings = settings_from({"TRIOPOLL_TICKET_SECRETS": f"file:{path}"})
     with pytest.raises(SettingsError, match="UTF-8") as caught:
-        gate_from(settings)
+        access_control_from(settings)
     assert "hunter2" not in str(caught.value)
     with path.open("wb") as file:
         file.truncate(2**24 + 1)
     with pytest.raises(SettingsError, match="bytes"):
-        gate_from(settings)
+        access_control_from(settings)

@@ -7,7 +7,7 @@ from tests.triopoll.access.asking import ask
 
 from triopoll.access.peers import (
     BadNetwork,
-    Peers,
+    TrustedProxies,
     Visitor,
     is_direct_and_local,
     is_local_name,
@@ -18,7 +18,7 @@ PROXY = "10.0.0.1"
 
 def visitor(value: str, *trusted: str, peer: str | None = PROXY) -> str | None:
     headers = {"x-forwarded-for": value}
-    return Peers(trusted).visitor(ask(headers=headers, peer=peer)).address
+    return TrustedProxies(trusted).visitor(ask(headers=headers, peer=peer)).address
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_several_headers_are_one_list() -> None:
         (b"x-forwarded-for", b"127.0.0.1"),
         (b"x-forwarded-for", b"198.51.100.7"),
     ]
-    assert Peers([PROXY]).visitor(request).address == "198.51.100.7"
+    assert TrustedProxies([PROXY]).visitor(request).address == "198.51.100.7"
 
 
 def test_a_long_list_is_read_from_its_end() -> None:
@@ -93,7 +93,7 @@ def test_a_long_list_is_read_from_its_end() -> None:
 )
 def test_forwarded(value: str, address: str) -> None:
     """The header of RFC 7239, where the operator says that it is the one."""
-    peers = Peers(["10.0.0.0/8"], "forwarded")
+    peers = TrustedProxies(["10.0.0.0/8"], "forwarded")
     request = ask(headers={"forwarded": value}, peer=PROXY)
     assert peers.visitor(request).address == address
 
@@ -101,9 +101,9 @@ def test_forwarded(value: str, address: str) -> None:
 def test_the_other_header_is_not_read() -> None:
     """A proxy that sets one passes on the other as the client has sent it."""
     request = ask(headers={"forwarded": "for=127.0.0.1"}, peer=PROXY)
-    assert Peers([PROXY]).visitor(request).address == PROXY
+    assert TrustedProxies([PROXY]).visitor(request).address == PROXY
     request = ask(headers={"x-forwarded-for": "127.0.0.1"}, peer=PROXY)
-    assert Peers([PROXY], "forwarded").visitor(request).address == PROXY
+    assert TrustedProxies([PROXY], "forwarded").visitor(request).address == PROXY
 
 
 @pytest.mark.parametrize(
@@ -121,34 +121,34 @@ def test_the_other_header_is_not_read() -> None:
 )
 def test_what_is_counted_together(peer: str | None, visitor: Visitor) -> None:
     """An address of IPv4, a customer's network of IPv6."""
-    assert Peers().visitor(ask(peer=peer)) == visitor
+    assert TrustedProxies().visitor(ask(peer=peer)) == visitor
 
 
 def test_a_trusted_hop_that_says_nothing_is_not_counted() -> None:
     """All its clients would share one limit."""
-    assert Peers([PROXY]).visitor(ask(peer=PROXY)) == Visitor(PROXY, None)
+    assert TrustedProxies([PROXY]).visitor(ask(peer=PROXY)) == Visitor(PROXY, None)
 
 
 def test_who_writes_nonsense_is_counted_all_the_same() -> None:
     """By the last hop that is sure, or nonsense would be a way around limits."""
     request = ask(headers={"x-forwarded-for": "nonsense"}, peer=PROXY)
-    assert Peers([PROXY]).visitor(request) == Visitor(PROXY, PROXY)
+    assert TrustedProxies([PROXY]).visitor(request) == Visitor(PROXY, PROXY)
 
 
 def test_a_unix_socket_can_be_trusted() -> None:
     """A proxy on this machine may come through one."""
     request = ask(headers={"x-forwarded-for": "198.51.100.7"}, peer=None)
-    assert Peers(["unix"]).visitor(request).address == "198.51.100.7"
-    assert Peers([PROXY]).visitor(request).address is None
-    assert Peers(["unix"]).trusts_anybody
-    assert not Peers().trusts_anybody
+    assert TrustedProxies(["unix"]).visitor(request).address == "198.51.100.7"
+    assert TrustedProxies([PROXY]).visitor(request).address is None
+    assert TrustedProxies(["unix"]).trusts_anybody
+    assert not TrustedProxies().trusts_anybody
 
 
 @pytest.mark.parametrize("text", ["proxy", "10.0.0.1/8", "10.0.0.0/33", "", "10.0.0"])
 def test_a_proxy_is_an_address_or_a_network(text: str) -> None:
     """A name would have to be asked for, and could be answered by anybody."""
     with pytest.raises(BadNetwork):
-        Peers([text])
+        TrustedProxies([text])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from triopoll.access.sessions import Sessions
 
 
-class Waits:
+class ParkedWaits:
     """Waits that note who was ended."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Waits:
 
 def test_the_newest_ends_the_one_before() -> None:
     """And only that one, and only once."""
-    waits = Waits()
+    waits = ParkedWaits()
     first, other, second = (waits.end(name) for name in ("first", "other", "second"))
     waits.sessions.enter(("ann", "tab"), first)
     waits.sessions.enter(("ann", "other"), other)
@@ -33,7 +33,7 @@ def test_the_newest_ends_the_one_before() -> None:
 
 def test_a_session_belongs_to_its_owner() -> None:
     """A guessed name ends nobody else's wait."""
-    waits = Waits()
+    waits = ParkedWaits()
     waits.sessions.enter(("ann", "tab"), waits.end("ann"))
     waits.sessions.enter(("bob", "tab"), waits.end("bob"))
     assert waits.ended == []
@@ -42,7 +42,7 @@ def test_a_session_belongs_to_its_owner() -> None:
 
 def test_an_old_wait_that_leaves_takes_nothing_with_it() -> None:
     """The new one can still be replaced after the old one has gone."""
-    waits = Waits()
+    waits = ParkedWaits()
     old, new = waits.end("old"), waits.end("new")
     waits.sessions.enter(("ann", "tab"), old)
     waits.sessions.enter(("ann", "tab"), new)

@@ -14,7 +14,7 @@ from tests.triopoll.access.variants import (
     good_subscribers,
 )
 
-from triopoll.access import Admission, Gate, Publisher, Rules
+from triopoll.access import AccessControl, Permit, Publisher, Rules
 from triopoll.asgi.messages import Request
 
 # Which of them a variant gets is for the unit tests to say.
@@ -34,13 +34,13 @@ REFUSALS = {
 
 
 @pytest.fixture
-def gate() -> Gate:
+def gate() -> AccessControl:
     rules = Rules(
         keyring=configured_keys(),
         tickets=configured_tickets(),
         cookie="triopoll_ticket",
     )
-    return Gate(rules, clock=lambda: NOW)
+    return AccessControl(rules, clock=lambda: NOW)
 
 
 def request_of(variant: Variant) -> Request:
@@ -59,27 +59,27 @@ def test_there_are_more_than_a_thousand() -> None:
     assert len(different) > 1000
 
 
-def test_the_good_ones_get_in(gate: Gate) -> None:
+def test_the_good_ones_get_in(gate: AccessControl) -> None:
     """Or the next test would prove nothing."""
     for variant in good_subscribers(NOW):
         admission = gate.subscriber(request_of(variant), [variant.key])
-        assert isinstance(admission, Admission), variant
+        assert isinstance(admission, Permit), variant
     for variant in good_publishers():
         publisher = gate.publisher(request_of(variant), [variant.key])
         assert publisher == Publisher("tenant1"), variant
 
 
 @pytest.mark.slow
-def test_none_of_them_gets_to_wait(gate: Gate) -> None:
+def test_none_of_them_gets_to_wait(gate: AccessControl) -> None:
     """Each is refused in order, for a reason that is on the list."""
     for variant in bad_subscribers(NOW):
         answer = gate.subscriber(request_of(variant), [variant.key])
-        assert not isinstance(answer, Admission), variant
+        assert not isinstance(answer, Permit), variant
         assert code_of(answer) in REFUSALS, variant
 
 
 @pytest.mark.slow
-def test_none_of_them_gets_to_publish(gate: Gate) -> None:
+def test_none_of_them_gets_to_publish(gate: AccessControl) -> None:
     """The same for publishers, and a ticket does not help them."""
     for variant in (*bad_publishers(NOW), *good_subscribers(NOW)):
         answer = gate.publisher(request_of(variant), [variant.key])
@@ -87,7 +87,7 @@ def test_none_of_them_gets_to_publish(gate: Gate) -> None:
         assert code_of(answer) in REFUSALS, variant
 
 
-def test_one_bad_key_among_good_ones_is_enough(gate: Gate) -> None:
+def test_one_bad_key_among_good_ones_is_enough(gate: AccessControl) -> None:
     """Nothing of such a request is served."""
     for variant in good_publishers():
         answer = gate.publisher(request_of(variant), [variant.key, "tenant2/x"])

@@ -16,7 +16,7 @@ import uvloop
 
 from triopoll.asgi import asyncio_bridge as _crossing
 from triopoll.asgi import guest
-from triopoll.asgi.asyncio_bridge import Crossing
+from triopoll.asgi.asyncio_bridge import AsyncioBridge
 from triopoll.asgi.guest import GuestApp
 
 Event = dict[str, Any]
@@ -671,7 +671,7 @@ def test_calls_that_are_open_at_the_shutdown(
             websocket = asyncio.create_task(Server("websocket").call(app))
             await parked.wait()
             await until(lambda: "2 calls" in repr(app))
-        assert repr(app) == "<triopoll.guest.GuestApp: no guest>"
+        assert repr(app) == "<triopoll.asgi.GuestApp: no guest>"
         with pytest.raises(RuntimeError, match="shut down"):
             await call
         await websocket
@@ -720,8 +720,10 @@ def test_nothing_is_left_of_a_call(run: Run) -> None:
                 await server.call(app)
             await until(lambda: "0 calls" in repr(app))
             gc.collect()
-            left = [each for each in gc.get_objects() if isinstance(each, Crossing)]
-            assert [repr(each) for each in left] == ["<Crossing: lifespan, open>"]
+            left = [
+                each for each in gc.get_objects() if isinstance(each, AsyncioBridge)
+            ]
+            assert [repr(each) for each in left] == ["<AsyncioBridge: lifespan, open>"]
             assert len(asyncio.all_tasks()) == 2
 
     run(main())

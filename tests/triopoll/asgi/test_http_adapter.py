@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from triopoll.asgi.http_adapter import serve_lean
-from triopoll.asgi.messages import CANCELS, Answer, Request
+from triopoll.asgi.messages import CANCELS, Request, Response
 
 LIMIT = 10
 LENGTH = (b"content-length", b"3")
@@ -47,9 +47,9 @@ class Call:
             body_seconds=5,
         )
 
-    async def _serve(self, request: Request) -> Answer:
+    async def _serve(self, request: Request) -> Response:
         self.body = request.body
-        return Answer(b"")
+        return Response(b"")
 
     async def _receive(self) -> Event:
         if not self.pieces:

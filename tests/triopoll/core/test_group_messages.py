@@ -10,12 +10,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trioslock
-from triopoll.api.openresty.query import GroupCreation, GroupPoll, GroupSending
-from triopoll.api.openresty.replies import Kept, Missing
-from triopoll.api.poll.replies import Failure, NothingYet
 from triopoll.core.group_messages import GroupMessages
-from triopoll.core.parked_waits import Waits
-from triopoll.core.slock_backend import SlockWatch
+from triopoll.core.outcomes import Failure, KeptMessage, MissingMessage, NothingYet
+from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.poll_query import GroupCreation, GroupPoll, GroupSending
+from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 from triopoll.store import MemoryValues, StoreFailed, StoreUnreachable
@@ -57,8 +56,8 @@ class Rig:
         self.values = FaultyValues()
         self.drain = Drain()
         self.metrics = Metrics()
-        self.waits = Waits(self.drain, limit=2)
-        self.watch = SlockWatch(client.ping, self.waits, limit=LIMIT)
+        self.waits = ParkedWaits(self.drain, limit=2)
+        self.watch = SlockMonitor(client.ping, self.waits, limit=LIMIT)
         self.groups = GroupMessages(
             client, self.values, self.waits, self.watch, LIMIT, self.metrics
         )
@@ -95,7 +94,7 @@ async def test_every_message_in_order(autojump_clock: MockClock, rig: Rig) -> No
     async def member(pause: float) -> None:
         for number in range(1, 21):
             message = await rig.wait(number)
-            assert message == Kept(b"%d" % number)
+            assert message == KeptMessage(b"%d" % number)
             got.append(message)
             await trio.sleep(pause)
 
@@ -122,7 +121,7 @@ async def test_many_senders_at_once(autojump_clock: MockClock, rig: Rig) -> None
     assert sorted(n for n in numbers if isinstance(n, int)) == list(range(1, 31))
     for number, text in numbers.items():
         assert isinstance(number, int)
-        assert await rig.wait(number) == Kept(text)
+        assert await rig.wait(number) == KeptMessage(text)
 
 
 async def test_nothing_comes(autojump_clock: MockClock, rig: Rig) -> None:
@@ -133,18 +132,18 @@ async def test_nothing_comes(autojump_clock: MockClock, rig: Rig) -> None:
     assert await rig.wait(3, 0) == NothingYet()
     assert trio.current_time() == pytest.approx(7.5)
     assert await rig.send(b"3") == 3
-    assert await rig.wait(3, 0) == Kept(b"3")
+    assert await rig.wait(3, 0) == KeptMessage(b"3")
 
 
 async def test_what_is_past_and_gone(autojump_clock: MockClock, rig: Rig) -> None:
     """It is told within half a minute's fraction, so that nobody asks in a hot loop."""
     for number in (1, 2):
         assert await rig.send(b"%d" % number) == number
-    assert await rig.wait(0) == Missing()
+    assert await rig.wait(0) == MissingMessage()
     assert 0.4 < trio.current_time() < 0.6
     assert rig.metrics.waits["group"].empty_wakes == 1
     await trio.sleep(121)
-    assert await rig.wait(1) == Missing()
+    assert await rig.wait(1) == MissingMessage()
 
 
 async def test_a_lapsed_group_goes_on_from_where_it_was(
@@ -155,9 +154,9 @@ async def test_a_lapsed_group_goes_on_from_where_it_was(
     assert await rig.send(b"2") == 2
     await trio.sleep(3600)
     assert await rig.client.group_event("g", ttl=60).is_set()
-    assert await rig.wait(3) == Missing()
+    assert await rig.wait(3) == MissingMessage()
     assert await rig.send(b"3") == 3
-    assert await rig.wait(3) == Kept(b"3")
+    assert await rig.wait(3) == KeptMessage(b"3")
 
 
 @pytest.mark.parametrize("memory", [b"x", b"-1", b"4294967295", 11 * b"1", b""])
@@ -179,7 +178,7 @@ async def test_a_group_lives_while_somebody_waits(
     group = rig.client.group_event("g", ttl=60)
     assert not await group.is_set()
     assert await rig.wait(0, 50, renews=False) == NothingYet()
-    assert await rig.wait(0, 50, renews=False) == Missing()
+    assert await rig.wait(0, 50, renews=False) == MissingMessage()
     assert await group.is_set()
 
 
@@ -234,7 +233,7 @@ async def test_somebody_moves_the_group_on_without_the_lock(
         rig.client, values, rig.waits, rig.watch, LIMIT, rig.metrics
     )
     assert await rig.send(b"mine") == 1
-    assert await rig.wait(1) == Kept(b"mine")
+    assert await rig.wait(1) == KeptMessage(b"mine")
 
 
 async def test_a_group_that_lapses_while_a_message_is_stored(
@@ -254,7 +253,7 @@ async def test_a_group_that_lapses_while_a_message_is_stored(
         rig.client, values, rig.waits, rig.watch, LIMIT, rig.metrics
     )
     assert await rig.send(b"1") == 1
-    assert await rig.wait(1) == Kept(b"1")
+    assert await rig.wait(1) == KeptMessage(b"1")
     assert await rig.send(b"2") == 2
 
 
@@ -362,7 +361,7 @@ async def test_the_store_fails(
     assert await rig.wait(1) is failure
     assert await rig.wait(1, 0) is failure
     rig.values.fault = None
-    assert await rig.wait(2) == Kept(b"1")
+    assert await rig.wait(2) == KeptMessage(b"1")
 
 
 async def test_a_sender_that_leaves_at_every_checkpoint(

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from triopoll.core.health import Health, measure_loop_lag
-from triopoll.core.parked_waits import Waits
-from triopoll.core.slock_backend import SlockWatch
+from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Histogram
 from triopoll.store import StoreUnreachable
@@ -20,8 +20,8 @@ class Rig:
 
     def __init__(self) -> None:
         self.drain = Drain()
-        self.waits = Waits(self.drain, limit=1)
-        self.watch = SlockWatch(self.ping, self.waits, limit=5)
+        self.waits = ParkedWaits(self.drain, limit=1)
+        self.watch = SlockMonitor(self.ping, self.waits, limit=5)
         self.fault = ""
         self.pings = 0
         self.health = Health(self.drain, self.watch, self.waits, self.ping, limit=5)

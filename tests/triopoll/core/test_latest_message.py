@@ -11,14 +11,18 @@ import trio
 from trio.testing import MockClock
 
 import trioslock
-from triopoll.api.openresty.query import Sending
-from triopoll.api.openresty.replies import Kept, Missing
-from triopoll.api.poll.query import PollQuery
-from triopoll.api.poll.replies import EventFired, Failure, NothingYet
-from triopoll.core.latest_message import KeptMessages
-from triopoll.core.parked_waits import Waits
+from triopoll.core.latest_message import LatestMessages
+from triopoll.core.outcomes import (
+    EventFired,
+    Failure,
+    KeptMessage,
+    MissingMessage,
+    NothingYet,
+)
+from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.poll_query import PollQuery, Sending
 from triopoll.core.poller import Poller
-from triopoll.core.slock_backend import SlockWatch
+from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
 from triopoll.store import Budget, MemoryStore, MemoryValues
@@ -37,11 +41,11 @@ class Rig:
         self.client = client
         budget = Budget(40)
         self.lists = MemoryStore(budget=budget)
-        waits = Waits(Drain(), limit=2)
-        watch = SlockWatch(client.ping, waits, limit=5)
+        waits = ParkedWaits(Drain(), limit=2)
+        watch = SlockMonitor(client.ping, waits, limit=5)
         self.poller = Poller(client, self.lists, waits, watch, settings)
         values = MemoryValues(budget=budget)
-        self.kept = KeptMessages(client, self.lists, values, self.poller)
+        self.kept = LatestMessages(client, self.lists, values, self.poller)
 
     async def is_set(self) -> bool:
         return await self.client.event("k", ttl=60).is_set()
@@ -62,7 +66,7 @@ async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_soon)
-        assert await rig.kept.wait(POLL) == Kept(b"[1]")
+        assert await rig.kept.wait(POLL) == KeptMessage(b"[1]")
     assert trio.current_time() == pytest.approx(1)
     assert not await rig.is_set()
     assert await rig.kept.wait(POLL) == NothingYet()
@@ -74,12 +78,12 @@ async def test_the_latest_message_is_the_one(
     """It outlives its event by a minute."""
     await rig.kept.send(SENDING, b"1")
     await rig.kept.send(SENDING, b"2")
-    assert await rig.kept.latest("k") == Kept(b"2")
+    assert await rig.kept.latest("k") == KeptMessage(b"2")
     await trio.sleep(119)
     assert not await rig.is_set()
-    assert await rig.kept.latest("k") == Kept(b"2")
+    assert await rig.kept.latest("k") == KeptMessage(b"2")
     await trio.sleep(2)
-    assert await rig.kept.latest("k") == Missing()
+    assert await rig.kept.latest("k") == MissingMessage()
 
 
 async def test_an_event_alone(autojump_clock: MockClock, rig: Rig) -> None:
@@ -87,7 +91,7 @@ async def test_an_event_alone(autojump_clock: MockClock, rig: Rig) -> None:
     assert await rig.kept.emit(SENDING) is None
     assert await rig.poller.wait_event(POLL) == EventFired()
     assert await rig.kept.emit(SENDING) is None
-    assert await rig.kept.wait(POLL) == Missing()
+    assert await rig.kept.wait(POLL) == MissingMessage()
 
 
 async def test_a_list(autojump_clock: MockClock, rig: Rig) -> None:
@@ -97,7 +101,7 @@ async def test_a_list(autojump_clock: MockClock, rig: Rig) -> None:
         assert await rig.kept.send(sending, message) is None
     taken = [await rig.lists.pop("k") for _ in range(3)]
     assert [one and one.data for one in taken] == [b"1", b"2", None]
-    assert await rig.kept.latest("k") == Missing()
+    assert await rig.kept.latest("k") == MissingMessage()
     assert await rig.is_set()
 
 
@@ -114,7 +118,7 @@ async def test_a_closed_client(autojump_clock: MockClock) -> None:
     async with open_server(None) as server, open_embedded(server.host_engine) as client:
         rig = Rig(client)
     assert await rig.kept.send(SENDING, b"1") is Failure.SLOCK_UNREACHABLE
-    assert await rig.kept.latest("k") == Kept(b"1")
+    assert await rig.kept.latest("k") == KeptMessage(b"1")
     assert await rig.kept.emit(SENDING) is Failure.SLOCK_UNREACHABLE
     assert await rig.kept.wait(POLL) is Failure.SLOCK_UNREACHABLE
 

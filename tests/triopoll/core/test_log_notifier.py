@@ -110,9 +110,9 @@ async def test_a_second_wake_before_the_wait_begins_anew(
 ) -> None:
     """Those who have looked after the first one already look once more."""
     seen: list[list[str]] = []
-    tell = module._Topic.wake
+    tell = module._Channel.wake
 
-    async def tell_and_wake(topic: module._Topic) -> None:
+    async def tell_and_wake(topic: module._Channel) -> None:
         await tell(topic)
         monkeypatch.undo()
         while len(seen) < 2:  # noqa: ASYNC110
@@ -123,7 +123,7 @@ async def test_a_second_wake_before_the_wait_begins_anew(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follow, rig, ("a",), seen)
         await wait_all_tasks_blocked()
-        monkeypatch.setattr(module._Topic, "wake", tell_and_wake)
+        monkeypatch.setattr(module._Channel, "wake", tell_and_wake)
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 3
@@ -135,7 +135,7 @@ async def test_two_processes_share_a_group(
 ) -> None:
     """Both adopt the same version, whoever came first, and both are woken."""
     async with open_log_rig() as rig, open_embedded(rig.host) as client:
-        other = module.Wakes(client, rig.log, prefix=PREFIX, max_keys=9, limit=5)
+        other = module.LogNotifier(client, rig.log, prefix=PREFIX, max_keys=9, limit=5)
         seen: list[list[str]] = []
         async with trio.open_nursery() as nursery:
             await nursery.start(other.run)
@@ -179,7 +179,7 @@ async def test_the_wait_lingers(
                 await watch.changed()
         await trio.sleep(4)
         assert await rig.waiting() == 1
-        assert repr(rig.wakes) == "<Wakes: 1 logs, 1 of them lingering>"
+        assert repr(rig.wakes) == "<LogNotifier: 1 logs, 1 of them lingering>"
     await trio.sleep(2)
     assert await rig.waiting() == 0
     assert len(rig.wakes) == 0
@@ -399,7 +399,9 @@ async def test_news_that_is_told_here(
 async def test_wakes_that_do_not_run(autojump_clock: MockClock) -> None:
     """It is our own mistake, and is told as one."""
     async with open_log_rig() as rig:
-        idle = module.Wakes(rig.client, rig.log, prefix=PREFIX, max_keys=9, limit=5)
+        idle = module.LogNotifier(
+            rig.client, rig.log, prefix=PREFIX, max_keys=9, limit=5
+        )
         with idle.watching(("a",)) as watch:
             with pytest.raises(RuntimeError, match="do not run"):
                 await watch.changed()
@@ -408,7 +410,9 @@ async def test_wakes_that_do_not_run(autojump_clock: MockClock) -> None:
 async def test_nothing_waits_when_they_have_ended(autojump_clock: MockClock) -> None:
     """Ending withdraws what waits on slock."""
     async with open_log_rig() as rig:
-        idle = module.Wakes(rig.client, rig.log, prefix=PREFIX, max_keys=9, limit=5)
+        idle = module.LogNotifier(
+            rig.client, rig.log, prefix=PREFIX, max_keys=9, limit=5
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(idle.run)
             with idle.watching(("a",)) as watch:

@@ -7,13 +7,13 @@ import pytest
 import trio
 import trio.testing
 
-from triopoll.api.poll.replies import Failure, NothingYet
-from triopoll.core.parked_waits import TooManyWaits, Unserved, Waits
+from triopoll.core.outcomes import Failure, NothingYet
+from triopoll.core.parked_waits import ParkedWaits, TooManyWaits, Unserved
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
 
-async def park(waits: Waits, seconds: float, outcomes: list[object]) -> None:
+async def park(waits: ParkedWaits, seconds: float, outcomes: list[object]) -> None:
     with waits.parked(seconds) as wait:
         await trio.sleep_forever()
     outcomes.append(wait.outcome)
@@ -21,7 +21,7 @@ async def park(waits: Waits, seconds: float, outcomes: list[object]) -> None:
 
 async def test_a_wait_ends_by_its_time(autojump_clock: trio.abc.Clock) -> None:
     """Then nothing came."""
-    waits, outcomes = Waits(Drain(), limit=1), []
+    waits, outcomes = ParkedWaits(Drain(), limit=1), []
     await park(waits, 7, outcomes)
     assert trio.current_time() == pytest.approx(7)
     assert outcomes == [NothingYet()]
@@ -30,15 +30,15 @@ async def test_a_wait_ends_by_its_time(autojump_clock: trio.abc.Clock) -> None:
 
 async def test_a_wait_that_gets_what_it_waits_for() -> None:
     """The value leaves the block; the wait is no longer counted."""
-    waits = Waits(Drain(), limit=1)
+    waits = ParkedWaits(Drain(), limit=1)
     with waits.parked(1):
-        assert repr(waits) == "<Waits: 1 of 1>"
-    assert repr(waits) == "<Waits: 0 of 1>"
+        assert repr(waits) == "<ParkedWaits: 1 of 1>"
+    assert repr(waits) == "<ParkedWaits: 0 of 1>"
 
 
 async def test_the_limit() -> None:
     """One too many is refused, and changes nothing."""
-    waits = Waits(Drain(), limit=1)
+    waits = ParkedWaits(Drain(), limit=1)
     with waits.parked(1):
         with pytest.raises(TooManyWaits):
             with waits.parked(1):
@@ -48,7 +48,7 @@ async def test_the_limit() -> None:
 
 async def test_all_are_ended_with_a_reason(autojump_clock: trio.abc.Clock) -> None:
     """Who ends them says why, and only the first to do so."""
-    waits, outcomes = Waits(Drain(), limit=9), []
+    waits, outcomes = ParkedWaits(Drain(), limit=9), []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(park, waits, 60, outcomes)
         nursery.start_soon(park, waits, 60, outcomes)
@@ -61,7 +61,7 @@ async def test_all_are_ended_with_a_reason(autojump_clock: trio.abc.Clock) -> No
 
 async def test_a_wait_that_does_not_need_slock(autojump_clock: trio.abc.Clock) -> None:
     """It goes on when those that do are ended."""
-    waits = Waits(Drain(), limit=9)
+    waits = ParkedWaits(Drain(), limit=9)
     with waits.parked(3, needs_slock=False) as wait:
         waits.end_all(Failure.SLOCK_UNREACHABLE)
         await trio.sleep_forever()
@@ -72,7 +72,7 @@ async def test_a_wait_that_does_not_need_slock(autojump_clock: trio.abc.Clock) -
 async def test_the_drain_ends_them_as_if_nothing_came() -> None:
     """That is what makes a client poll again."""
     drain = Drain()
-    waits, outcomes = Waits(drain, limit=9), []
+    waits, outcomes = ParkedWaits(drain, limit=9), []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(park, waits, 60, outcomes)
         await trio.testing.wait_all_tasks_blocked()
@@ -84,7 +84,7 @@ async def test_the_drain_ends_them_as_if_nothing_came() -> None:
 
 async def test_a_cancelled_wait_is_not_counted() -> None:
     """The cancellation passes through."""
-    waits, outcomes = Waits(Drain(), limit=9), []
+    waits, outcomes = ParkedWaits(Drain(), limit=9), []
     with trio.CancelScope() as scope:
         scope.cancel()
         await park(waits, 60, outcomes)
@@ -102,7 +102,7 @@ async def test_the_end_of_each_wait_is_counted(
 ) -> None:
     """Once, by its kind and by why it ended; none is parked afterwards."""
     drain, metrics = Drain(), Metrics()
-    waits = Waits(drain, limit=1, metrics=metrics)
+    waits = ParkedWaits(drain, limit=1, metrics=metrics)
     meter = metrics.waits["log"]
 
     async def fire() -> None:

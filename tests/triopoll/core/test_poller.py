@@ -11,11 +11,18 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trioslock
-from triopoll.api.poll.query import PollQuery, parse_poll
-from triopoll.api.poll.replies import EventFired, Failure, Message, NothingYet, Outcome
-from triopoll.core.parked_waits import Waits
+from triopoll.api.poll.query import parse_poll
+from triopoll.core.outcomes import (
+    EventFired,
+    Failure,
+    NothingYet,
+    Outcome,
+    PoppedMessage,
+)
+from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.poll_query import PollQuery
 from triopoll.core.poller import Poller
-from triopoll.core.slock_backend import SlockWatch
+from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
 from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable, Taken
@@ -51,8 +58,8 @@ class Rig:
         self.peer = host.attach(lambda result: None, lambda: None)
         self.store = FaultyStore()
         self.drain = Drain()
-        self.waits = Waits(self.drain, limit=SETTINGS.max_waits)
-        self.watch = SlockWatch(client.ping, self.waits, limit=5)
+        self.waits = ParkedWaits(self.drain, limit=SETTINGS.max_waits)
+        self.watch = SlockMonitor(client.ping, self.waits, limit=5)
         self.poller = Poller(client, self.store, self.waits, self.watch, SETTINGS)
 
     async def waiting(self) -> int:
@@ -101,7 +108,7 @@ async def test_the_event_fires(autojump_clock: MockClock, rig: Rig, wait: Wait) 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_soon, rig)
         outcome = await wait(rig.poller, query())
-    assert outcome in (EventFired(), Message(None, waited=True))
+    assert outcome in (EventFired(), PoppedMessage(None, waited=True))
     assert trio.current_time() == pytest.approx(1)
 
 
@@ -110,7 +117,7 @@ async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_soon, rig, b"hello")
         outcome = await rig.poller.wait_message(query())
-    assert outcome == Message(b"hello", waited=True)
+    assert outcome == PoppedMessage(b"hello", waited=True)
 
 
 async def test_a_wake_between_the_look_and_the_wait_is_not_lost(
@@ -119,7 +126,7 @@ async def test_a_wake_between_the_look_and_the_wait_is_not_lost(
     """An event stays set, so the wait that begins after it ends at once."""
     await rig.client.event("k", ttl=30).set()
     await rig.store.push("other", b"")
-    assert await rig.poller.wait_message(query()) == Message(None, waited=True)
+    assert await rig.poller.wait_message(query()) == PoppedMessage(None, waited=True)
     assert trio.current_time() == pytest.approx(0)
 
 
@@ -130,8 +137,8 @@ async def test_a_message_that_is_given_back(
     await rig.store.push("k", b"1")
     await rig.store.push("k", b"2")
     outcome = await rig.poller.wait_message(query())
-    assert outcome == Message(b"1", waited=False)
-    assert isinstance(outcome, Message)
+    assert outcome == PoppedMessage(b"1", waited=False)
+    assert isinstance(outcome, PoppedMessage)
     outcome.give_back()
     taken = await rig.store.pop("k")
     assert taken is not None
@@ -165,7 +172,7 @@ async def test_a_drained_poller_still_hands_out_messages(
     """What can be answered without a wait is answered."""
     await rig.drain.release(0)
     await rig.store.push("k", b"1")
-    assert await rig.poller.wait_message(query()) == Message(b"1", waited=False)
+    assert await rig.poller.wait_message(query()) == PoppedMessage(b"1", waited=False)
 
 
 @both
@@ -267,7 +274,7 @@ async def test_a_departure_at_every_checkpoint(
                 await rig.client.event("k", ttl=30).set()
                 await rig.store.push("k", b"1")
             assert await rig.waiting() == 0
-            taken = [o.data for o in outcomes if isinstance(o, Message)]
+            taken = [o.data for o in outcomes if isinstance(o, PoppedMessage)]
             found = await rig.store.pop("k")
             left = None if found is None else found.data
             assert (taken.count(b"1"), left) in [(1, None), (0, b"1")]
@@ -294,7 +301,7 @@ async def leave_after(
 
 async def test_repr(autojump_clock: MockClock, rig: Rig) -> None:
     """It shows what is under way."""
-    assert repr(rig.poller) == "<Poller: <Waits: 0 of 2>, <SlockWatch: up>>"
+    assert repr(rig.poller) == "<Poller: <ParkedWaits: 0 of 2>, <SlockMonitor: up>>"
 
 
 async def test_an_event_that_somebody_else_keeps_clear(
@@ -316,8 +323,8 @@ async def test_slock_that_takes_questions_and_answers_none() -> None:
         async with trioslock.open_client(
             f"slock://127.0.0.1:{port}", wait_connected=False, close_grace=0.01
         ) as client:
-            waits = Waits(Drain(), limit=1)
-            watch = SlockWatch(client.ping, waits, limit=0.05)
+            waits = ParkedWaits(Drain(), limit=1)
+            watch = SlockMonitor(client.ping, waits, limit=0.05)
             poller = Poller(client, MemoryStore(), waits, watch, settings)
             outcome = await poller.wait_event(query(timeout=0))
     assert outcome is Failure.SLOCK_UNREACHABLE

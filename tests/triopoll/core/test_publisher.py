@@ -9,9 +9,9 @@ import trio
 from tests.triopoll.logrig import LIMIT, PREFIX, SETTINGS, LogRig, open_log_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopoll.api.poll.replies import Failure
 from triopoll.core import log_notifier as wakes
 from triopoll.core.log_notifier import group_key
+from triopoll.core.outcomes import Failure
 from triopoll.core.publisher import (
     ClearEvent,
     Draft,
@@ -23,7 +23,7 @@ from triopoll.core.publisher import (
     Unpublished,
     WakeGroup,
 )
-from triopoll.core.reader import GroupItem, GroupSeen, Look
+from triopoll.core.reader import GroupItem, GroupState, ReadResult
 from triopoll.store import (
     ALL,
     NEW,
@@ -59,7 +59,7 @@ def stored(result: Published) -> Stored:
 
 async def kept(rig: LogRig, key: str) -> list[bytes]:
     look = await rig.reader.messages(key, ALL, 99, 0)
-    assert isinstance(look, Look)
+    assert isinstance(look, ReadResult)
     return [message.data for message in look.page.messages]
 
 
@@ -73,7 +73,7 @@ async def test_messages(
     assert all(each.woken and not each.duplicate for each in results)
     assert await kept(rig, "a") == [b"1", b"3"]
     look = await rig.reader.messages("b", ALL, 9, 0)
-    assert isinstance(look, Look)
+    assert isinstance(look, ReadResult)
     assert look.page.messages[0].id == results[1].id
     assert rig.metrics.published == {"message": 3}
 
@@ -92,7 +92,7 @@ async def test_who_waits_is_woken(
         await wait_all_tasks_blocked()
         (result,) = await publisher.publish([NewMessage("a", b"1")])
         assert stored(result).waiting is None
-    assert isinstance(looks[0], Look)
+    assert isinstance(looks[0], ReadResult)
     assert trio.current_time() < 0.1
 
 
@@ -102,7 +102,7 @@ async def test_a_duplicate(
     """It is stored once, and wakes all the same: the first may have died before."""
     await rig.log.append([NewMessage("a", b"0", id="first")])
     start = await rig.reader.messages("a", NEW, 9, 0)
-    assert isinstance(start, Look)
+    assert isinstance(start, ReadResult)
     await rig.log.append([NewMessage("a", b"1", id="x")])
     seen: list[object] = []
 
@@ -143,7 +143,7 @@ async def test_events_and_groups(
     (second,) = await publisher.publish([WakeGroup("g")])
     assert second == Signalled(first.version + 1)
     seen = await rig.reader.wait_any([GroupItem("g", first.version)], 25)
-    assert seen == [GroupSeen(True, first.version + 1)]
+    assert seen == [GroupState(True, first.version + 1)]
 
 
 async def test_slock_is_away(
@@ -165,7 +165,7 @@ async def test_slock_is_away(
     assert not stored(message).woken
     assert stored(message).waiting is None
     assert event == Unpublished(Failure.SLOCK_UNREACHABLE)
-    assert isinstance(looks[0], Look)
+    assert isinstance(looks[0], ReadResult)
     assert trio.current_time() < 0.1
 
 
@@ -240,7 +240,7 @@ async def test_a_publisher_that_leaves(
                 if not await kept(rig, "a"):
                     nursery.cancel_scope.cancel()
             if looks:
-                assert isinstance(looks[0], Look)
+                assert isinstance(looks[0], ReadResult)
                 assert looks[0].ready
             if ended:
                 return
@@ -274,7 +274,7 @@ async def test_slock_that_answers_nothing(
     publisher = Publisher(
         rig.client, rig.log, rig.wakes, rig.watch, rig.metrics, SETTINGS
     )
-    monkeypatch.setattr("triopoll.backends.translating", hang)
+    monkeypatch.setattr("triopoll.core.backend_calls.translating", hang)
     drafts: list[Draft] = [NewMessage(f"k{n}", b"1") for n in range(5)]
     drafts += [SetEvent("e", "clear", 60)] * 20
     results = await publisher.publish(drafts)

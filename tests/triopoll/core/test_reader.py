@@ -10,17 +10,17 @@ import trio
 from tests.triopoll.logrig import LIMIT, LogRig, open_log_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopoll.api.poll.replies import Failure
 from triopoll.core import log_notifier as wakes
+from triopoll.core.outcomes import Failure
 from triopoll.core.reader import (
     EventItem,
-    EventSeen,
+    EventState,
     GroupItem,
-    GroupSeen,
+    GroupState,
     Item,
+    ItemState,
     LogItem,
-    Look,
-    Seen,
+    ReadResult,
 )
 from triopoll.store import ALL, NEW, BadCursor, Page, StoreFailed, StoreUnreachable
 
@@ -37,20 +37,20 @@ def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakes, "_SWEEP", 1e6)
 
 
-def data(seen: Seen | Failure) -> list[bytes]:
-    assert isinstance(seen, Look)
+def data(seen: ItemState | Failure) -> list[bytes]:
+    assert isinstance(seen, ReadResult)
     return [message.data for message in seen.page.messages]
 
 
 async def by_itself(
     rig: LogRig, key: str, cursor: str, limit: int, seconds: float
-) -> Look | Failure:
+) -> ReadResult | Failure:
     return await rig.reader.messages(key, cursor, limit, seconds)
 
 
 async def among_others(
     rig: LogRig, key: str, cursor: str, limit: int, seconds: float
-) -> Look | Failure:
+) -> ReadResult | Failure:
     items = [LogItem("other", NEW, 1), LogItem(key, cursor, limit)]
     seen = await rig.reader.wait_any(items, seconds)
     return seen if isinstance(seen, Failure) else as_look(seen[1])
@@ -58,18 +58,18 @@ async def among_others(
 
 async def beside_signals(
     rig: LogRig, key: str, cursor: str, limit: int, seconds: float
-) -> Look | Failure:
+) -> ReadResult | Failure:
     items = [EventItem("e"), LogItem(key, cursor, limit), GroupItem("g")]
     seen = await rig.reader.wait_any(items, seconds)
     return seen if isinstance(seen, Failure) else as_look(seen[1])
 
 
-def as_look(seen: Seen) -> Look:
-    assert isinstance(seen, Look)
+def as_look(seen: ItemState) -> ReadResult:
+    assert isinstance(seen, ReadResult)
     return seen
 
 
-Read = Callable[[LogRig, str, str, int, float], Awaitable[Look | Failure]]
+Read = Callable[[LogRig, str, str, int, float], Awaitable[ReadResult | Failure]]
 each_way = pytest.mark.parametrize("read", [by_itself, among_others, beside_signals])
 
 
@@ -371,7 +371,7 @@ async def test_a_crowd_reads_once(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """Those who look for the same after a wake share the look, and its encoding."""
-    looks: list[Look | Failure] = []
+    looks: list[ReadResult | Failure] = []
 
     async def poll(cursor: str) -> None:
         looks.append(await rig.reader.messages("k", cursor, 9, 25))
@@ -397,7 +397,7 @@ async def test_an_event(autojump_clock: MockClock, rig: LogRig) -> None:
     """Set, set during the wait, or not at all."""
     event = rig.publisher.event("e", ttl=60)
     items: list[Item] = [EventItem("e"), EventItem("f", "set")]
-    assert await rig.reader.wait_any(items, 0) == [EventSeen(False), EventSeen(True)]
+    assert await rig.reader.wait_any(items, 0) == [EventState(False), EventState(True)]
     items = [EventItem("e"), EventItem("g")]
 
     async def set_soon() -> None:
@@ -407,11 +407,11 @@ async def test_an_event(autojump_clock: MockClock, rig: LogRig) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_soon)
         seen = await rig.reader.wait_any(items, 25)
-        assert seen == [EventSeen(True), EventSeen(False)]
+        assert seen == [EventState(True), EventState(False)]
     assert trio.current_time() == pytest.approx(1)
-    assert await rig.reader.wait_any(items, 25) == [EventSeen(True), EventSeen(False)]
+    assert await rig.reader.wait_any(items, 25) == [EventState(True), EventState(False)]
     await event.clear()
-    assert await rig.reader.wait_any(items, 5) == [EventSeen(False)] * 2
+    assert await rig.reader.wait_any(items, 5) == [EventState(False)] * 2
     assert trio.current_time() == pytest.approx(6)
     assert await rig.waiting() == 0
 
@@ -421,11 +421,11 @@ async def test_a_group(autojump_clock: MockClock, rig: LogRig) -> None:
     group = rig.publisher.group_event("g", ttl=300, version=5)
     await group.clear()
     seen = await rig.reader.wait_any([GroupItem("g")], 3)
-    assert seen == [GroupSeen(False, 5)]
+    assert seen == [GroupState(False, 5)]
     await group.wakeup()
     await group.wakeup()
     seen = await rig.reader.wait_any([GroupItem("g", 5)], 3)
-    assert seen == [GroupSeen(True, 7)]
+    assert seen == [GroupState(True, 7)]
     assert trio.current_time() == pytest.approx(3)
 
     async def wake_soon() -> None:
@@ -435,7 +435,7 @@ async def test_a_group(autojump_clock: MockClock, rig: LogRig) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake_soon)
         seen = await rig.reader.wait_any([EventItem("e"), GroupItem("g", 7)], 3)
-        assert seen == [EventSeen(False), GroupSeen(True, 8)]
+        assert seen == [EventState(False), GroupState(True, 8)]
     assert trio.current_time() == pytest.approx(4)
     assert await rig.waiting() == 0
 
@@ -469,10 +469,10 @@ async def test_a_group_whose_lease_has_ended(
     assert later.ready
 
 
-async def look_at(rig: LogRig, item: GroupItem) -> list[GroupSeen]:
+async def look_at(rig: LogRig, item: GroupItem) -> list[GroupState]:
     seen = await rig.reader.wait_any([item], 1)
     assert isinstance(seen, list)
-    return [each for each in seen if isinstance(each, GroupSeen)]
+    return [each for each in seen if isinstance(each, GroupState)]
 
 
 async def test_everything_that_is_ready(autojump_clock: MockClock, rig: LogRig) -> None:
@@ -485,9 +485,9 @@ async def test_everything_that_is_ready(autojump_clock: MockClock, rig: LogRig) 
     assert isinstance(seen, list)
     assert data(seen[1]) == [b"1"]
     assert [seen[0], *seen[2:]] == [
-        EventSeen(True),
-        GroupSeen(True, 5),
-        EventSeen(False),
+        EventState(True),
+        GroupState(True, 5),
+        EventState(False),
     ]
 
 
@@ -559,7 +559,9 @@ async def test_a_group_that_is_a_lock(autojump_clock: MockClock, rig: LogRig) ->
 
 async def test_repr(autojump_clock: MockClock, rig: LogRig) -> None:
     """It shows what is under way."""
-    shown = "<Reader: <Waits: 0 of 64>, <Wakes: 0 logs, 0 of them lingering>>"
+    shown = (
+        "<Reader: <ParkedWaits: 0 of 64>, <LogNotifier: 0 logs, 0 of them lingering>>"
+    )
     assert repr(rig.reader) == shown
 
 
@@ -571,7 +573,7 @@ async def test_many_logs_together_are_no_longer_than_a_page(
     many = [LogItem("k", ALL, 1000)] * 50
     if waits:
         first = await rig.reader.messages("k", NEW, 1, 0)
-        assert isinstance(first, Look)
+        assert isinstance(first, ReadResult)
         many = [LogItem("k", first.page.cursor, 1000)] * 50
 
     async def put() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopoll.core.single_flight import Flight
+from triopoll.core.single_flight import SingleFlight
 
 
 class Operation:
@@ -22,7 +22,7 @@ class Operation:
 async def test_it_is_done_once(autojump_clock: MockClock) -> None:
     """All get the result when it is there, and whoever comes later gets it too."""
     operation = Operation()
-    flight = Flight(operation)
+    flight = SingleFlight(operation)
     results: list[int] = []
 
     async def ask() -> None:
@@ -38,7 +38,7 @@ async def test_it_is_done_once(autojump_clock: MockClock) -> None:
 
 async def test_whoever_does_it_is_cancelled(autojump_clock: MockClock) -> None:
     """The next one starts over; a follower that is cancelled changes nothing."""
-    flight = Flight(Operation())
+    flight = SingleFlight(Operation())
     results: list[tuple[str, int]] = []
     scopes: dict[str, trio.CancelScope] = {}
 
@@ -70,7 +70,7 @@ async def test_it_fails(autojump_clock: MockClock) -> None:
             raise OSError
         return begun
 
-    flight = Flight(fail_once)
+    flight = SingleFlight(fail_once)
 
     async def ask() -> None:
         try:

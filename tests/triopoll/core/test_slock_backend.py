@@ -6,9 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from triopoll.api.poll.replies import Failure
-from triopoll.core.parked_waits import Waits
-from triopoll.core.slock_backend import SlockWatch, StartupError, open_slock
+from triopoll.core.outcomes import Failure
+from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.slock_backend import SlockMonitor, StartupError, open_slock
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
 from trioslock import ConnectionLost
@@ -37,11 +37,11 @@ async def test_an_outage_ends_parked_polls_within_the_limit(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
     """And only an outage; when it is over the watch says so."""
-    slock, waits = Slock(), Waits(Drain(), limit=9)
-    watch = SlockWatch(slock.ask, waits, limit=5)
+    slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
+    watch = SlockMonitor(slock.ask, waits, limit=5)
     async with trio.open_nursery() as nursery:
         await nursery.start(watch.run)
-        assert repr(watch) == "<SlockWatch: up>"
+        assert repr(watch) == "<SlockMonitor: up>"
         # Right after an answer, which is the worst time to fail.
         slock.state = state
         start = trio.current_time()
@@ -62,9 +62,9 @@ async def test_an_outage_ends_parked_polls_within_the_limit(
 
 async def test_a_hiccup_is_no_outage(autojump_clock: MockClock) -> None:
     """A connection that is back soon has its waits replayed by the client."""
-    slock, waits = Slock(), Waits(Drain(), limit=9)
+    slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
     async with trio.open_nursery() as nursery:
-        await nursery.start(SlockWatch(slock.ask, waits, limit=5).run)
+        await nursery.start(SlockMonitor(slock.ask, waits, limit=5).run)
         slock.state = "loses"
         with waits.parked(2) as wait:
             await trio.sleep(1.5)
@@ -78,7 +78,7 @@ async def test_slock_is_asked_seldom(autojump_clock: MockClock) -> None:
     """The watch costs one question a second at the default limit."""
     slock = Slock()
     async with trio.open_nursery() as nursery:
-        watch = SlockWatch(slock.ask, Waits(Drain(), limit=9), limit=5)
+        watch = SlockMonitor(slock.ask, ParkedWaits(Drain(), limit=9), limit=5)
         await nursery.start(watch.run)
         await trio.sleep(100)
         nursery.cancel_scope.cancel()
@@ -91,7 +91,7 @@ async def test_a_start_without_slock_is_known_at_once(
     """The first poll is not parked in hope."""
     slock = Slock()
     slock.state = "loses"
-    watch = SlockWatch(slock.ask, Waits(Drain(), limit=9), limit=5)
+    watch = SlockMonitor(slock.ask, ParkedWaits(Drain(), limit=9), limit=5)
     async with trio.open_nursery() as nursery:
         await nursery.start(watch.run)
         assert not watch.up

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import redis
 import trio
-from tests.triopoll.service import Answer, Process, ask, requesting, until_waiting
+from tests.triopoll.service import Process, Response, ask, requesting, until_waiting
 
 import trioslock
 
 SUCCEEDED = {"err_code": 0, "err_message": "succed"}
 
 
-def reads(answer: Answer) -> object:
+def reads(answer: Response) -> object:
     """Return the body of an answer that is well-formed in every other respect."""
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"

@@ -11,8 +11,8 @@ import redis
 import trio
 from tests.services import RedisServer
 from tests.triopoll.service import (
-    Answer,
     Process,
+    Response,
     ask,
     poll_process,
     requesting,
@@ -30,7 +30,7 @@ PUBLISHERS = [
 ]
 
 
-def reads(answer: Answer) -> Any:
+def reads(answer: Response) -> Any:
     """Return the body of an answer that is well-formed in every other respect."""
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"

@@ -12,6 +12,7 @@ import pytest
 import redis
 import trio
 from tests.services import RedisServer, find_free_port
+from tests.triopoll.ops.test_metrics import values
 from tests.triopoll.service import (
     Process,
     Service,
@@ -21,7 +22,6 @@ from tests.triopoll.service import (
     slock_process,
     until_waiting,
 )
-from tests.triopoll.test_metrics import values
 
 import trioslock
 

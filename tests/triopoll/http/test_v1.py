@@ -13,8 +13,8 @@ import trio
 from tests.services import RedisServer
 from tests.triopoll.service import (
     DOORS,
-    Answer,
     Process,
+    Response,
     ask,
     poll_process,
     requesting,
@@ -50,7 +50,7 @@ async def slock(v1_url: str) -> AsyncIterator[trioslock.Client]:
         yield client
 
 
-def reads(answer: Answer, status: int = 200) -> Any:
+def reads(answer: Response, status: int = 200) -> Any:
     """Return the body of an answer that is well-formed in every other respect."""
     assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/json"

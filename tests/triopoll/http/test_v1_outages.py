@@ -12,7 +12,7 @@ import pytest
 import redis
 import trio
 from tests.services import RedisServer
-from tests.triopoll.service import Answer, Process, ask, poll_process, requesting
+from tests.triopoll.service import Process, Response, ask, poll_process, requesting
 from tests.triopoll.service import slock_process as new_slock
 
 LIMIT = 1.0
@@ -50,7 +50,7 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
         yield Crew(stack, tmp_path_factory.mktemp("redis"))
 
 
-async def publish(worker: Process, shape: object) -> Answer:
+async def publish(worker: Process, shape: object) -> Response:
     body = json.dumps(shape).encode()
     return await ask(worker.port, "/v1/publish", method="POST", body=body)
 
@@ -61,12 +61,12 @@ async def start_cursor(worker: Process, key: str) -> str:
     return str(answer.json["cursor"])
 
 
-def texts(answer: Answer) -> list[str]:
+def texts(answer: Response) -> list[str]:
     assert answer.status == 200, answer.body
     return [message["data"] for message in answer.json["messages"]]
 
 
-def is_away(answer: Answer, code: str) -> bool:
+def is_away(answer: Response, code: str) -> bool:
     assert answer.headers["retry-after"].isdecimal()
     shape: dict[str, Any] = answer.json
     return answer.status == 503 and shape["code"] == code and shape["retry_ms"] > 0

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from triopoll.ops.worker_metrics import Siblings, siblings_from
+from triopoll.ops.worker_metrics import WorkerMetrics, worker_metrics_from
 from triopoll.settings import SIBLINGS_VARIABLE
 
 
 async def test_all_workers_answer(tmp_path: Path) -> None:
     """Whoever is asked tells of the others, in order."""
-    first, second = (Siblings(str(n), tmp_path, 2) for n in range(2))
+    first, second = (WorkerMetrics(str(n), tmp_path, 2) for n in range(2))
     async with trio.open_nursery() as nursery:
         await nursery.start(first.run, lambda: b"one")
         await nursery.start(second.run, lambda: b"two" * 100_000)
@@ -27,14 +27,14 @@ async def test_all_workers_answer(tmp_path: Path) -> None:
 
 async def test_a_worker_that_is_gone(tmp_path: Path) -> None:
     """Its numbers are missing, and nobody waits; its successor takes its place."""
-    first = Siblings("0", tmp_path, 2)
+    first = WorkerMetrics("0", tmp_path, 2)
     assert await first.snapshots(b"1") == {"0": b"1", "1": None}
     left_behind = trio.socket.socket(trio.socket.AF_UNIX)
     await left_behind.bind(str(tmp_path / "1"))
     left_behind.close()
     assert await first.snapshots(b"1") == {"0": b"1", "1": None}
     async with trio.open_nursery() as nursery:
-        await nursery.start(Siblings("1", tmp_path, 2).run, lambda: b"again")
+        await nursery.start(WorkerMetrics("1", tmp_path, 2).run, lambda: b"again")
         assert await first.snapshots(b"1") == {"0": b"1", "1": b"again"}
         nursery.cancel_scope.cancel()
 
@@ -46,7 +46,7 @@ async def test_a_worker_that_hangs(tmp_path: Path) -> None:
     await listening.bind(str(tmp_path / "1"))
     listening.listen(1)
     with listening, trio.fail_after(3):
-        assert await Siblings("0", tmp_path, 2).snapshots(b"1") == {
+        assert await WorkerMetrics("0", tmp_path, 2).snapshots(b"1") == {
             "0": b"1",
             "1": None,
         }
@@ -55,9 +55,9 @@ async def test_a_worker_that_hangs(tmp_path: Path) -> None:
 async def test_a_worker_that_talks_too_much(tmp_path: Path) -> None:
     """It is not read to its end."""
     async with trio.open_nursery() as nursery:
-        endless = Siblings("1", tmp_path, 2)
+        endless = WorkerMetrics("1", tmp_path, 2)
         await nursery.start(endless.run, lambda: b"x" * (2**22 + 1))
-        found = await Siblings("0", tmp_path, 2).snapshots(b"1")
+        found = await WorkerMetrics("0", tmp_path, 2).snapshots(b"1")
         assert found == {"0": b"1", "1": None}
         nursery.cancel_scope.cancel()
 
@@ -68,8 +68,8 @@ async def test_an_answer_that_fails(
     """It is missing, and in the log; the next one is given."""
     answers = [b"fine"]
     async with trio.open_nursery() as nursery:
-        await nursery.start(Siblings("1", tmp_path, 2).run, answers.pop)
-        asking = Siblings("0", tmp_path, 2)
+        await nursery.start(WorkerMetrics("1", tmp_path, 2).run, answers.pop)
+        asking = WorkerMetrics("0", tmp_path, 2)
         assert await asking.snapshots(b"") == {"0": b"", "1": b"fine"}
         assert await asking.snapshots(b"") == {"0": b"", "1": None}
         answers.append(b"again")
@@ -84,7 +84,7 @@ async def test_a_socket_that_cannot_be_opened(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Paths of sockets are short; the worker serves on, and the log says why."""
-    await Siblings("0", tmp_path / ("x" * 200), 2).run(lambda: b"")
+    await WorkerMetrics("0", tmp_path / ("x" * 200), 2).run(lambda: b"")
     (record,) = caplog.records
     assert (
         "cannot ask this one for its metrics: AF_UNIX path too long" in record.message
@@ -93,15 +93,15 @@ async def test_a_socket_that_cannot_be_opened(
 
 async def test_a_process_without_others() -> None:
     """It opens nothing and asks nobody."""
-    alone = siblings_from({})
+    alone = worker_metrics_from({})
     await alone.run(lambda: b"")
     assert await alone.snapshots(b"1") == {"0": b"1"}
-    assert repr(alone) == "<Siblings: worker 0, 0 others>"
+    assert repr(alone) == "<WorkerMetrics: worker 0, 0 others>"
 
 
 def test_where_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor says it; another server's child is called by its process id."""
-    placed = siblings_from({SIBLINGS_VARIABLE: "1/3:/run/a:b/c"})
-    assert repr(placed) == "<Siblings: worker 1, 2 others>"
+    placed = worker_metrics_from({SIBLINGS_VARIABLE: "1/3:/run/a:b/c"})
+    assert repr(placed) == "<WorkerMetrics: worker 1, 2 others>"
     monkeypatch.setattr(multiprocessing, "parent_process", object)
-    assert siblings_from({}).name == str(os.getpid())
+    assert worker_metrics_from({}).name == str(os.getpid())

@@ -16,7 +16,7 @@ from wsproto.events import Event as WSEvent
 
 from triopoll.asgi.types import ASGIApp
 from triopoll.server import ServerSettings
-from triopoll.server.server import Server
+from triopoll.server.server import HttpServer
 
 # No deadline of a test that is about something else may strike on a busy machine.
 QUICK = ServerSettings(linger=0.2, drain_delay=0.0, drain_window=0.1, drain_grace=5.0)
@@ -120,7 +120,7 @@ class WebSocketClient(Client):
 class Running:
     """A server on 127.0.0.1 and a way to connect to it."""
 
-    def __init__(self, server: Server, port: int, nursery: trio.Nursery) -> None:
+    def __init__(self, server: HttpServer, port: int, nursery: trio.Nursery) -> None:
         self.server = server
         self.port = port
         self.nursery = nursery
@@ -159,7 +159,7 @@ async def run_server(
     """Serve `app` in this process; nobody may still be connected at the end."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
-    server = Server(app, settings)
+    server = HttpServer(app, settings)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.accept, listeners, {"from": "lifespan"})
         running = Running(server, port, nursery)

@@ -35,4 +35,4 @@ def test_a_socket_that_was_closed_first() -> None:
         one.close()
         some.unwatch(descriptor)
         some.unwatch(descriptor)
-        assert repr(some) == "<Departures: 0 sockets>"
+        assert repr(some) == "<Disconnects: 0 sockets>"

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triopoll.server.request_parser import NEED_DATA, BadRequest, Request, RequestReader
+from triopoll.server.request_parser import (
+    NEED_DATA,
+    HttpError,
+    RequestHead,
+    RequestReader,
+)
 
 HOST = b"Host: example\r\n"
 REFUSALS = {400, 405, 414, 431, 505}
@@ -19,7 +24,7 @@ def make_reader(max_head_bytes: int = 1024, max_headers: int = 10) -> RequestRea
     return RequestReader(max_head_bytes, max_headers)
 
 
-def read_request(data: bytes) -> Request:
+def read_request(data: bytes) -> RequestHead:
     reader = make_reader()
     reader.receive_data(data)
     request = reader.next_request()
@@ -35,7 +40,7 @@ class Told:
 def read_all(reader: RequestReader, pieces: list[bytes]) -> Told:
     """Feed pieces; return (method, target, whole body) of each request."""
     told = Told([])
-    current: Request | None = None
+    current: RequestHead | None = None
     body = b""
     for data in pieces:
         reader.receive_data(data)
@@ -60,7 +65,7 @@ def read_all(reader: RequestReader, pieces: list[bytes]) -> Told:
 def test_a_plain_request() -> None:
     """Method, target, version and headers come as ASGI wants them."""
     request = read_request(b"GET /a%20b?c=d HTTP/1.1\r\nHost: h\r\nX-Y:  z \r\n\r\n")
-    assert request == Request(
+    assert request == RequestHead(
         method="GET",
         target=b"/a%20b?c=d",
         version="1.1",
@@ -178,7 +183,7 @@ def test_garbage_is_refused_or_waited_for(data: bytes) -> None:
     reader.receive_data(data)
     try:
         reader.next_request()
-    except BadRequest as error:
+    except HttpError as error:
         assert error.status in REFUSALS  # noqa: PT017  # or nothing is raised
 
 
@@ -190,7 +195,7 @@ def test_damaged_requests_are_refused_or_waited_for(
     data = STREAM[:place] + insert + STREAM[place + drop :]
     try:
         read_all(make_reader(), [data])
-    except BadRequest as error:
+    except HttpError as error:
         assert error.status in REFUSALS  # noqa: PT017  # or nothing is raised
 
 
@@ -230,7 +235,7 @@ def test_what_is_refused(head: bytes, status: int) -> None:
     """Each broken head has its status; smuggling forms are among them."""
     reader = make_reader()
     reader.receive_data(head)
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(HttpError) as caught:
         reader.next_request()
     assert caught.value.status == status
 
@@ -243,7 +248,7 @@ def test_broken_chunks_are_refused(body: bytes) -> None:
         b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + body
     )
     assert reader.next_request() is not NEED_DATA
-    with pytest.raises(BadRequest, match="malformed body"):
+    with pytest.raises(HttpError, match="malformed body"):
         reader.next_body()
 
 
@@ -262,7 +267,7 @@ def test_endless_framing_is_refused(start: bytes) -> None:
         reader.receive_data(b"x" * 100)
         assert reader.next_body() is NEED_DATA
     reader.receive_data(b"x" * 200)
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(HttpError) as caught:
         reader.next_body()
     assert caught.value.status == 431
 

@@ -18,7 +18,7 @@ from tests.triopoll.support import eventually
 
 from triopoll._connection import PollConnection
 from triopoll.ops.drain import Drain
-from triopoll.server import Server, serve
+from triopoll.server import HttpServer, serve
 
 
 def quart_app() -> QuartTrio:
@@ -121,12 +121,12 @@ async def test_repr_shows_the_state() -> None:
         await eventually(lambda: running.server.busy == 1)
         await eventually(lambda: running.server.drain.parked == 1)
         assert repr(running.server) == (
-            "<triopoll.serving.Server: 1 connections, 1 busy, "
+            "<triopoll.server.HttpServer: 1 connections, 1 busy, "
             "<triopoll.Drain: open, 1 parked>>"
         )
 
 
-Body = Callable[[Client, Server], Awaitable[None]]
+Body = Callable[[Client, HttpServer], Awaitable[None]]
 
 
 async def serve_and_signal(
@@ -138,7 +138,7 @@ async def serve_and_signal(
     results: list[int] = []
 
     async def run(
-        *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED
+        *, task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED
     ) -> None:
         assert settings is not None
         results.append(
@@ -147,7 +147,7 @@ async def serve_and_signal(
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            server: Server = await nursery.start(run)
+            server: HttpServer = await nursery.start(run)
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 client = Client(stream)
                 await client.get(path)
@@ -212,7 +212,7 @@ async def test_a_client_that_does_not_read_does_not_stop_the_drain() -> None:
     port = listeners[0].socket.getsockname()[1]
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            server: Server = await nursery.start(
+            server: HttpServer = await nursery.start(
                 partial(serve, app, listeners, settings)
             )
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from triopoll.server.stream import PeerGone, Wire
+from triopoll.server.stream import ClientStream, PeerGone
 
 MUCH = b"x" * 16_000
 
@@ -16,7 +16,7 @@ MUCH = b"x" * 16_000
 @asynccontextmanager
 async def connected(
     deadline: float = 5.0,
-) -> AsyncIterator[tuple[Wire, trio.SocketStream]]:
+) -> AsyncIterator[tuple[ClientStream, trio.SocketStream]]:
     """A wire whose kernel takes `MUCH` at once, and a peer whose kernel does not."""
     listener = trio.socket.socket()
     await listener.bind(("127.0.0.1", 0))
@@ -26,7 +26,7 @@ async def connected(
     await peer.connect(listener.getsockname())
     sock, _ = await listener.accept()
     listener.close()
-    wire = Wire(trio.SocketStream(sock), deadline)
+    wire = ClientStream(trio.SocketStream(sock), deadline)
     try:
         async with trio.SocketStream(peer) as stream:
             yield wire, stream

@@ -13,46 +13,46 @@ from typing import TypeAlias, TypeVar
 
 from ...access import Shape, refuse_manage, refuse_poll
 from ...asgi.json import BadJson, check_json
-from ...asgi.messages import UNCACHED_JSON, Answer, Endpoint, Request, Table
+from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
 from ...services import Services
 from ..poll.query import BadParameter
 from .query import (
+    is_openresty_poll,
     parse_group_creation,
     parse_group_poll,
     parse_group_sending,
-    parse_image_poll,
+    parse_openresty_poll,
     parse_sending,
-    speaks_image,
 )
 from .replies import (
-    ImageReply,
-    encode_image_reply,
-    refuse_image,
+    OpenRestyReply,
+    encode_openresty_reply,
+    reject_openresty,
+    reply_to_event,
     reply_to_group_creator,
     reply_to_group_sender,
-    reply_to_image_event,
-    reply_to_image_message,
-    reply_to_image_publisher,
+    reply_to_message,
+    reply_to_publisher,
 )
 
-__all__ = ["image_endpoints", "refusing"]
+__all__ = ["openresty_routes", "refusing"]
 
 # What the recipe has as well.
 _BOTH = ("/poll/event", "/poll/message")
 
 _T = TypeVar("_T")
-_Work: TypeAlias = Callable[[Services, Request], Awaitable[Answer]]
+_Work: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
 
 
 class _NotAdmitted(Exception):
     """The gate says no, or no longer; `answer` says why."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Response) -> None:
         super().__init__(answer)
         self.answer = answer
 
 
-def image_endpoints(services: Callable[[], Services], recipe: Table) -> Table:
+def openresty_routes(services: Callable[[], Services], recipe: Routes) -> Routes:
     """Return the image's endpoints.
 
     Args:
@@ -83,74 +83,74 @@ def image_endpoints(services: Callable[[], Services], recipe: Table) -> Table:
 
 def refusing(request: Request) -> Shape:
     """Return how a request below ``/poll/`` is refused: in its own dialect."""
-    recipe = request.path in _BOTH and not speaks_image(request.query)
+    recipe = request.path in _BOTH and not is_openresty_poll(request.query)
     return refuse_poll if recipe else refuse_manage
 
 
-def _either(image: Endpoint, recipe: Endpoint, request: Request) -> Awaitable[Answer]:
+def _either(image: Endpoint, recipe: Endpoint, request: Request) -> Awaitable[Response]:
     """Choose, and be gone: a parked poll does not pay for this."""
-    return (image if speaks_image(request.query) else recipe)(request)
+    return (image if is_openresty_poll(request.query) else recipe)(request)
 
 
 async def _answer(
     services: Callable[[], Services], work: _Work, request: Request
-) -> Answer:
+) -> Response:
     try:
         return await work(services(), request)
     except BadParameter as error:
-        return _write(refuse_image(str(error)))
+        return _write(reject_openresty(str(error)))
     except _NotAdmitted as error:
         return error.answer
 
 
-def _write(reply: ImageReply) -> Answer:
-    return Answer(encode_image_reply(reply), headers=UNCACHED_JSON)
+def _write(reply: OpenRestyReply) -> Response:
+    return Response(encode_openresty_reply(reply), headers=UNCACHED_JSON)
 
 
-async def _wait_event(services: Services, request: Request) -> Answer:
-    query = parse_image_poll(request.query, services.settings)
+async def _wait_event(services: Services, request: Request) -> Response:
+    query = parse_openresty_poll(request.query, services.settings)
     wait = partial(services.poller.wait_event, query)
     outcome = await _admitted(services, request, query.key, wait)
-    return _write(reply_to_image_event(outcome))
+    return _write(reply_to_event(outcome))
 
 
-async def _wait_message(services: Services, request: Request) -> Answer:
-    query = parse_image_poll(request.query, services.settings)
+async def _wait_message(services: Services, request: Request) -> Response:
+    query = parse_openresty_poll(request.query, services.settings)
     wait = partial(services.kept.wait, query)
     outcome = await _admitted(services, request, query.key, wait)
-    return _write(reply_to_image_message(outcome, timeout="wait event timeout"))
+    return _write(reply_to_message(outcome, timeout="wait event timeout"))
 
 
-async def _wait_group(services: Services, request: Request) -> Answer:
+async def _wait_group(services: Services, request: Request) -> Response:
     query = parse_group_poll(request.query, services.settings)
     wait = partial(services.groups.wait, query)
     outcome = await _admitted(services, request, query.key, wait)
-    return _write(reply_to_image_message(outcome, timeout="wait timeout"))
+    return _write(reply_to_message(outcome, timeout="wait timeout"))
 
 
-async def _emit(services: Services, request: Request) -> Answer:
+async def _emit(services: Services, request: Request) -> Response:
     sending = parse_sending(request.query, services.settings)
     _check_publisher(services, request, sending.key)
-    return _write(reply_to_image_publisher(await services.kept.emit(sending)))
+    return _write(reply_to_publisher(await services.kept.emit(sending)))
 
 
-async def _send(services: Services, request: Request) -> Answer:
+async def _send(services: Services, request: Request) -> Response:
     sending = parse_sending(request.query, services.settings)
     _check_publisher(services, request, sending.key)
     text = _text(request.body) if sending.to_list else _json(request.body)
     failure = await services.kept.send(sending, text.encode())
     data = json.dumps(text, ensure_ascii=False) if sending.to_list else text
-    return _write(reply_to_image_publisher(failure, data))
+    return _write(reply_to_publisher(failure, data))
 
 
-async def _create_group(services: Services, request: Request) -> Answer:
+async def _create_group(services: Services, request: Request) -> Response:
     creation = parse_group_creation(request.query, services.settings)
     _check_publisher(services, request, creation.key)
     number = await services.groups.create(creation)
     return _write(reply_to_group_creator(number, creation.message_id))
 
 
-async def _send_group(services: Services, request: Request) -> Answer:
+async def _send_group(services: Services, request: Request) -> Response:
     sending = parse_group_sending(request.query, services.settings)
     _check_publisher(services, request, sending.key)
     message = _json(request.body)
@@ -163,7 +163,7 @@ async def _admitted(
 ) -> _T:
     """Wait, if this is somebody who may, and for as long as he may."""
     admission = services.gate.subscriber(request, (key,), refuse_manage)
-    if isinstance(admission, Answer):
+    if isinstance(admission, Response):
         raise _NotAdmitted(admission)
     with admission.waiting():
         outcome = await wait()
@@ -174,7 +174,7 @@ async def _admitted(
 
 def _check_publisher(services: Services, request: Request, key: str) -> None:
     publisher = services.gate.publisher(request, (key,), refuse_manage)
-    if isinstance(publisher, Answer):
+    if isinstance(publisher, Response):
         raise _NotAdmitted(publisher)
 
 

@@ -7,14 +7,19 @@ one that is absent; here it is refused with a sentence, as everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
 
+from ...core.poll_query import (
+    MAX_MESSAGE_ID,
+    Default,
+    GroupCreation,
+    GroupPoll,
+    GroupSending,
+    PollQuery,
+    Sending,
+)
 from ...settings import Settings
 from ..poll.query import (
     BadParameter,
-    Default,
-    PollQuery,
     read_key,
     read_parameters,
     read_seconds,
@@ -22,128 +27,20 @@ from ..poll.query import (
 )
 
 __all__ = [
-    "MAX_MESSAGE_ID",
-    "GroupCreation",
-    "GroupPoll",
-    "GroupSending",
-    "Sending",
     "parse_group_creation",
     "parse_group_poll",
     "parse_group_sending",
-    "parse_image_poll",
+    "parse_openresty_poll",
     "parse_sending",
-    "speaks_image",
+    "is_openresty_poll",
 ]
 
-# What the image's slock client writes in 4 bytes, less the one it cannot write.
-MAX_MESSAGE_ID = 2**32 - 2
 # Seconds for which a change to an event or a group holds. The image has the lower
 # bound; the upper is the longest that its slock client can ask for.
 _MIN_LEASE, _MAX_LEASE = 60.0, 65535.0
 
 
-_Words: TypeAlias = Mapping[str, object]
-
-
-def _told(name: str, description: str, kind: str, **more: object) -> _Words:
-    """Return the metadata of a field that is a parameter (see `openapi`)."""
-    schema = {"description": description, "type": kind, **more}
-    return {"name": name, "schema": schema}
-
-
-def _told_key(what: str) -> _Words:
-    return _told("key", f"Name of the {what}.", "string", minLength=1)
-
-
-def _told_lease(description: str) -> _Words:
-    # Others are taken as well, and moved within these.
-    return _told("expried", description, "number", minimum=60, default=60)
-
-
-def _told_flag(name: str, description: str) -> _Words:
-    return _told(name, description, "string", default="false")
-
-
-def _told_message_id(description: str) -> _Words:
-    bounds = {"minimum": 0, "maximum": MAX_MESSAGE_ID, "default": 0}
-    return _told("msg_id", description, "integer", **bounds)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupPoll:
-    """What one poll of a group asks for.
-
-    Attributes:
-        key: The group's name.
-        message_id: The message it wants.
-        timeout: Seconds to wait, from 0 (look without waiting) to the maximum.
-        lease: Seconds for which a renewal by this poll holds.
-        renews: Whether it keeps the group alive when nothing came.
-    """
-
-    key: str = field(metadata=_told_key("group"))
-    message_id: int = field(metadata=_told_message_id("Number of the message."))
-    timeout: float = field(
-        metadata=_told("timeout", "Seconds to wait.", "number", minimum=0, default=60)
-    )
-    lease: float = field(
-        metadata=_told_lease("Seconds for which a renewal of the group holds.")
-    )
-    renews: bool = field(
-        metadata=_told_flag("keep_seted", "Any word but `false`: do not renew.")
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """An event to set, perhaps with a message.
-
-    Attributes:
-        key: Its name.
-        default: The state of an event that nobody has touched.
-        lease: Seconds for which it stays set.
-        to_list: Whether a message goes to the end of the event's list.
-    """
-
-    key: str = field(metadata=_told_key("event"))
-    default: Default = field(
-        metadata=_told_flag("default_seted", "Any word but `false`: set by default.")
-    )
-    lease: float = field(metadata=_told_lease("Seconds for which the event stays set."))
-    to_list: bool = field(metadata={"derived": True})
-
-
-@dataclass(frozen=True, slots=True)
-class GroupCreation:
-    """A group to create.
-
-    Attributes:
-        key: The group's name.
-        message_id: What its first message is to be called.
-        lease: Seconds for which it lasts without a message.
-    """
-
-    key: str = field(metadata=_told_key("group"))
-    message_id: int = field(metadata=_told_message_id("Number of the first message."))
-    lease: float = field(metadata=_told_lease("Seconds for which the group lives."))
-
-
-@dataclass(frozen=True, slots=True)
-class GroupSending:
-    """A message for a group.
-
-    Attributes:
-        key: The group's name.
-        lease: Seconds for which the group lasts then, and the message a bit longer.
-    """
-
-    key: str = field(metadata=_told_key("group"))
-    lease: float = field(
-        metadata=_told_lease("Seconds for which the group lives from now on.")
-    )
-
-
-def speaks_image(query: bytes) -> bool:
+def is_openresty_poll(query: bytes) -> bool:
     """Return whether a poll names its event ``key``, as the image has it.
 
     One that cannot be read does not: whoever reads it next says what is wrong.
@@ -158,7 +55,7 @@ def speaks_image(query: bytes) -> bool:
     return "key" in given and "event" not in given
 
 
-def parse_image_poll(query: bytes, settings: Settings) -> PollQuery:
+def parse_openresty_poll(query: bytes, settings: Settings) -> PollQuery:
     """Read the parameters of the image's ``/poll/event`` and ``/poll/message``.
 
     A successful wait puts an event back that is clear by default, unless it is to be

@@ -9,19 +9,18 @@ import json
 from dataclasses import dataclass
 
 from ...asgi.json import BadJson, check_json
-from ..poll.replies import Failure, NothingYet, Outcome, code_of
+from ...core.outcomes import Failure, KeptMessage, MissingMessage, NothingYet, Outcome
+from ..poll.replies import code_of
 
 __all__ = [
-    "ImageReply",
-    "Kept",
-    "Missing",
-    "encode_image_reply",
-    "refuse_image",
+    "OpenRestyReply",
+    "encode_openresty_reply",
+    "reject_openresty",
     "reply_to_group_creator",
     "reply_to_group_sender",
-    "reply_to_image_event",
-    "reply_to_image_message",
-    "reply_to_image_publisher",
+    "reply_to_event",
+    "reply_to_message",
+    "reply_to_publisher",
 ]
 
 _SUCCESS = "succed"  # wire spelling
@@ -29,23 +28,7 @@ _OK, _BAD_REQUEST, _NOT_THERE, _BROKEN, _NOTHING_YET = 0, 400, 404, 500, 504
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A message that is kept for all who ask for it.
-
-    Attributes:
-        data: As it was sent: JSON.
-    """
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """There should be a message, and there is none, or none any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageReply:
+class OpenRestyReply:
     """One reply in the shape of the image.
 
     Attributes:
@@ -59,29 +42,29 @@ class ImageReply:
     data: str = "null"
 
 
-def encode_image_reply(reply: ImageReply) -> bytes:
+def encode_openresty_reply(reply: OpenRestyReply) -> bytes:
     """Write a reply as JSON."""
     text = f'{{"code":{reply.code},"msg":{json.dumps(reply.msg)},"data":{reply.data}}}'
     return text.encode()
 
 
-def refuse_image(sentence: str) -> ImageReply:
+def reject_openresty(sentence: str) -> OpenRestyReply:
     """Write that a parameter or a body cannot be used; `sentence` says which."""
-    return ImageReply(_BAD_REQUEST, sentence)
+    return OpenRestyReply(_BAD_REQUEST, sentence)
 
 
-def reply_to_image_event(outcome: Outcome) -> ImageReply:
+def reply_to_event(outcome: Outcome) -> OpenRestyReply:
     """Write the outcome of a wait for an event."""
     if isinstance(outcome, Failure):
         return _fail(outcome)
     if isinstance(outcome, NothingYet):
-        return ImageReply(_NOTHING_YET, "wait event timeout")
-    return ImageReply(_OK, _SUCCESS)
+        return OpenRestyReply(_NOTHING_YET, "wait event timeout")
+    return OpenRestyReply(_OK, _SUCCESS)
 
 
-def reply_to_image_message(
-    outcome: Kept | Missing | NothingYet | Failure, timeout: str
-) -> ImageReply:
+def reply_to_message(
+    outcome: KeptMessage | MissingMessage | NothingYet | Failure, timeout: str
+) -> OpenRestyReply:
     """Write the outcome of a wait for a message.
 
     Args:
@@ -91,27 +74,27 @@ def reply_to_image_message(
     if isinstance(outcome, Failure):
         return _fail(outcome)
     if isinstance(outcome, NothingYet):
-        return ImageReply(_NOTHING_YET, timeout)
-    if isinstance(outcome, Missing):
-        return ImageReply(_NOT_THERE, "redis get fail")
+        return OpenRestyReply(_NOTHING_YET, timeout)
+    if isinstance(outcome, MissingMessage):
+        return OpenRestyReply(_NOT_THERE, "redis get fail")
     try:
-        return ImageReply(_OK, _SUCCESS, check_json(outcome.data))
+        return OpenRestyReply(_OK, _SUCCESS, check_json(outcome.data))
     except BadJson:
         # Somebody else has put it there.
-        return ImageReply(_BROKEN, "message error")
+        return OpenRestyReply(_BROKEN, "message error")
 
 
-def reply_to_image_publisher(failure: Failure | None, data: str = "null") -> ImageReply:
+def reply_to_publisher(failure: Failure | None, data: str = "null") -> OpenRestyReply:
     """Write what has become of a publisher's request.
 
     Args:
         failure: None if all of it was done.
         data: What he gets then, a JSON text.
     """
-    return ImageReply(_OK, _SUCCESS, data) if failure is None else _fail(failure)
+    return OpenRestyReply(_OK, _SUCCESS, data) if failure is None else _fail(failure)
 
 
-def reply_to_group_creator(number: int | Failure, wanted: int) -> ImageReply:
+def reply_to_group_creator(number: int | Failure, wanted: int) -> OpenRestyReply:
     """Write what has become of a group's creation.
 
     Args:
@@ -122,19 +105,19 @@ def reply_to_group_creator(number: int | Failure, wanted: int) -> ImageReply:
         return _fail(number)
     data = f'{{"msg_id":{number}}}'
     if number < wanted:
-        return ImageReply(_BROKEN, "already exists", data)
-    return ImageReply(_OK, _SUCCESS, data)
+        return OpenRestyReply(_BROKEN, "already exists", data)
+    return OpenRestyReply(_OK, _SUCCESS, data)
 
 
-def reply_to_group_sender(number: int | Failure, message: str) -> ImageReply:
+def reply_to_group_sender(number: int | Failure, message: str) -> OpenRestyReply:
     """Write what a message to a group is called, or why it was not sent."""
     if isinstance(number, Failure):
         return _fail(number)
-    return ImageReply(_OK, _SUCCESS, f'{{"msg_id":{number},"message":{message}}}')
+    return OpenRestyReply(_OK, _SUCCESS, f'{{"msg_id":{number},"message":{message}}}')
 
 
-def _fail(failure: Failure) -> ImageReply:
+def _fail(failure: Failure) -> OpenRestyReply:
     sentence = failure.value
     if failure is Failure.STORE_FAILED:
         sentence = "redis get fail"  # wire spelling, of writing as well
-    return ImageReply(code_of(failure), sentence)
+    return OpenRestyReply(code_of(failure), sentence)

@@ -8,28 +8,19 @@ from functools import partial
 
 from ...access import refuse_poll
 from ...asgi.json import plain_text
-from ...asgi.messages import UNCACHED_JSON, Answer, Request, Table
-from ...core.latest_message import KeptMessages
+from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
+from ...core.latest_message import LatestMessages
+from ...core.outcomes import EventFired, Failure, MissingMessage, Outcome, PoppedMessage
+from ...core.poll_query import PollQuery
 from ...core.poller import Poller
 from ...services import Services
-from ..openresty.replies import Missing
-from .query import BadParameter, PollQuery
-from .replies import (
-    EventFired,
-    Failure,
-    Message,
-    Outcome,
-    Reply,
-    encode_reply,
-    reject,
-    reply_to_event,
-    reply_to_message,
-)
+from .query import BadParameter
+from .replies import PollReply, encode_reply, reject, reply_to_event, reply_to_message
 
-__all__ = ["poll_endpoints"]
+__all__ = ["poll_routes"]
 
 
-def poll_endpoints(services: Callable[[], Services]) -> Table:
+def poll_routes(services: Callable[[], Services]) -> Routes:
     """Return the compatible endpoints.
 
     Args:
@@ -43,32 +34,34 @@ def poll_endpoints(services: Callable[[], Services]) -> Table:
 async def _poll(
     services: Callable[[], Services],
     wait: Callable[[Poller, PollQuery], Awaitable[Outcome]],
-    reply_to: Callable[[Outcome], Reply],
+    reply_to: Callable[[Outcome], PollReply],
     request: Request,
-) -> Answer:
+) -> Response:
     poller = services().poller
     try:
         query = poller.parse(request.query)
     except BadParameter as error:
-        return Answer(encode_reply(reject(str(error))), headers=UNCACHED_JSON)
+        return Response(encode_reply(reject(str(error))), headers=UNCACHED_JSON)
     admission = services().gate.subscriber(request, (query.key,), refuse_poll)
-    if isinstance(admission, Answer):
+    if isinstance(admission, Response):
         return admission
     with admission.waiting():
         outcome = await wait(poller, query)
-        if isinstance(outcome, Message) and outcome.data is None:
+        if isinstance(outcome, PoppedMessage) and outcome.data is None:
             outcome = await _kept_instead(services().kept, query.key, outcome)
     if admission.ended is not None:
         return admission.ended
-    answer = Answer(encode_reply(reply_to(outcome)), headers=UNCACHED_JSON)
-    if isinstance(outcome, (EventFired, Message)):
+    answer = Response(encode_reply(reply_to(outcome)), headers=UNCACHED_JSON)
+    if isinstance(outcome, (EventFired, PoppedMessage)):
         answer.woken = outcome.woken
-    if isinstance(outcome, Message):
+    if isinstance(outcome, PoppedMessage):
         answer.confirm, answer.give_back = outcome.confirm, outcome.give_back
     return answer
 
 
-async def _kept_instead(kept: KeptMessages, key: str, empty: Message) -> Outcome:
+async def _kept_instead(
+    kept: LatestMessages, key: str, empty: PoppedMessage
+) -> Outcome:
     """Look whether the event was set for a message that is in no list.
 
     The image's publishers keep it elsewhere.
@@ -76,6 +69,6 @@ async def _kept_instead(kept: KeptMessages, key: str, empty: Message) -> Outcome
     latest = await kept.latest(key)
     if isinstance(latest, Failure):
         return latest
-    if isinstance(latest, Missing):
+    if isinstance(latest, MissingMessage):
         return empty
     return replace(empty, data=plain_text(latest.data))

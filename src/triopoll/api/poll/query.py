@@ -11,16 +11,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
+from ...core.poll_query import PollQuery
 from ...settings import Settings
 
 __all__ = [
     "BadParameter",
-    "Default",
-    "PollQuery",
     "parse_poll",
     "read_key",
     "read_parameters",
@@ -49,62 +47,6 @@ _RESETS = {"": False, "reset": True}
 
 class BadParameter(ValueError):
     """A parameter cannot be used; the message is a sentence that names it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PollQuery:
-    """What one poll asks for.
-
-    Attributes:
-        key: The event's name, which is also the name of its list.
-        default: The state of an event that nobody has touched.
-        reset: Whether a successful wait puts the event back.
-        timeout: Seconds to wait, from 0 (look without waiting) to the maximum.
-        lease: Seconds for which a change that this poll makes to the event holds.
-    """
-
-    key: str = field(
-        metadata={
-            "name": "event",
-            "schema": {
-                "description": "Name of the event, and of the list.",
-                "type": "string",
-                "minLength": 1,
-                "examples": ["order-1042"],
-            },
-        }
-    )
-    default: Default = field(
-        metadata={
-            "name": "default_type",
-            "schema": {
-                "description": "The state of an event that nobody has touched.",
-                "enum": ["", "clear", "set"],
-                "default": "clear",
-            },
-        }
-    )
-    reset: bool = field(
-        metadata={
-            "name": "wait_type",
-            "schema": {
-                "description": "`reset`: a successful wait puts the event back.",
-                "enum": ["", "reset"],
-                "default": "",
-            },
-        }
-    )
-    timeout: float = field(
-        metadata={
-            "schema": {
-                "description": "Seconds to wait; 0 looks without waiting.",
-                "type": "number",
-                "minimum": 0,
-                "default": 60,
-            }
-        }
-    )
-    lease: float = field(metadata={"derived": True})
 
 
 def parse_poll(query: bytes, settings: Settings) -> PollQuery:

@@ -9,20 +9,13 @@ list of codes; nothing else in the package knows one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from ...asgi.json import to_json
+from ...core.outcomes import Failure, NothingYet, Outcome, PoppedMessage
 
 __all__ = [
-    "EventFired",
-    "Failure",
-    "Message",
-    "NothingYet",
-    "Outcome",
-    "Reply",
+    "PollReply",
     "code_of",
     "encode_reply",
     "reject",
@@ -30,68 +23,6 @@ __all__ = [
     "reply_to_message",
 ]
 
-
-def _nothing_in_hand() -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class EventFired:
-    """The event fired during the wait, or was set already.
-
-    Attributes:
-        woken: When the wait ended, by `metrics.monotonic`; None without a wait.
-    """
-
-    woken: float | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message was taken, or the event fired and the list was empty.
-
-    Attributes:
-        data: The message as it lay in the list; None where the list was empty.
-        waited: False if it was there at the first look.
-        confirm: Lets the message go. Call it when it was handed to its client.
-        give_back: Puts the message back to the head of its list. Call it if the
-            message could not be handed to its client. Both return at once, and the
-            first one that is called counts.
-        woken: As in `EventFired`.
-    """
-
-    data: bytes | None
-    waited: bool
-    confirm: Callable[[], None] = field(default=_nothing_in_hand, compare=False)
-    give_back: Callable[[], None] = field(default=_nothing_in_hand, compare=False)
-    woken: float | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NothingYet:
-    """Nothing came within the wait; the client should poll again."""
-
-
-class Failure(Enum):
-    """Why a poll could not be served. None of these is a timeout.
-
-    A client polls again at once after a timeout, so a backend that is down must
-    never look like one.
-    """
-
-    SLOCK_UNREACHABLE = "slock not reachable"
-    SLOCK_REFUSED = "slock error"
-    STORE_UNREACHABLE = "redis connect fail"
-    STORE_FAILED = "redis lpop fail"
-    TOO_MANY_WAITS = "too many waits"
-
-    @property
-    def word(self) -> str:
-        """Return its name for programs: in metrics, in `/v1` and over websockets."""
-        return self.name.lower()
-
-
-Outcome: TypeAlias = EventFired | Message | NothingYet | Failure
 
 _FAILURE_CODES = {
     Failure.SLOCK_UNREACHABLE: 503,
@@ -105,7 +36,7 @@ _SUCCESS = "succed"  # wire spelling
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PollReply:
     """One reply in the shape of the recipe.
 
     Attributes:
@@ -121,28 +52,28 @@ class Reply:
     has_data: bool = False
 
 
-def reply_to_event(outcome: Outcome) -> Reply:
+def reply_to_event(outcome: Outcome) -> PollReply:
     """Write the outcome of ``/poll/event``."""
     if isinstance(outcome, NothingYet):
-        return Reply(_NOTHING_YET, "wait event timeout")
+        return PollReply(_NOTHING_YET, "wait event timeout")
     if isinstance(outcome, Failure):
         return _fail(outcome)
-    return Reply(_OK, _SUCCESS)
+    return PollReply(_OK, _SUCCESS)
 
 
-def reply_to_message(outcome: Outcome) -> Reply:
+def reply_to_message(outcome: Outcome) -> PollReply:
     """Write the outcome of ``/poll/message``."""
-    if isinstance(outcome, Message):
+    if isinstance(outcome, PoppedMessage):
         message = _SUCCESS if outcome.waited else ""
-        return Reply(_OK, message, outcome.data, has_data=True)
+        return PollReply(_OK, message, outcome.data, has_data=True)
     if isinstance(outcome, Failure):
         return _fail(outcome)
-    return Reply(_NOTHING_YET, "wait timeout")
+    return PollReply(_NOTHING_YET, "wait timeout")
 
 
-def reject(sentence: str) -> Reply:
+def reject(sentence: str) -> PollReply:
     """Write that a parameter cannot be used; `sentence` names it."""
-    return Reply(_BAD_REQUEST, sentence)
+    return PollReply(_BAD_REQUEST, sentence)
 
 
 def code_of(failure: Failure) -> int:
@@ -150,7 +81,7 @@ def code_of(failure: Failure) -> int:
     return _FAILURE_CODES[failure]
 
 
-def encode_reply(reply: Reply) -> bytes:
+def encode_reply(reply: PollReply) -> bytes:
     """Write a reply as JSON.
 
     Returns:
@@ -160,7 +91,7 @@ def encode_reply(reply: Reply) -> bytes:
     return _encode(reply) if reply.has_data else _encode_once(reply)
 
 
-def _encode(reply: Reply) -> bytes:
+def _encode(reply: PollReply) -> bytes:
     shape: dict[str, object] = {
         "err_code": reply.err_code,
         "err_message": reply.err_message,
@@ -174,8 +105,8 @@ def _encode(reply: Reply) -> bytes:
 _encode_once = functools.lru_cache(maxsize=128)(_encode)
 
 
-def _fail(failure: Failure) -> Reply:
-    return Reply(code_of(failure), failure.value)
+def _fail(failure: Failure) -> PollReply:
+    return PollReply(code_of(failure), failure.value)
 
 
 def _text(data: bytes | None) -> str | None:

@@ -13,11 +13,12 @@ from ...asgi.json import to_json
 from ...asgi.messages import (
     UNCACHED,
     UNCACHED_JSON,
-    Answer,
     Request,
-    Table,
-    json_answer,
+    Response,
+    Routes,
+    json_response,
 )
+from ...core.outcomes import Failure
 from ...core.publisher import (
     ClearEvent,
     Draft,
@@ -27,11 +28,18 @@ from ...core.publisher import (
     Unpublished,
     WakeGroup,
 )
-from ...core.reader import EventItem, GroupItem, GroupSeen, Item, LogItem, Look, Seen
+from ...core.reader import (
+    EventItem,
+    GroupItem,
+    GroupState,
+    Item,
+    ItemState,
+    LogItem,
+    ReadResult,
+)
 from ...services import Services
 from ...settings import Settings
 from ...store import BadCursor, NewMessage
-from ..poll.replies import Failure
 from .schemas import (
     BadRequest,
     MessagesQuery,
@@ -43,9 +51,9 @@ from .schemas import (
     read_wait,
     read_wait_query,
 )
-from .serializers import encode_look
+from .serializers import encode_read_result
 
-__all__ = ["draft_of", "item_of", "v1_endpoints"]
+__all__ = ["draft_of", "item_of", "v1_routes"]
 
 # The part of a wait that is subtracted at random, at most, so that a crowd that was
 # answered together does not stay one.
@@ -68,7 +76,7 @@ _MESSAGES = {
 _Services = Callable[[], Services]
 
 
-def v1_endpoints(services: _Services) -> Table:
+def v1_routes(services: _Services) -> Routes:
     """Return the endpoints of `/v1`.
 
     Args:
@@ -85,7 +93,7 @@ def v1_endpoints(services: _Services) -> Table:
 # --- reading --------------------------------------------------------------------------
 
 
-async def _messages(services: _Services, request: Request) -> Answer:
+async def _messages(services: _Services, request: Request) -> Response:
     serving = services()
     try:
         query = read_messages_query(request.query, serving.settings)
@@ -96,9 +104,9 @@ async def _messages(services: _Services, request: Request) -> Answer:
 
 async def _messages_answer(
     serving: Services, request: Request, query: MessagesQuery
-) -> Answer:
+) -> Response:
     admission = serving.gate.subscriber(request, (query.key,))
-    if isinstance(admission, Answer):
+    if isinstance(admission, Response):
         return admission
     seconds = _seconds(query.timeout, serving.settings)
     since = trio.current_time()
@@ -112,11 +120,11 @@ async def _messages_answer(
         return _fail(found)
     told = _about_wait(serving, found.ready, seconds, since)
     # What is the same for everybody has been encoded once.
-    body = b"{%b,%b" % (encode_look(found), _json(told)[1:])
-    return Answer(body, headers=UNCACHED_JSON, woken=found.woken)
+    body = b"{%b,%b" % (encode_read_result(found), _json(told)[1:])
+    return Response(body, headers=UNCACHED_JSON, woken=found.woken)
 
 
-async def _wait(services: _Services, request: Request) -> Answer:
+async def _wait(services: _Services, request: Request) -> Response:
     serving = services()
     try:
         if request.method == "GET":
@@ -128,9 +136,11 @@ async def _wait(services: _Services, request: Request) -> Answer:
         return _refuse(error)
 
 
-async def _wait_answer(serving: Services, request: Request, query: WaitQuery) -> Answer:
+async def _wait_answer(
+    serving: Services, request: Request, query: WaitQuery
+) -> Response:
     admission = serving.gate.subscriber(request, [item.key for item in query.items])
-    if isinstance(admission, Answer):
+    if isinstance(admission, Response):
         return admission
     seconds = _seconds(query.timeout, serving.settings)
     since = trio.current_time()
@@ -145,8 +155,10 @@ async def _wait_answer(serving: Services, request: Request, query: WaitQuery) ->
     told = _about_wait(serving, is_ready, seconds, since)
     parts = map(_encode_seen, query.items, found)
     body = b'{"items":[%b],%b' % (b",".join(parts), _json(told)[1:])
-    woken = [seen.woken for seen in found if isinstance(seen, Look) and seen.woken]
-    return Answer(body, headers=UNCACHED_JSON, woken=max(woken, default=None))
+    woken = [
+        seen.woken for seen in found if isinstance(seen, ReadResult) and seen.woken
+    ]
+    return Response(body, headers=UNCACHED_JSON, woken=max(woken, default=None))
 
 
 def item_of(item: WaitItem, limit: int) -> Item:
@@ -158,11 +170,11 @@ def item_of(item: WaitItem, limit: int) -> Item:
     return LogItem(item.key, item.cursor or "new", limit)
 
 
-def _encode_seen(item: WaitItem, seen: Seen) -> bytes:
+def _encode_seen(item: WaitItem, seen: ItemState) -> bytes:
     shape: dict[str, Any] = {"type": item.type, "key": item.key, "ready": seen.ready}
-    if isinstance(seen, Look):
-        return b"%b,%b}" % (_json(shape)[:-1], encode_look(seen))
-    if isinstance(seen, GroupSeen):
+    if isinstance(seen, ReadResult):
+        return b"%b,%b}" % (_json(shape)[:-1], encode_read_result(seen))
+    if isinstance(seen, GroupState):
         shape["version"] = seen.version
     return _json(shape)
 
@@ -191,14 +203,14 @@ def _about_wait(
 # --- publishing -----------------------------------------------------------------------
 
 
-async def _publish(services: _Services, request: Request) -> Answer:
+async def _publish(services: _Services, request: Request) -> Response:
     serving = services()
     try:
         items = read_publish(request.body, serving.settings)
     except BadRequest as error:
         return _refuse(error)
     publisher = serving.gate.publisher(request, [item.key for item in items])
-    if isinstance(publisher, Answer):
+    if isinstance(publisher, Response):
         return publisher
     results = await serving.publisher.publish(list(map(draft_of, items)))
     return _published_answer(results)
@@ -215,18 +227,18 @@ def draft_of(item: PublishItem) -> Draft:
     return kind(item.key, item.default_type or "clear", item.ttl or _EVENT_TTL)
 
 
-def _published_answer(results: list[Published]) -> Answer:
+def _published_answer(results: list[Published]) -> Response:
     failures = [each.failure for each in results if isinstance(each, Unpublished)]
     if len(failures) == len(results):
         if set(failures) == {Failure.SLOCK_REFUSED}:
             # The key is something else; trying again would not help.
-            return json_answer(_told(Failure.SLOCK_REFUSED), 409, UNCACHED)
+            return json_response(_told(Failure.SLOCK_REFUSED), 409, UNCACHED)
         return _fail(failures[0])
     is_done = not failures and all(
         each.woken for each in results if isinstance(each, Stored)
     )
     shape = {"items": list(map(_published, results))}
-    return json_answer(shape, 200 if is_done else 202, UNCACHED)
+    return json_response(shape, 200 if is_done else 202, UNCACHED)
 
 
 def _published(result: Published) -> dict[str, Any]:
@@ -245,16 +257,16 @@ def _published(result: Published) -> dict[str, Any]:
 # --- what goes wrong ------------------------------------------------------------------
 
 
-def _refuse(error: BadRequest | BadCursor) -> Answer:
+def _refuse(error: BadRequest | BadCursor) -> Response:
     code = "bad_cursor" if isinstance(error, BadCursor) else "bad_request"
-    return json_answer({"code": code, "message": str(error)}, 400, UNCACHED)
+    return json_response({"code": code, "message": str(error)}, 400, UNCACHED)
 
 
-def _fail(failure: Failure) -> Answer:
+def _fail(failure: Failure) -> Response:
     seconds = random.randint(*_RETRY_AFTER)
     shape = {**_told(failure), "retry_ms": 1000 * seconds}
     headers = (*UNCACHED, (b"retry-after", b"%d" % seconds))
-    return json_answer(shape, 503, headers)
+    return json_response(shape, 503, headers)
 
 
 def _told(failure: Failure) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import base64
 from typing import Any
 
 from ...asgi.json import to_json
-from ...core.wait_items import Look
+from ...core.wait_items import ReadResult
 from ...store import StoredMessage
 
-__all__ = ["encode_look", "message_shape"]
+__all__ = ["encode_read_result", "message_shape"]
 
 
-def encode_look(look: Look) -> bytes:
+def encode_read_result(look: ReadResult) -> bytes:
     """Write messages and cursor, as the inside of a JSON object; once for a look."""
     if look.encoded is None:
         page = look.page

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...asgi.json import to_json
-from ...core.wait_items import Look
+from ...core.wait_items import ReadResult
 from ...store import BadCursor, parse_cursor
-from ..v1.serializers import encode_look, message_shape
+from ..v1.serializers import encode_read_result, message_shape
 from .frames import (
     AckLog,
     Alive,
@@ -20,13 +20,13 @@ from .frames import (
     read_frame,
 )
 
-__all__ = ["PollVoice", "V1Voice", "Voice"]
+__all__ = ["PollCodec", "V1Codec", "Codec"]
 
 _SUCCESS = "succed"  # wire spelling
 _NOTHING_YET, _GONE = 504, 410
 
 
-class Voice(Protocol):
+class Codec(Protocol):
     """How to read a client's frames and to write the server's."""
 
     def read(self, text: str) -> Frame:
@@ -41,7 +41,7 @@ class Voice(Protocol):
         """Say that a log is followed, and from where."""
         ...
 
-    def messages(self, key: str, after: str, look: Look) -> str:
+    def messages(self, key: str, after: str, look: ReadResult) -> str:
         """Write what came after a cursor."""
         ...
 
@@ -62,7 +62,7 @@ class Voice(Protocol):
         ...
 
 
-class V1Voice:
+class V1Codec:
     """JSON objects with a ``type``."""
 
     def __init__(self, limits: FrameLimits) -> None:
@@ -80,11 +80,11 @@ class V1Voice:
         """Say that a log is followed, and from where."""
         return to_json({"type": "subscribed", "key": key, "cursor": cursor})
 
-    def messages(self, key: str, after: str, look: Look) -> str:
+    def messages(self, key: str, after: str, look: ReadResult) -> str:
         """Write what came after a cursor."""
         head = to_json({"type": "messages", "key": key, "after": after})
         # What is the same for everybody has been encoded once.
-        return f"{head[:-1]},{encode_look(look).decode()}}}"
+        return f"{head[:-1]},{encode_read_result(look).decode()}}}"
 
     def signal(self, shape: dict[str, object]) -> str:
         """Write news of an event or a group, or that something is as was asked."""
@@ -103,7 +103,7 @@ class V1Voice:
         return to_json({"type": "pong"})
 
 
-class PollVoice:
+class PollCodec:
     """One key, one message a frame, in the shape of the polls.
 
     A client answers each message with its id, as text, and then gets the next one.
@@ -130,7 +130,7 @@ class PollVoice:
         """Say from where the key is followed."""
         return to_json({"err_code": 0, "err_message": "", "id": cursor})
 
-    def messages(self, key: str, after: str, look: Look) -> str:
+    def messages(self, key: str, after: str, look: ReadResult) -> str:
         """Write the next message, and whether some before it are gone."""
         page = look.page
         shape: dict[str, object]

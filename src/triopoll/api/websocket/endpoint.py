@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import trio
 
-from ...access import Admission, refuse_v1
+from ...access import Permit, refuse_v1
 from ...access.headers import parameter_values
-from ...asgi.messages import Answer, Request, json_answer
+from ...asgi.messages import Request, Response, json_response
 from ...asgi.types import Receive, Scope, Send
 from ...core.wait_items import LogItem
 from ...ops.drain import Drain
@@ -24,18 +24,18 @@ from ...services import Services
 from ...settings import Settings
 from ...store import ALL, NEW, BadCursor, parse_cursor
 from ..poll.query import BadParameter, parse_poll
-from .codecs import PollVoice, V1Voice, Voice
+from .codecs import Codec, PollCodec, V1Codec
 from .frames import Frame, FrameLimits, Subscribe
 from .session import (
     BACKEND,
     POLICY,
     RESTART,
     Ending,
-    SessionSettings,
     WebSocketSession,
+    WebSocketSettings,
 )
 
-__all__ = ["WebSocketDoor"]
+__all__ = ["WebSocketEndpoints"]
 
 _log = logging.getLogger("triopoll")
 
@@ -45,7 +45,7 @@ _DENIAL = "websocket.http.response"
 _CLOSE_SECONDS = 2.0
 
 
-class WebSocketDoor:
+class WebSocketEndpoints:
     """The two websocket endpoints of an application."""
 
     def __init__(
@@ -64,7 +64,7 @@ class WebSocketDoor:
         self._open = 0
 
     def __repr__(self) -> str:
-        return f"<WebSocketDoor: {self._open} open>"
+        return f"<WebSocketEndpoints: {self._open} open>"
 
     def serves(self, scope: Scope) -> bool:
         """Return whether an ASGI scope is one of these websockets."""
@@ -82,8 +82,10 @@ class WebSocketDoor:
             opened = self._admit(request)
         except Exception:  # noqa: BLE001  # one handshake fails, and it is in the log
             _log.exception("%s failed", request.path)
-            opened = json_answer({"code": "internal", "message": "internal error"}, 500)
-        if isinstance(opened, Answer):
+            opened = json_response(
+                {"code": "internal", "message": "internal error"}, 500
+            )
+        if isinstance(opened, Response):
             await _deny(scope, send, opened)
             return
         self._open += 1
@@ -96,7 +98,7 @@ class WebSocketDoor:
         self._meter.end(_REASONS.get(ending.code, "failed"))
         await _close(send, ending)
 
-    def _admit(self, request: Request) -> Admission | Answer:
+    def _admit(self, request: Request) -> Permit | Response:
         services = self._services()
         gate, settings = services.gate, services.settings
         if not settings.websockets:
@@ -117,20 +119,20 @@ class WebSocketDoor:
         return gate.subscriber(request, keys, refuse_v1)
 
     async def _serve(
-        self, request: Request, admission: Admission, receive: Receive, send: Send
+        self, request: Request, admission: Permit, receive: Receive, send: Send
     ) -> Ending:
         services = self._services()
         limits = FrameLimits(max_key_bytes=services.settings.max_key_bytes)
-        settings = SessionSettings(
+        settings = WebSocketSettings(
             ping=services.settings.websocket_ping,
             pong=services.settings.websocket_ping / 2,
             limits=limits,
         )
-        voice: Voice = V1Voice(limits)
+        voice: Codec = V1Codec(limits)
         first: tuple[Frame, ...] = ()
         if request.path == _POLL:
             item = _poll_item(request, services.settings)
-            voice, first = PollVoice(item.key), (Subscribe((item,)),)
+            voice, first = PollCodec(item.key), (Subscribe((item,)),)
 
         async def send_text(text: str) -> None:
             try:
@@ -193,12 +195,12 @@ def _poll_item(request: Request, settings: Settings) -> LogItem:
     return LogItem(key, cursor, 1)
 
 
-def _refuse(status: int, code: str, message: str) -> Answer:
+def _refuse(status: int, code: str, message: str) -> Response:
     headers = ((b"retry-after", b"5"),) if status == 503 else ()
-    return json_answer({"code": code, "message": message}, status, headers)
+    return json_response({"code": code, "message": message}, status, headers)
 
 
-async def _deny(scope: Scope, send: Send, answer: Answer) -> None:
+async def _deny(scope: Scope, send: Send, answer: Response) -> None:
     """Answer a handshake with an HTTP status, where the server knows how to."""
     try:
         if _DENIAL not in (scope.get("extensions") or ()):

@@ -16,20 +16,21 @@ from typing import NamedTuple, cast
 
 import trio
 
+from ...core.outcomes import Failure
 from ...core.reader import Reader
 from ...core.wait_items import (
     EventItem,
-    EventSeen,
+    EventState,
     GroupItem,
-    GroupSeen,
+    GroupState,
     Item,
+    ItemState,
     LogItem,
-    Look,
-    Seen,
+    ReadResult,
 )
 from ...store import NEW, BadCursor
-from ..poll.replies import Failure, code_of
-from .codecs import Voice
+from ..poll.replies import code_of
+from .codecs import Codec
 from .frames import (
     AckGroup,
     AckLog,
@@ -49,7 +50,7 @@ __all__ = [
     "RESTART",
     "TOO_BIG",
     "Ending",
-    "SessionSettings",
+    "WebSocketSettings",
     "WebSocketSession",
 ]
 
@@ -74,7 +75,7 @@ class Ending(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSettings:
+class WebSocketSettings:
     """What a websocket may take, and how long.
 
     Attributes:
@@ -96,9 +97,9 @@ class WebSocketSession:
     def __init__(
         self,
         reader: Reader,
-        voice: Voice,
+        voice: Codec,
         send: Callable[[str], Awaitable[None]],
-        settings: SessionSettings,
+        settings: WebSocketSettings,
         allows: Callable[[str], bool],
     ) -> None:
         """Prepare to serve; `run` does it.
@@ -266,7 +267,7 @@ class WebSocketSession:
                 if isinstance(seen, Failure):
                     await self._fail(seen)
                     return
-                item = replace(item, version=cast("GroupSeen", seen[0]).version)
+                item = replace(item, version=cast("GroupState", seen[0]).version)
             await self._send(self._voice.signal({"type": "subscribed", kind: item.key}))
         self._arm(item)
 
@@ -295,14 +296,14 @@ class WebSocketSession:
             if not armed:
                 await self._changed.wait()
                 continue
-            seen: list[Seen] | Failure | None = None
+            seen: list[ItemState] | Failure | None = None
             with trio.CancelScope() as self._waiting:
                 seen = await self._reader.wait_any(armed, math.inf)
             self._waiting = None
             if seen is not None:
                 await self._tell(armed, seen)
 
-    async def _tell(self, armed: list[Item], seen: list[Seen] | Failure) -> None:
+    async def _tell(self, armed: list[Item], seen: list[ItemState] | Failure) -> None:
         if isinstance(seen, Failure):
             await self._fail(seen)
             return
@@ -315,22 +316,22 @@ class WebSocketSession:
             if news.ready and self._wanted.get((type(item), item.key)) is item:
                 await self._tell_one(item, news)
 
-    async def _tell_one(self, item: Item, news: Seen) -> None:
+    async def _tell_one(self, item: Item, news: ItemState) -> None:
         name = (type(item), item.key)
         # First, so that an acknowledgement can only come later.
         self._told.add(name)
         match news:
-            case Look():
+            case ReadResult():
                 assert isinstance(item, LogItem)
                 await self._send(self._voice.messages(item.key, item.cursor, news))
-            case EventSeen():
+            case EventState():
                 # A set event stays set, so it is told once for each time it is asked.
                 self._wanted.pop(name, None)
                 self._told.discard(name)
                 await self._send(
                     self._voice.signal({"type": "event", "event": item.key})
                 )
-            case GroupSeen(_, version):
+            case GroupState(_, version):
                 shape: dict[str, object] = {"type": "group", "group": item.key}
                 await self._send(self._voice.signal({**shape, "version": version}))
 

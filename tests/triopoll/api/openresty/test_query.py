@@ -7,18 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triopoll.api.openresty.query import (
-    GroupCreation,
-    GroupPoll,
-    GroupSending,
-    Sending,
+    is_openresty_poll,
     parse_group_creation,
     parse_group_poll,
     parse_group_sending,
-    parse_image_poll,
+    parse_openresty_poll,
     parse_sending,
-    speaks_image,
 )
-from triopoll.api.poll.query import BadParameter, PollQuery
+from triopoll.api.poll.query import BadParameter
+from triopoll.core.poll_query import (
+    GroupCreation,
+    GroupPoll,
+    GroupSending,
+    PollQuery,
+    Sending,
+)
 from triopoll.settings import Settings
 
 SETTINGS = Settings(default_timeout=60, max_timeout=300, max_key_bytes=64)
@@ -28,7 +31,7 @@ def test_defaults() -> None:
     """Only the key is needed."""
     query = b"key=k"
     poll = PollQuery("k", default="clear", reset=True, timeout=60, lease=120)
-    assert parse_image_poll(query, SETTINGS) == poll
+    assert parse_openresty_poll(query, SETTINGS) == poll
     group = GroupPoll("k", message_id=0, timeout=60, lease=120, renews=True)
     assert parse_group_poll(query, SETTINGS) == group
     sending = Sending("k", default="clear", lease=60, to_list=False)
@@ -44,7 +47,7 @@ def test_everything_given() -> None:
     rest += b"&client_id=one"
     query = b"key=a%2Fb+c" + rest
     poll = PollQuery("a/b c", default="set", reset=False, timeout=2, lease=90)
-    assert parse_image_poll(query, SETTINGS) == poll
+    assert parse_openresty_poll(query, SETTINGS) == poll
     group = GroupPoll("a/b c", message_id=7, timeout=2, lease=90, renews=False)
     assert parse_group_poll(query, SETTINGS) == group
     sending = Sending("a/b c", default="set", lease=90, to_list=False)
@@ -63,7 +66,7 @@ def test_everything_given() -> None:
 def test_every_word_but_one_is_yes(word: str, default: str) -> None:
     """The image compares with false and nothing else."""
     query = f"key=k&default_seted={word}&keep_seted={word}".encode()
-    poll = parse_image_poll(query, SETTINGS)
+    poll = parse_openresty_poll(query, SETTINGS)
     assert (poll.default, poll.reset) == (default, default == "clear")
     assert parse_group_poll(query, SETTINGS).renews == (default == "clear")
 
@@ -86,9 +89,9 @@ def test_leases(query: bytes, lease: float | None) -> None:
     """Twice the timeout or what is asked for, within bounds."""
     if lease is None:
         with pytest.raises(BadParameter, match=r"^expried is not a number of seconds"):
-            parse_image_poll(b"key=k&" + query, SETTINGS)
+            parse_openresty_poll(b"key=k&" + query, SETTINGS)
     else:
-        assert parse_image_poll(b"key=k&" + query, SETTINGS).lease == lease
+        assert parse_openresty_poll(b"key=k&" + query, SETTINGS).lease == lease
 
 
 @pytest.mark.parametrize(
@@ -137,15 +140,15 @@ def test_message_ids(text: bytes, number: int | None) -> None:
 )
 def test_whose_poll_it_is(query: bytes, image: bool) -> None:
     """The recipe's, unless it has a key and no event."""
-    assert speaks_image(query) == image
+    assert is_openresty_poll(query) == image
 
 
 @given(st.binary(max_size=200))
 def test_nothing_but_a_sentence_comes_of_garbage(query: bytes) -> None:
     """Whatever arrives is read or refused."""
-    speaks_image(query)
+    is_openresty_poll(query)
     for parse in (
-        parse_image_poll,
+        parse_openresty_poll,
         parse_group_poll,
         parse_sending,
         parse_group_creation,

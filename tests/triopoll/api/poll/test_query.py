@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triopoll.api.poll.query import BadParameter, PollQuery, parse_poll
+from triopoll.api.poll.query import BadParameter, parse_poll
+from triopoll.core.poll_query import PollQuery
 from triopoll.settings import Settings
 
 SETTINGS = Settings(default_timeout=60, max_timeout=300, max_key_bytes=64)

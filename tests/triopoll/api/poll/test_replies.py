@@ -5,15 +5,17 @@ import json
 import pytest
 
 from triopoll.api.poll.replies import (
-    EventFired,
-    Failure,
-    Message,
-    NothingYet,
-    Outcome,
     encode_reply,
     reject,
     reply_to_event,
     reply_to_message,
+)
+from triopoll.core.outcomes import (
+    EventFired,
+    Failure,
+    NothingYet,
+    Outcome,
+    PoppedMessage,
 )
 
 
@@ -33,15 +35,15 @@ def test_replies_of_poll_event(outcome: Outcome, body: bytes) -> None:
     ("outcome", "body"),
     [
         (
-            Message(b"hello", waited=False),
+            PoppedMessage(b"hello", waited=False),
             b'{"err_code":0,"err_message":"","data":"hello"}',
         ),
         (
-            Message(b"hello", waited=True),
+            PoppedMessage(b"hello", waited=True),
             b'{"err_code":0,"err_message":"succed","data":"hello"}',
         ),
         (
-            Message(None, waited=True),
+            PoppedMessage(None, waited=True),
             b'{"err_code":0,"err_message":"succed","data":null}',
         ),
         (NothingYet(), b'{"err_code":504,"err_message":"wait timeout"}'),
@@ -76,17 +78,17 @@ def test_a_refused_parameter_is_a_400() -> None:
 def test_any_text_survives() -> None:
     """Quotes, control characters and every script come back as they were."""
     text = 'say "hi" \\ \x00\x1f\n\u2028 grüße 你好 🐘'
-    body = encode_reply(reply_to_message(Message(text.encode(), waited=True)))
+    body = encode_reply(reply_to_message(PoppedMessage(text.encode(), waited=True)))
     assert json.loads(body)["data"] == text
 
 
 def test_bytes_that_are_no_text_are_passed_through() -> None:
     """As the recipe did: nothing is dropped or replaced on our side."""
-    body = encode_reply(reply_to_message(Message(b"\xff\xfe\x80", waited=True)))
+    body = encode_reply(reply_to_message(PoppedMessage(b"\xff\xfe\x80", waited=True)))
     assert body == b'{"err_code":0,"err_message":"succed","data":"\xff\xfe\x80"}'
 
 
 def test_a_message_without_an_owner_is_given_back_to_nobody() -> None:
     """`confirm` and `give_back` may always be called."""
-    Message(None, waited=True).confirm()
-    Message(None, waited=True).give_back()
+    PoppedMessage(None, waited=True).confirm()
+    PoppedMessage(None, waited=True).give_back()

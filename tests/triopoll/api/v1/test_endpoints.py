@@ -12,13 +12,13 @@ import trio
 from tests.services import find_free_port
 from tests.triopoll.asgi_calls import serving
 
-from triopoll.access import Gate, Rules
-from triopoll.api.poll.replies import Failure
-from triopoll.api.v1.endpoints import encode_look, v1_endpoints
+from triopoll.access import AccessControl, Rules
+from triopoll.api.v1.endpoints import encode_read_result, v1_routes
 from triopoll.app import Triopoll
-from triopoll.asgi.messages import Answer, Request
+from triopoll.asgi.messages import Request, Response
+from triopoll.core.outcomes import Failure
 from triopoll.core.publisher import Published, Signalled, Stored, Unpublished
-from triopoll.core.reader import Look, Seen
+from triopoll.core.reader import ItemState, ReadResult
 from triopoll.services import Services
 from triopoll.settings import Settings
 from triopoll.store import Page, StoredMessage
@@ -41,15 +41,15 @@ async def ask(
     query: bytes = b"",
     shape: object = None,
     peer: str = "127.0.0.1",
-) -> Answer:
+) -> Response:
     method = "GET" if shape is None else "POST"
-    endpoint = v1_endpoints(lambda: services)[path][method]
+    endpoint = v1_routes(lambda: services)[path][method]
     body = b"" if shape is None else json.dumps(shape).encode()
     headers = [(b"host", b"localhost")]
     return await endpoint(Request(method, path, query, headers, peer, body))
 
 
-def shape_of(answer: Answer) -> Any:
+def shape_of(answer: Response) -> Any:
     return json.loads(answer.body)
 
 
@@ -59,12 +59,12 @@ class Ends:
     def __init__(self, ending: Any) -> None:
         self.ending = ending
 
-    async def messages(self, *_: object) -> Look | Failure:
-        found: Look | Failure = self.ending
+    async def messages(self, *_: object) -> ReadResult | Failure:
+        found: ReadResult | Failure = self.ending
         return found
 
-    async def wait_any(self, *_: object) -> list[Seen] | Failure:
-        found: list[Seen] | Failure = self.ending
+    async def wait_any(self, *_: object) -> list[ItemState] | Failure:
+        found: list[ItemState] | Failure = self.ending
         return found
 
     async def publish(self, *_: object) -> list[Published]:
@@ -111,10 +111,10 @@ async def test_failures(services: Services, failure: Failure) -> None:
 
 async def test_a_wake_is_noted(services: Services) -> None:
     """For the metrics: when the wait was over that is answered."""
-    look = Look(Page((StoredMessage("i", b"1", 2.0),), "c"), woken=7.0)
+    look = ReadResult(Page((StoredMessage("i", b"1", 2.0),), "c"), woken=7.0)
     answer = await ask(ending(services, look), "/v1/messages", b"key=k")
     assert answer.woken == 7.0
-    others = [look, Look(Page((), "c"))]
+    others = [look, ReadResult(Page((), "c"))]
     query = b"message=:k&message=:l"
     answer = await ask(ending(services, others), "/v1/wait", query)
     assert answer.woken == 7.0
@@ -124,9 +124,9 @@ async def test_a_wake_is_noted(services: Services) -> None:
 def test_a_look_is_encoded_once() -> None:
     """By the first to tell it; text as text, and bytes that are none in base64."""
     found = (StoredMessage("1", "é".encode(), 2.5), StoredMessage("2", b"\xff", 3.0))
-    look = Look(Page(found, "c", gap=True, lost=4))
-    encoded = encode_look(look)
-    assert encode_look(look) is encoded
+    look = ReadResult(Page(found, "c", gap=True, lost=4))
+    encoded = encode_read_result(look)
+    assert encode_read_result(look) is encoded
     assert json.loads(b"{%b}" % encoded) == {
         "messages": [
             {"id": "1", "data": "é", "ts": 2.5},
@@ -193,7 +193,7 @@ async def test_the_gate_is_asked(services: Services) -> None:
         answer = await ask(services, path, query, shape, peer="192.0.2.1")
         assert answer.status == 403
     tickets: Any = NoTickets()
-    closed = replace(services, gate=Gate(Rules(tickets=tickets)))
+    closed = replace(services, gate=AccessControl(Rules(tickets=tickets)))
     for path, query, body in (
         ("/v1/messages", b"key=k", None),
         ("/v1/wait", b"message=:k", None),
@@ -218,9 +218,9 @@ async def test_a_session_that_is_replaced(services: Services) -> None:
         ("/v1/messages", b"key=k&session=s&timeout=50"),
         ("/v1/wait", b"message=:k&session=s&timeout=50"),
     ):
-        answers: list[Answer] = []
+        answers: list[Response] = []
 
-        async def wait(path: str, query: bytes, answers: list[Answer]) -> None:
+        async def wait(path: str, query: bytes, answers: list[Response]) -> None:
             answers.append(await ask(services, path, query))
 
         async with trio.open_nursery() as nursery:

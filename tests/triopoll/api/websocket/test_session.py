@@ -13,13 +13,13 @@ import trio.testing
 from tests.triopoll.logrig import LogRig, open_log_rig
 from trio.testing import MockClock
 
-from triopoll.api.websocket.codecs import PollVoice, V1Voice, Voice
+from triopoll.api.websocket.codecs import Codec, PollCodec, V1Codec
 from triopoll.api.websocket.frames import FrameLimits, Subscribe
-from triopoll.api.websocket.session import Ending, SessionSettings, WebSocketSession
+from triopoll.api.websocket.session import Ending, WebSocketSession, WebSocketSettings
 from triopoll.core.wait_items import LogItem
 from triopoll.store import StoreFailed, StoreUnreachable
 
-SETTINGS = SessionSettings(limits=FrameLimits(max_items=5))
+SETTINGS = WebSocketSettings(limits=FrameLimits(max_items=5))
 
 
 class Peer:
@@ -89,13 +89,13 @@ class Peer:
 async def session(
     rig: LogRig,
     *first: Any,
-    voice: Voice | None = None,
-    settings: SessionSettings = SETTINGS,
+    voice: Codec | None = None,
+    settings: WebSocketSettings = SETTINGS,
     allows: Callable[[str], bool] = lambda key: True,
 ) -> AsyncIterator[Peer]:
     peer = Peer()
     peer.session = WebSocketSession(
-        rig.reader, voice or V1Voice(settings.limits), peer.send, settings, allows
+        rig.reader, voice or V1Codec(settings.limits), peer.send, settings, allows
     )
 
     async def run() -> None:
@@ -404,7 +404,7 @@ async def test_a_client_that_floods_is_read_slowly(autojump_clock: MockClock) ->
 
 async def test_who_follows_much_is_read_more_slowly(autojump_clock: MockClock) -> None:
     """Each frame may cost a look at all of it."""
-    settings = SessionSettings(limits=FrameLimits(max_items=50))
+    settings = WebSocketSettings(limits=FrameLimits(max_items=50))
     async with open_log_rig() as rig, session(rig, settings=settings) as peer:
         keys = [{"key": f"k{n}", "cursor": "all"} for n in range(50)]
         await peer.say(type="subscribe", messages=keys)
@@ -436,7 +436,7 @@ async def test_the_style_of_the_polls(autojump_clock: MockClock) -> None:
     async with open_log_rig() as rig:
         await rig.log.put("k", b"1", b"2")
         first = Subscribe((LogItem("k", "all", 1),))
-        async with session(rig, first, voice=PollVoice("k")) as peer:
+        async with session(rig, first, voice=PollCodec("k")) as peer:
             assert await peer.hear() == {"err_code": 0, "err_message": "", "id": "all"}
             for data in ("1", "2"):
                 frame = await peer.hear()
@@ -457,12 +457,12 @@ async def test_gaps_in_the_style_of_the_polls(autojump_clock: MockClock) -> None
     foreign = "0badcafe.1700000000000000.00ff"
     first = Subscribe((LogItem("k", foreign, 1),))
     async with open_log_rig() as rig:
-        async with session(rig, first, voice=PollVoice("k")) as peer:
+        async with session(rig, first, voice=PollCodec("k")) as peer:
             await peer.hear()
             frame = await peer.hear()
             assert (frame["err_code"], frame["gap"], frame["lost"]) == (410, True, None)
         await rig.log.put("k", b"1")
-        async with session(rig, first, voice=PollVoice("k")) as peer:
+        async with session(rig, first, voice=PollCodec("k")) as peer:
             await peer.hear()
             frame = await peer.hear()
             assert (frame["err_code"], frame["gap"], frame["data"]) == (0, True, "1")
