@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
-from typing import Any
 
 import trio
+from quart import Response as QuartResponse
+from quart import request as quart_request
 from quart_trio import QuartTrio
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from .access import Shape, refuse_v1
 from .api.openapi_document import openapi_routes
-from .api.openresty.endpoints import openresty_routes, refusing
+from .api.openresty.endpoints import openresty_routes
+from .api.pipeline import BODY_SECONDS, Pipeline
 from .api.poll.endpoints import poll_routes
 from .api.status import UNLIMITED, status_routes
 from .api.v1.endpoints import v1_routes
-from .api.websocket.endpoint import WebSocketEndpoints
+from .api.websocket.endpoint import WEBSOCKET_PATHS, WebSocketEndpoints
 from .asgi.guest import GuestApp
-from .asgi.http_adapter import serve_lean
-from .asgi.messages import Request, Response, Routes, json_response
-from .delivery import DeliveringConnection
+from .asgi.http_adapter import send_response
+from .asgi.json import to_json
+from .asgi.messages import json_response
+from .asgi.types import Receive, Scope, Send
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.signals import drain_on_signals
-from .quart_door import quart_door
 from .services import Services, open_services
 from .settings import Settings, settings_from
 
@@ -32,51 +33,43 @@ __all__ = ["Triopoll", "app"]
 
 _log = logging.getLogger("triopoll")
 
-BODY_SECONDS = 5.0
+_NOT_STARTED = "the server has not sent the ASGI lifespan startup"
 
 
 class Triopoll(QuartTrio):
-    """The long-poll service.
+    """The long-poll service: a Quart-Trio application with endpoints of its own.
+
+    Routes and blueprints that are added to it are served beside the endpoints, behind
+    the same pipeline (`triopoll.api.pipeline`). An ASGI server on trio or on asyncio
+    runs it, and so does another application that it is mounted in.
 
     Attributes:
         drain: A server that is asked to stop ends the parked polls with it.
         metrics: What is counted in this process.
-        table: The endpoints.
     """
 
-    asgi_http_class = DeliveringConnection
-
-    def __init__(self, settings: Settings | None = None, *, lean: bool = True) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         """Make the application; nothing is opened before it is served.
 
         Args:
             settings: Default: read from the environment when it is served.
-            lean: Whether endpoints are answered straight from ASGI. Otherwise they go
-                through Quart, with its hooks and at its cost.
         """
         super().__init__("triopoll", static_folder=None)
-        # Quart's limits: on sending an answer (not on waiting for it), and on the time
-        # a request body may take. That on its size is a setting.
+        # Quart's limit on sending a response, and on waiting for a body that the
+        # pipeline has read already.
         self.config["RESPONSE_TIMEOUT"] = 15
         self.config["BODY_TIMEOUT"] = BODY_SECONDS
         self.drain = Drain()
         self.metrics = Metrics()
         self._settings = settings
-        self._max_body_bytes = Settings().max_body_bytes
         self._services: Services | None = None
+        self._pipeline: Pipeline | None = None
+        self._websockets: WebSocketEndpoints | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
-        recipe = poll_routes(self.services)
-        self.table: Routes = {
-            **recipe,
-            **openresty_routes(self.services, recipe),
-            **v1_routes(self.services),
-            **status_routes(self.services, self.metrics),
-            **openapi_routes(),
-        }
-        self._websockets = WebSocketEndpoints(self.services, self.drain, self.metrics)
-        self._lean: Routes = self.table if lean else {}
-        self.register_blueprint(quart_door(tuple(self.table), self._answer, self._sent))
+        self._guest = GuestApp(self)
+        self.register_error_handler(NotFound, _explain_unknown)
+        self.register_error_handler(MethodNotAllowed, _explain_unknown)
 
     def services(self) -> Services:
         """Return what the endpoints work with.
@@ -85,58 +78,34 @@ class Triopoll(QuartTrio):
             RuntimeError: The application has not been started by its server.
         """
         if self._services is None:
-            raise RuntimeError("the server has not sent the ASGI lifespan startup")
+            raise RuntimeError(_NOT_STARTED)
         return self._services
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]  # as loose as ASGI
         """Serve what an ASGI server asks for.
 
         Cancellation:
             A request ends with whatever it waits for withdrawn; the lifespan ends with
             the services closed.
         """
-        if scope["type"] == "http" and scope["path"] in self._lean:
-            await serve_lean(
-                scope,
-                receive,
-                send,
-                self._answer,
-                sent=self._sent,
-                max_body_bytes=self._max_body_bytes,
-                body_seconds=BODY_SECONDS,
-            )
-        elif self._websockets.serves(scope):
-            await self._websockets(scope, receive, send)
+        if not trio.lowlevel.in_trio_task():
+            await self._guest(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+        elif self._pipeline is None:
+            await self._refuse_unstarted(scope, send)
+        elif scope["type"] == "http":
+            await self._pipeline.serve(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            assert self._websockets is not None
+            await self._websockets.serve(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
-        """Let a request in and call its endpoint; answer for one that fails."""
-        try:
-            gate = self.services().gate
-            # Behind a load balancer, clients and probes may have one address.
-            if request.path in UNLIMITED:
-                refused = None
-            else:
-                refused = gate.enter(request, _refusing(request))
-            answer = gate.leave(request, refused or await self._call(request))
-        except Exception:  # noqa: BLE001  # one request fails, and it is in the log
-            _log.exception("%s %s failed", request.method, request.path)
-            shape = {"code": "internal", "message": "internal error"}
-            answer = json_response(shape, 500)
-        self.metrics.answered(request.path, answer.status)
-        return answer
-
-    async def _call(self, request: Request) -> Response:
-        methods = self.table[request.path]
-        endpoint = methods.get(request.method)
-        if endpoint is None:
-            return _method_answer(request.method, methods)
-        return await endpoint(request)
-
-    def _sent(self, answer: Response) -> None:
-        """Note that an answer is with the connection."""
-        self.metrics.sent(answer.woken)
+    async def _refuse_unstarted(self, scope: Scope, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(_NOT_STARTED)
+        _log.error("%s %s failed: %s", scope["method"], scope["path"], _NOT_STARTED)
+        shape = {"code": "internal", "message": "internal error"}
+        await send_response(scope, send, json_response(shape, 500), lambda _: None)
 
     async def startup(self) -> None:
         """Open the services, then do what Quart does.
@@ -149,7 +118,6 @@ class Triopoll(QuartTrio):
             What had been opened is closed.
         """
         settings = self._settings or settings_from(os.environ)
-        self._max_body_bytes = settings.max_body_bytes
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
         await self.nursery.start(self._serve, settings)
         await super().startup()
@@ -173,22 +141,51 @@ class Triopoll(QuartTrio):
         """
         try:
             async with (
-                open_services(settings, self.drain, self.metrics) as self._services,
+                open_services(settings, self.drain, self.metrics) as services,
                 drain_on_signals(self.drain, settings.drain_window),
             ):
+                self._services = services
+                self._pipeline = self._build_pipeline(services)
+                self._websockets = WebSocketEndpoints(services, self._pipeline)
                 task_status.started()
                 await self._stop.wait()
         finally:
             self._stopped.set()
 
+    def _build_pipeline(self, services: Services) -> Pipeline:
+        openresty = openresty_routes(services)
+        return Pipeline(
+            routes={
+                **openresty,
+                **poll_routes(services, openresty),
+                **v1_routes(services),
+                **status_routes(services, self.metrics),
+                **openapi_routes(),
+            },
+            websockets=WEBSOCKET_PATHS,
+            unlimited=UNLIMITED,
+            access=services.access,
+            metrics=self.metrics,
+            fallback=self.asgi_app,  # type: ignore[arg-type]  # as loose as ASGI
+            max_body_bytes=services.settings.max_body_bytes,
+        )
 
-def _method_answer(method: str, served: Collection[str]) -> Response:
-    shape = {"code": "method", "message": f"{method} is not served here"}
-    return json_response(shape, 405, ((b"allow", ", ".join(served).encode()),))
+
+async def _explain_unknown(
+    error: NotFound | MethodNotAllowed,
+) -> QuartResponse | NotFound | MethodNotAllowed:
+    """Answer in the format of `/v1` where no route has the path or the method.
+
+    A route that raises the error itself decides how it is shown.
+    """
+    if quart_request.url_rule is not None:
+        return error
+    code = "not_found" if isinstance(error, NotFound) else "method"
+    what = quart_request.path if code == "not_found" else quart_request.method
+    shape = {"code": code, "message": f"{what[:200]} is not served here"}
+    headers = dict(error.get_headers())
+    headers["content-type"] = "application/json"
+    return QuartResponse(to_json(shape), status=error.code, headers=headers)
 
 
-def _refusing(request: Request) -> Shape:
-    return refusing(request) if request.path.startswith("/poll/") else refuse_v1
-
-
-app = GuestApp(Triopoll())
+app = Triopoll()

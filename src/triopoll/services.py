@@ -56,31 +56,31 @@ class Services:
 
     Attributes:
         settings: For the limits.
-        gate: Who may do what.
+        access: Who may do what.
         drain: Whether the server is going away.
         poller: The waits of the compatible endpoints.
         reader: The waits of `/v1`.
         publisher: What `/v1` publishes with.
-        wakes: Tells those who wait that there may be news of a log.
+        notifier: Wakes the waits for a log when it may have news.
         log: Messages that are read by cursor.
-        kept: The messages of the image's endpoints.
-        groups: Its messages to groups.
+        latest_messages: The latest message of each event, of the OpenResty API.
+        group_messages: Its messages to groups.
         health: Whether new clients are welcome.
-        siblings: The workers whose numbers are told together.
+        worker_metrics: The workers whose metrics are reported together.
     """
 
     settings: Settings
-    gate: AccessControl
+    access: AccessControl
     drain: Drain
     poller: Poller
     reader: Reader
     publisher: Publisher
-    wakes: LogNotifier
+    notifier: LogNotifier
     log: MessageLog
-    kept: LatestMessages
-    groups: GroupMessages
+    latest_messages: LatestMessages
+    group_messages: GroupMessages
     health: Health
-    siblings: WorkerMetrics
+    worker_metrics: WorkerMetrics
 
 
 @asynccontextmanager
@@ -101,9 +101,9 @@ async def open_services(
     Cancellation:
         Everything is closed; messages that are owed to the store are given back.
     """
-    gate = access_control_from(settings)
-    for note in gate.notes():
-        _log.warning("%s", note)
+    access = access_control_from(settings)
+    for warning in access.startup_warnings():
+        _log.warning("%s", warning)
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
@@ -111,48 +111,50 @@ async def open_services(
         watch = SlockMonitor(client.ping, waits, limit=settings.backend_limit)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(watch.run)
-        if gate.rules.tickets is not None:
-            nursery.start_soon(follow_revoked, settings, gate.rules.tickets)
+        if access.rules.tickets is not None:
+            nursery.start_soon(follow_revoked, settings, access.rules.tickets)
         nursery.start_soon(stores.lists.run)
         poller = Poller(client, stores.lists, waits, watch, settings, metrics)
         health = Health(
             drain, watch, waits, stores.lists.ping, limit=settings.backend_limit
         )
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
-        siblings = worker_metrics_from(os.environ)
-        await nursery.start(siblings.run, partial(snapshot_of, metrics))
-        metrics.refusals = gate.refusals
+        worker_metrics = worker_metrics_from(os.environ)
+        await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
+        metrics.refusals = access.refusals
         metrics.readings |= {
             "draining": lambda: drain.draining,
             "slock_up": lambda: watch.up,
             "waits_limit": lambda: settings.max_waits,
         }
-        wakes = LogNotifier(
+        notifier = LogNotifier(
             client,
             stores.log,
             prefix=settings.redis_prefix,
             max_keys=settings.max_watched_keys,
             limit=settings.backend_limit,
         )
-        await nursery.start(wakes.run)
-        reader = Reader(client, stores.log, wakes, waits, watch, metrics, settings)
-        kept = LatestMessages(client, stores.lists, stores.values, poller, metrics)
-        groups = GroupMessages(
+        await nursery.start(notifier.run)
+        reader = Reader(client, stores.log, notifier, waits, watch, metrics, settings)
+        latest_messages = LatestMessages(
+            client, stores.lists, stores.values, poller, metrics
+        )
+        group_messages = GroupMessages(
             client, stores.values, waits, watch, settings.backend_limit, metrics
         )
         yield Services(
             settings=settings,
-            gate=gate,
+            access=access,
             drain=drain,
             poller=poller,
             reader=reader,
-            publisher=Publisher(client, stores.log, wakes, watch, metrics, settings),
-            wakes=wakes,
+            publisher=Publisher(client, stores.log, notifier, watch, metrics, settings),
+            notifier=notifier,
             log=stores.log,
-            kept=kept,
-            groups=groups,
+            latest_messages=latest_messages,
+            group_messages=group_messages,
             health=health,
-            siblings=siblings,
+            worker_metrics=worker_metrics,
         )
         nursery.cancel_scope.cancel()
 

@@ -30,7 +30,6 @@ HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
 DOORS = (
     "hypercorn",
     "triopoll",
-    "quart door",
     "uvicorn",
     "granian",
     "hypercorn asyncio",
@@ -139,7 +138,6 @@ def poll_process(
         "uvicorn": [*UVICORN, "triopoll:app"],
         "uvicorn h11": [*UVICORN, "--http", "h11", "--loop", "asyncio", "triopoll:app"],
         "granian": [*GRANIAN, "triopoll:app"],
-        "quart door": [*HYPERCORN, "tests.triopoll.quart_door_app:app"],
         "mute": [*HYPERCORN, "tests.triopoll.mute_app:app"],
         "triopoll": [
             "triopoll",

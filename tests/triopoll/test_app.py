@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import trio
-from tests.triopoll.asgi_calls import Request, refused, serving
+from tests.triopoll.asgi_calls import Call as Request
+from tests.triopoll.asgi_calls import refused, serving
 
 from triopoll.app import Triopoll
 from triopoll.settings import Settings

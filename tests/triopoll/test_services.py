@@ -18,7 +18,7 @@ SECRET = "a-secret-of-services-0123456789-abcdefgh"
 async def open_with(**settings: Any) -> None:
     chosen = Settings(slock_url="embedded://127.0.0.1:0", **settings)
     async with open_services(chosen, Drain(), Metrics()) as services:
-        assert services.gate.rules.tickets is None or settings
+        assert services.access.rules.tickets is None or settings
 
 
 async def test_the_log_says_what_is_open(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,8 +8,8 @@ import sys
 from typing import Any, Protocol
 
 from ..settings import PREFIX, SettingsError, settings_from
+from .configuration import signing_secret
 from .keyring import BadKeyEntry, entry_for, new_key
-from .opening import signing_secret
 from .tickets import issue_ticket
 
 __all__ = ["add_commands"]

@@ -30,7 +30,11 @@ class BadOrigin(ValueError):
 
 
 class Cors:
-    """The allow-list of origins."""
+    """The allow-list of origins.
+
+    Attributes:
+        origins: Its entries.
+    """
 
     def __init__(self, origins: Iterable[str] = ()) -> None:
         """Allow some origins.
@@ -42,11 +46,11 @@ class Cors:
         Raises:
             BadOrigin: One of them is none, or ``*`` is not alone.
         """
-        self._origins = frozenset(origins)
-        self._any = _ANY in self._origins
-        if self._any and len(self._origins) > 1:
+        self.origins = frozenset(origins)
+        self._any = _ANY in self.origins
+        if self._any and len(self.origins) > 1:
             raise BadOrigin("has * and other origins; * is for all of them")
-        for origin in self._origins - {_ANY}:
+        for origin in self.origins - {_ANY}:
             if not _ORIGIN.fullmatch(origin):
                 raise BadOrigin(
                     f"has {origin!r}, which is no origin such as https://app.example "
@@ -54,7 +58,7 @@ class Cors:
                 )
 
     def __repr__(self) -> str:
-        return f"<Cors: {', '.join(sorted(self._origins)) or 'no origins'}>"
+        return f"<Cors: {', '.join(sorted(self.origins)) or 'no origins'}>"
 
     def preflight(self, request: Request) -> Response | None:
         """Return the answer to a preflight, or None if the request is none."""
@@ -62,9 +66,9 @@ class Cors:
             return None
         if not header_values(request, b"access-control-request-method"):
             return None
-        headers = self.headers(request)
+        headers: list[tuple[bytes, bytes]] = []
         if self._allowed(_origin(request)) is not None:
-            headers += [
+            headers = [
                 (b"access-control-allow-methods", _METHODS),
                 (b"access-control-allow-headers", _REQUEST_HEADERS),
                 (b"access-control-max-age", _MAX_AGE),
@@ -73,7 +77,7 @@ class Cors:
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
         """Return the headers that go with any answer to this request."""
-        if not self._origins:
+        if not self.origins:
             return []
         allowed = self._allowed(_origin(request))
         if self._any:
@@ -94,7 +98,7 @@ class Cors:
             return None
         if self._any:
             return _ANY.encode()
-        return origin.encode() if origin in self._origins else None
+        return origin.encode() if origin in self.origins else None
 
     def trusts_page(self, request: Request) -> bool:
         """Return whether the page behind a request is of this host or of the list.
@@ -103,7 +107,7 @@ class Cors:
         ``*`` lets pages read, it does not make them trusted.
         """
         origin = _origin(request)
-        if origin is not None and origin in self._origins:
+        if origin is not None and origin in self.origins:
             return True
         if origin is not None and not _same_host(origin, request):
             return False
@@ -117,7 +121,7 @@ class Cors:
         """
         origin = _origin(request)
         if origin is not None:
-            return origin in self._origins
+            return origin in self.origins
         return _fetch_site(request) in (None, "none")
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from ..asgi.messages import Request
 from .headers import cookie_values, only_header, parameter_values
-from .refusals import Refusal, Refused
+from .refusals import AccessRefused, Refusal
 
 __all__ = ["ShownTicket", "shown_key", "shown_ticket"]
 
-_PARAMETER = b"ticket"
+_PARAMETER = "ticket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def shown_ticket(request: Request, cookie: str) -> ShownTicket:
         cookie: The cookie's name; "" for none.
 
     Raises:
-        Refused: There is none, or there are two different ones.
+        AccessRefused: There is none, or there are two different ones.
     """
     written = parameter_values(request, _PARAMETER)
     if (token := _bearer(request)) is not None:
@@ -54,7 +54,7 @@ def shown_key(request: Request) -> str:
     """Return the API key of a request, ``Authorization: Bearer``.
 
     Raises:
-        Refused: There is none, or there are two.
+        AccessRefused: There is none, or there are two.
     """
     if key := _bearer(request):
         return key
@@ -67,5 +67,5 @@ def _bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _unauthorized(code: str, message: str) -> Refused:
-    return Refused(Refusal(401, code, message))
+def _unauthorized(code: str, message: str) -> AccessRefused:
+    return AccessRefused(Refusal(401, code, message))

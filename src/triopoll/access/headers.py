@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
-
 from ..asgi.messages import Request
-from .refusals import Refusal, Refused
+from ..asgi.query import BadQuery, is_utf8
+from .refusals import AccessRefused, Refusal
 
 __all__ = ["cookie_values", "header_values", "only_header", "parameter_values"]
-
-# A wait may be on 50 keys, each with a few words about it.
-_MAX_PARAMETERS = 512
 
 
 def header_values(request: Request, name: bytes) -> list[bytes]:
@@ -22,7 +18,7 @@ def only_header(request: Request, name: bytes) -> str | None:
     """Return the value of a header that may be there once, or None.
 
     Raises:
-        Refused: It is there twice, and two readers could pick different ones.
+        AccessRefused: It is there twice, and two readers could pick different ones.
     """
     values = header_values(request, name)
     if len(values) > 1:
@@ -41,27 +37,22 @@ def cookie_values(request: Request, name: str) -> list[str]:
     return found
 
 
-def parameter_values(request: Request, name: bytes) -> list[str]:
+def parameter_values(request: Request, name: str) -> list[str]:
     """Return the values of all parameters of a name.
 
     Raises:
-        Refused: The query has too many parameters to be read.
+        AccessAccessRefused: The query has too many fields, or a value is not UTF-8.
     """
-    if name not in request.query and b"%" not in request.query:
+    if name.encode() not in request.query and b"%" not in request.query:
         return []
     try:
-        # Latin-1 keeps each byte as one character; bytes would have to be ASCII.
-        pairs = parse_qsl(
-            request.query.decode("latin-1"),
-            keep_blank_values=True,
-            encoding="latin-1",
-            max_num_fields=_MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise _bad(f"query has more than {_MAX_PARAMETERS} fields") from None
-    wanted = name.decode("latin-1")
-    return [value for given, value in pairs if given == wanted]
+        values = request.parameters.values(name)
+    except BadQuery as error:
+        raise _bad(str(error)) from None
+    if not all(map(is_utf8, values)):
+        raise _bad(f"{name} is not UTF-8")
+    return values
 
 
-def _bad(sentence: str) -> Refused:
-    return Refused(Refusal(400, "bad_request", sentence))
+def _bad(sentence: str) -> AccessRefused:
+    return AccessRefused(Refusal(400, "bad_request", sentence))

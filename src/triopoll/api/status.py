@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from ..asgi.messages import UNCACHED, Request, Response, Routes, json_response
@@ -22,11 +22,11 @@ _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 _FORBIDDEN = "metrics are told to the addresses in TRIOPOLL_METRICS_FROM only"
 
 
-def status_routes(services: Callable[[], Services], metrics: Metrics) -> Routes:
+def status_routes(services: Services, metrics: Metrics) -> Routes:
     """Return the endpoints.
 
     Args:
-        services: Returns what they ask, which exists once the app serves.
+        services: What they ask.
         metrics: What is counted in this process.
     """
     ready = partial(_ready, services)
@@ -43,19 +43,19 @@ async def _live(request: Request) -> Response:
     return json_response({"live": True}, headers=UNCACHED)
 
 
-async def _ready(services: Callable[[], Services], request: Request) -> Response:
-    found = await services().health.reasons()
+async def _ready(services: Services, request: Request) -> Response:
+    found = await services.health.reasons()
     reasons = [{"code": code, "message": text} for code, text in found.items()]
     shape = {"ready": not reasons, "reasons": reasons}
     return json_response(shape, 503 if reasons else 200, UNCACHED)
 
 
 async def _tell_metrics(
-    services: Callable[[], Services], metrics: Metrics, request: Request
+    services: Services, metrics: Metrics, request: Request
 ) -> Response:
-    if not _may_read(request, networks_of(services().settings.metrics_from)):
+    if not _may_read(request, networks_of(services.settings.metrics_from)):
         return json_response({"code": "forbidden", "message": _FORBIDDEN}, 403)
-    snapshots = await services().siblings.snapshots(snapshot_of(metrics))
+    snapshots = await services.worker_metrics.snapshots(snapshot_of(metrics))
     headers = ((b"content-type", CONTENT_TYPE), *UNCACHED)
     return Response(expose(snapshots), headers=headers)
 

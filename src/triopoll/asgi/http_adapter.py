@@ -1,12 +1,8 @@
-"""Endpoints served straight from ASGI: a parked poll keeps alive only what it needs.
+"""Between ASGI and the endpoints: read a body, watch for disconnects, send a response.
 
-Quart gives each request a context, a session, a request and a response object and two
-tasks, and that is most of what a poll costs (see docs/explanation/performance). None of
-it is of use to an endpoint here.
-
-A client that leaves must end its wait. Some carriers cancel the application then and
-say so in the scope (`CANCELS`); for the others a second task waits for the disconnect.
-A client that has vanished looks like one that reads; some carriers can tell (`TAKEN`).
+A client that disconnects must end its wait. Some servers cancel the application then
+and say so in the scope (`CANCELS`); under the others a second task watches `receive()`.
+A client that has vanished looks like one that reads; some servers can tell (`TAKEN`).
 """
 
 from __future__ import annotations
@@ -19,85 +15,54 @@ import trio
 from .messages import CANCELS, TAKEN, Request, Response, json_response
 from .types import Message, Receive, Scope, Send
 
-__all__ = ["BodyRefused", "serve_lean"]
+__all__ = ["BodyRefused", "read_body", "send_response", "serve_endpoint"]
 
-# Seconds that a client may take to read its answer, where the server sets no limit.
+# Seconds that a client may take to read a response, where the server sets no limit.
 _SEND_SECONDS = 15.0
 
 # Headers of HTTP/1 without which a request has no body.
 _FRAMING = (b"content-length", b"transfer-encoding")
-_ONE_X = ("1.1", "1.0")
-
-_Taken = Callable[[], Awaitable[bool]]
+_HTTP_1 = ("1.1", "1.0")
 
 
 class BodyRefused(Exception):
-    """The body is too long, too slow or broken off.
+    """The body is too long or too slow, or the client has disconnected.
 
     Attributes:
-        answer: Says so; None if nobody listens.
+        response: What to answer; None if the client has disconnected.
     """
 
-    def __init__(self, answer: Response | None) -> None:
-        super().__init__(answer)
-        self.answer = answer
+    def __init__(self, response: Response | None) -> None:
+        super().__init__(response)
+        self.response = response
 
 
-async def serve_lean(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    serve: Callable[[Request], Awaitable[Response]],
-    *,
-    sent: Callable[[Response], None],
-    max_body_bytes: int,
-    body_seconds: float,
-) -> None:
-    """Serve one HTTP request with an endpoint.
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, seconds: float
+) -> bytes:
+    """Read the body of a request.
 
     Args:
         scope: Of type "http".
         receive: ASGI's.
-        send: ASGI's.
-        serve: Finds the endpoint, or the answer where there is none.
-        sent: Told of each of its answers that is with the connection.
-        max_body_bytes: A longer body is answered 413.
-        body_seconds: Time that the body may take; a slower one is answered 408.
+        limit: Bytes; a longer body is refused with 413 and not read to its end.
+        seconds: Time that the body may take; a slower one is refused with 408.
+
+    Raises:
+        BodyRefused: It is too long or too slow, or the client has disconnected.
 
     Cancellation:
-        The endpoint is cancelled, and what its answer carried is given back.
+        What has been read is discarded.
     """
-    try:
-        body = await _read_body(scope, receive, max_body_bytes, body_seconds)
-    except BodyRefused as error:
-        if error.answer is not None:
-            await _send_answer(send, error.answer, _tell_nobody, _sent_is_taken)
-        return
-    client = scope.get("client")
-    request = Request(
-        scope["method"],
-        scope["path"],
-        scope["query_string"],
-        scope["headers"],
-        client[0] if client else None,
-        body,
-    )
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    taken: _Taken = extensions[TAKEN]["wait"] if TAKEN in extensions else _sent_is_taken
-    if CANCELS in extensions:
-        await _send_answer(send, await serve(request), sent, taken)
-    else:
-        await _serve_unless_gone(receive, send, serve, request, sent, taken)
-
-
-async def _read_body(
-    scope: Scope, receive: Receive, limit: int, seconds: float
-) -> bytes:
-    if _has_no_body(scope):
-        # Most requests. There is nothing that could be late.
-        if (await receive())["type"] == "http.request":
-            return b""
-        raise BodyRefused(None)
+    if scope["http_version"] in _HTTP_1:
+        for name, _ in scope["headers"]:
+            if name in _FRAMING:
+                break
+        else:
+            # Most requests. The head says that nothing follows, so nothing is late.
+            if (await receive())["type"] == "http.request":
+                return b""
+            raise BodyRefused(None)
     pieces = bytearray()
     with trio.move_on_after(seconds):
         while (message := await receive())["type"] == "http.request":
@@ -111,38 +76,44 @@ async def _read_body(
     raise BodyRefused(json_response(shape, 408))
 
 
-def _has_no_body(scope: Scope) -> bool:
-    """Return whether a request ends with its head; HTTP/2 does not say so in it."""
-    return scope["http_version"] in _ONE_X and not any(
-        name in _FRAMING for name, _ in scope["headers"]
-    )
-
-
 def _too_long(limit: int) -> Response:
     message = f"the body is longer than {limit} bytes"
     return json_response({"code": "body_too_long", "message": message}, 413)
 
 
-async def _serve_unless_gone(
+async def serve_endpoint(
+    scope: Scope,
     receive: Receive,
     send: Send,
-    serve: Callable[[Request], Awaitable[Response]],
+    respond: Callable[[Request], Awaitable[Response]],
     request: Request,
     sent: Callable[[Response], None],
-    taken: _Taken,
 ) -> None:
-    """Serve a request, and stop when its client leaves before the answer is out.
+    """Call an endpoint and send its response, unless the client disconnects first.
 
-    Hypercorn reports a disconnect from inside the `send()` of the body, once that is
-    done; this must not cancel it.
+    Args:
+        scope: Of type "http"; its extensions say what the server can do.
+        receive: ASGI's; the body has been read.
+        send: ASGI's.
+        respond: Returns the response.
+        request: Its argument.
+        sent: Called when the response is with the connection.
+
+    Cancellation:
+        `respond` is cancelled; a response that was not handed over is nacked.
     """
+    if CANCELS in (scope.get("extensions") or ()):
+        await send_response(scope, send, await respond(request), sent)
+        return
     answered = False
 
-    async def watch(scope: trio.CancelScope) -> None:
+    async def watch(cancel_scope: trio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        # Hypercorn reports a disconnect from inside the `send()` of the body, after
+        # it was written. That `send()` must not be cancelled.
         if not answered:
-            scope.cancel()
+            cancel_scope.cancel()
 
     async def noting_send(message: Message) -> None:
         nonlocal answered
@@ -151,40 +122,58 @@ async def _serve_unless_gone(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, nursery.cancel_scope)
-        answer = await serve(request)
+        response = await respond(request)
         with trio.move_on_after(_SEND_SECONDS):
-            await _send_answer(noting_send, answer, sent, taken)
+            await send_response(scope, noting_send, response, sent)
         nursery.cancel_scope.cancel()
 
 
-async def _send_answer(
-    send: Send, answer: Response, sent: Callable[[Response], None], taken: _Taken
+async def send_response(
+    scope: Scope, send: Send, response: Response, sent: Callable[[Response], None]
 ) -> None:
-    length = (b"content-length", b"%d" % len(answer.body))
-    is_taken = False
+    """Send a response, and ack or nack what it carries.
+
+    Args:
+        scope: Of type "http".
+        send: ASGI's.
+        response: What to send.
+        sent: Called when it is with the connection.
+
+    Raises:
+        OSError: The connection is broken (as ASGI has it).
+
+    Cancellation:
+        The response is nacked unless it was handed over, and acknowledged where the
+        server can tell.
+    """
+    delivered = False
     try:
-        if answer.confirm is not None:
-            # Its client may have left in the moment in which it was taken: some
-            # servers then take what is sent, and say nothing.
+        if response.ack is not None:
+            # The client may have disconnected in the moment in which the message was
+            # popped. Some servers accept a response then and report no error.
             await trio.lowlevel.checkpoint()
+        length = (b"content-length", b"%d" % len(response.body))
         await send(
             {
                 "type": "http.response.start",
-                "status": answer.status,
-                "headers": [*answer.headers, length],
+                "status": response.status,
+                "headers": [*response.headers, length],
             }
         )
-        await send({"type": "http.response.body", "body": answer.body})
-        sent(answer)
-        # Only what would be lost is worth the wait.
-        is_taken = answer.confirm is None or await taken()
+        await send({"type": "http.response.body", "body": response.body})
+        sent(response)
+        # Only a response that carries a message waits for its acknowledgement.
+        delivered = response.ack is None or await _acknowledged(scope)
     finally:
-        answer.settle(handed_over=is_taken)
+        settle = response.ack if delivered else response.nack
+        if settle is not None:
+            settle()
 
 
-def _tell_nobody(answer: Response) -> None:
-    pass
-
-
-async def _sent_is_taken() -> bool:
-    return True
+async def _acknowledged(scope: Scope) -> bool:
+    """Return whether the client has the response; True where the server cannot tell."""
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    if TAKEN not in extensions:
+        return True
+    acknowledged: bool = await extensions[TAKEN]["wait"]()
+    return acknowledged

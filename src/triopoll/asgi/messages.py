@@ -1,41 +1,44 @@
-"""One HTTP request and its answer, as the endpoints see them: without a framework.
+"""HTTP requests and responses as the endpoints see them: without a framework.
 
 An endpoint is a coroutine function from `Request` to `Response`. It is cancelled when
-its client leaves. Who calls it, Quart or the lean door, is none of its business, so the
-two cannot answer differently.
+its client disconnects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .json import to_json
+from .query import Query, parse_query
 
 __all__ = [
-    "TAKEN",
+    "CANCELS",
     "UNCACHED",
     "UNCACHED_JSON",
-    "Response",
+    "TAKEN",
     "Endpoint",
     "Headers",
     "Request",
+    "Response",
     "Routes",
     "json_response",
+    "request_of",
 ]
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
-# Extension of an ASGI scope: its server, or whatever carries the application, cancels
-# the application when the client leaves, so that it need not look out for that.
+# Extension of an ASGI scope: the server cancels the application when the client
+# disconnects, so the application need not watch `receive()` for it.
 CANCELS = "triopoll.cancels"
 
 # Extension of an ASGI scope, with a coroutine function "wait": it returns whether the
 # client's system has acknowledged all that was sent, once that is known.
 TAKEN = "triopoll.taken"
 
-# An answer to a wait is for this client and this moment; and nginx must not hold it.
+# A response to a wait is for one client and one moment: no cache may store it, and
+# nginx must not buffer it.
 UNCACHED: Headers = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
@@ -46,16 +49,16 @@ UNCACHED_JSON: Headers = (*_JSON, *UNCACHED)
 
 @dataclass(slots=True)
 class Request:
-    """One request, its body read.
+    """One request.
 
     Attributes:
         method: In capitals.
-        path: Decoded, as routed.
-        query: As it came, percent-encoded.
+        path: Decoded, below the path that the application is mounted at.
+        query: The query string as received, percent-encoded.
         headers: In order, names in lower case.
         peer: Address of the other end of the connection, which may be a proxy; None
-            where it has none, such as on a unix socket.
-        body: Empty where there is none.
+            where it has none, such as on a Unix socket.
+        body: Empty until the pipeline has read it.
     """
 
     method: str
@@ -64,6 +67,18 @@ class Request:
     headers: Headers
     peer: str | None = None
     body: bytes = b""
+    _parameters: Query | None = field(default=None, init=False, repr=False)
+
+    @property
+    def parameters(self) -> Query:
+        """Return the parsed query string.
+
+        Raises:
+            BadQuery: It has too many fields.
+        """
+        if self._parameters is None:
+            self._parameters = parse_query(self.query)
+        return self._parameters
 
 
 @dataclass(slots=True)
@@ -73,26 +88,20 @@ class Response:
     Attributes:
         body: Whole.
         status: HTTP status.
-        headers: Without those of framing, which are the server's.
-        confirm: Called once the body was handed to the connection, or was
-            acknowledged where the server can tell; returns at once and does not fail.
-        give_back: Called if it was not, from wherever that is noticed; returns at once
-            and does not fail.
-        woken: When the wait that this answers was woken, by `metrics.monotonic`.
+        headers: Without the framing headers, which the server adds.
+        ack: Called once the body was handed to the connection, or acknowledged by the
+            client's system where the server can tell; returns at once, does not fail.
+        nack: Called instead if the body was not handed over; returns at once, does not
+            fail.
+        woken: When the wait that this responds to was woken, by `metrics.monotonic`.
     """
 
     body: bytes
     status: int = 200
     headers: Headers = field(default=_JSON)
-    confirm: Callable[[], None] | None = None
-    give_back: Callable[[], None] | None = None
+    ack: Callable[[], None] | None = None
+    nack: Callable[[], None] | None = None
     woken: float | None = None
-
-    def settle(self, *, handed_over: bool) -> None:
-        """Confirm what the answer carries, or give it back."""
-        settle = self.confirm if handed_over else self.give_back
-        if settle is not None:
-            settle()
 
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -100,6 +109,27 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 Routes: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
 
 
+def request_of(scope: Mapping[str, Any]) -> Request:
+    """Return the request of an ASGI scope, its body not read yet.
+
+    Source: ASGI HTTP specification: ``path`` includes ``root_path``, the path that an
+    application is mounted at. Some servers leave it out, so it is removed only where it
+    is there.
+    """
+    path, root = scope["path"], scope.get("root_path", "")
+    if root and path.startswith(root):
+        path = path[len(root) :] or "/"
+    client = scope.get("client")
+    return Request(
+        # A websocket handshake has no method in its scope: it is a GET.
+        scope.get("method", "GET"),
+        path,
+        scope["query_string"],
+        scope["headers"],
+        client[0] if client else None,
+    )
+
+
 def json_response(shape: object, status: int = 200, headers: Headers = ()) -> Response:
-    """Return an answer with a JSON body."""
+    """Return a response with a JSON body."""
     return Response(to_json(shape).encode(), status, (*_JSON, *headers))

@@ -69,16 +69,16 @@ class Failure(Enum):
     never look like one.
     """
 
-    SLOCK_UNREACHABLE = "slock not reachable"
-    SLOCK_REFUSED = "slock error"
-    STORE_UNREACHABLE = "redis connect fail"
-    STORE_FAILED = "redis lpop fail"
-    TOO_MANY_WAITS = "too many waits"
+    SLOCK_UNREACHABLE = "slock_unreachable"
+    SLOCK_REFUSED = "slock_refused"
+    STORE_UNREACHABLE = "store_unreachable"
+    STORE_FAILED = "store_failed"
+    TOO_MANY_WAITS = "too_many_waits"
 
     @property
     def word(self) -> str:
         """Return its name for programs: in metrics, in `/v1` and over websockets."""
-        return self.name.lower()
+        return self.value
 
 
 Outcome: TypeAlias = EventFired | PoppedMessage | NothingYet | Failure

@@ -22,7 +22,6 @@ from typing import TypeVar
 
 from trioslock import Client, Event, LockError, NotHeld
 
-from ..api.poll.query import remembering
 from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
 from ..store import MessageStore, Taken
@@ -42,7 +41,6 @@ class Poller:
 
     Attributes:
         settings: For the limits.
-        parse: Reads a query within these limits; raises `BadParameter`.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class Poller:
             metrics: Where wakes and errors are counted; default: where nobody looks.
         """
         self.settings = settings
-        self.parse: Callable[[bytes], PollQuery] = remembering(settings)
         self._metrics = metrics or Metrics()
         self._client = client
         self._store = store

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -114,6 +115,7 @@ class Metrics:
         gaps: How many readers were told of a gap.
         lost: How many messages they were told to have missed, where that is known.
         published: How many items were published, by their type.
+        answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
         readings: What is read when somebody asks, by its name in the table.
     """
@@ -129,7 +131,7 @@ class Metrics:
         self.refusals: Mapping[str, int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
         self._backend_errors: dict[tuple[Backend, str], int] = {}
-        self._answers: dict[tuple[str, int], int] = {}
+        self.answers: Counter[tuple[str, int]] = Counter()
 
     def __repr__(self) -> str:
         parked = sum(meter.parked for meter in self.waits.values())
@@ -140,24 +142,18 @@ class Metrics:
         key = backend, error
         self._backend_errors[key] = self._backend_errors.get(key, 0) + 1
 
-    def answered(self, path: str, status: int) -> None:
-        """Count an answer of an endpoint; `path` is one of its table."""
-        key = path, status
-        self._answers[key] = self._answers.get(key, 0) + 1
-
     def gap(self, lost: int | None) -> None:
         """Count a reader who was told of a gap of so many messages, if known."""
         self.gaps += 1
         self.lost += lost or 0
 
-    def sent(self, woken: float | None) -> None:
+    def sent(self, woken: float) -> None:
         """Note that an answer is with the connection.
 
         Args:
-            woken: When its wait was woken, by `monotonic`; None if it never waited.
+            woken: When its wait was woken, by `monotonic`.
         """
-        if woken is not None:
-            self.wake_to_sent.observe(monotonic() - woken)
+        self.wake_to_sent.observe(monotonic() - woken)
 
     def collect(self) -> Iterator[Metric]:
         """Describe everything for prometheus-client: one family a line of the table."""
@@ -198,9 +194,9 @@ class Metrics:
         )
         yield _counter(
             "answers",
-            "HTTP answers of endpoints.",
+            "HTTP answers.",
             ["path", "status"],
-            [((path, str(code)), n) for (path, code), n in self._answers.items()],
+            [((path, str(code)), n) for (path, code), n in self.answers.items()],
         )
 
     def _collect_waits(self) -> Iterator[Metric]:

@@ -11,7 +11,8 @@ from tests.triopoll.access.variants import configured_keys, configured_tickets, 
 from triopoll.access import AccessControl, Rules
 from triopoll.access.cors import Cors
 from triopoll.access.limits import RateLimiter
-from triopoll.access.peers import PROXY_HEADERS, TrustedProxies
+from triopoll.access.proxies import PROXY_HEADERS, TrustedProxies
+from triopoll.api.refusals import format_v1
 from triopoll.asgi.messages import Request, Response
 
 NAMES = [
@@ -77,15 +78,18 @@ async def test_nobody_gets_in_with_anything(
             keyring=configured_keys(),
             tickets=configured_tickets(),
             cookie="triopoll_ticket",
-            peers=TrustedProxies(["10.0.0.0/8", "unix"], header),
+            proxies=TrustedProxies(["10.0.0.0/8", "unix"], header),
             cors=Cors(["https://app.example"]),
         ),
         clock=lambda: NOW,
     )
-    gate.enter(request)
-    for answer in (gate.subscriber(request, [key]), gate.publisher(request, [key])):
+    gate.check(request)
+    for answer in (
+        gate.admit_subscriber(request, [key], format_v1),
+        gate.admit_publisher(request, [key], format_v1),
+    ):
         assert isinstance(answer, Response)
-        assert gate.leave(request, answer).status in (400, 401, 403)
+        assert answer.status in (400, 401, 403)
 
 
 @pytest.mark.slow
@@ -93,13 +97,13 @@ async def test_nobody_gets_in_with_anything(
 async def test_an_open_gate_does_not_fail_either(request: Request, key: str) -> None:
     """With nothing configured, and with a good ticket for something else."""
     gate = AccessControl(clock=lambda: NOW)
-    gate.enter(request)
-    gate.subscriber(request, [key])
-    gate.publisher(request, [key])
+    gate.check(request)
+    gate.admit_subscriber(request, [key], format_v1)
+    gate.admit_publisher(request, [key], format_v1)
     tickets = AccessControl(Rules(tickets=configured_tickets()), clock=lambda: NOW)
     request.headers = [(b"authorization", f"Bearer {token(NOW)}".encode())]
     request.query = b""
-    admission = tickets.subscriber(request, [key])
+    admission = tickets.admit_subscriber(request, [key], format_v1)
     assert isinstance(admission, Response)
 
 

@@ -8,7 +8,8 @@ import pytest
 from tests.triopoll.access.asking import SECRET, ask, code_of
 
 from triopoll.__main__ import main
-from triopoll.access import Permit, Publisher, access_control_from
+from triopoll.access import AdmittedPublisher, Permit, access_control_from
+from triopoll.api.refusals import format_v1
 from triopoll.settings import settings_from
 
 
@@ -18,8 +19,13 @@ def test_a_key_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     key, line = (text.split(maxsplit=1)[1] for text in lines)
     door = access_control_from(settings_from({"TRIOPOLL_PUBLISH_KEYS": line}))
-    assert door.publisher(ask(bearer=key), ["shop:1", "news"]) == Publisher("shop")
-    assert code_of(door.publisher(ask(bearer=key), ["newsletter"])) == "forbidden"
+    assert door.admit_publisher(
+        ask(bearer=key), ["shop:1", "news"], format_v1
+    ) == AdmittedPublisher("shop")
+    assert (
+        code_of(door.admit_publisher(ask(bearer=key), ["newsletter"], format_v1))
+        == "forbidden"
+    )
     assert key not in line
 
 
@@ -32,16 +38,16 @@ def test_a_ticket(
     arguments = ["ticket", "a*", "--lifetime", "60", "--subject", "ann", "--id", "7"]
     assert main(arguments) == 0
     text = capsys.readouterr().out.strip()
-    admission = access_control_from(settings_from(environ)).subscriber(
-        ask(bearer=text), ["ab"]
+    admission = access_control_from(settings_from(environ)).admit_subscriber(
+        ask(bearer=text), ["ab"], format_v1
     )
     assert isinstance(admission, Permit)
     assert admission.subject == "ann"
     assert admission.expires is not None
     assert 50 < admission.expires - time.time() <= 61
     revoked = environ | {"TRIOPOLL_REVOKED_TICKETS": "7"}
-    answer = access_control_from(settings_from(revoked)).subscriber(
-        ask(bearer=text), ["ab"]
+    answer = access_control_from(settings_from(revoked)).admit_subscriber(
+        ask(bearer=text), ["ab"], format_v1
     )
     assert code_of(answer) == "ticket_revoked"
 

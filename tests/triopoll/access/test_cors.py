@@ -72,10 +72,13 @@ def test_without_a_list_nothing_is_said() -> None:
 def test_a_preflight_is_answered() -> None:
     """What a page may send: two methods, and the headers that we read."""
     asked = {"origin": APP, "access-control-request-method": "POST"}
-    answer = Cors([APP]).preflight(ask("OPTIONS", headers=asked))
+    cors, request = Cors([APP]), ask("OPTIONS", headers=asked)
+    answer = cors.preflight(request)
     assert answer is not None
     assert (answer.status, answer.body) == (204, b"")
-    given = dict(answer.headers)
+    # The pipeline adds to it what it adds to every response.
+    given = dict([*answer.headers, *cors.headers(request)])
+    assert len(given) == len(answer.headers) + len(cors.headers(request))
     assert given[b"access-control-allow-methods"] == b"GET, POST"
     assert given[b"access-control-allow-headers"] == b"authorization, content-type"
     assert given[b"access-control-allow-credentials"] == b"true"
@@ -84,9 +87,10 @@ def test_a_preflight_is_answered() -> None:
 def test_the_preflight_of_another_origin_permits_nothing() -> None:
     """An answer without the headers is a no."""
     asked = {"origin": OTHER, "access-control-request-method": "POST"}
-    answer = Cors([APP]).preflight(ask("OPTIONS", headers=asked))
+    cors, request = Cors([APP]), ask("OPTIONS", headers=asked)
+    answer = cors.preflight(request)
     assert answer is not None
-    assert dict(answer.headers) == {b"vary": b"Origin"}
+    assert dict([*answer.headers, *cors.headers(request)]) == {b"vary": b"Origin"}
 
 
 def test_other_requests_are_no_preflight() -> None:

@@ -5,7 +5,7 @@ from tests.triopoll.access.asking import ask
 
 from triopoll.access.credentials import shown_key, shown_ticket
 from triopoll.access.headers import cookie_values, only_header, parameter_values
-from triopoll.access.refusals import Refused
+from triopoll.access.refusals import AccessRefused
 from triopoll.asgi.messages import Request
 
 COOKIE = "triopoll_ticket"
@@ -22,7 +22,7 @@ def test_a_header_that_is_there_twice_is_refused() -> None:
     """A proxy in front may have looked at the other one."""
     request = ask()
     request.headers = [(b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")]
-    with pytest.raises(Refused):
+    with pytest.raises(AccessRefused):
         only_header(request, b"authorization")
     assert only_header(ask(), b"authorization") is None
 
@@ -30,10 +30,10 @@ def test_a_header_that_is_there_twice_is_refused() -> None:
 def test_parameters_are_decoded_once() -> None:
     """Also their names."""
     request = ask(query=b"a=%2541&%61=b+c&x=1&a")
-    assert parameter_values(request, b"a") == ["%41", "b c", ""]
-    assert parameter_values(request, b"b") == []
-    with pytest.raises(Refused):
-        parameter_values(ask(query=b"a=1&" * 600), b"a")
+    assert parameter_values(request, "a") == ["%41", "b c", ""]
+    assert parameter_values(request, "b") == []
+    with pytest.raises(AccessRefused):
+        parameter_values(ask(query=b"a=1&" * 600), "a")
 
 
 def test_a_ticket_may_be_in_one_of_three_places() -> None:
@@ -66,14 +66,14 @@ def test_a_ticket_may_be_in_one_of_three_places() -> None:
 )
 def test_no_ticket_and_two_tickets(request_: Request, code: str) -> None:
     """Of two, nobody can say which was meant."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AccessRefused) as caught:
         shown_ticket(request_, COOKIE)
     assert caught.value.refusal.code == code
 
 
 def test_a_cookie_counts_only_where_it_has_a_name() -> None:
     """An empty name switches cookies off."""
-    with pytest.raises(Refused):
+    with pytest.raises(AccessRefused):
         shown_ticket(ask(headers={"cookie": "=t"}), "")
 
 
@@ -81,7 +81,7 @@ def test_an_api_key_is_a_header() -> None:
     """Neither in an address, which is logged, nor in a cookie."""
     assert shown_key(ask(bearer="k")) == "k"
     for request in (ask(), ask(query={"key": "k", "ticket": "k"}), ask(bearer="")):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(AccessRefused) as caught:
             shown_key(request)
         assert caught.value.refusal.code == "key_missing"
 
@@ -89,5 +89,5 @@ def test_an_api_key_is_a_header() -> None:
 def test_parameters_of_other_names_may_hold_anything() -> None:
     """A key that is not ASCII is no reason to refuse a request."""
     for query in (b"key=%C3%A9&a=1", b"key=%FF&a=1", b"key=\xff&a=1"):
-        assert parameter_values(ask(query=query), b"a") == ["1"]
-    assert parameter_values(ask(query=b"a=%C3%A9"), b"a") == ["\xc3\xa9"]
+        assert parameter_values(ask(query=query), "a") == ["1"]
+    assert parameter_values(ask(query=b"a=%C3%A9"), "a") == ["é"]

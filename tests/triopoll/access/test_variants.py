@@ -14,7 +14,8 @@ from tests.triopoll.access.variants import (
     good_subscribers,
 )
 
-from triopoll.access import AccessControl, Permit, Publisher, Rules
+from triopoll.access import AccessControl, AdmittedPublisher, Permit, Rules
+from triopoll.api.refusals import format_v1
 from triopoll.asgi.messages import Request
 
 # Which of them a variant gets is for the unit tests to say.
@@ -62,18 +63,18 @@ def test_there_are_more_than_a_thousand() -> None:
 def test_the_good_ones_get_in(gate: AccessControl) -> None:
     """Or the next test would prove nothing."""
     for variant in good_subscribers(NOW):
-        admission = gate.subscriber(request_of(variant), [variant.key])
+        admission = gate.admit_subscriber(request_of(variant), [variant.key], format_v1)
         assert isinstance(admission, Permit), variant
     for variant in good_publishers():
-        publisher = gate.publisher(request_of(variant), [variant.key])
-        assert publisher == Publisher("tenant1"), variant
+        publisher = gate.admit_publisher(request_of(variant), [variant.key], format_v1)
+        assert publisher == AdmittedPublisher("tenant1"), variant
 
 
 @pytest.mark.slow
 def test_none_of_them_gets_to_wait(gate: AccessControl) -> None:
     """Each is refused in order, for a reason that is on the list."""
     for variant in bad_subscribers(NOW):
-        answer = gate.subscriber(request_of(variant), [variant.key])
+        answer = gate.admit_subscriber(request_of(variant), [variant.key], format_v1)
         assert not isinstance(answer, Permit), variant
         assert code_of(answer) in REFUSALS, variant
 
@@ -82,16 +83,20 @@ def test_none_of_them_gets_to_wait(gate: AccessControl) -> None:
 def test_none_of_them_gets_to_publish(gate: AccessControl) -> None:
     """The same for publishers, and a ticket does not help them."""
     for variant in (*bad_publishers(NOW), *good_subscribers(NOW)):
-        answer = gate.publisher(request_of(variant), [variant.key])
-        assert not isinstance(answer, Publisher), variant
+        answer = gate.admit_publisher(request_of(variant), [variant.key], format_v1)
+        assert not isinstance(answer, AdmittedPublisher), variant
         assert code_of(answer) in REFUSALS, variant
 
 
 def test_one_bad_key_among_good_ones_is_enough(gate: AccessControl) -> None:
     """Nothing of such a request is served."""
     for variant in good_publishers():
-        answer = gate.publisher(request_of(variant), [variant.key, "tenant2/x"])
+        answer = gate.admit_publisher(
+            request_of(variant), [variant.key, "tenant2/x"], format_v1
+        )
         assert code_of(answer) == "forbidden"
     for variant in good_subscribers(NOW):
-        answer = gate.subscriber(request_of(variant), ["tenant2/x", variant.key])
+        answer = gate.admit_subscriber(
+            request_of(variant), ["tenant2/x", variant.key], format_v1
+        )
         assert code_of(answer) == "forbidden"

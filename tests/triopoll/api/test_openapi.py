@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tests.triopoll.asgi_calls import serving
 
 from triopoll.api.openapi import Operation, document, schema_of
 from triopoll.api.openapi_document import OPERATIONS
 from triopoll.app import Triopoll
+from triopoll.settings import Settings
 
 
 @dataclass
@@ -105,10 +107,12 @@ def test_what_a_request_needs_is_described() -> None:
     assert "/readyz" not in needed
 
 
-def test_each_endpoint_is_described() -> None:
+async def test_each_endpoint_is_described(free_port: int) -> None:
     """Every path and method that the application serves, and no other."""
-    table = Triopoll().table
-    served = {(path, method) for path in table for method in table[path]}
+    settings = Settings(slock_url=f"embedded://127.0.0.1:{free_port}")
+    async with serving(Triopoll(settings)) as app:
+        routes = app._pipeline.routes  # type: ignore[union-attr]
+    served = {(path, method) for path in routes for method in routes[path]}
     told = {(operation.path, operation.method) for operation in OPERATIONS}
     # Where there is GET, HEAD needs no words.
     assert told == {(path, method) for path, method in served if method != "HEAD"}

@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trioslock
 from triopoll.api.poll.query import parse_poll
+from triopoll.asgi.query import parse_query
 from triopoll.core.outcomes import (
     EventFired,
     Failure,
@@ -81,7 +82,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 def query(**changes: object) -> PollQuery:
-    return replace(parse_poll(b"event=k", SETTINGS), **changes)  # type: ignore[arg-type]
+    return replace(parse_poll(parse_query(b"event=k"), SETTINGS), **changes)  # type: ignore[arg-type]
 
 
 Wait = Callable[[Poller, PollQuery], Awaitable[Outcome]]

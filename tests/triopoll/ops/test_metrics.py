@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from triopoll.ops.metrics import Histogram, Metrics, monotonic
 from triopoll.ops.prometheus import expose, snapshot_of
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
 def values(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -31,7 +31,7 @@ def filled() -> Metrics:
     """Metrics in which each family has a sample."""
     metrics = Metrics()
     metrics.backend_error("slock", "unreachable")
-    metrics.answered("/livez", 200)
+    metrics.answers["/livez", 200] += 1
     metrics.published["message"] = 1
     metrics.refusals = {"limit": 1}
     metrics.waits["event"].end("fired")
@@ -62,7 +62,6 @@ def test_a_gap_counts_what_is_known_to_be_lost() -> None:
 def test_an_answer_that_was_sent() -> None:
     """Only one that ends a wait has a latency."""
     metrics = Metrics()
-    metrics.sent(None)
     metrics.sent(monotonic() - 1)
     assert sum(metrics.wake_to_sent.counts) == 1
     assert metrics.wake_to_sent.total == pytest.approx(1, abs=0.5)

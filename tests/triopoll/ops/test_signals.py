@@ -125,16 +125,16 @@ async def test_nobody_handles_sigterm_which_comes_twice_at_once() -> None:
 
 ALONE = """
 import signal, trio
-from triopoll import _signals
-from triopoll._drain import Drain
+from triopoll.ops import signals
+from triopoll.ops.drain import Drain
 
 async def main():
-    async with _signals.drain_on_signals(Drain(), 0.01):
+    async with signals.drain_on_signals(Drain(), 0.01):
         signal.raise_signal(signal.SIGTERM)
         %s
         await trio.sleep_forever()
 
-_signals._TWICE = 0
+signals._TWICE = 0
 trio.run(main)
 """
 

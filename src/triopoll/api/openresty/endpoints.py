@@ -1,6 +1,6 @@
-"""The OpenResty image's endpoints: its waits, and its publishers' side.
+"""The endpoints of the OpenResty API: its waits, and its publishers' side.
 
-Two of its waits have the paths of the recipe's, and other parameters and replies. A
+Two of its waits have the paths of the poll API, and other parameters and replies: a
 poll says by the name of its first parameter which of the two it means.
 """
 
@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from ...access import Shape, refuse_manage, refuse_poll
 from ...asgi.json import BadJson, check_json
 from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
+from ...asgi.query import BadQuery
 from ...services import Services
 from ..poll.query import BadParameter
+from ..refusals import format_openresty
 from .query import (
-    is_openresty_poll,
     parse_group_creation,
     parse_group_poll,
     parse_group_sending,
@@ -35,145 +35,118 @@ from .replies import (
     reply_to_publisher,
 )
 
-__all__ = ["openresty_routes", "refusing"]
-
-# What the recipe has as well.
-_BOTH = ("/poll/event", "/poll/message")
+__all__ = ["openresty_routes"]
 
 _T = TypeVar("_T")
-_Work: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
+_Work: TypeAlias = Callable[[Services, Request], Awaitable[OpenRestyReply]]
 
 
 class _NotAdmitted(Exception):
-    """The gate says no, or no longer; `answer` says why."""
+    """The request may not do this, or not any longer; `response` says why."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__(answer)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response)
+        self.response = response
 
 
-def openresty_routes(services: Callable[[], Services], recipe: Routes) -> Routes:
-    """Return the image's endpoints.
+def openresty_routes(services: Services) -> Routes:
+    """Return the endpoints of the OpenResty API."""
 
-    Args:
-        services: Returns what they work with, which exists once the app serves.
-        recipe: The endpoints that have the paths of its two waits as well, and get
-            the polls that name their event ``event`` instead of ``key``.
-    """
+    def serve(work: _Work) -> Endpoint:
+        return partial(_respond, services, work)
 
-    def either(path: str, work: _Work) -> dict[str, Endpoint]:
-        image = partial(_answer, services, work)
-        return {"GET": partial(_either, image, recipe[path]["GET"])}
-
-    def publisher(work: _Work) -> dict[str, Endpoint]:
-        # The image does not look at the method.
-        endpoint = partial(_answer, services, work)
-        return dict.fromkeys(("GET", "POST"), endpoint)
+    def serve_publisher(work: _Work) -> dict[str, Endpoint]:
+        # The image accepts any method.
+        return dict.fromkeys(("GET", "POST"), serve(work))
 
     return {
-        "/poll/event": either("/poll/event", _wait_event),
-        "/poll/message": either("/poll/message", _wait_message),
-        "/poll/group/message": {"GET": partial(_answer, services, _wait_group)},
-        "/poll/event/emit": publisher(_emit),
-        "/poll/message/send": publisher(_send),
-        "/poll/group/message/create": publisher(_create_group),
-        "/poll/group/message/send": publisher(_send_group),
+        "/poll/event": {"GET": serve(_wait_event)},
+        "/poll/message": {"GET": serve(_wait_message)},
+        "/poll/group/message": {"GET": serve(_wait_group)},
+        "/poll/event/emit": serve_publisher(_emit),
+        "/poll/message/send": serve_publisher(_send),
+        "/poll/group/message/create": serve_publisher(_create_group),
+        "/poll/group/message/send": serve_publisher(_send_group),
     }
 
 
-def refusing(request: Request) -> Shape:
-    """Return how a request below ``/poll/`` is refused: in its own dialect."""
-    recipe = request.path in _BOTH and not is_openresty_poll(request.query)
-    return refuse_poll if recipe else refuse_manage
-
-
-def _either(image: Endpoint, recipe: Endpoint, request: Request) -> Awaitable[Response]:
-    """Choose, and be gone: a parked poll does not pay for this."""
-    return (image if is_openresty_poll(request.query) else recipe)(request)
-
-
-async def _answer(
-    services: Callable[[], Services], work: _Work, request: Request
-) -> Response:
+async def _respond(services: Services, work: _Work, request: Request) -> Response:
     try:
-        return await work(services(), request)
-    except BadParameter as error:
-        return _write(reject_openresty(str(error)))
+        reply = await work(services, request)
+    except BadQuery as error:
+        reply = reject_openresty(str(error))
     except _NotAdmitted as error:
-        return error.answer
-
-
-def _write(reply: OpenRestyReply) -> Response:
+        return error.response
     return Response(encode_openresty_reply(reply), headers=UNCACHED_JSON)
 
 
-async def _wait_event(services: Services, request: Request) -> Response:
-    query = parse_openresty_poll(request.query, services.settings)
+async def _wait_event(services: Services, request: Request) -> OpenRestyReply:
+    query = parse_openresty_poll(request.parameters, services.settings)
     wait = partial(services.poller.wait_event, query)
     outcome = await _admitted(services, request, query.key, wait)
-    return _write(reply_to_event(outcome))
+    return reply_to_event(outcome)
 
 
-async def _wait_message(services: Services, request: Request) -> Response:
-    query = parse_openresty_poll(request.query, services.settings)
-    wait = partial(services.kept.wait, query)
+async def _wait_message(services: Services, request: Request) -> OpenRestyReply:
+    query = parse_openresty_poll(request.parameters, services.settings)
+    wait = partial(services.latest_messages.wait, query)
     outcome = await _admitted(services, request, query.key, wait)
-    return _write(reply_to_message(outcome, timeout="wait event timeout"))
+    return reply_to_message(outcome, timeout="wait event timeout")
 
 
-async def _wait_group(services: Services, request: Request) -> Response:
-    query = parse_group_poll(request.query, services.settings)
-    wait = partial(services.groups.wait, query)
+async def _wait_group(services: Services, request: Request) -> OpenRestyReply:
+    query = parse_group_poll(request.parameters, services.settings)
+    wait = partial(services.group_messages.wait, query)
     outcome = await _admitted(services, request, query.key, wait)
-    return _write(reply_to_message(outcome, timeout="wait timeout"))
+    return reply_to_message(outcome, timeout="wait timeout")
 
 
-async def _emit(services: Services, request: Request) -> Response:
-    sending = parse_sending(request.query, services.settings)
+async def _emit(services: Services, request: Request) -> OpenRestyReply:
+    sending = parse_sending(request.parameters, services.settings)
     _check_publisher(services, request, sending.key)
-    return _write(reply_to_publisher(await services.kept.emit(sending)))
+    return reply_to_publisher(await services.latest_messages.emit(sending))
 
 
-async def _send(services: Services, request: Request) -> Response:
-    sending = parse_sending(request.query, services.settings)
+async def _send(services: Services, request: Request) -> OpenRestyReply:
+    sending = parse_sending(request.parameters, services.settings)
     _check_publisher(services, request, sending.key)
     text = _text(request.body) if sending.to_list else _json(request.body)
-    failure = await services.kept.send(sending, text.encode())
+    failure = await services.latest_messages.send(sending, text.encode())
     data = json.dumps(text, ensure_ascii=False) if sending.to_list else text
-    return _write(reply_to_publisher(failure, data))
+    return reply_to_publisher(failure, data)
 
 
-async def _create_group(services: Services, request: Request) -> Response:
-    creation = parse_group_creation(request.query, services.settings)
+async def _create_group(services: Services, request: Request) -> OpenRestyReply:
+    creation = parse_group_creation(request.parameters, services.settings)
     _check_publisher(services, request, creation.key)
-    number = await services.groups.create(creation)
-    return _write(reply_to_group_creator(number, creation.message_id))
+    number = await services.group_messages.create(creation)
+    return reply_to_group_creator(number, creation.message_id)
 
 
-async def _send_group(services: Services, request: Request) -> Response:
-    sending = parse_group_sending(request.query, services.settings)
+async def _send_group(services: Services, request: Request) -> OpenRestyReply:
+    sending = parse_group_sending(request.parameters, services.settings)
     _check_publisher(services, request, sending.key)
     message = _json(request.body)
-    number = await services.groups.send(sending, message.encode())
-    return _write(reply_to_group_sender(number, message))
+    number = await services.group_messages.send(sending, message.encode())
+    return reply_to_group_sender(number, message)
 
 
 async def _admitted(
     services: Services, request: Request, key: str, wait: Callable[[], Awaitable[_T]]
 ) -> _T:
-    """Wait, if this is somebody who may, and for as long as he may."""
-    admission = services.gate.subscriber(request, (key,), refuse_manage)
-    if isinstance(admission, Response):
-        raise _NotAdmitted(admission)
-    with admission.waiting():
+    """Wait, if the subscriber may, and for as long as it may."""
+    permit = services.access.admit_subscriber(request, (key,), format_openresty)
+    if isinstance(permit, Response):
+        raise _NotAdmitted(permit)
+    with permit:
         outcome = await wait()
-    if admission.ended is not None:
-        raise _NotAdmitted(admission.ended)
+    if permit.ended is not None:
+        raise _NotAdmitted(permit.ended)
     return outcome
 
 
 def _check_publisher(services: Services, request: Request, key: str) -> None:
-    publisher = services.gate.publisher(request, (key,), refuse_manage)
+    publisher = services.access.admit_publisher(request, (key,), format_openresty)
     if isinstance(publisher, Response):
         raise _NotAdmitted(publisher)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...asgi.query import Query
 from ...core.poll_query import (
     MAX_MESSAGE_ID,
     Default,
@@ -32,7 +33,6 @@ __all__ = [
     "parse_group_sending",
     "parse_openresty_poll",
     "parse_sending",
-    "is_openresty_poll",
 ]
 
 # Seconds for which a change to an event or a group holds. The image has the lower
@@ -40,22 +40,7 @@ __all__ = [
 _MIN_LEASE, _MAX_LEASE = 60.0, 65535.0
 
 
-def is_openresty_poll(query: bytes) -> bool:
-    """Return whether a poll names its event ``key``, as the image has it.
-
-    One that cannot be read does not: whoever reads it next says what is wrong.
-    """
-    # Nearly all polls do not, and need not be read twice.
-    if b"key=" not in query:
-        return False
-    try:
-        given = read_parameters(query, ("key", "event"))
-    except BadParameter:
-        return b"event=" not in query
-    return "key" in given and "event" not in given
-
-
-def parse_openresty_poll(query: bytes, settings: Settings) -> PollQuery:
+def parse_openresty_poll(query: Query, settings: Settings) -> PollQuery:
     """Read the parameters of the image's ``/poll/event`` and ``/poll/message``.
 
     A successful wait puts an event back that is clear by default, unless it is to be
@@ -77,7 +62,7 @@ def parse_openresty_poll(query: bytes, settings: Settings) -> PollQuery:
     )
 
 
-def parse_group_poll(query: bytes, settings: Settings) -> GroupPoll:
+def parse_group_poll(query: Query, settings: Settings) -> GroupPoll:
     """Read the parameters of ``/poll/group/message``.
 
     The member that asks (``client_id``) makes no difference: each wait is one of its
@@ -95,7 +80,7 @@ def parse_group_poll(query: bytes, settings: Settings) -> GroupPoll:
     return GroupPoll(key, _message_id(given), timeout, lease, renews)
 
 
-def parse_sending(query: bytes, settings: Settings) -> Sending:
+def parse_sending(query: Query, settings: Settings) -> Sending:
     """Read the parameters of ``/poll/event/emit`` and ``/poll/message/send``.
 
     Raises:
@@ -109,7 +94,7 @@ def parse_sending(query: bytes, settings: Settings) -> Sending:
     return Sending(key, _default(given), _lease(given), name == "event")
 
 
-def parse_group_creation(query: bytes, settings: Settings) -> GroupCreation:
+def parse_group_creation(query: Query, settings: Settings) -> GroupCreation:
     """Read the parameters of ``/poll/group/message/create``.
 
     Raises:
@@ -120,7 +105,7 @@ def parse_group_creation(query: bytes, settings: Settings) -> GroupCreation:
     return GroupCreation(key, _message_id(given), _lease(given))
 
 
-def parse_group_sending(query: bytes, settings: Settings) -> GroupSending:
+def parse_group_sending(query: Query, settings: Settings) -> GroupSending:
     """Read the parameters of ``/poll/group/message/send``.
 
     Raises:

@@ -1,6 +1,6 @@
-"""How the OpenResty image's endpoints answer: ``{"code", "msg", "data"}``.
+"""The replies of the OpenResty API: ``{"code", "msg", "data"}``.
 
-Codes are those of the other replies (`envelope`); and the HTTP status is 200, always.
+Codes are those of the poll API, and the HTTP status is always 200.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...asgi.json import BadJson, check_json
 from ...core.outcomes import Failure, KeptMessage, MissingMessage, NothingYet, Outcome
-from ..poll.replies import code_of
+from ..poll.replies import FAILURES
 
 __all__ = [
     "OpenRestyReply",
@@ -29,7 +29,7 @@ _OK, _BAD_REQUEST, _NOT_THERE, _BROKEN, _NOTHING_YET = 0, 400, 404, 500, 504
 
 @dataclass(frozen=True, slots=True)
 class OpenRestyReply:
-    """One reply in the shape of the image.
+    """One reply.
 
     Attributes:
         code: 0 or a number that reads like an HTTP status.
@@ -80,7 +80,7 @@ def reply_to_message(
     try:
         return OpenRestyReply(_OK, _SUCCESS, check_json(outcome.data))
     except BadJson:
-        # Somebody else has put it there.
+        # Another program has written this value.
         return OpenRestyReply(_BROKEN, "message error")
 
 
@@ -89,7 +89,7 @@ def reply_to_publisher(failure: Failure | None, data: str = "null") -> OpenResty
 
     Args:
         failure: None if all of it was done.
-        data: What he gets then, a JSON text.
+        data: What the publisher gets then, a JSON text.
     """
     return OpenRestyReply(_OK, _SUCCESS, data) if failure is None else _fail(failure)
 
@@ -117,7 +117,7 @@ def reply_to_group_sender(number: int | Failure, message: str) -> OpenRestyReply
 
 
 def _fail(failure: Failure) -> OpenRestyReply:
-    sentence = failure.value
+    code, sentence = FAILURES[failure]
     if failure is Failure.STORE_FAILED:
         sentence = "redis get fail"  # wire spelling, of writing as well
-    return OpenRestyReply(code_of(failure), sentence)
+    return OpenRestyReply(code, sentence)

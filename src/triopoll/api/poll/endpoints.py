@@ -1,74 +1,111 @@
-"""``/poll/event`` and ``/poll/message``: read, wait, put into words."""
+"""``/poll/event`` and ``/poll/message``: parse, admit, wait, reply."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 
-from ...access import refuse_poll
 from ...asgi.json import plain_text
-from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
-from ...core.latest_message import LatestMessages
-from ...core.outcomes import EventFired, Failure, MissingMessage, Outcome, PoppedMessage
+from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
+from ...asgi.query import BadQuery, parse_query
+from ...core.outcomes import (
+    EventFired,
+    Failure,
+    MissingMessage,
+    Outcome,
+    PoppedMessage,
+)
 from ...core.poll_query import PollQuery
-from ...core.poller import Poller
 from ...services import Services
-from .query import BadParameter
-from .replies import PollReply, encode_reply, reject, reply_to_event, reply_to_message
+from ..refusals import format_poll, is_openresty_poll
+from .query import parse_poll
+from .replies import encode_event_reply, encode_message_reply, encode_rejection
 
 __all__ = ["poll_routes"]
 
+# Clients poll again with the same query, so what the latest short ones ask for is kept.
+_CACHED_QUERIES = 4096
+_CACHED_BYTES = 256
 
-def poll_routes(services: Callable[[], Services]) -> Routes:
-    """Return the compatible endpoints.
+
+def poll_routes(services: Services, openresty: Routes) -> Routes:
+    """Return the endpoints of the poll API.
 
     Args:
-        services: Returns what they work with, which exists once the app serves.
+        services: What they work with.
+        openresty: The endpoints of the OpenResty API. Two of them have the same paths,
+            and get the polls that name their event ``key`` instead of ``event``.
     """
-    event = partial(_poll, services, Poller.wait_event, reply_to_event)
-    message = partial(_poll, services, Poller.wait_message, reply_to_message)
-    return {"/poll/event": {"GET": event}, "/poll/message": {"GET": message}}
+    poller = services.poller
+    waits: dict[str, tuple[_Wait, _Encode]] = {
+        "/poll/event": (poller.wait_event, encode_event_reply),
+        "/poll/message": (
+            functools.partial(_wait_message, services),
+            encode_message_reply,
+        ),
+    }
+    return {
+        path: {"GET": _endpoint(services, wait, encode, openresty[path]["GET"])}
+        for path, (wait, encode) in waits.items()
+    }
 
 
-async def _poll(
-    services: Callable[[], Services],
-    wait: Callable[[Poller, PollQuery], Awaitable[Outcome]],
-    reply_to: Callable[[Outcome], PollReply],
-    request: Request,
-) -> Response:
-    poller = services().poller
-    try:
-        query = poller.parse(request.query)
-    except BadParameter as error:
-        return Response(encode_reply(reject(str(error))), headers=UNCACHED_JSON)
-    admission = services().gate.subscriber(request, (query.key,), refuse_poll)
-    if isinstance(admission, Response):
-        return admission
-    with admission.waiting():
-        outcome = await wait(poller, query)
-        if isinstance(outcome, PoppedMessage) and outcome.data is None:
-            outcome = await _kept_instead(services().kept, query.key, outcome)
-    if admission.ended is not None:
-        return admission.ended
-    answer = Response(encode_reply(reply_to(outcome)), headers=UNCACHED_JSON)
-    if isinstance(outcome, (EventFired, PoppedMessage)):
-        answer.woken = outcome.woken
-    if isinstance(outcome, PoppedMessage):
-        answer.confirm, answer.give_back = outcome.confirm, outcome.give_back
-    return answer
+_Wait = Callable[[PollQuery], Awaitable[Outcome]]
+_Encode = Callable[[Outcome], bytes]
 
 
-async def _kept_instead(
-    kept: LatestMessages, key: str, empty: PoppedMessage
-) -> Outcome:
-    """Look whether the event was set for a message that is in no list.
+def _endpoint(
+    services: Services, wait: _Wait, encode: _Encode, openresty: Endpoint
+) -> Endpoint:
+    """Return the endpoint of one path."""
+    access, settings = services.access, services.settings
 
-    The image's publishers keep it elsewhere.
+    @functools.lru_cache(maxsize=_CACHED_QUERIES)
+    def parse_cached(raw: bytes) -> PollQuery:
+        return parse_poll(parse_query(raw), settings)
+
+    async def endpoint(request: Request) -> Response:
+        # The OpenResty API names the event `key`; nearly all polls have no such bytes.
+        if b"key=" in request.query and is_openresty_poll(request):
+            return await openresty(request)
+        try:
+            if len(request.query) <= _CACHED_BYTES:
+                query = parse_cached(request.query)
+            else:
+                query = parse_poll(request.parameters, settings)
+        except BadQuery as error:
+            return Response(encode_rejection(str(error)), headers=UNCACHED_JSON)
+        permit = access.admit_subscriber(request, (query.key,), format_poll)
+        if isinstance(permit, Response):
+            return permit
+        with permit:
+            outcome = await wait(query)
+        if permit.ended is not None:
+            return permit.ended
+        response = Response(encode(outcome), headers=UNCACHED_JSON)
+        if isinstance(outcome, PoppedMessage):
+            response.woken = outcome.woken
+            response.ack, response.nack = outcome.confirm, outcome.give_back
+        elif isinstance(outcome, EventFired):
+            response.woken = outcome.woken
+        return response
+
+    return endpoint
+
+
+async def _wait_message(services: Services, query: PollQuery) -> Outcome:
+    """Wait for a message of the list, or for the one that is kept beside the event.
+
+    The OpenResty API's publishers keep the message of an event elsewhere, so an event
+    that fires beside an empty list may belong to one of theirs.
     """
-    latest = await kept.latest(key)
+    outcome = await services.poller.wait_message(query)
+    if not isinstance(outcome, PoppedMessage) or outcome.data is not None:
+        return outcome
+    latest = await services.latest_messages.latest(query.key)
     if isinstance(latest, Failure):
         return latest
     if isinstance(latest, MissingMessage):
-        return empty
-    return replace(empty, data=plain_text(latest.data))
+        return outcome
+    return replace(outcome, data=plain_text(latest.data))

@@ -8,13 +8,11 @@ around caches).
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Literal, TypeAlias, TypeVar
-from urllib.parse import parse_qsl
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
-from ...core.poll_query import PollQuery
+from ...asgi.query import BadQuery, Query, is_utf8, read_number
+from ...core.poll_query import Default, PollQuery
 from ...settings import Settings
 
 __all__ = [
@@ -24,20 +22,13 @@ __all__ = [
     "read_parameters",
     "read_seconds",
     "read_timeout",
-    "remembering",
 ]
 
 # Far above what a long key, percent-encoded, needs.
 _MAX_QUERY_BYTES = 8192
 _MAX_PARAMETERS = 32
-# Queries up to this length are remembered with what they mean.
-_REMEMBERED_BYTES = 256
 _PARAMETERS = ("event", "default_type", "wait_type", "timeout")
-# Only what a person would write: float() also takes "nan", "1_0" and "٣".
-_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
-_MAX_NUMBER_LENGTH = 32
 
-Default: TypeAlias = Literal["clear", "set"]
 _Choice = TypeVar("_Choice")
 
 # An empty value is the default, which is what an absent parameter means as well.
@@ -45,15 +36,15 @@ _DEFAULTS: dict[str, Default] = {"": "clear", "clear": "clear", "set": "set"}
 _RESETS = {"": False, "reset": True}
 
 
-class BadParameter(ValueError):
+class BadParameter(BadQuery):
     """A parameter cannot be used; the message is a sentence that names it."""
 
 
-def parse_poll(query: bytes, settings: Settings) -> PollQuery:
+def parse_poll(query: Query, settings: Settings) -> PollQuery:
     """Read the parameters of ``/poll/event`` and ``/poll/message``.
 
     Args:
-        query: The query string as it came, percent-encoded.
+        query: The parsed query string.
         settings: For the default and the limits.
 
     Returns:
@@ -76,58 +67,27 @@ def parse_poll(query: bytes, settings: Settings) -> PollQuery:
     )
 
 
-def remembering(settings: Settings) -> Callable[[bytes], PollQuery]:
-    """Return `parse_poll` with these settings, for clients that poll again and again.
-
-    Returns:
-        A function that remembers the meaning of the latest short queries.
-    """
-
-    def parse(query: bytes) -> PollQuery:
-        if len(query) > _REMEMBERED_BYTES:
-            return parse_poll(query, settings)
-        return remembered(query)
-
-    remembered = functools.lru_cache(maxsize=4096)(
-        functools.partial(parse_poll, settings=settings)
-    )
-    return parse
-
-
-def read_parameters(query: bytes, names: Collection[str]) -> dict[str, str]:
-    """Return the parameters with these names; others are none of our business.
+def read_parameters(query: Query, names: Collection[str]) -> dict[str, str]:
+    """Return the parameters with these names; others are ignored.
 
     Raises:
-        BadParameter: The query is too long, or one of them is given twice or is no
+        BadParameter: The query is too long, or one of them is given twice or is not
             UTF-8.
     """
-    if len(query) > _MAX_QUERY_BYTES:
+    if len(query.raw) > _MAX_QUERY_BYTES:
         raise BadParameter(f"query is longer than {_MAX_QUERY_BYTES} bytes")
-    try:
-        # Latin-1 keeps each byte as one character until the UTF-8 is checked.
-        pairs = parse_qsl(
-            query.decode("latin-1"),
-            keep_blank_values=True,
-            encoding="latin-1",
-            max_num_fields=_MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise BadParameter(f"query has more than {_MAX_PARAMETERS} fields") from None
+    if len(query.pairs) > _MAX_PARAMETERS:
+        raise BadParameter(f"query has more than {_MAX_PARAMETERS} fields")
     given: dict[str, str] = {}
-    for name, value in pairs:
+    for name, value in query.pairs:
         if name not in names:
             continue
         if name in given:
             raise BadParameter(f"{name} is given more than once")
-        given[name] = _utf8(name, value)
+        if not is_utf8(value):
+            raise BadParameter(f"{name} is not UTF-8")
+        given[name] = value
     return given
-
-
-def _utf8(name: str, value: str) -> str:
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadParameter(f"{name} is not UTF-8") from None
 
 
 def read_key(
@@ -171,9 +131,10 @@ def read_seconds(given: Mapping[str, str], name: str) -> float | None:
     value = given.get(name, "")
     if not value:
         return None
-    if len(value) > _MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(value):
+    seconds = read_number(value)
+    if seconds is None:
         raise BadParameter(f"{name} is not a number of seconds, 0 or above")
-    return float(value)
+    return float(seconds)
 
 
 def _choice(

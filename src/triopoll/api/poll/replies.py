@@ -1,113 +1,76 @@
-"""How a poll can end, and how that is written in the replies of the first endpoints.
+"""The replies of the poll API, as JSON.
 
 The codes, keys and sentences are those of the OpenResty recipe which front ends have
 tested against for years, so "succed" is spelt as they expect it (wire spelling). All
-replies are HTTP 200: the code in the body is what clients look at. This is the only
-list of codes; nothing else in the package knows one.
+replies are HTTP 200: the code in the body is what clients look at.
 """
 
 from __future__ import annotations
-
-import functools
-from dataclasses import dataclass
 
 from ...asgi.json import to_json
 from ...core.outcomes import Failure, NothingYet, Outcome, PoppedMessage
 
 __all__ = [
-    "PollReply",
-    "code_of",
-    "encode_reply",
-    "reject",
-    "reply_to_event",
-    "reply_to_message",
+    "FAILURES",
+    "encode_event_reply",
+    "encode_message_reply",
+    "encode_rejection",
 ]
 
-
-_FAILURE_CODES = {
-    Failure.SLOCK_UNREACHABLE: 503,
-    Failure.SLOCK_REFUSED: 500,
-    Failure.STORE_UNREACHABLE: 502,
-    Failure.STORE_FAILED: 500,
-    Failure.TOO_MANY_WAITS: 503,
+# Code and sentence of each failure (wire spelling). None of them is 504: a client polls
+# again at once after a timeout, so an outage must never look like one.
+FAILURES = {
+    Failure.SLOCK_UNREACHABLE: (503, "slock not reachable"),
+    Failure.SLOCK_REFUSED: (500, "slock error"),
+    Failure.STORE_UNREACHABLE: (502, "redis connect fail"),
+    Failure.STORE_FAILED: (500, "redis lpop fail"),
+    Failure.TOO_MANY_WAITS: (503, "too many waits"),
 }
-_OK, _BAD_REQUEST, _NOTHING_YET = 0, 400, 504
 _SUCCESS = "succed"  # wire spelling
+_TIMEOUT, _BAD_REQUEST = 504, 400
 
 
-@dataclass(frozen=True, slots=True)
-class PollReply:
-    """One reply in the shape of the recipe.
-
-    Attributes:
-        err_code: 0 or a number that reads like an HTTP status.
-        err_message: One sentence.
-        data: Only in replies that carry a message; None is written as null.
-        has_data: Whether the reply has the key ``data``.
-    """
-
-    err_code: int
-    err_message: str
-    data: bytes | None = None
-    has_data: bool = False
-
-
-def reply_to_event(outcome: Outcome) -> PollReply:
+def encode_event_reply(outcome: Outcome) -> bytes:
     """Write the outcome of ``/poll/event``."""
     if isinstance(outcome, NothingYet):
-        return PollReply(_NOTHING_YET, "wait event timeout")
+        return _EVENT_TIMEOUT
     if isinstance(outcome, Failure):
-        return _fail(outcome)
-    return PollReply(_OK, _SUCCESS)
+        return _FAILED[outcome]
+    return _FIRED
 
 
-def reply_to_message(outcome: Outcome) -> PollReply:
-    """Write the outcome of ``/poll/message``."""
-    if isinstance(outcome, PoppedMessage):
-        message = _SUCCESS if outcome.waited else ""
-        return PollReply(_OK, message, outcome.data, has_data=True)
-    if isinstance(outcome, Failure):
-        return _fail(outcome)
-    return PollReply(_NOTHING_YET, "wait timeout")
-
-
-def reject(sentence: str) -> PollReply:
-    """Write that a parameter cannot be used; `sentence` names it."""
-    return PollReply(_BAD_REQUEST, sentence)
-
-
-def code_of(failure: Failure) -> int:
-    """Return the number that reads like an HTTP status."""
-    return _FAILURE_CODES[failure]
-
-
-def encode_reply(reply: PollReply) -> bytes:
-    """Write a reply as JSON.
+def encode_message_reply(outcome: Outcome) -> bytes:
+    """Write the outcome of ``/poll/message``.
 
     Returns:
         The body. A message that is not UTF-8 is passed through byte for byte inside
         its string, as the recipe did; browsers show U+FFFD for such bytes.
     """
-    return _encode(reply) if reply.has_data else _encode_once(reply)
+    if isinstance(outcome, NothingYet):
+        return _MESSAGE_TIMEOUT
+    if isinstance(outcome, Failure):
+        return _FAILED[outcome]
+    assert isinstance(outcome, PoppedMessage)
+    head = _AFTER_WAIT if outcome.waited else _AT_ONCE
+    if outcome.data is None:
+        return head + b"null}"
+    text = to_json(outcome.data.decode("utf-8", "surrogateescape"))
+    return head + text.encode("utf-8", "surrogateescape") + b"}"
 
 
-def _encode(reply: PollReply) -> bytes:
-    shape: dict[str, object] = {
-        "err_code": reply.err_code,
-        "err_message": reply.err_message,
-    }
-    if reply.has_data:
-        shape["data"] = _text(reply.data)
-    return to_json(shape).encode("utf-8", "surrogateescape")
+def encode_rejection(sentence: str) -> bytes:
+    """Write that a parameter cannot be used; `sentence` names it."""
+    return _encode(_BAD_REQUEST, sentence)
 
 
-# Without a message there are only so many replies.
-_encode_once = functools.lru_cache(maxsize=128)(_encode)
+def _encode(code: int, sentence: str) -> bytes:
+    return to_json({"err_code": code, "err_message": sentence}).encode()
 
 
-def _fail(failure: Failure) -> PollReply:
-    return PollReply(code_of(failure), failure.value)
-
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else data.decode("utf-8", "surrogateescape")
+_FIRED = _encode(0, _SUCCESS)
+_EVENT_TIMEOUT = _encode(_TIMEOUT, "wait event timeout")
+_MESSAGE_TIMEOUT = _encode(_TIMEOUT, "wait timeout")
+_FAILED = {failure: _encode(*reply) for failure, reply in FAILURES.items()}
+# What stands before the message: a found one has an empty sentence.
+_AT_ONCE = _encode(0, "")[:-1] + b',"data":'
+_AFTER_WAIT = _encode(0, _SUCCESS)[:-1] + b',"data":'

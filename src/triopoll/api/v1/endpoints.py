@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from ...asgi.messages import (
     Routes,
     json_response,
 )
+from ...asgi.query import BadQuery
 from ...core.outcomes import Failure
 from ...core.publisher import (
     ClearEvent,
@@ -40,6 +40,7 @@ from ...core.reader import (
 from ...services import Services
 from ...settings import Settings
 from ...store import BadCursor, NewMessage
+from ..refusals import format_v1
 from .schemas import (
     BadRequest,
     MessagesQuery,
@@ -73,14 +74,12 @@ _MESSAGES = {
     Failure.TOO_MANY_WAITS: "as many waits are parked here as may be",
 }
 
-_Services = Callable[[], Services]
 
-
-def v1_routes(services: _Services) -> Routes:
+def v1_routes(services: Services) -> Routes:
     """Return the endpoints of `/v1`.
 
     Args:
-        services: Returns what they work with, which exists once the app serves.
+        services: What they work with.
     """
     wait = partial(_wait, services)
     return {
@@ -93,66 +92,65 @@ def v1_routes(services: _Services) -> Routes:
 # --- reading --------------------------------------------------------------------------
 
 
-async def _messages(services: _Services, request: Request) -> Response:
-    serving = services()
+async def _messages(services: Services, request: Request) -> Response:
     try:
-        query = read_messages_query(request.query, serving.settings)
-        return await _messages_answer(serving, request, query)
-    except (BadRequest, BadCursor) as error:
+        query = read_messages_query(request.parameters, services.settings)
+        return await _messages_answer(services, request, query)
+    except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
 async def _messages_answer(
-    serving: Services, request: Request, query: MessagesQuery
+    services: Services, request: Request, query: MessagesQuery
 ) -> Response:
-    admission = serving.gate.subscriber(request, (query.key,))
-    if isinstance(admission, Response):
-        return admission
-    seconds = _seconds(query.timeout, serving.settings)
+    permit = services.access.admit_subscriber(request, (query.key,), format_v1)
+    if isinstance(permit, Response):
+        return permit
+    seconds = _seconds(query.timeout, services.settings)
     since = trio.current_time()
-    with admission.waiting():
-        found = await serving.reader.messages(
+    with permit:
+        found = await services.reader.messages(
             query.key, query.cursor, query.max, seconds
         )
-    if admission.ended is not None:
-        return admission.ended
+    if permit.ended is not None:
+        return permit.ended
     if isinstance(found, Failure):
         return _fail(found)
-    told = _about_wait(serving, found.ready, seconds, since)
+    told = _about_wait(services, found.ready, seconds, since)
     # What is the same for everybody has been encoded once.
     body = b"{%b,%b" % (encode_read_result(found), _json(told)[1:])
     return Response(body, headers=UNCACHED_JSON, woken=found.woken)
 
 
-async def _wait(services: _Services, request: Request) -> Response:
-    serving = services()
+async def _wait(services: Services, request: Request) -> Response:
     try:
         if request.method == "GET":
-            query = read_wait_query(request.query, serving.settings)
+            query = read_wait_query(request.parameters, services.settings)
         else:
-            query = read_wait(request.body, serving.settings)
-        return await _wait_answer(serving, request, query)
-    except (BadRequest, BadCursor) as error:
+            query = read_wait(request.body, services.settings)
+        return await _wait_answer(services, request, query)
+    except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
 async def _wait_answer(
-    serving: Services, request: Request, query: WaitQuery
+    services: Services, request: Request, query: WaitQuery
 ) -> Response:
-    admission = serving.gate.subscriber(request, [item.key for item in query.items])
-    if isinstance(admission, Response):
-        return admission
-    seconds = _seconds(query.timeout, serving.settings)
+    keys = [item.key for item in query.items]
+    permit = services.access.admit_subscriber(request, keys, format_v1)
+    if isinstance(permit, Response):
+        return permit
+    seconds = _seconds(query.timeout, services.settings)
     since = trio.current_time()
     items = [item_of(item, query.max) for item in query.items]
-    with admission.waiting():
-        found = await serving.reader.wait_any(items, seconds)
-    if admission.ended is not None:
-        return admission.ended
+    with permit:
+        found = await services.reader.wait_any(items, seconds)
+    if permit.ended is not None:
+        return permit.ended
     if isinstance(found, Failure):
         return _fail(found)
     is_ready = any(seen.ready for seen in found)
-    told = _about_wait(serving, is_ready, seconds, since)
+    told = _about_wait(services, is_ready, seconds, since)
     parts = map(_encode_seen, query.items, found)
     body = b'{"items":[%b],%b' % (b",".join(parts), _json(told)[1:])
     woken = [
@@ -185,13 +183,13 @@ def _seconds(asked: float | None, settings: Settings) -> float:
 
 
 def _about_wait(
-    serving: Services, is_ready: bool, seconds: float, since: float
+    services: Services, is_ready: bool, seconds: float, since: float
 ) -> dict[str, Any]:
     told: dict[str, Any] = {}
     retry = 0
     if not is_ready:
-        told["code"] = "draining" if serving.drain.released else "timeout"
-    if serving.drain.released:
+        told["code"] = "draining" if services.drain.released else "timeout"
+    if services.drain.released:
         # Elsewhere, and not all at once.
         retry = random.randint(0, _SPREAD_MS)
     told["retry_ms"] = retry
@@ -203,16 +201,16 @@ def _about_wait(
 # --- publishing -----------------------------------------------------------------------
 
 
-async def _publish(services: _Services, request: Request) -> Response:
-    serving = services()
+async def _publish(services: Services, request: Request) -> Response:
     try:
-        items = read_publish(request.body, serving.settings)
+        items = read_publish(request.body, services.settings)
     except BadRequest as error:
         return _refuse(error)
-    publisher = serving.gate.publisher(request, [item.key for item in items])
+    keys = [item.key for item in items]
+    publisher = services.access.admit_publisher(request, keys, format_v1)
     if isinstance(publisher, Response):
         return publisher
-    results = await serving.publisher.publish(list(map(draft_of, items)))
+    results = await services.publisher.publish(list(map(draft_of, items)))
     return _published_answer(results)
 
 
@@ -257,7 +255,7 @@ def _published(result: Published) -> dict[str, Any]:
 # --- what goes wrong ------------------------------------------------------------------
 
 
-def _refuse(error: BadRequest | BadCursor) -> Response:
+def _refuse(error: BadRequest | BadCursor | BadQuery) -> Response:
     code = "bad_cursor" if isinstance(error, BadCursor) else "bad_request"
     return json_response({"code": code, "message": str(error)}, 400, UNCACHED)
 

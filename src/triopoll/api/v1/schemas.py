@@ -9,12 +9,11 @@ from the same lines.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import parse_qsl
 
+from ...asgi.query import Query, is_utf8, read_number
 from ...settings import Settings
 from .fields import (
     BadRequest,
@@ -56,9 +55,6 @@ _MAX_CURSOR = 64
 # Parameters that are read elsewhere: by the gate, or by nobody (front ends add
 # ``_=<time>`` to get around caches).
 _FOREIGN = frozenset({"_", "session", "ticket"})
-# Only what a person would write: float() also takes "nan", "1_0" and "٣".
-_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_MAX_NUMBER_LENGTH = 32
 
 # Fields that go with some types of item only.
 WAIT_FIELDS = {"message": {"cursor"}, "event": {"default_type"}, "group": {"version"}}
@@ -289,7 +285,7 @@ class PublishQuery:
     )
 
 
-def read_messages_query(query: bytes, settings: Settings) -> MessagesQuery:
+def read_messages_query(query: Query, settings: Settings) -> MessagesQuery:
     """Read the query string of ``GET /v1/messages``.
 
     Raises:
@@ -302,7 +298,7 @@ def read_messages_query(query: bytes, settings: Settings) -> MessagesQuery:
     return build(MessagesQuery, given, "the query", settings)
 
 
-def read_wait_query(query: bytes, settings: Settings) -> WaitQuery:
+def read_wait_query(query: Query, settings: Settings) -> WaitQuery:
     """Read the query string of ``GET /v1/wait``.
 
     Items are parameters that may be repeated: ``message=CURSOR:KEY``,
@@ -359,25 +355,11 @@ def _check_type(
         raise BadRequest(f"{name} of type {kind} has no {each}")
 
 
-def _parameters(query: bytes) -> Sequence[tuple[str, str]]:
-    try:
-        # Latin-1 keeps each byte as one character until the UTF-8 is checked.
-        pairs = parse_qsl(
-            query.decode("latin-1"),
-            keep_blank_values=True,
-            encoding="latin-1",
-            max_num_fields=2 * MAX_ITEMS,
-        )
-        decoded = [(_utf8(name), _utf8(value)) for name, value in pairs]
-    except UnicodeDecodeError:
-        raise BadRequest("the query is not UTF-8") from None
-    except ValueError:
-        raise BadRequest(f"the query has more than {2 * MAX_ITEMS} fields") from None
-    return [(name, value) for name, value in decoded if name not in _FOREIGN]
-
-
-def _utf8(text: str) -> str:
-    return text.encode("latin-1").decode()
+def _parameters(query: Query) -> Sequence[tuple[str, str]]:
+    for name, value in query.pairs:
+        if not (is_utf8(name) and is_utf8(value)):
+            raise BadRequest("the query is not UTF-8")
+    return [(name, value) for name, value in query.pairs if name not in _FOREIGN]
 
 
 def _add(given: dict[str, Any], name: str, value: str) -> None:
@@ -387,16 +369,11 @@ def _add(given: dict[str, Any], name: str, value: str) -> None:
 
 
 def _to_number(given: dict[str, Any], *names: str) -> None:
-    """Read numbers as JSON would, and leave what is none as it is, to be refused."""
+    """Read numbers as JSON would; what is not a number stays text, to be refused."""
     for name in names:
-        text = given.get(name)
-        if (
-            text is None
-            or len(text) > _MAX_NUMBER_LENGTH
-            or not _NUMBER.fullmatch(text)
-        ):
-            continue
-        given[name] = int(text) if text.isdecimal() else float(text)
+        number = read_number(given.get(name, ""))
+        if number is not None:
+            given[name] = number
 
 
 def _item(kind: str, value: str) -> dict[str, Any]:

@@ -1,29 +1,29 @@
-"""Websockets served straight from ASGI: the handshake, the frames, the close.
+"""The two websocket endpoints: the handshake, the frames, the close.
 
-Quart's websocket layer would put two tasks and a queue between a client and its
-session, and hide which send was not taken. What is said over a websocket, and when it
-ends, is decided in `websocket_session`.
+They are served straight from ASGI: Quart's websocket layer would put two tasks and a
+queue between a client and its session, and hide which send was not accepted. What is
+said over a websocket, and when it ends, is decided in `session`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 
 import trio
 
-from ...access import Permit, refuse_v1
+from ...access import Permit
 from ...access.headers import parameter_values
-from ...asgi.messages import Request, Response, json_response
+from ...asgi.messages import Request, Response, json_response, request_of
+from ...asgi.query import BadQuery
 from ...asgi.types import Receive, Scope, Send
 from ...core.wait_items import LogItem
-from ...ops.drain import Drain
-from ...ops.metrics import Metrics
 from ...services import Services
 from ...settings import Settings
 from ...store import ALL, NEW, BadCursor, parse_cursor
+from ..pipeline import Pipeline
 from ..poll.query import BadParameter, parse_poll
+from ..refusals import format_v1
 from .codecs import Codec, PollCodec, V1Codec
 from .frames import Frame, FrameLimits, Subscribe
 from .session import (
@@ -35,63 +35,54 @@ from .session import (
     WebSocketSettings,
 )
 
-__all__ = ["WebSocketEndpoints"]
+__all__ = ["WEBSOCKET_PATHS", "WebSocketEndpoints"]
 
 _log = logging.getLogger("triopoll")
 
 _V1, _POLL = "/v1/ws", "/poll/ws"
-_DENIAL = "websocket.http.response"
+WEBSOCKET_PATHS = (_V1, _POLL)
 # Seconds that a close frame may take.
 _CLOSE_SECONDS = 2.0
 
 
 class WebSocketEndpoints:
-    """The two websocket endpoints of an application."""
+    """The websocket endpoints of an application."""
 
-    def __init__(
-        self, services: Callable[[], Services], drain: Drain, metrics: Metrics
-    ) -> None:
-        """Serve with what exists once the app serves.
-
-        Args:
-            services: Returns it.
-            drain: Closes the websockets when the server goes away.
-            metrics: Where they are counted.
-        """
+    def __init__(self, services: Services, pipeline: Pipeline) -> None:
+        """Serve with these services; other paths and denials go to the pipeline."""
         self._services = services
-        self._drain = drain
-        self._meter = metrics.waits["websocket"]
+        self._pipeline = pipeline
+        self._meter = pipeline.metrics.waits["websocket"]
         self._open = 0
 
     def __repr__(self) -> str:
         return f"<WebSocketEndpoints: {self._open} open>"
 
-    def serves(self, scope: Scope) -> bool:
-        """Return whether an ASGI scope is one of these websockets."""
-        return scope["type"] == "websocket" and scope["path"] in (_V1, _POLL)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one websocket.
 
         Cancellation:
             Its waits are withdrawn; closing is the server's part.
         """
+        request = request_of(scope)
+        if request.path not in WEBSOCKET_PATHS:
+            await self._pipeline.serve_other_websocket(scope, receive, send)
+            return
         await receive()  # websocket.connect
-        request = _request(scope)
         try:
-            opened = self._admit(request)
+            permit = self._pipeline.check(request) or self._admit(request)
         except Exception:  # noqa: BLE001  # one handshake fails, and it is in the log
             _log.exception("%s failed", request.path)
-            opened = json_response(
+            permit = json_response(
                 {"code": "internal", "message": "internal error"}, 500
             )
-        if isinstance(opened, Response):
-            await _deny(scope, send, opened)
+        if isinstance(permit, Response):
+            await self._pipeline.deny(request, scope, send, permit)
             return
         self._open += 1
         self._meter.parked += 1
         try:
-            ending = await self._serve(request, opened, receive, send)
+            ending = await self._serve(request, permit, receive, send)
         finally:
             self._open -= 1
             self._meter.parked -= 1
@@ -99,14 +90,10 @@ class WebSocketEndpoints:
         await _close(send, ending)
 
     def _admit(self, request: Request) -> Permit | Response:
-        services = self._services()
-        gate, settings = services.gate, services.settings
+        settings = self._services.settings
         if not settings.websockets:
             return _refuse(404, "websockets_off", "websockets are switched off")
-        refused = gate.enter(request)
-        if refused is not None:
-            return refused
-        if self._drain.released:
+        if self._services.drain.released:
             return _refuse(503, "draining", "the server restarts")
         if self._open >= settings.max_waits:
             return _refuse(503, "limit", "the limit max_waits has been reached")
@@ -114,25 +101,25 @@ class WebSocketEndpoints:
         if request.path == _POLL:
             try:
                 keys = (_poll_item(request, settings).key,)
-            except (BadParameter, BadCursor) as error:
+            except (BadQuery, BadCursor) as error:
                 return _refuse(400, "bad_request", str(error))
-        return gate.subscriber(request, keys, refuse_v1)
+        return self._services.access.admit_subscriber(request, keys, format_v1)
 
     async def _serve(
-        self, request: Request, admission: Permit, receive: Receive, send: Send
+        self, request: Request, permit: Permit, receive: Receive, send: Send
     ) -> Ending:
-        services = self._services()
+        services = self._services
         limits = FrameLimits(max_key_bytes=services.settings.max_key_bytes)
         settings = WebSocketSettings(
             ping=services.settings.websocket_ping,
             pong=services.settings.websocket_ping / 2,
             limits=limits,
         )
-        voice: Codec = V1Codec(limits)
+        codec: Codec = V1Codec(limits)
         first: tuple[Frame, ...] = ()
         if request.path == _POLL:
             item = _poll_item(request, services.settings)
-            voice, first = PollCodec(item.key), (Subscribe((item,)),)
+            codec, first = PollCodec(item.key), (Subscribe((item,)),)
 
         async def send_text(text: str) -> None:
             try:
@@ -149,11 +136,11 @@ class WebSocketEndpoints:
             return text if text is not None else message.get("bytes") or b""
 
         session = WebSocketSession(
-            services.reader, voice, send_text, settings, admission.allows
+            services.reader, codec, send_text, settings, permit.allows
         )
         ending = Ending(None)
-        with admission.waiting():
-            with self._drain.calling(
+        with permit:
+            with services.drain.calling(
                 lambda: session.end(RESTART, "the server restarts")
             ):
                 try:
@@ -164,8 +151,8 @@ class WebSocketEndpoints:
                 except Exception:  # noqa: BLE001  # one websocket fails, in the log
                     _log.exception("%s failed", request.path)
                     ending = Ending(BACKEND, "internal error")
-        if admission.ended is not None:
-            return Ending(POLICY, json.loads(admission.ended.body)["code"])
+        if permit.ended is not None:
+            return Ending(POLICY, json.loads(permit.ended.body)["code"])
         return ending
 
 
@@ -173,20 +160,9 @@ class WebSocketEndpoints:
 _REASONS = {None: "disconnect", RESTART: "drained", POLICY: "policy"}
 
 
-def _request(scope: Scope) -> Request:
-    client = scope.get("client")
-    return Request(
-        "GET",
-        scope["path"],
-        scope["query_string"],
-        scope["headers"],
-        client[0] if client else None,
-    )
-
-
 def _poll_item(request: Request, settings: Settings) -> LogItem:
-    key = parse_poll(request.query, settings).key
-    cursors = set(parameter_values(request, b"cursor")) or {NEW}
+    key = parse_poll(request.parameters, settings).key
+    cursors = set(parameter_values(request, "cursor")) or {NEW}
     if len(cursors) > 1:
         raise BadParameter("cursor is given more than once")
     cursor = cursors.pop() or NEW
@@ -198,20 +174,6 @@ def _poll_item(request: Request, settings: Settings) -> LogItem:
 def _refuse(status: int, code: str, message: str) -> Response:
     headers = ((b"retry-after", b"5"),) if status == 503 else ()
     return json_response({"code": code, "message": message}, status, headers)
-
-
-async def _deny(scope: Scope, send: Send, answer: Response) -> None:
-    """Answer a handshake with an HTTP status, where the server knows how to."""
-    try:
-        if _DENIAL not in (scope.get("extensions") or ()):
-            await send({"type": "websocket.close", "code": POLICY})
-            return
-        length = (b"content-length", b"%d" % len(answer.body))
-        start = {"status": answer.status, "headers": [*answer.headers, length]}
-        await send({"type": f"{_DENIAL}.start", **start})
-        await send({"type": f"{_DENIAL}.body", "body": answer.body})
-    except OSError:
-        pass  # it has left
 
 
 async def _close(send: Send, ending: Ending) -> None:

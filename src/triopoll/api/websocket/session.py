@@ -29,7 +29,7 @@ from ...core.wait_items import (
     ReadResult,
 )
 from ...store import NEW, BadCursor
-from ..poll.replies import code_of
+from ..poll.replies import FAILURES
 from .codecs import Codec
 from .frames import (
     AckGroup,
@@ -346,9 +346,10 @@ class WebSocketSession:
                 self.end(POLICY, "no answer to a ping")
 
     async def _fail(self, failure: Failure) -> None:
-        await self._refuse(failure.word, failure.value, code_of(failure))
+        code, sentence = FAILURES[failure]
+        await self._refuse(failure.word, sentence, code)
         overload = failure is Failure.TOO_MANY_WAITS
-        self.end(OVERLOAD if overload else BACKEND, failure.value)
+        self.end(OVERLOAD if overload else BACKEND, sentence)
 
     async def _refuse(self, code: str, message: str, status: int) -> None:
         await self._send(self._voice.error(code, message, status))

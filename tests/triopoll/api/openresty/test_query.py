@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triopoll.api.openresty.query import (
-    is_openresty_poll,
     parse_group_creation,
     parse_group_poll,
     parse_group_sending,
@@ -15,6 +14,9 @@ from triopoll.api.openresty.query import (
     parse_sending,
 )
 from triopoll.api.poll.query import BadParameter
+from triopoll.api.refusals import is_openresty_poll
+from triopoll.asgi.messages import Request
+from triopoll.asgi.query import BadQuery, parse_query
 from triopoll.core.poll_query import (
     GroupCreation,
     GroupPoll,
@@ -31,14 +33,16 @@ def test_defaults() -> None:
     """Only the key is needed."""
     query = b"key=k"
     poll = PollQuery("k", default="clear", reset=True, timeout=60, lease=120)
-    assert parse_openresty_poll(query, SETTINGS) == poll
+    assert parse_openresty_poll(parse_query(query), SETTINGS) == poll
     group = GroupPoll("k", message_id=0, timeout=60, lease=120, renews=True)
-    assert parse_group_poll(query, SETTINGS) == group
+    assert parse_group_poll(parse_query(query), SETTINGS) == group
     sending = Sending("k", default="clear", lease=60, to_list=False)
-    assert parse_sending(query, SETTINGS) == sending
+    assert parse_sending(parse_query(query), SETTINGS) == sending
     creation = GroupCreation("k", message_id=0, lease=60)
-    assert parse_group_creation(query, SETTINGS) == creation
-    assert parse_group_sending(query, SETTINGS) == GroupSending("k", lease=60)
+    assert parse_group_creation(parse_query(query), SETTINGS) == creation
+    assert parse_group_sending(parse_query(query), SETTINGS) == GroupSending(
+        "k", lease=60
+    )
 
 
 def test_everything_given() -> None:
@@ -47,16 +51,18 @@ def test_everything_given() -> None:
     rest += b"&client_id=one"
     query = b"key=a%2Fb+c" + rest
     poll = PollQuery("a/b c", default="set", reset=False, timeout=2, lease=90)
-    assert parse_openresty_poll(query, SETTINGS) == poll
+    assert parse_openresty_poll(parse_query(query), SETTINGS) == poll
     group = GroupPoll("a/b c", message_id=7, timeout=2, lease=90, renews=False)
-    assert parse_group_poll(query, SETTINGS) == group
+    assert parse_group_poll(parse_query(query), SETTINGS) == group
     sending = Sending("a/b c", default="set", lease=90, to_list=False)
-    assert parse_sending(query, SETTINGS) == sending
+    assert parse_sending(parse_query(query), SETTINGS) == sending
     to_list = Sending("k", default="set", lease=90, to_list=True)
-    assert parse_sending(b"event=k" + rest, SETTINGS) == to_list
+    assert parse_sending(parse_query(b"event=k" + rest), SETTINGS) == to_list
     creation = GroupCreation("a/b c", message_id=7, lease=90)
-    assert parse_group_creation(query, SETTINGS) == creation
-    assert parse_group_sending(query, SETTINGS) == GroupSending("a/b c", lease=90)
+    assert parse_group_creation(parse_query(query), SETTINGS) == creation
+    assert parse_group_sending(parse_query(query), SETTINGS) == GroupSending(
+        "a/b c", lease=90
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,9 +72,9 @@ def test_everything_given() -> None:
 def test_every_word_but_one_is_yes(word: str, default: str) -> None:
     """The image compares with false and nothing else."""
     query = f"key=k&default_seted={word}&keep_seted={word}".encode()
-    poll = parse_openresty_poll(query, SETTINGS)
+    poll = parse_openresty_poll(parse_query(query), SETTINGS)
     assert (poll.default, poll.reset) == (default, default == "clear")
-    assert parse_group_poll(query, SETTINGS).renews == (default == "clear")
+    assert parse_group_poll(parse_query(query), SETTINGS).renews == (default == "clear")
 
 
 @pytest.mark.parametrize(
@@ -89,9 +95,12 @@ def test_leases(query: bytes, lease: float | None) -> None:
     """Twice the timeout or what is asked for, within bounds."""
     if lease is None:
         with pytest.raises(BadParameter, match=r"^expried is not a number of seconds"):
-            parse_openresty_poll(b"key=k&" + query, SETTINGS)
+            parse_openresty_poll(parse_query(b"key=k&" + query), SETTINGS)
     else:
-        assert parse_openresty_poll(b"key=k&" + query, SETTINGS).lease == lease
+        assert (
+            parse_openresty_poll(parse_query(b"key=k&" + query), SETTINGS).lease
+            == lease
+        )
 
 
 @pytest.mark.parametrize(
@@ -116,10 +125,10 @@ def test_message_ids(text: bytes, number: int | None) -> None:
     if number is None:
         for parse in (parse_group_poll, parse_group_creation):
             with pytest.raises(BadParameter, match=r"^msg_id is "):
-                parse(query, SETTINGS)
+                parse(parse_query(query), SETTINGS)
     else:
-        assert parse_group_poll(query, SETTINGS).message_id == number
-        assert parse_group_creation(query, SETTINGS).message_id == number
+        assert parse_group_poll(parse_query(query), SETTINGS).message_id == number
+        assert parse_group_creation(parse_query(query), SETTINGS).message_id == number
 
 
 @pytest.mark.parametrize(
@@ -140,13 +149,13 @@ def test_message_ids(text: bytes, number: int | None) -> None:
 )
 def test_whose_poll_it_is(query: bytes, image: bool) -> None:
     """The recipe's, unless it has a key and no event."""
-    assert is_openresty_poll(query) == image
+    assert is_openresty_poll(Request("GET", "/poll/event", query, ())) == image
 
 
 @given(st.binary(max_size=200))
 def test_nothing_but_a_sentence_comes_of_garbage(query: bytes) -> None:
     """Whatever arrives is read or refused."""
-    is_openresty_poll(query)
+    is_openresty_poll(Request("GET", "/poll/event", query, ()))
     for parse in (
         parse_openresty_poll,
         parse_group_poll,
@@ -155,5 +164,5 @@ def test_nothing_but_a_sentence_comes_of_garbage(query: bytes) -> None:
         parse_group_sending,
     ):
         for text in (query, b"key=k&" + query):
-            with contextlib.suppress(BadParameter):
-                parse(text, SETTINGS)
+            with contextlib.suppress(BadQuery):
+                parse(parse_query(text), SETTINGS)

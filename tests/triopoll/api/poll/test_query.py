@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triopoll.api.poll.query import BadParameter, parse_poll
+from triopoll.asgi.query import parse_query
 from triopoll.core.poll_query import PollQuery
 from triopoll.settings import Settings
 
@@ -15,7 +16,7 @@ SETTINGS = Settings(default_timeout=60, max_timeout=300, max_key_bytes=64)
 
 
 def parse(query: bytes) -> PollQuery:
-    return parse_poll(query, SETTINGS)
+    return parse_poll(parse_query(query), SETTINGS)
 
 
 def test_defaults() -> None:

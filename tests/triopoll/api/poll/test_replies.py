@@ -5,10 +5,9 @@ import json
 import pytest
 
 from triopoll.api.poll.replies import (
-    encode_reply,
-    reject,
-    reply_to_event,
-    reply_to_message,
+    encode_event_reply,
+    encode_message_reply,
+    encode_rejection,
 )
 from triopoll.core.outcomes import (
     EventFired,
@@ -28,7 +27,7 @@ from triopoll.core.outcomes import (
 )
 def test_replies_of_poll_event(outcome: Outcome, body: bytes) -> None:
     """The table of /poll/event."""
-    assert encode_reply(reply_to_event(outcome)) == body
+    assert encode_event_reply(outcome) == body
 
 
 @pytest.mark.parametrize(
@@ -56,35 +55,36 @@ def test_replies_of_poll_event(outcome: Outcome, body: bytes) -> None:
 )
 def test_replies_of_poll_message(outcome: Outcome, body: bytes) -> None:
     """The table of /poll/message."""
-    assert encode_reply(reply_to_message(outcome)) == body
+    assert encode_message_reply(outcome) == body
 
 
 @pytest.mark.parametrize("failure", Failure)
 def test_a_failure_is_a_5xx_and_never_a_timeout(failure: Failure) -> None:
     """A client polls again at once after a 504, so an outage must not be one."""
-    event, message = reply_to_event(failure), reply_to_message(failure)
-    assert event == message
-    assert 500 <= event.err_code < 600
-    assert event.err_code != 504
-    assert event.err_message
+    body = encode_event_reply(failure)
+    assert body == encode_message_reply(failure)
+    reply = json.loads(body)
+    assert 500 <= reply["err_code"] < 600
+    assert reply["err_code"] != 504
+    assert reply["err_message"]
 
 
 def test_a_refused_parameter_is_a_400() -> None:
     """The sentence is passed on."""
-    body = encode_reply(reject("event key is empty"))
+    body = encode_rejection("event key is empty")
     assert body == b'{"err_code":400,"err_message":"event key is empty"}'
 
 
 def test_any_text_survives() -> None:
     """Quotes, control characters and every script come back as they were."""
     text = 'say "hi" \\ \x00\x1f\n\u2028 grüße 你好 🐘'
-    body = encode_reply(reply_to_message(PoppedMessage(text.encode(), waited=True)))
+    body = encode_message_reply(PoppedMessage(text.encode(), waited=True))
     assert json.loads(body)["data"] == text
 
 
 def test_bytes_that_are_no_text_are_passed_through() -> None:
     """As the recipe did: nothing is dropped or replaced on our side."""
-    body = encode_reply(reply_to_message(PoppedMessage(b"\xff\xfe\x80", waited=True)))
+    body = encode_message_reply(PoppedMessage(b"\xff\xfe\x80", waited=True))
     assert body == b'{"err_code":0,"err_message":"succed","data":"\xff\xfe\x80"}'
 
 

@@ -43,7 +43,7 @@ async def ask(
     peer: str = "127.0.0.1",
 ) -> Response:
     method = "GET" if shape is None else "POST"
-    endpoint = v1_routes(lambda: services)[path][method]
+    endpoint = v1_routes(services)[path][method]
     body = b"" if shape is None else json.dumps(shape).encode()
     headers = [(b"host", b"localhost")]
     return await endpoint(Request(method, path, query, headers, peer, body))
@@ -193,7 +193,7 @@ async def test_the_gate_is_asked(services: Services) -> None:
         answer = await ask(services, path, query, shape, peer="192.0.2.1")
         assert answer.status == 403
     tickets: Any = NoTickets()
-    closed = replace(services, gate=AccessControl(Rules(tickets=tickets)))
+    closed = replace(services, access=AccessControl(Rules(tickets=tickets)))
     for path, query, body in (
         ("/v1/messages", b"key=k", None),
         ("/v1/wait", b"message=:k", None),

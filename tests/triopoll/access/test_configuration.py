@@ -13,13 +13,12 @@ from tests.triopoll.access.asking import (
     SECRET,
     ask,
     code_of,
-    header_of,
     ticket,
 )
 
-from triopoll.access import Permit, Publisher, access_control_from, entry_for
-from triopoll.access.opening import read_revoked
-from triopoll.asgi.messages import json_response
+from triopoll.access import AdmittedPublisher, Permit, access_control_from, entry_for
+from triopoll.access.configuration import read_revoked
+from triopoll.api.refusals import format_v1
 from triopoll.settings import SettingsError, settings_from
 
 
@@ -29,7 +28,7 @@ def test_the_defaults_ask_for_nothing_but_have_limits() -> None:
     assert door.rules.keyring is None
     assert door.rules.tickets is None
     assert door.rules.limits.waits_per_ip == 1000
-    assert isinstance(door.subscriber(ask(), ["a"]), Permit)
+    assert isinstance(door.admit_subscriber(ask(), ["a"], format_v1), Permit)
 
 
 def test_all_that_can_be_set(tmp_path: Path) -> None:
@@ -62,18 +61,19 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
         )
     )
     door.clock = lambda: NOW
-    assert door.publisher(ask(bearer=KEY), ["a b1"]) == Publisher("shop")
+    assert door.admit_publisher(
+        ask(bearer=KEY), ["a b1"], format_v1
+    ) == AdmittedPublisher("shop")
     request = ask(headers={"cookie": f"c={ticket('a')}", "forwarded": "for=1.1.1.1"})
     request.peer = "10.1.1.1"
-    admission = door.subscriber(request, ["a"])
+    admission = door.admit_subscriber(request, ["a"], format_v1)
     assert isinstance(admission, Permit)
     assert admission.visitor.address == "1.1.1.1"
-    revoked = door.subscriber(ask(bearer=ticket("a", id="two")), ["a"])
+    revoked = door.admit_subscriber(ask(bearer=ticket("a", id="two")), ["a"], format_v1)
     assert code_of(revoked) == "ticket_revoked"
     assert "EdDSA" in repr(door)
     page = ask(headers={"origin": "https://app.example"})
-    answer = door.leave(page, json_response({}))
-    assert header_of(answer, b"vary") == b"Origin"
+    assert dict(door.rules.cors.headers(page))[b"vary"] == b"Origin"
     limits = door.rules.limits
     assert (limits.waits_per_key, limits.waits_per_subject) == (1, 2)
     assert (limits.waits_per_ip, limits.requests_per_ip, limits.burst_per_ip) == (
@@ -89,7 +89,7 @@ def test_an_empty_file_of_keys_lets_nobody_publish(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("# none yet\n")
     environ = {"TRIOPOLL_PUBLISH_KEYS": f"file:{tmp_path / 'keys'}"}
     door = access_control_from(settings_from(environ))
-    answer = door.publisher(ask(peer="127.0.0.1", bearer="x"), ["a"])
+    answer = door.admit_publisher(ask(peer="127.0.0.1", bearer="x"), ["a"], format_v1)
     assert code_of(answer) == "key_invalid"
 
 
@@ -98,7 +98,10 @@ def test_an_empty_file_of_secrets_lets_nobody_subscribe(tmp_path: Path) -> None:
     (tmp_path / "secrets").write_text("")
     environ = {"TRIOPOLL_TICKET_SECRETS": f"file:{tmp_path / 'secrets'}"}
     door = access_control_from(settings_from(environ))
-    assert code_of(door.subscriber(ask(bearer=ticket("a")), ["a"])) == "ticket_invalid"
+    assert (
+        code_of(door.admit_subscriber(ask(bearer=ticket("a")), ["a"], format_v1))
+        == "ticket_invalid"
+    )
 
 
 def test_revoked_tickets_are_read_again(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class TrustedProxies:
     """Find the client of a request.
 
     Attributes:
-        trusts_anybody: Whether there is a trusted hop at all.
+        any_trusted: Whether there is a trusted hop at all.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class TrustedProxies:
         self._trusts_unix = _UNIX in texts
         self._header = header.encode()
         # A proxy that nobody has told us of makes all its clients look like one.
-        self.trusts_anybody = bool(texts)
+        self.any_trusted = bool(texts)
         self._entries = _forwarded if header == "forwarded" else _forwarded_for
 
     def __repr__(self) -> str:
@@ -105,9 +105,11 @@ class TrustedProxies:
 
     def visitor(self, request: Request) -> Visitor:
         """Return who sends the request."""
+        if not self.any_trusted:
+            return _direct(request.peer)
         peer = _parse(request.peer)
-        if not self.trusts_anybody or not self._is_trusted(peer):
-            return _direct(peer)
+        if not self._is_trusted(peer):
+            return _direct(request.peer)
         client = self._client(request, peer)
         if client is None:
             return Visitor(_text(peer), None)
@@ -154,7 +156,8 @@ def is_local_name(host: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _direct(peer: _Address | None) -> Visitor:
+def _direct(text: str | None) -> Visitor:
+    peer = _parse(text)
     if peer is None or peer.is_loopback:
         return Visitor(_text(peer), None)
     return Visitor(_text(peer), _bucket(peer))

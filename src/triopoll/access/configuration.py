@@ -1,4 +1,4 @@
-"""From settings to a gate: read the lists, and name the variable that is wrong."""
+"""From the settings to `AccessControl`; an error names the variable that is wrong."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 from ..settings import PREFIX, Settings, SettingsError
+from .control import AccessControl, Limits, Rules
 from .cors import Cors
-from .gate import AccessControl, Limits, Rules
 from .keyring import Keyring
-from .peers import TrustedProxies
+from .proxies import TrustedProxies
 from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
 
 __all__ = ["access_control_from", "read_revoked", "revoked_path", "signing_secret"]
@@ -23,14 +23,14 @@ _MAX_FILE_BYTES = 2**24
 
 
 def access_control_from(settings: Settings) -> AccessControl:
-    """Return the gate that the settings ask for; files are read now.
+    """Return the access control that the settings ask for; files are read now.
 
     Raises:
         SettingsError: A value or a file cannot be used; names the variable, and
             never a secret.
     """
     with _naming("TRUSTED_PROXIES"):
-        peers = TrustedProxies(
+        proxies = TrustedProxies(
             _entries(settings.trusted_proxies), settings.proxy_header
         )
     with _naming("CORS_ORIGINS"):
@@ -40,7 +40,7 @@ def access_control_from(settings: Settings) -> AccessControl:
             keyring=_keyring(settings),
             tickets=_tickets(settings),
             cookie=settings.ticket_cookie,
-            peers=peers,
+            proxies=proxies,
             cors=cors,
             limits=Limits(
                 waits_per_key=settings.waits_per_key,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.triopoll.access.asking import ask
 
-from triopoll.access.peers import (
+from triopoll.access.proxies import (
     BadNetwork,
     TrustedProxies,
     Visitor,
@@ -140,8 +140,8 @@ def test_a_unix_socket_can_be_trusted() -> None:
     request = ask(headers={"x-forwarded-for": "198.51.100.7"}, peer=None)
     assert TrustedProxies(["unix"]).visitor(request).address == "198.51.100.7"
     assert TrustedProxies([PROXY]).visitor(request).address is None
-    assert TrustedProxies(["unix"]).trusts_anybody
-    assert not TrustedProxies().trusts_anybody
+    assert TrustedProxies(["unix"]).any_trusted
+    assert not TrustedProxies().any_trusted
 
 
 @pytest.mark.parametrize("text", ["proxy", "10.0.0.1/8", "10.0.0.0/33", "", "10.0.0"])

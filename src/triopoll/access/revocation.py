@@ -9,7 +9,7 @@ from typing import TypeAlias
 import trio
 
 from ..settings import Settings, SettingsError
-from .opening import read_revoked, revoked_path
+from .configuration import read_revoked, revoked_path
 from .tickets import TicketReader
 
 __all__ = ["follow_revoked"]

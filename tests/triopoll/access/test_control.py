@@ -21,21 +21,20 @@ from tests.triopoll.access.asking import (
 
 from triopoll.access import (
     AccessControl,
+    AdmittedPublisher,
     Limits,
     Permit,
-    Publisher,
-    refuse_manage,
-    refuse_poll,
 )
 from triopoll.access.cors import Cors
-from triopoll.access.peers import TrustedProxies
-from triopoll.asgi.messages import Request, Response, json_response
+from triopoll.access.proxies import TrustedProxies
+from triopoll.api.refusals import format_openresty, format_poll, format_v1
+from triopoll.asgi.messages import Request, Response
 
 OFFICE = "203.0.113.9"
 
 
 def admitted(gate: AccessControl, request: Request, *keys: str) -> Permit:
-    admission = gate.subscriber(request, keys)
+    admission = gate.admit_subscriber(request, keys, format_v1)
     assert isinstance(admission, Permit), code_of(admission)
     return admission
 
@@ -44,7 +43,7 @@ async def test_nothing_configured_lets_everybody_wait() -> None:
     """And counts and bounds nothing that nobody asked for."""
     door = gate()
     admission = admitted(door, ask(), "k")
-    with admission.waiting():
+    with admission:
         await trio.lowlevel.checkpoint()
     assert admission.ended is None
     assert admission.expires is None
@@ -56,9 +55,13 @@ def test_nothing_configured_serves_publishing_on_this_machine() -> None:
     """A program here may publish; the network, proxies and pages may not."""
     door = gate()
     host = {"host": "127.0.0.1:8000"}
-    local = door.publisher(ask("POST", peer="127.0.0.1", headers=host), ["k"])
-    assert local == Publisher(None)
-    assert door.publisher(ask("POST", peer="127.0.0.1"), ["k"]) == Publisher(None)
+    local = door.admit_publisher(
+        ask("POST", peer="127.0.0.1", headers=host), ["k"], format_v1
+    )
+    assert local == AdmittedPublisher(None)
+    assert door.admit_publisher(
+        ask("POST", peer="127.0.0.1"), ["k"], format_v1
+    ) == AdmittedPublisher(None)
     for peer, headers in [
         (OFFICE, host),
         (OFFICE, {"x-forwarded-for": "127.0.0.1"}),
@@ -69,23 +72,25 @@ def test_nothing_configured_serves_publishing_on_this_machine() -> None:
         ("127.0.0.1", {"origin": "http://127.0.0.1:8000", **host}),
         ("127.0.0.1", {"sec-fetch-site": "cross-site", **host}),
     ]:
-        answer = door.publisher(ask("POST", peer=peer, headers=headers), ["k"])
+        answer = door.admit_publisher(
+            ask("POST", peer=peer, headers=headers), ["k"], format_v1
+        )
         assert code_of(answer) == "not_local"
     assert door.refusals["not_local"] == 8
 
 
 def test_a_trusted_proxy_makes_nobody_local() -> None:
     """What a header says never counts as this machine."""
-    door = gate(peers=TrustedProxies(["10.0.0.1", "127.0.0.1"]))
+    door = gate(proxies=TrustedProxies(["10.0.0.1", "127.0.0.1"]))
     for peer in ("10.0.0.1", "127.0.0.1"):
         request = ask(peer=peer, headers={"x-forwarded-for": "127.0.0.1"})
-        assert code_of(door.publisher(request, ["k"])) == "not_local"
+        assert code_of(door.admit_publisher(request, ["k"], format_v1)) == "not_local"
 
 
 def test_the_start_says_what_is_open() -> None:
     """Somebody who forgot it reads it."""
-    assert len(gate().notes()) == 2
-    assert gate(keyring=keyring(), tickets=reader()).notes() == []
+    assert len(gate().startup_warnings()) == 2
+    assert gate(keyring=keyring(), tickets=reader()).startup_warnings() == []
     assert "shop" in repr(gate(keyring=keyring()))
 
 
@@ -93,10 +98,18 @@ def test_a_publisher_shows_his_key() -> None:
     """With keys configured, this machine needs one as well."""
     door = gate(keyring=keyring("shop:*"))
     request = ask("POST", bearer=KEY)
-    assert door.publisher(request, ["shop:1", "shop:2"]) == Publisher("shop")
-    assert code_of(door.publisher(request, ["shop:1", "bank:1"])) == "forbidden"
-    assert code_of(door.publisher(ask("POST", bearer="x"), ["shop:1"])) == "key_invalid"
-    local = door.publisher(ask("POST", peer="127.0.0.1"), ["shop:1"])
+    assert door.admit_publisher(
+        request, ["shop:1", "shop:2"], format_v1
+    ) == AdmittedPublisher("shop")
+    assert (
+        code_of(door.admit_publisher(request, ["shop:1", "bank:1"], format_v1))
+        == "forbidden"
+    )
+    assert (
+        code_of(door.admit_publisher(ask("POST", bearer="x"), ["shop:1"], format_v1))
+        == "key_invalid"
+    )
+    local = door.admit_publisher(ask("POST", peer="127.0.0.1"), ["shop:1"], format_v1)
     assert code_of(local) == "key_missing"
     assert isinstance(local, Response)
     assert local.status == 401
@@ -111,12 +124,14 @@ def test_a_subscriber_shows_a_ticket() -> None:
     assert admission.expires == NOW + 60
     assert admission.allows("b2")
     assert not admission.allows("c")
-    assert code_of(door.subscriber(ask(), ["a"])) == "ticket_missing"
-    refused = door.subscriber(ask(bearer=ticket("a")), ["a", "c"])
+    assert code_of(door.admit_subscriber(ask(), ["a"], format_v1)) == "ticket_missing"
+    refused = door.admit_subscriber(ask(bearer=ticket("a")), ["a", "c"], format_v1)
     assert code_of(refused) == "forbidden"
     assert isinstance(refused, Response)
     assert refused.status == 403
-    revoked = door.subscriber(ask(bearer=ticket("a", id="revoked")), ["a"])
+    revoked = door.admit_subscriber(
+        ask(bearer=ticket("a", id="revoked")), ["a"], format_v1
+    )
     assert code_of(revoked) == "ticket_revoked"
 
 
@@ -128,7 +143,9 @@ def test_a_cookie_is_for_pages_of_this_host_and_of_the_list() -> None:
     admitted(door, ask(headers={**cookie, "origin": "https://app.example"}), "a")
     admitted(door, ask(headers={**cookie, "origin": "https://poll.example"}), "a")
     for sign in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
-        answer = door.subscriber(ask(headers={**cookie, **sign}), ["a"])
+        answer = door.admit_subscriber(
+            ask(headers={**cookie, **sign}), ["a"], format_v1
+        )
         assert code_of(answer) == "origin"
     # Who could show it in another way knows it.
     foreign = {"origin": "https://evil.example", "cookie": f"t={ticket('a', id='1')}"}
@@ -140,7 +157,7 @@ async def test_a_ticket_that_ends_ends_the_wait(autojump_clock: object) -> None:
     door = gate(tickets=reader())
     admission = admitted(door, ask(bearer=ticket("a", lifetime=20)), "a")
     begin = trio.current_time()
-    with admission.waiting():
+    with admission:
         await trio.sleep_forever()
     assert trio.current_time() - begin == pytest.approx(20)
     assert admission.ended is not None
@@ -152,7 +169,7 @@ async def test_what_came_in_time_is_served(autojump_clock: object) -> None:
     """A wait that is over before its ticket is not touched."""
     door = gate(tickets=reader())
     admission = admitted(door, ask(bearer=ticket("a", lifetime=20)), "a")
-    with admission.waiting():
+    with admission:
         await trio.sleep(19)
     assert admission.ended is None
 
@@ -161,7 +178,7 @@ async def test_what_is_in_hand_is_served(autojump_clock: object) -> None:
     """A wait that is ended while it needs nothing more keeps what it has."""
     door = gate()
     old = admitted(door, ask(query={"session": "tab"}), "a")
-    with old.waiting():
+    with old:
         admitted(door, ask(query={"session": "tab"}), "a")
     assert old.ended is None
 
@@ -170,11 +187,11 @@ async def test_a_client_that_leaves_is_a_cancellation(autojump_clock: object) ->
     """It passes through, and the place is free."""
     door = gate(tickets=reader(), limits=Limits(waits_per_ip=1))
     admission = admitted(door, ask(bearer=ticket("a")), "a")
-    with trio.move_on_after(5) as client, admission.waiting():
+    with trio.move_on_after(5) as client, admission:
         await trio.sleep_forever()
     assert client.cancelled_caught
     assert admission.ended is None
-    assert len(door.places) == 0
+    assert len(door.concurrency) == 0
 
 
 async def test_a_failure_leaves_no_place_taken() -> None:
@@ -182,9 +199,9 @@ async def test_a_failure_leaves_no_place_taken() -> None:
     door = gate(limits=Limits(waits_per_ip=1))
     admission = admitted(door, ask(query={"session": "s"}), "a")
     with pytest.raises(KeyError):
-        with admission.waiting():
+        with admission:
             raise KeyError
-    assert (len(door.places), len(door.sessions)) == (0, 0)
+    assert (len(door.concurrency), len(door.sessions)) == (0, 0)
 
 
 async def test_the_newest_wait_of_a_session_is_the_one() -> None:
@@ -194,13 +211,13 @@ async def test_the_newest_wait_of_a_session_is_the_one() -> None:
     old = admitted(door, request, "a")
 
     async def wait(admission: Permit) -> None:
-        with admission.waiting():
+        with admission:
             await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait, old)
         await trio.testing.wait_all_tasks_blocked()
-        assert code_of(door.subscriber(ask(), ["a"])) == "limit"
+        assert code_of(door.admit_subscriber(ask(), ["a"], format_v1)) == "limit"
         new = admitted(door, request, "a")
         nursery.start_soon(wait, new)
         await trio.testing.wait_all_tasks_blocked()
@@ -210,7 +227,7 @@ async def test_the_newest_wait_of_a_session_is_the_one() -> None:
         assert new.ended is None
         assert len(door.sessions) == 1
         nursery.cancel_scope.cancel()
-    assert (len(door.places), len(door.sessions)) == (0, 0)
+    assert (len(door.concurrency), len(door.sessions)) == (0, 0)
 
 
 async def test_a_session_is_its_owners() -> None:
@@ -218,18 +235,21 @@ async def test_a_session_is_its_owners() -> None:
     tickets = gate(tickets=reader())
     ann = ask(bearer=ticket("a", subject="ann"), query={"session": "s"})
     bob = ask(bearer=ticket("a", subject="bob"), query={"session": "s"})
-    with admitted(tickets, ann, "a").waiting(), admitted(tickets, bob, "a").waiting():
+    with admitted(tickets, ann, "a"), admitted(tickets, bob, "a"):
         assert len(tickets.sessions) == 2
     door = gate()
     here, there = (ask(query={"session": "s"}, peer=peer) for peer in ("1::1", "2::2"))
-    with admitted(door, here, "a").waiting(), admitted(door, there, "a").waiting():
+    with admitted(door, here, "a"), admitted(door, there, "a"):
         assert len(door.sessions) == 2
 
 
 @pytest.mark.parametrize("query", [b"session=a&session=b", b"session=" + b"x" * 129])
 def test_a_session_is_one_short_name(query: bytes) -> None:
     """It is kept while its wait lasts."""
-    assert code_of(gate().subscriber(ask(query=query), ["a"])) == "bad_request"
+    assert (
+        code_of(gate().admit_subscriber(ask(query=query), ["a"], format_v1))
+        == "bad_request"
+    )
 
 
 @pytest.mark.parametrize(
@@ -240,9 +260,9 @@ async def test_a_full_limit_is_named(limit: str, status: int) -> None:
     """With the time to come back, and only for those whom it concerns."""
     door = gate(tickets=reader(), limits=Limits(**{limit: 2}))
     request = ask(bearer=ticket("a", "b", subject="ann"))
-    with admitted(door, request, "a").waiting():
-        with admitted(door, request, "a").waiting():
-            answer = door.subscriber(request, ["a"])
+    with admitted(door, request, "a"):
+        with admitted(door, request, "a"):
+            answer = door.admit_subscriber(request, ["a"], format_v1)
             assert isinstance(answer, Response)
             shape = json.loads(answer.body)
             assert (answer.status, shape["code"]) == (status, "limit")
@@ -254,14 +274,14 @@ async def test_a_full_limit_is_named(limit: str, status: int) -> None:
             stranger = ask(bearer=ticket("b", subject="bob"), peer="198.51.100.7")
             admitted(door, stranger, "b")
         admitted(door, request, "a")
-    assert len(door.places) == 0
+    assert len(door.concurrency) == 0
 
 
 def test_the_other_shapes() -> None:
     """The compatible endpoints answer as they always do, with the headers."""
     door = gate(limits=Limits(waits_per_ip=1), keyring=keyring())
-    with admitted(door, ask(), "a").waiting():
-        poll = door.subscriber(ask(), ["a"], refuse_poll)
+    with admitted(door, ask(), "a"):
+        poll = door.admit_subscriber(ask(), ["a"], format_poll)
     assert isinstance(poll, Response)
     assert poll.status == 200
     assert json.loads(poll.body) == {
@@ -271,12 +291,12 @@ def test_the_other_shapes() -> None:
     }
     assert header_of(poll, b"retry-after") is not None
     assert header_of(poll, b"cache-control") == b"no-store"
-    manage = door.publisher(ask("POST"), ["a"], refuse_manage)
+    manage = door.admit_publisher(ask("POST"), ["a"], format_openresty)
     assert isinstance(manage, Response)
     assert manage.status == 200
     shape = {"code": 401, "msg": "an API key is needed", "data": None}
     assert json.loads(manage.body) == shape
-    denied = gate(tickets=reader()).subscriber(ask(), ["a"], refuse_poll)
+    denied = gate(tickets=reader()).admit_subscriber(ask(), ["a"], format_poll)
     assert isinstance(denied, Response)
     assert json.loads(denied.body)["err_code"] == 401
 
@@ -284,25 +304,26 @@ def test_the_other_shapes() -> None:
 async def test_the_size_of_an_address() -> None:
     """A long address is refused before anything looks into it."""
     door = gate(limits=Limits(url_bytes=100))
-    assert door.enter(ask(path="/p", query=b"x" * 98)) is None
-    too_long = door.enter(ask(path="/p", query=b"x" * 99))
-    assert isinstance(too_long, Response)
-    assert (too_long.status, code_of(too_long)) == (414, "limit")
+    assert door.check(ask(path="/p", query=b"x" * 98)) is None
+    too_long = door.check(ask(path="/p", query=b"x" * 99))
+    assert too_long is not None
+    assert (too_long.status, too_long.code) == (414, "limit")
+    assert door.refusals["limit"] == 1
 
 
 async def test_the_rate_of_an_address(autojump_clock: object) -> None:
     """A burst, then 429 with the time to wait; this machine is not limited."""
     door = gate(limits=Limits(requests_per_ip=1, burst_per_ip=3))
-    assert [door.enter(ask()) for _ in range(3)] == [None] * 3
-    answer = door.enter(ask())
-    assert isinstance(answer, Response)
-    assert answer.status == 429
-    assert json.loads(answer.body)["limit"] == "requests_per_ip"
-    assert header_of(answer, b"retry-after") == b"1"
-    assert door.enter(ask(peer="198.51.100.7")) is None
-    assert not any(door.enter(ask(peer="127.0.0.1")) for _ in range(10))
+    assert [door.check(ask()) for _ in range(3)] == [None] * 3
+    refusal = door.check(ask())
+    assert refusal is not None
+    assert refusal.status == 429
+    assert refusal.limit == "requests_per_ip"
+    assert header_of(format_v1(refusal), b"retry-after") == b"1"
+    assert door.check(ask(peer="198.51.100.7")) is None
+    assert not any(door.check(ask(peer="127.0.0.1")) for _ in range(10))
     await trio.sleep(1)
-    assert door.enter(ask()) is None
+    assert door.check(ask()) is None
 
 
 async def test_a_proxy_that_is_not_configured_is_told_of_once(
@@ -311,40 +332,15 @@ async def test_a_proxy_that_is_not_configured_is_told_of_once(
     """All its clients look like one then."""
     request = ask(peer="127.0.0.1", headers={"x-forwarded-for": "198.51.100.7"})
     with caplog.at_level(logging.WARNING, "triopoll.access"):
-        gate(peers=TrustedProxies(["127.0.0.1"])).enter(request)
+        gate(proxies=TrustedProxies(["127.0.0.1"])).check(request)
         assert not caplog.records
         door = gate()
-        door.enter(ask(peer="127.0.0.1"))
+        door.check(ask(peer="127.0.0.1"))
         assert not caplog.records
-        door.enter(request)
-        door.enter(request)
+        door.check(request)
+        door.check(request)
     assert len(caplog.records) == 1
     assert "TRIOPOLL_TRUSTED_PROXIES" in caplog.text
-
-
-async def test_answers_for_foreign_pages() -> None:
-    """Each answer, a refusal as well, carries what the browser must be told."""
-    door = gate(cors=Cors(["https://app.example"]), tickets=reader())
-    request = ask(headers={"origin": "https://app.example"})
-    refusal = door.subscriber(request, ["a"])
-    assert isinstance(refusal, Response)
-    answer = door.leave(request, refusal)
-    assert header_of(answer, b"access-control-allow-origin") == b"https://app.example"
-    assert (answer.body, answer.status) == (refusal.body, 401)
-
-    def give_back() -> None: ...
-
-    message = json_response({})
-    message.give_back = give_back
-    assert door.leave(request, message).give_back is give_back
-    assert gate().leave(request, message) is message
-    asked = {
-        "origin": "https://app.example",
-        "access-control-request-method": "POST",
-    }
-    preflight = door.enter(ask("OPTIONS", headers=asked))
-    assert isinstance(preflight, Response)
-    assert preflight.status == 204
 
 
 def test_a_clock_of_its_own() -> None:

@@ -1,0 +1,339 @@
+"""The one way in: whatever is answered is limited, counted, and readable for a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from tests.triopoll.asgi_calls import Call, serving
+
+from triopoll.app import Triopoll
+from triopoll.settings import Settings
+
+PAGE = "https://app.example"
+CLIENT = "198.51.100.7"
+
+
+@asynccontextmanager
+async def limited(port: int, **more: Any) -> AsyncIterator[Triopoll]:
+    """The application: one request a second of each address, five at once."""
+    settings = Settings(
+        slock_url=f"embedded://127.0.0.1:{port}",
+        requests_per_ip=1,
+        burst_per_ip=5,
+        trusted_proxies="127.0.0.1",
+        cors_origins=PAGE,
+        max_body_bytes=10_000,
+        **more,
+    )
+    async with serving(Triopoll(settings)) as app:
+        yield app
+
+
+def call(target: str, **more: Any) -> Call:
+    headers = [(b"x-forwarded-for", CLIENT.encode()), (b"origin", PAGE.encode())]
+    return Call(target, headers=[*headers, *more.pop("headers", [])], **more)
+
+
+# Paths and bodies that are answered outside any endpoint of the table.
+ANYTHING: dict[str, dict[str, Any]] = {
+    "unknown path": {"target": "/v1/nothing"},
+    "unknown path of the poll API": {"target": "/poll/nothing"},
+    "root": {"target": "/"},
+    "wrong method": {"target": "/v1/messages", "method": "DELETE"},
+    "long body": {"target": "/v1/publish", "method": "POST", "body": b"x" * 10_001},
+    "long body, unknown path": {
+        "target": "/nothing",
+        "method": "POST",
+        "body": b"x" * 10_001,
+    },
+    "bad request": {"target": "/v1/messages?max=0"},
+    "publishing without a key": {
+        "target": "/v1/publish",
+        "method": "POST",
+        "body": b'{"key":"k","data":""}',
+    },
+}
+STATUS = {
+    "unknown path": 404,
+    "unknown path of the poll API": 404,
+    "root": 404,
+    "wrong method": 405,
+    "long body": 413,
+    "long body, unknown path": 413,
+    "bad request": 400,
+    "publishing without a key": 403,
+}
+
+
+@pytest.mark.parametrize("what", ANYTHING)
+async def test_everything_is_limited_and_counted(free_port: int, what: str) -> None:
+    """Of 20 requests at once 5 are served; all 20 are counted."""
+    async with limited(free_port) as app:
+        statuses = []
+        for _ in range(20):
+            request = call(**ANYTHING[what])
+            await request.run(app)
+            statuses.append(request.status)
+        assert statuses[:5] == [STATUS[what]] * 5
+        refused = statuses[5:]
+        # The endpoints below /poll/ answer a refusal with 200 and a code.
+        path = ANYTHING[what]["target"].partition("?")[0]
+        assert set(refused) == ({200} if path.startswith("/poll/") else {429})
+        label = path if path.startswith("/v1/") and path != "/v1/nothing" else "other"
+        counted = {s: n for (p, s), n in app.metrics.answers.items() if p == label}
+        assert sum(counted.values()) == 20
+        assert counted[STATUS[what]] == 5
+        assert app.metrics.refusals["limit"] == 15
+
+
+@pytest.mark.parametrize("what", ANYTHING)
+async def test_a_page_can_read_everything(free_port: int, what: str) -> None:
+    """Without these headers, a page sees a network error instead of the status."""
+    async with limited(free_port) as app:
+        for _ in range(6):
+            request = call(**ANYTHING[what])
+            await request.run(app)
+            names = [name for name, _ in request.headers]
+            given = dict(request.headers)
+            assert given[b"access-control-allow-origin"] == PAGE.encode()
+            assert given[b"x-content-type-options"] == b"nosniff"
+            assert names.count(b"access-control-allow-origin") == 1
+
+
+@pytest.mark.parametrize("what", ANYTHING)
+async def test_errors_have_the_documented_shape(free_port: int, what: str) -> None:
+    """JSON with a code and a sentence, also where no endpoint has the path."""
+    async with limited(free_port) as app:
+        request = call(**ANYTHING[what])
+        await request.run(app)
+        assert dict(request.headers)[b"content-type"] == b"application/json"
+        assert {"code", "message"} <= set(json.loads(request.body))
+
+
+async def test_a_body_that_is_slow(
+    free_port: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """408 is counted and has the headers; the endpoint is not called."""
+    async with limited(free_port) as app:
+        for path in ("/v1/publish", "/nothing"):
+            request = call(path, method="POST", body=None)
+            await request.run(app)
+            assert request.status == 408
+            assert dict(request.headers)[b"access-control-allow-origin"]
+        assert app.metrics.answers["/v1/publish", 408] == 1
+        assert app.metrics.answers["other", 408] == 1
+
+
+async def test_a_refused_request_is_not_read(free_port: int) -> None:
+    """The rate limit comes before the body."""
+    async with limited(free_port) as app:
+        for _ in range(5):
+            await call("/livez-not").run(app)
+        request = call("/v1/publish", method="POST", body=None)
+        with trio.fail_after(1):
+            await request.run(app)
+        assert request.status == 429
+
+
+async def test_probes_are_not_limited(free_port: int) -> None:
+    """Behind a load balancer all of them have one address."""
+    async with limited(free_port, metrics_from="0.0.0.0/0 ::/0") as app:
+        for path in ("/livez", "/readyz", "/metrics"):
+            for _ in range(8):
+                request = call(path)
+                await request.run(app)
+                assert request.status == 200
+            assert app.metrics.answers[path, 200] == 8
+
+
+async def test_a_preflight(free_port: int) -> None:
+    """It is answered for any path, with each header once, and counted."""
+    headers = [(b"access-control-request-method", b"POST")]
+    async with limited(free_port) as app:
+        for path, label in (("/v1/publish", "/v1/publish"), ("/mine", "other")):
+            request = call(path, method="OPTIONS", headers=headers)
+            await request.run(app)
+            assert request.status == 204
+            names = [name for name, _ in request.headers]
+            assert len(set(names)) == len(names)
+            assert b"access-control-allow-methods" in names
+            assert app.metrics.answers[label, 204] == 1
+
+
+async def test_an_endpoint_that_fails(
+    free_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """500 with the headers; the log has the traceback, the answer does not."""
+
+    async def fail(*_: object) -> None:
+        raise LookupError("a secret")
+
+    async with limited(free_port) as app:
+        monkeypatch.setattr(app.services().health, "reasons", fail, raising=False)
+        request = call("/readyz")
+        await request.run(app)
+        assert request.status == 500
+        assert b"secret" not in request.body
+        assert dict(request.headers)[b"access-control-allow-origin"] == PAGE.encode()
+        assert app.metrics.answers["/readyz", 500] == 1
+    assert "a secret" in caplog.text
+
+
+async def test_websocket_handshakes_are_limited_and_counted(free_port: int) -> None:
+    """Of our endpoints and of any other path."""
+    async with limited(free_port) as app:
+        for path in ("/v1/ws", "/poll/ws", "/nothing"):
+            app.services().access._rate._buckets.clear()
+            statuses = []
+            for _ in range(8):
+                request = call(path, kind="websocket")
+                request.leave()
+                await request.run(app)
+                statuses.append(request.status)
+            assert statuses[5:] == [429] * 3, path
+            label = "other" if path == "/nothing" else path
+            assert app.metrics.answers[label, 429] == 3
+
+
+# --- routes of a user's own ----------------------------------------------------------
+
+
+async def test_a_route_of_a_users_own(free_port: int) -> None:
+    """It is served by Quart, behind the same pipeline."""
+    from quart import Blueprint, abort, request, websocket
+
+    settings = Settings(
+        slock_url=f"embedded://127.0.0.1:{free_port}",
+        max_body_bytes=100,
+        cors_origins=PAGE,
+    )
+    app = Triopoll(settings)
+    pages = Blueprint("pages", __name__, url_prefix="/pages")
+
+    @app.route("/hello")
+    async def hello() -> str:
+        return f"hello {request.args['name']}"
+
+    @app.post("/echo")
+    async def echo() -> bytes:
+        return bytes(await request.get_data())
+
+    @app.route("/teapot")
+    async def teapot() -> None:
+        abort(418)
+
+    @app.route("/broken")
+    async def broken() -> None:
+        raise LookupError("a secret")
+
+    @pages.route("/one")
+    async def one() -> tuple[str, int, dict[str, str]]:
+        return "one", 201, {"access-control-allow-origin": "https://other.example"}
+
+    @app.websocket("/mine")
+    async def mine() -> None:
+        await websocket.accept()
+        await websocket.send("hello")
+
+    app.register_blueprint(pages)
+    async with serving(app):
+        for target, status, body in (
+            ("/hello?name=a", 200, b"hello a"),
+            ("/pages/one", 201, b"one"),
+        ):
+            got = call(target)
+            await got.run(app)
+            assert (got.status, got.body) == (status, body)
+        # What a route has decided for itself stays.
+        assert (
+            dict(got.headers)[b"access-control-allow-origin"]
+            == b"https://other.example"
+        )
+        sent = call("/echo", method="POST", body=b"x" * 100)
+        await sent.run(app)
+        assert sent.body == b"x" * 100
+        for target, status in (("/teapot", 418), ("/broken", 500)):
+            failed = call(target)
+            await failed.run(app)
+            assert failed.status == status
+            assert b"secret" not in failed.body
+            assert dict(failed.headers)[b"access-control-allow-origin"] == PAGE.encode()
+        socket = call("/mine", kind="websocket")
+        await socket.run(app)
+        assert {"type": "websocket.send", "text": "hello", "bytes": None} in [
+            {"bytes": None, **event} for event in socket.sent
+        ]
+        assert app.metrics.answers["other", 200] == 2
+
+
+async def test_a_route_whose_client_disconnects(free_port: int) -> None:
+    """It is cancelled."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+    ended = trio.Event()
+
+    @app.route("/slow")
+    async def slow() -> str:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with serving(app), trio.open_nursery() as nursery:
+        request = call("/slow")
+        nursery.start_soon(request.run, app)
+        await trio.testing.wait_all_tasks_blocked()
+        request.leave()
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+async def test_a_disconnect_from_inside_the_last_send(free_port: int) -> None:
+    """Hypercorn reports it there; its own code behind it must run to its end."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+
+    @app.route("/hello")
+    async def hello() -> str:
+        return "hello"
+
+    async with serving(app):
+        for target in ("/hello", "/livez", "/nothing"):
+            request = call(target)
+            request.leaves_in_last_send = True
+            await request.run(app)
+            assert request.last_send_completed, target
+
+
+async def test_middleware_of_quart(free_port: int) -> None:
+    """`app.asgi_app` may be wrapped, as Quart documents it."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+    seen = []
+    inner = app.asgi_app
+
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope.get("path"))
+        await inner(scope, receive, send)
+
+    app.asgi_app = middleware  # type: ignore[method-assign,assignment]
+    async with serving(app):
+        await call("/mine").run(app)
+    assert seen == [None, "/mine"]
+
+
+@pytest.mark.parametrize("below", ["/push", "/a/push"])
+async def test_below_a_path(free_port: int, below: str) -> None:
+    """`root_path` is removed where the path has it, as ASGI defines it."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+    async with serving(app):
+        for path in (below + "/livez", "/livez"):
+            request = call(path, root_path=below)
+            await request.run(app)
+            assert request.status == 200
+        for path in (below, below + "/", below + "/nothing", below + "x/livez"):
+            request = call(path, root_path=below)
+            await request.run(app)
+            assert request.status == 404
