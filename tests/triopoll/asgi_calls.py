@@ -153,9 +153,9 @@ class Call:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
         self.sent.append(event)
-        if self.leaves_in_last_send and event["type"] == "http.response.body":
-            if not event.get("more_body"):
-                self._left.set()
-                for _ in range(5):
-                    await trio.lowlevel.checkpoint()
-                self.last_send_completed = True
+        last = event["type"] == "http.response.body" and not event.get("more_body")
+        if self.leaves_in_last_send and last:
+            self._left.set()
+            for _ in range(5):
+                await trio.lowlevel.checkpoint()
+            self.last_send_completed = True
