@@ -1,21 +1,21 @@
-"""The server's side of a connection, without I/O: both dialects, told apart here.
+"""The server's side of a connection, without I/O: both dialects, detected here.
 
-Order of calls, for whoever does the I/O:
+Order of calls for the code that does the I/O:
 
 1. ``receive_data(data)`` takes what was read.
 2. ``next_event()`` until it returns ``NEED_DATA``: commands from a binary
-   connection, `TextRequest` from a text one.
+   connection, `RespRequest` from a text one.
 3. ``send(result)`` returns the bytes of a binary result. Text replies are made by
-   the functions of ``_text`` and need no state.
+   the functions of ``resp`` and need no state.
 
-The dialect is chosen by the first two bytes: ``56 01`` is binary, ``*`` is text,
-anything else is neither. (The real server looks at the first *read* instead, and
-takes a binary frame that arrives in two pieces for bad text. Waiting for the rest
-refuses nobody whom the real one accepts.) It changes once at most: ADMIN makes a
-binary connection a text one.
+The first two bytes select the dialect: ``56 01`` is binary, ``*`` is text, anything
+else is neither. (The real server looks at the first *read* instead, and takes a binary
+frame that arrives in two pieces for bad text. Waiting for the rest refuses no client
+that the real server accepts.) The dialect changes once at most: ADMIN makes a binary
+connection a text one.
 
 After a ``RemoteProtocolError`` the stream has lost its frames: close it without a
-word. Each further call raises the same error.
+reply. Each further call raises the same error.
 
 Source: snower/slock 2.1.12, ``server/server.go`` (``handle``), ``server/protocol.go``
 (``BinaryServerProtocol.Read``, ``ProcessParse``).
@@ -31,14 +31,14 @@ from ._commands import Command, PlainCommand, PlainResult, Result
 from ._connection import NEED_DATA, NeedData
 from ._constants import FRAME_SIZE, ID_SIZE, MAGIC, VERSION, CommandType, ResultCode
 from ._frames import command_trailer_size, decode_command, encode_result
-from ._text import TextReader, TextRequest
+from .resp import RespReader, RespRequest
 
 _ADMIN = int(CommandType.ADMIN)
 _BINARY_START = bytes((MAGIC, VERSION))
 
 
 class Dialect(Enum):
-    """How a connection speaks."""
+    """The dialect of a connection."""
 
     UNKNOWN = ""
     BINARY = "binary"
@@ -51,24 +51,24 @@ class BadHeader(NamedTuple):
     result: PlainResult
 
 
-Event = Command | TextRequest | BadHeader
+Event = Command | RespRequest | BadHeader
 
 
 class ServerSide:
     """Turn bytes into commands or text requests, and results into bytes.
 
     Buffers hold one incomplete frame with its trailer (64 bytes and at most 1 MiB)
-    or one incomplete text request (`MAX_TEXT_SIZE`), and what was received and not
-    asked for yet: the caller bounds that by not reading on (see ``buffered``).
+    or one incomplete text request (`MAX_REQUEST_SIZE`), and what was received and not
+    returned yet: the caller bounds that by reading no further (see ``buffered``).
     """
 
-    __slots__ = ("_buffer", "_dialect", "_error", "_offset", "_text")
+    __slots__ = ("_buffer", "_dialect", "_error", "_offset", "_resp")
 
     def __init__(self) -> None:
         self._dialect = Dialect.UNKNOWN
         self._buffer = bytearray()
         self._offset = 0
-        self._text = TextReader()
+        self._resp = RespReader()
         self._error: RemoteProtocolError | None = None
 
     def __repr__(self) -> str:
@@ -77,13 +77,13 @@ class ServerSide:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect, ``UNKNOWN`` until the first bytes tell."""
+        """The dialect, ``UNKNOWN`` before the first two bytes."""
         return self._dialect
 
     @property
     def buffered(self) -> int:
-        """Bytes received that are not cut into events yet."""
-        return len(self._buffer) - self._offset + self._text.buffered
+        """Bytes received and not returned as events yet."""
+        return len(self._buffer) - self._offset + self._resp.buffered
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer.
@@ -94,7 +94,7 @@ class ServerSide:
         if self._error is not None:
             raise self._error
         if self._dialect is Dialect.TEXT:
-            self._text.receive(data)
+            self._resp.receive(data)
         else:
             self._buffer += data
 
@@ -102,7 +102,7 @@ class ServerSide:
         """Return the next command or text request, or ``NEED_DATA``.
 
         Raises:
-            RemoteProtocolError: The peer sent what is neither dialect, or announced
+            RemoteProtocolError: The bytes are of neither dialect, or announce
                 more than `MAX_DATA_SIZE`.
         """
         if self._error is not None:
@@ -130,8 +130,8 @@ class ServerSide:
             self._choose_dialect()
         if self._dialect is not Dialect.TEXT:
             return self._next_command()
-        words = self._text.next_request()
-        return NEED_DATA if words is None else TextRequest(words)
+        words = self._resp.next_request()
+        return NEED_DATA if words is None else RespRequest(words)
 
     def _next_command(self) -> Command | BadHeader | NeedData:
         start = self._offset
@@ -148,7 +148,7 @@ class ServerSide:
         self._offset = body + size
         command = decode_command(buffer, start, trailer)
         if command[0] == _ADMIN and type(command) is PlainCommand:
-            self._turn_to_text()
+            self._switch_to_resp()
         return command
 
     def _choose_dialect(self) -> None:
@@ -156,12 +156,12 @@ class ServerSide:
         if head == _BINARY_START:
             self._dialect = Dialect.BINARY
         elif not _BINARY_START.startswith(head):
-            # Not even "*" is looked for: the text reader knows what it takes.
-            self._turn_to_text()
+            # No check for "*" here: the text reader refuses anything else.
+            self._switch_to_resp()
 
-    def _turn_to_text(self) -> None:
+    def _switch_to_resp(self) -> None:
         self._dialect = Dialect.TEXT
-        self._text.receive(self._buffer[self._offset :])
+        self._resp.receive(self._buffer[self._offset :])
         self._buffer.clear()
         self._offset = 0
 
@@ -174,7 +174,7 @@ class ServerSide:
         return BadHeader(PlainResult(kind, request_id, code))
 
     def _wait(self) -> NeedData:
-        """Forget what was read, so that the buffer holds one partial frame."""
+        """Drop what was read, so that the buffer holds one partial frame."""
         if self._offset:
             del self._buffer[: self._offset]
             self._offset = 0
