@@ -22,6 +22,12 @@ FRAGMENTS = sorted(
     path for path in (ROOT / "newsfragments").iterdir() if path.suffix == ".md"
 )
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+# The decisions' titles say what they are about, so their index is only a list.
+INDEXES = sorted(
+    path
+    for path in (ROOT / "docs").glob("*/index.md")
+    if path.parent.name != "decisions"
+)
 
 # What follows the name of an example that takes more than the URL of a server.
 EXAMPLE_ARGUMENTS = {"set_event.py": ["examples-set-event"]}
@@ -142,6 +148,16 @@ def test_decision_has_its_sections(decision: Path) -> None:
     headings = re.findall(r"^## (.*)$", decision.read_text(), flags=re.MULTILINE)
     wanted = ["Context", "Choice", "Consequences"]
     assert [heading for heading in headings if heading in wanted] == wanted
+
+
+@pytest.mark.parametrize("index", INDEXES, ids=lambda path: path.parent.name)
+def test_index_describes_each_page(index: Path) -> None:
+    """Each section of the documentation has a row for each of its pages."""
+    rows = re.findall(
+        r"^\| \[[^]]+\]\(([^)]+)\) \| \S.* \|$", index.read_text(), re.MULTILINE
+    )
+    pages = [path.name for path in index.parent.glob("*.md") if path != index]
+    assert sorted(rows) == sorted(pages)
 
 
 def test_no_private_parts_of_other_libraries_are_imported() -> None:
