@@ -1,13 +1,13 @@
-"""Measure what trio as a guest costs under ASGI servers that run on asyncio.
+"""Measure the cost of trio in guest mode under ASGI servers that run on asyncio.
 
     python bench/asgi_servers.py [--slock HOST:PORT] [--seconds 3] [--rounds 3]
 
-One worker, 50 connections. On each server that is installed, in turns and in the same
-run: a bare hello on the server's own loop, the same hello as a trio task, and
-``/poll/event`` on an event that is set, with all features on. The ratio is to the bare
-hello on the same server. The load comes from this process, so the server has one core
-for itself on a machine with two; the *CPU* column is the server's own time for one
-request, and says more where the machine has other work.
+One worker, 50 connections. Each installed server runs three applications, in turns and
+in the same run: a bare hello on the server's own loop, the same hello as a trio task,
+and ``/poll/event`` on an event that is set, with all features on. The ratio is to the
+bare hello on the same server. This process generates the load, so the server has one
+core for itself on a machine with two. The *CPU* column is the server's CPU time for one
+request; it is more reliable than the rate when the machine has other work.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ON_TRIO = ("hypercorn -k trio", "triopoll serve")
 
 
 class Figures(NamedTuple):
-    """What one application did under one server."""
+    """The results of one application under one server."""
 
     rate: float
     cpu: float
@@ -95,20 +95,20 @@ def request(path: str) -> bytes:
 
 
 def cpu_seconds(group: int) -> float:
-    """Return what all processes of a process group have used so far."""
+    """Return the CPU time that all processes of a process group have used."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         if int(fields[2]) == group:
             ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def load(port: int, group: int, path: str, seconds: float) -> Figures:
-    """Ask over and over on some connections that stay open."""
+    """Send requests in a loop over some connections that stay open."""
     asking = request(path)
     done = 0
     with selectors.DefaultSelector() as selector:
@@ -121,8 +121,8 @@ def load(port: int, group: int, path: str, seconds: float) -> Figures:
             for key, _ in selector.select(1):
                 answer = key.fileobj.recv(4096)  # type: ignore[union-attr]
                 if not answer:
-                    raise SystemExit("the server has closed a connection")
-                # Some servers send the head and the body one by one.
+                    raise SystemExit("the server closed a connection")
+                # Some servers send the head and the body in separate segments.
                 if answer.endswith((b"hello", b"}")):
                     done += 1
                     key.fileobj.sendall(asking)  # type: ignore[union-attr]
@@ -152,7 +152,7 @@ def candidates(server: str) -> Iterator[tuple[str, str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare ASGI servers.")
-    parser.add_argument("--slock", metavar="HOST:PORT", help="not one of our own")
+    parser.add_argument("--slock", metavar="HOST:PORT", help="use this slock server")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

@@ -1,23 +1,24 @@
-"""Break everything while messages are published and read, and count what is lost.
+"""Cause faults while messages are published and read, and count what is lost.
 
     python bench/chaos.py [--messages 10000] [--clients 200] [--seed 1]
         [--faults deploy=3 redis-killed=5 ...] [--keep N] [--slock-binary PATH]
 
-A Redis that writes each command to its append-only file before it answers, a slock
-server that keeps what is held (ours, or the real one where its program is given), two
-servers, one with two workers, and clients: a third each of raw long polls, of raw
-websockets, and of ``triopoll.client`` behind balancers, one of which cuts polls so that
-it falls back to websockets. Each key has one publisher and 10 readers.
+The programs are: a Redis that writes each command to its append-only file before it
+answers; a slock server that stores held locks (the embedded one, or the real one if its
+path is given); two servers, one of them with two workers; and clients. A third each of
+the clients are raw long polls, raw websockets, and ``triopoll.client`` behind
+balancers, one of which cuts polls so that the client falls back to websockets. Each key
+has one publisher and 10 readers.
 
-While messages are published, at random times workers and whole servers are killed and
-deployed anew, connections to Redis are cut, Redis and slock are killed and started
-again, or answer nothing for some seconds, and all clients leave wherever they are. In
-the end each reader must have got all messages of its key in order. The exit status is
-0 only if nothing was lost, out of order, or left out without a gap being reported, no
-message came with two ids, and no program ended by itself. With ``--keep 30`` messages
-are trimmed before all have read them; then gaps must tell of each that is gone, and
-only of those. The seed gives the plans; what they meet differs a little from run to
-run, as times do.
+While messages are published, the bench at random times kills and redeploys workers and
+whole servers, cuts connections to Redis, kills and restarts Redis and slock or freezes
+them for some seconds, and lets all clients disconnect at random points. At the end each
+reader must have received all messages of its key in order. The exit status is 0 only if
+no message was lost, out of order, or skipped without a reported gap, no message had two
+ids, and no program exited by itself. With ``--keep 30``, messages are trimmed before
+all readers have read them; gaps must then report exactly the messages that are gone.
+The seed determines the plans; their effects vary a little between runs, as the timing
+does.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from chaos_programs import Programs
 from chaos_tally import Tally
 
 READERS_A_KEY = 10
-# Below it, a poll that waits is cut by the second balancer.
+# Seconds after which the second balancer cuts a poll that waits.
 CUT_AFTER = 0.7
 FAULTS = (
     "worker-killed",
@@ -59,7 +60,7 @@ FAULTS = (
 
 
 class Run:
-    """One run: programs, faults, publishers and readers, and the count of it all."""
+    """One run: programs, faults, publishers, readers, and the counts."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.tally = Tally()
@@ -81,7 +82,7 @@ class Run:
         self.readers: list[Reader] = []
 
     async def run(self) -> None:
-        """Run it all; it takes no longer than the limit."""
+        """Run everything; takes no longer than the limit."""
         async with trio.open_nursery() as nursery:
             for program in self.programs.all:
                 await nursery.start(program.run)
@@ -133,16 +134,16 @@ class Run:
 
 
 def report(run: Run, took: float) -> bool:
-    """Print what was counted; return whether all is well."""
+    """Print the counts; return whether all required counts are 0."""
     tally = run.tally
     complete = sum(reader.progress.is_complete for reader in run.readers)
-    print(f"{complete} of {len(run.readers)} readers came to the end")
+    print(f"{complete} of {len(run.readers)} readers received everything")
     _print("must be 0", tally.failures)
-    _print("may be", tally.allowed)
+    _print("allowed", tally.allowed)
     _print("faults", tally.faults)
     _print("servers that were asked to stop", tally.deploys)
-    _print("clients left", tally.closes)
-    _print("messages arrived by", tally.arrived)
+    _print("clients disconnected", tally.closes)
+    _print("messages received by", tally.arrived)
     _print("publishing", tally.published)
     for death in tally.deaths:
         print(death)
@@ -167,13 +168,25 @@ def _fault_counts(words: list[str]) -> dict[str, int]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Break everything, and count.")
+    parser = argparse.ArgumentParser(
+        description="Cause faults, and count lost messages."
+    )
     add = parser.add_argument
     add("--messages", type=int, default=10_000)
     add("--clients", type=int, default=200)
     add("--seed", type=int, default=1)
-    add("--seconds", type=float, default=60.0, help="of publishing and of faults")
-    add("--limit", type=float, default=240.0, help="seconds in which all must be read")
+    add(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="duration of publishing and of faults",
+    )
+    add(
+        "--limit",
+        type=float,
+        default=240.0,
+        help="seconds within which all messages must be read",
+    )
     add(
         "--faults",
         nargs="*",
@@ -181,9 +194,11 @@ def main() -> int:
         default=[f"{fault}=4" for fault in FAULTS],
         help=", ".join(FAULTS),
     )
-    add("--keep", type=int, help="messages of a key that are kept; default: all")
-    add("--slock-binary", metavar="PATH", default="", help="a real slock server")
-    add("--logs", type=Path, help="where programs keep their data and write logs")
+    add("--keep", type=int, help="number of messages kept for each key; default: all")
+    add(
+        "--slock-binary", metavar="PATH", default="", help="path of a real slock server"
+    )
+    add("--logs", type=Path, help="directory for the data and the logs")
     options = parser.parse_args()
     default = [f"{fault}=4" for fault in FAULTS]
     options.faults = _fault_counts(

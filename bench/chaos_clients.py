@@ -1,8 +1,8 @@
 """The clients of `chaos.py`: readers over three transports, and publishers.
 
-They leave at random points, come back to any server, and go on from the cursor that
-they have kept. Each has its own random numbers, so that a seed gives each the same
-plans, whatever the others meet.
+They disconnect at random points, reconnect to any server, and continue from the cursor
+that they have stored. Each has its own random numbers, so a seed gives each client the
+same plans whatever happens to the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trio_websocket import (
 
 from triopoll.client import Gap, Message, Subscription, open_poll_client
 
-# Seconds within which a server must have answered a poll beyond its time.
+# Seconds after the timeout of a poll within which the server must have answered.
 PATIENCE = 20.0
 PUBLISH_PATIENCE = 15.0
 BATCH = 9
@@ -37,22 +37,22 @@ WEBSOCKET_TROUBLES = (*TROUBLES, ConnectionClosed, HandshakeError)
 
 
 class CutError(OSError):
-    """There is no whole answer."""
+    """The answer is missing or incomplete."""
 
 
 class LeftError(Exception):
-    """The client has closed, as it wanted to; the message says at which point."""
+    """The client disconnected on purpose; the message says at which point."""
 
 
 @dataclass
 class Plan:
-    """What all clients know.
+    """The settings that all clients share.
 
     Attributes:
-        servers: Those to choose from.
-        tally: Where they count.
-        seed: Where their random numbers come from.
-        leaving: How likely a client leaves at a request.
+        servers: The servers to choose from.
+        tally: Counts the events of all clients.
+        seed: Seed of the random numbers.
+        leaving: Probability that a client disconnects during a request.
     """
 
     servers: Sequence[Program]
@@ -65,7 +65,7 @@ class Plan:
 
 
 async def pause(rng: random.Random, shape: object = None) -> None:
-    """Wait before the next attempt, as long as a server has asked for, if not long."""
+    """Wait before the next attempt: `retry_ms` (at most 1 s) and a random time."""
     asked = shape.get("retry_ms", 0) / 1000 if isinstance(shape, dict) else 0.0
     await trio.sleep(min(asked, 1.0) + rng.uniform(0.0, 0.4))
 
@@ -74,7 +74,7 @@ async def pause(rng: random.Random, shape: object = None) -> None:
 
 
 class Exchange:
-    """One request on a connection of its own, which may be left at a random point."""
+    """One request on its own connection; may disconnect at a random point."""
 
     def __init__(self, plan: Plan, rng: random.Random) -> None:
         self._plan = plan
@@ -86,8 +86,8 @@ class Exchange:
         """Return status and JSON of the answer.
 
         Raises:
-            LeftError: This client has left before it had the answer.
-            OSError: There was no whole one.
+            LeftError: This client disconnected before it had the answer.
+            OSError: The answer is missing or incomplete.
         """
         point = ""
         if self._rng.random() < self._plan.leaving:
@@ -157,7 +157,7 @@ def _gone(lost: int | None) -> float:
 
 
 class Reader:
-    """A client that follows one key until it has all of it."""
+    """A client that follows one key until it has received all messages."""
 
     transport = ""
 
@@ -167,7 +167,7 @@ class Reader:
         self.rng = plan.rng(name)
 
     async def begin_with_news(self) -> None:
-        """Take the cursor that is the end of the key now, before any message."""
+        """Take the cursor at the end of the key, before any message."""
         exchange = Exchange(self.plan, self.rng)
         query = urlencode(
             {"key": self.progress.key, "cursor": "new", "timeout": "0", "max": 1}
@@ -191,10 +191,10 @@ class Reader:
         raise NotImplementedError
 
     def take(self, shape: dict[str, Any]) -> bool:
-        """Take a page, and return True; or leave before its cursor is kept."""
+        """Process a page and return True; or disconnect before storing its cursor."""
         before = self.progress.place
         self._take_page(shape)
-        # Not at the end, which nobody would see again.
+        # Not after the last page: no further request would read it again.
         if self.rng.random() < self.plan.leaving / 2 and not self.progress.is_complete:
             self.progress.place = before
             self.plan.tally.closes["before the cursor was kept"] += 1
@@ -208,7 +208,7 @@ class Reader:
 
 
 class PollReader(Reader):
-    """Long polls by cursor, each on a connection of its own."""
+    """Sends long polls by cursor, each on its own connection."""
 
     transport = "raw long poll"
 
@@ -237,7 +237,7 @@ class PollReader(Reader):
 
 
 class WebSocketReader(Reader):
-    """A websocket that acknowledges each page."""
+    """Follows a key over a websocket, and acknowledges each page."""
 
     transport = "raw websocket"
 
@@ -245,7 +245,7 @@ class WebSocketReader(Reader):
         port = self.rng.choice(self.plan.servers).port
         is_leaving = True
         try:
-            # Wherever that is: in the handshake, in a page, before an acknowledgement.
+            # Disconnects in the handshake, in a page, or before an acknowledgement.
             with trio.move_on_after(self.rng.uniform(0.0, 1.5 / self.plan.leaving)):
                 async with _websocket(port) as websocket:
                     await self._follow(websocket)
@@ -270,7 +270,7 @@ class WebSocketReader(Reader):
             if frame["type"] == "ping":
                 await _send(websocket, {"type": "pong"})
             elif frame["type"] == "messages":
-                # A page after another cursor is not the one that comes next.
+                # A page must start at the cursor that was acknowledged last.
                 if frame["after"] != item["cursor"] != "all":
                     self.plan.tally.disordered += 1
                 if not self.take(frame):
@@ -286,7 +286,7 @@ async def _send(websocket: WebSocketConnection, frame: dict[str, Any]) -> None:
 
 @asynccontextmanager
 async def _websocket(port: int) -> AsyncIterator[WebSocketConnection]:
-    """Open a websocket, and in the end cut it without a word."""
+    """Open a websocket; at the end, close the connection without a close frame."""
     stream = await trio.open_tcp_stream(HOST, port)
     try:
         async with trio.open_nursery() as nursery:
@@ -299,7 +299,7 @@ async def _websocket(port: int) -> AsyncIterator[WebSocketConnection]:
 
 
 class LibraryReader(Reader):
-    """`triopoll.client`, which polls, and falls back where polls are cut."""
+    """Uses `triopoll.client`, which falls back to websockets if polls are cut."""
 
     transport = "triopoll.client"
 
@@ -321,7 +321,7 @@ class LibraryReader(Reader):
             ) as subscription,
         ):
             while not self.progress.is_complete:
-                # Cancelled anywhere, and then either asked again or left for a new one.
+                # Cancelled anywhere; then continued, or replaced by a new subscription.
                 with trio.move_on_after(self.rng.expovariate(0.5 * self.plan.leaving)):
                     await self._follow(subscription)
                     return
@@ -347,7 +347,7 @@ class LibraryReader(Reader):
             self.progress.take([arrived], cursor, self._gone)
             self._gone = None
         elif cursor == self.progress.place.cursor:
-            # Told again with the next message, to a subscription that begins here.
+            # The gap is reported again with the next message after this cursor.
             self._gone = _gone(item.lost)
         else:
             self.progress.take([], cursor, _gone(item.lost))
@@ -361,7 +361,7 @@ class LibraryReader(Reader):
 
 
 class Balancer:
-    """A listener before all servers, which may cut polls as some middleboxes do."""
+    """A listener in front of all servers; may cut polls, as some middleboxes do."""
 
     def __init__(self, plan: Plan, name: str, patience: float) -> None:
         self._servers = plan.servers
@@ -369,7 +369,7 @@ class Balancer:
         self._patience = patience
 
     async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
-        """Serve; started with the port."""
+        """Serve; `task_status.started` gets the port."""
         (listener,) = await trio.open_tcp_listeners(0, host=HOST)
         port: int = listener.socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
@@ -386,7 +386,7 @@ class Balancer:
                         await self._answers(server, client, watch)
                     nursery.cancel_scope.cancel()
         except* TROUBLES:
-            pass  # either end shows the other one by closing
+            pass  # the other end sees that the connection is closed
 
     async def _server(self) -> trio.SocketStream:
         first, *others = self._rng.sample(self._servers, len(self._servers))
@@ -424,7 +424,7 @@ class Balancer:
 
 
 class Publisher:
-    """It publishes all messages of one key, and repeats itself until it is answered."""
+    """Publishes all messages of one key; repeats each publish until it is answered."""
 
     def __init__(self, plan: Plan, key: str, total: int, seconds: float) -> None:
         self._plan = plan

@@ -1,4 +1,4 @@
-"""The programs that `chaos.py` runs, and the faults that it makes in them."""
+"""The programs that `chaos.py` runs, and the faults that it causes in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PORTS = range(20000, 32000)
 
 
 class Program:
-    """A program that listens on a port, and can be ended and started again."""
+    """A program that listens on a port, and can be stopped and started again."""
 
     def __init__(
         self,
@@ -40,21 +40,21 @@ class Program:
         env: dict[str, str] | None = None,
         hello: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
-        """Prepare it.
+        """Store the settings; `run` starts the program.
 
         Args:
-            name: For the report and its log.
+            name: Name in the report and of the log file.
             command: Its command line.
-            port: Where it listens.
-            folder: Where its log goes.
-            tally: Told when it ends by itself.
-            env: Besides the environment of this process.
-            hello: What it is asked, and the answer that says it is up.
+            port: The port on which it listens.
+            folder: Directory of its log.
+            tally: Counts the program's unexpected ends.
+            env: Variables in addition to the environment of this process.
+            hello: A request, and the answer that shows that the program is up.
         """
         self.name = name
         self.port = port
         self.log = folder / f"{name}.log"
-        # Held by a fault from breaking to mending.
+        # Held by a fault until it is repaired.
         self.lock = trio.Lock()
         self._command = command
         self._tally = tally
@@ -65,7 +65,7 @@ class Program:
         self._is_started = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Start it, and see that it does not end by itself; kill it when cancelled."""
+        """Start it, and report if it exits by itself; kill it when cancelled."""
         try:
             await self.start()
             task_status.started()
@@ -95,13 +95,13 @@ class Program:
                 await trio.sleep(0.02)
 
     async def kill(self) -> None:
-        """End it at once, with all its workers."""
+        """Kill it at once, with all its workers."""
         self._is_ending = True
         self._kill_now()
         await self._running.wait()
 
     async def stop(self) -> int:
-        """Ask it to end, and return its exit code."""
+        """Send SIGTERM, and return the exit code."""
         self._is_ending = True
         self._running.terminate()
         code: int = await self._running.wait()
@@ -111,8 +111,8 @@ class Program:
         self._running.send_signal(signum)
 
     def workers(self) -> list[int]:
-        """Return the process ids of its workers; none if it has none."""
-        # Each thread has those that it has started.
+        """Return the process ids of its workers; empty without workers."""
+        # The kernel lists children for each thread that started them.
         tasks = Path(f"/proc/{self._running.pid}/task").glob("*/children")
         return sorted(int(pid) for task in tasks for pid in task.read_text().split())
 
@@ -122,7 +122,7 @@ class Program:
         return self._process
 
     def _kill_now(self) -> None:
-        # Workers first, which would live on for as long as they drain.
+        # Workers first: without a supervisor they would drain before they exit.
         if self._process is not None and self._process.returncode is None:
             for pid in [*self.workers(), self._process.pid]:
                 with suppress(ProcessLookupError):
@@ -142,7 +142,7 @@ class Program:
 
 
 class Programs:
-    """Redis, slock and the servers, and how to break them."""
+    """Redis, slock and the servers, and the faults."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Programs:
         self.slock = make(
             "slock", _slock_command(ports[1], folder, slock_binary), ports[1]
         )
-        # One that is a process of its own, and one with a crew.
+        # One server with a single worker, and one with two.
         self.servers = [
             make(
                 f"triopoll-{workers}",
@@ -192,7 +192,7 @@ class Programs:
         return [self.redis, self.slock, *self.servers]
 
     async def break_something(self, fault: str) -> None:
-        """Make a fault, and mend what it has broken."""
+        """Cause a fault, and repair it."""
         await self.faults[fault]()
         self._tally.faults[fault] += 1
 
@@ -203,7 +203,7 @@ class Programs:
             await program.start()
 
     async def _freeze(self, program: Program) -> None:
-        """Let it take what it is sent and answer nothing, for some time."""
+        """Let it accept input and answer nothing for some time."""
         async with program.lock:
             program.send_signal(signal.SIGSTOP)
             await trio.sleep(self._rng.uniform(0.5, LONGEST_FREEZE))
@@ -213,7 +213,7 @@ class Programs:
         await self._kill(self._rng.choice(self.servers))
 
     async def _kill_worker(self) -> None:
-        """Kill a worker, which its supervisor starts again."""
+        """Kill a worker; its supervisor starts it again."""
         server = self.servers[1]
         async with server.lock:
             killed = self._rng.choice(server.workers())
@@ -234,18 +234,18 @@ class Programs:
             await server.start()
 
     async def _cut_redis(self) -> None:
-        """Close all connections to Redis but this one."""
+        """Close all connections to Redis except this one."""
         async with self.redis.lock:
             async with await trio.open_tcp_stream(HOST, self.redis.port) as stream:
                 await stream.send_all(b"CLIENT KILL TYPE normal\r\n")
                 answer = await stream.receive_some(100)
         assert answer.startswith(b":"), answer
-        self._tally.faults["connections cut by them"] += int(answer[1:])
+        self._tally.faults["connections to Redis cut"] += int(answer[1:])
 
 
 def _redis_command(port: int, folder: Path) -> list[str]:
-    # A process that is killed leaves what it wrote with the kernel, so 0 lost here
-    # needs a log, but no `always`. What may not be lost by a loss of power does.
+    # The kernel keeps what a killed process has written, so these faults need the
+    # append-only file, but not `always`. A loss of power would need `always`.
     return [
         *("redis-server", "--bind", HOST, "--port", str(port), "--dir", str(folder)),
         *("--save", "", "--appendonly", "yes", "--appendfsync", "always"),
@@ -270,7 +270,7 @@ def _server_command(port: int, workers: int) -> list[str]:
     return [
         *(sys.executable, "-m", "triopoll", "serve", "--bind", f"{HOST}:{port}"),
         *("--workers", str(workers)),
-        # Who waits for a frozen slock or Redis is told so within 5 s.
+        # Requests that wait for a frozen slock or Redis are answered within 5 s.
         *("--drain-delay", "0.2", "--drain-window", "1", "--drain-grace", "6"),
     ]
 
@@ -289,7 +289,7 @@ def _server_settings(redis: int, slock: int, keep: int) -> dict[str, str]:
 
 def _free_ports(count: int) -> list[int]:
     found: list[int] = []
-    # By chance, and not the seed's, lest two runs at once get the same.
+    # Not from the seed: two simultaneous runs must not choose the same ports.
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -300,4 +300,4 @@ def _free_ports(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise SystemExit("there are no free ports")
+    raise SystemExit("no free ports")

@@ -1,7 +1,7 @@
-"""What `chaos.py` counts: each message as each reader gets it, and all that went wrong.
+"""The counts of `chaos.py`: each message that each reader receives, and every fault.
 
-A message's data says what it should be: its key, and its number within the key. So a
-reader that stands at a number knows what has to come next.
+The data of a message contains its key and its number within the key. A reader at a
+number can therefore check which message must follow.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ def data_of(key: str, number: int) -> str:
 
 
 class Place(NamedTuple):
-    """Where a reader stands.
+    """The position of a reader.
 
     Attributes:
-        cursor: The server's word for it.
-        number: That of the last message before it.
-        told: How many messages after that are gone, as the server says; infinite
-            where it does not know how many.
+        cursor: The server's cursor.
+        number: The number of the last message before it.
+        reported: How many messages after that are gone, as the server reports; infinite
+            if the server does not know the number.
     """
 
     cursor: str
     number: int
-    told: float = 0
+    reported: float = 0
 
 
 class Arrived(NamedTuple):
-    """A message as a reader got it."""
+    """A message as a reader received it."""
 
     id: str
     data: str
@@ -41,22 +41,22 @@ class Arrived(NamedTuple):
 
 @dataclass
 class Tally:
-    """What came of all messages.
+    """The counts of a run.
 
     Attributes:
-        lost: Messages that a reader has neither got nor been told to be gone.
-        disordered: Messages that came after a later one, from the same place.
-        silent_gaps: Messages left out without a word, or told to be and not left out.
+        lost: Messages that a reader did not receive and that no gap reported.
+        disordered: Messages that followed a later one from the same position.
+        silent_gaps: Messages skipped without a report, or reported and not skipped.
         strangers: Messages with another id than the first time, or of another key.
-        duplicates: Messages that a reader got again, with the id it had seen.
-        reported_gaps: Gaps that were told.
-        gone: Messages that readers did not get because of them.
+        duplicates: Messages that a reader received again with the same id.
+        reported_gaps: Gaps that were reported.
+        gone: Messages that readers did not receive because of these gaps.
         faults: How often each fault happened.
-        closes: At which points clients have closed.
-        arrived: How messages came.
-        deploys: With which codes servers ended that were asked to stop.
-        published: What became of requests to publish.
-        deaths: Programs that ended without being told to.
+        closes: At which points clients disconnected.
+        arrived: By which transport messages were received.
+        deploys: The exit codes of servers that were stopped.
+        published: The results of publish requests.
+        deaths: Programs that exited without being stopped.
     """
 
     lost: int = 0
@@ -76,21 +76,21 @@ class Tally:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Return what has to be 0."""
+        """Return the counts that must be 0."""
         return {
             "lost": self.lost,
             "out of order within a key": self.disordered,
-            "left out without a gap being reported": self.silent_gaps,
-            "duplicates with an id not seen before": self.strangers,
+            "skipped without a reported gap": self.silent_gaps,
+            "duplicates with another id": self.strangers,
         }
 
     @property
     def allowed(self) -> dict[str, int]:
-        """Return what may happen, and is handled."""
+        """Return the counts that may be above 0."""
         return {
-            "duplicates with an id seen before": self.duplicates,
+            "duplicates with the same id": self.duplicates,
             "gaps reported": self.reported_gaps,
-            "messages gone by them": self.gone,
+            "messages covered by gaps": self.gone,
         }
 
     def know(self, data: str, name: str) -> None:
@@ -100,11 +100,11 @@ class Tally:
 
 
 class Progress:
-    """What one reader has got of its key."""
+    """The messages of its key that one reader has received."""
 
     def __init__(self, tally: Tally, key: str, total: int, transport: str) -> None:
         self.key = key
-        # All that is kept: that says nothing of what is not.
+        # The cursor "all" reports no gap, so any number may be missing before it.
         self.place = Place("all", -1, math.inf)
         self.transport = transport
         self._tally = tally
@@ -117,29 +117,29 @@ class Progress:
         return self.place.number >= self._total - 1
 
     def finish(self) -> None:
-        """Count what this reader has not got."""
+        """Count the messages that this reader has not received."""
         self._tally.gone += len(self._gone - self._seen)
         self._tally.lost += self._total - len(self._gone | self._seen)
 
     def take(
         self, messages: Iterable[Arrived], cursor: str, gone: float | None = None
     ) -> None:
-        """Take what came after the present place, and move on.
+        """Process the messages after the present position, and move on.
 
         Args:
-            messages: In the order in which they came.
-            cursor: The place after them.
-            gone: How many have been left out, if a gap is told; else None.
+            messages: In the order in which they arrived.
+            cursor: The position after them.
+            gone: How many have been skipped, if a gap is reported; otherwise None.
         """
-        _, number, told = self.place
+        _, number, reported = self.place
         if gone is not None:
             self._tally.reported_gaps += 1
-            told += gone
+            reported += gone
         for message in messages:
-            number, told = self._take(message, number, told), 0
-        self.place = Place(cursor, number, told)
+            number, reported = self._take(message, number, reported), 0
+        self.place = Place(cursor, number, reported)
 
-    def _take(self, message: Arrived, before: int, told: float) -> int:
+    def _take(self, message: Arrived, before: int, reported: float) -> int:
         key, _, digits = message.data.rpartition("/")
         if key != self.key:
             self._tally.strangers += 1
@@ -150,14 +150,14 @@ class Progress:
         if number <= before:
             self._tally.disordered += 1
         else:
-            self._leave_out(range(before + 1, number), told)
+            self._leave_out(range(before + 1, number), reported)
         if number in self._seen:
             self._tally.duplicates += 1
         self._seen.add(number)
         return number
 
-    def _leave_out(self, numbers: range, told: float) -> None:
-        if told:
+    def _leave_out(self, numbers: range, reported: float) -> None:
+        if reported:
             self._gone.update(numbers)
-        if told != math.inf:
-            self._tally.silent_gaps += abs(len(numbers) - int(told))
+        if reported != math.inf:
+            self._tally.silent_gaps += abs(len(numbers) - int(reported))

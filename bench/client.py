@@ -2,16 +2,16 @@
 
     python bench/client.py --slock HOST:PORT [--seconds 3] [--tasks 1,64,512]
 
-Each task takes and releases a lock on a key of its own, over and over, on one
-connection; a command is one LOCK or one UNLOCK. The baselines are pyslock's
-asyncio client doing the same, and, for the round trip at one task, a bare trio
-socket: once against an echo in another process, once with the same commands, packed
-beforehand, against the same server. The second is what a client can at best come near
-to, since a server takes its time.
+Each task takes and releases a lock on its own key in a loop, over one connection; a
+command is one LOCK or one UNLOCK. The baselines are pyslock's asyncio client doing the
+same, and, for the round trip of one task, a bare trio socket: once against an echo
+server in another process, once with the same prepacked commands against the same
+server. The second is the lower bound for any client, since it includes the server's
+time.
 
-"calls" is the same with ``acquire()`` and ``release()``, which have no body that a
-loss would cancel. Behind each rate stands how much processor time a pair of LOCK and
-UNLOCK took here: it tells more than the rate where other work goes on.
+"calls" means ``acquire()`` and ``release()``, without a body that a loss would cancel.
+After each rate follows the CPU time of this process for a pair of LOCK and UNLOCK; it
+is more reliable than the rate when the machine has other work.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Work = Callable[[Client, str, float, list[int]], Awaitable[None]]
 
 
 def measure_trioslock(address: str, tasks: int, seconds: float, work: Work) -> Rate:
-    """Return what the client does, by one kind of work."""
+    """Return the client's rate and CPU time for one kind of work."""
 
     async def main() -> Rate:
         async with open_client(f"slock://{address}") as client:
@@ -71,8 +71,8 @@ def measure_trioslock(address: str, tasks: int, seconds: float, work: Work) -> R
 
 
 def measure_pyslock(address: str, tasks: int, seconds: float) -> float:
-    """Return commands a second of pyslock's asyncio client."""
-    # pyslock wants a name that asyncio lost in Python 3.11.
+    """Return commands per second of pyslock's asyncio client."""
+    # pyslock uses a name that Python 3.11 removed from asyncio.
     asyncio.coroutine = types.coroutine  # type: ignore[attr-defined]
     from pyslock import AsyncClient  # noqa: PLC0415
 
@@ -99,7 +99,7 @@ def measure_pyslock(address: str, tasks: int, seconds: float) -> float:
 
 
 def measure_bare(address: str, seconds: float) -> float:
-    """Return commands a second of a bare trio socket that does nothing else."""
+    """Return commands per second of a bare trio socket."""
     host, _, port = address.rpartition(":")
     key = os.urandom(16)
     frames = [
@@ -124,7 +124,7 @@ def measure_bare(address: str, seconds: float) -> float:
 
 
 def measure_echo(seconds: float) -> float:
-    """Return round trips a second of a bare trio socket with 64 bytes."""
+    """Return round trips per second of a bare trio socket with 64 bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
     process = multiprocessing.get_context("fork").Process(
         target=_echo, args=(listener,), daemon=True

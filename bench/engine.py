@@ -1,12 +1,11 @@
-"""What the engine costs: time a command, memory a claim, a long queue released.
+"""Measure the engine: time per command, memory per holder and waiter, a long queue.
 
-Run ``python bench/engine.py``. The baseline of the same run is the least that any
-engine of this shape does: make a result and a reply for each command and put a key
-into a dict and take it out again. Figures of a shared machine vary; the ratio does
-so less.
+Run ``python bench/engine.py``. The baseline of the same run is the minimal work of any
+engine of this kind: make a result and a reply for each command, put a key into a dict
+and remove it again. Figures of a shared machine vary; the ratio varies less.
 
-The last table is the server's, from one pipelining client over TCP in each dialect:
-``--slock HOST:PORT`` puts a real server beside it (see ``bench/server.py``).
+The last table measures the server, with one pipelining client over TCP in each
+protocol: ``--slock HOST:PORT`` adds a real server (see ``bench/server.py``).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def make_lock(number: int, **fields: int) -> LockCommand:
 
 
 def make_pairs(count: int) -> list[LockCommand]:
-    """LOCK and UNLOCK in turn, each pair under its own lock id."""
+    """Return alternating LOCK and UNLOCK commands, each pair with its own lock id."""
     locks = [make_lock(number) for number in range(count // 2)]
     return [each for lock in locks for each in (lock, lock._replace(type=2))]
 
@@ -86,9 +85,9 @@ def bench_commands(count: int) -> None:
     baseline = best_seconds(lambda: run_baseline(commands)) / count
     engine = best_seconds(lambda: run_engine(commands)) / count
     print(f"LOCK and UNLOCK, uncontended, {count:,} commands, best of {ROUNDS}")
-    print(f"  baseline {baseline * 1e6:6.2f} us a command")
+    print(f"  baseline {baseline * 1e6:6.2f} us per command")
     print(
-        f"  engine   {engine * 1e6:6.2f} us a command, {1 / engine:9,.0f} a second, "
+        f"  engine   {engine * 1e6:6.2f} us per command, {1 / engine:9,.0f} per s, "
         f"{engine / baseline:.1f} times the baseline"
     )
 
@@ -120,9 +119,11 @@ def bench_release(count: int) -> None:
     cancelled = time.perf_counter() - begin
     assert engine.statistics().waiters == 0
     print(f"{count:,} waiters on one key")
-    print(f"  queued    {filled:6.3f} s, {filled / count * 1e6:.2f} us a waiter")
+    print(f"  queued    {filled:6.3f} s, {filled / count * 1e6:.2f} us per waiter")
     print(f"  released  {min(seconds):6.3f} s by one UNLOCK")
-    print(f"  cancelled {cancelled:6.3f} s, {cancelled / count * 1e6:.2f} us a waiter")
+    print(
+        f"  cancelled {cancelled:6.3f} s, {cancelled / count * 1e6:.2f} us per waiter"
+    )
 
 
 def bench_memory(count: int) -> None:
@@ -134,7 +135,7 @@ def bench_memory(count: int) -> None:
             key=number.to_bytes(16, "little")
         ),
     }
-    print(f"bytes each, {count:,} of them, request and its ids included")
+    print(f"bytes per item, {count:,} items, request and its ids included")
     for name, make in kinds.items():
         engine = Engine()
         peer = engine.add_peer(0.0)
@@ -158,7 +159,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=200_000)
     parser.add_argument("--waiters", type=int, default=100_000)
     parser.add_argument(
-        "--slock", metavar="HOST:PORT", help="a real server beside ours"
+        "--slock", metavar="HOST:PORT", help="also measure this real server"
     )
     options = parser.parse_args()
     bench_commands(options.commands)

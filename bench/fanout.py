@@ -1,14 +1,14 @@
-"""Wake a lone poll while a crowd is being answered.
+"""Measure other requests while many polls of one event are answered.
 
-    python bench/fanout.py --slock HOST:PORT [--crowd 5000] [--rounds 5]
+    python bench/fanout.py --slock HOST:PORT [--waiters 5000] [--rounds 5]
 
-One ``triopoll serve`` on a slock server. A crowd of polls waits for one event; from the
-moment it is set until the last of them is answered, lone polls that are parked, each
-on a key of its own, are woken one by one, and health is asked for. The baseline is the
-same without a crowd, in the same run. The crowd is in a process of its own.
+One ``triopoll serve`` on a slock server. Many polls wait for one event. From the moment
+when it is set until the last of them is answered, single polls, each parked on its own
+key, are woken one by one, and ``/livez`` is requested. The baseline is the same without
+the fan-out, in the same run. A separate process holds the many polls.
 
-- *lone wake*: from sending the set of its event to the answer in hand.
-- *health*: ``GET /livez``, on a connection of its own.
+- *single wake*: from sending the set of its event until the answer is received.
+- *health*: ``GET /livez``, on its own connection.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 
+from openresty import park, set_event, triopoll
 from poll import HOST, request
-from recipe import park, set_event, triopoll
 
-LONE_POLLS = 500
+SINGLE_POLLS = 500
 PAUSE = 0.002
 
 
-class Lone:
-    """Polls that are parked, each on its own key, and who sets these one by one."""
+class SinglePolls:
+    """Single parked polls, each on its own key, and the publisher that wakes them."""
 
     def __init__(self, stack: ExitStack, port: int, slock: tuple[str, int]) -> None:
         self._port = port
@@ -42,7 +42,7 @@ class Lone:
 
     def park(self, count: int) -> None:
         for number in range(count):
-            key = f"lone-{time.time_ns()}-{number}"
+            key = f"single-{time.time_ns()}-{number}"
             sock = socket.create_connection((HOST, self._port), 30)
             sock.sendall(request(f"/poll/event?event={key}&timeout=120"))
             self._parked.append((key, sock))
@@ -54,7 +54,7 @@ class Lone:
         self._parked.clear()
 
     def wake(self) -> float:
-        """Have one of them woken; return the seconds that took."""
+        """Wake one of them; return the seconds until its answer."""
         key, sock = self._parked.pop()
         started_at = time.perf_counter()
         words = f"lock {key} lock_id {key} flag 2 timeout 5 expried 5 count 2".split()
@@ -63,7 +63,7 @@ class Lone:
         with sock:
             answer = sock.recv(4096)
         if b'"err_code":0' not in answer:
-            raise SystemExit(f"the lone poll was answered {answer!r}")
+            raise SystemExit(f"the single poll was answered {answer!r}")
         took = time.perf_counter() - started_at
         self._slock.recv(4096)
         return took
@@ -72,12 +72,12 @@ class Lone:
         started_at = time.perf_counter()
         self._health.sendall(request("/livez"))
         if not self._health.recv(4096).startswith(b"HTTP/1.1 200"):
-            raise SystemExit("the service is not well")
+            raise SystemExit("/livez did not answer 200")
         return time.perf_counter() - started_at
 
 
-def read_crowd(port: int, key: str, count: int, pipe: Connection) -> None:
-    """Park a crowd, say so, read its answers, say so."""
+def read_waiters(port: int, key: str, count: int, pipe: Connection) -> None:
+    """Park the waiters, report it, read their answers, report it."""
     with ExitStack() as stack:
         waiting = {sock.fileno(): sock for sock in park(stack, port, key, count)}
         readable = stack.enter_context(select.epoll())
@@ -90,16 +90,18 @@ def read_crowd(port: int, key: str, count: int, pipe: Connection) -> None:
                     readable.unregister(descriptor)
                     del waiting[descriptor]
         pipe.send("answered")
-        pipe.recv()  # thousands that leave at once are another story
+        pipe.recv()  # keep the connections open: mass disconnects are not measured
 
 
-def during_crowd(
+def during_fan_out(
     port: int, slock: tuple[str, int], count: int, step: Callable[[], None]
 ) -> float:
-    """Wake a crowd, and step until it is answered; return the seconds that took."""
+    """Wake the waiters, call `step` until all are answered; return the seconds."""
     ours, theirs = multiprocessing.Pipe()
-    key = f"crowd-{time.time_ns()}"
-    reader = multiprocessing.Process(target=read_crowd, args=(port, key, count, theirs))
+    key = f"waiters-{time.time_ns()}"
+    reader = multiprocessing.Process(
+        target=read_waiters, args=(port, key, count, theirs)
+    )
     reader.start()
     try:
         ours.recv()
@@ -123,9 +125,9 @@ def show(name: str, seconds: Sequence[float], calm: Sequence[float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Wake one while many are answered.")
+    parser = argparse.ArgumentParser(description="Measure requests during a fan-out.")
     parser.add_argument("--slock", metavar="HOST:PORT", required=True)
-    parser.add_argument("--crowd", type=int, default=5000)
+    parser.add_argument("--waiters", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     host, number = options.slock.rsplit(":", 1)
@@ -134,30 +136,31 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with ExitStack() as stack:
         port, _ = stack.enter_context(triopoll(slock))
-        lone = Lone(stack, port, slock)
-        lone.park(LONE_POLLS)
-        calm = [lone.wake() for _ in range(LONE_POLLS)]
-        calm_health = [lone.health() for _ in range(LONE_POLLS)]
+        singles = SinglePolls(stack, port, slock)
+        singles.park(SINGLE_POLLS)
+        calm = [singles.wake() for _ in range(SINGLE_POLLS)]
+        calm_health = [singles.health() for _ in range(SINGLE_POLLS)]
         wakes: list[float] = []
         healths: list[float] = []
 
         def step() -> None:
-            wakes.append(lone.wake())
+            wakes.append(singles.wake())
             time.sleep(PAUSE)
-            healths.append(lone.health())
+            healths.append(singles.health())
 
-        crowds: list[float] = []
+        fan_outs: list[float] = []
         for _ in range(options.rounds):
-            lone.park(LONE_POLLS)
-            crowds.append(during_crowd(port, slock, options.crowd, step))
-            lone.leave()
+            singles.park(SINGLE_POLLS)
+            fan_outs.append(during_fan_out(port, slock, options.waiters, step))
+            singles.leave()
     print(f"{'':<28}{'p50':>8}{'p99':>8}   {'ratio':>8}{'samples':>8}")
-    show("lone wake, calm", calm, calm)
-    show("lone wake, crowd answered", wakes, calm)
-    show("health, calm", calm_health, calm_health)
-    show("health, crowd answered", healths, calm_health)
+    show("single wake, idle", calm, calm)
+    show("single wake, during fan-out", wakes, calm)
+    show("health, idle", calm_health, calm_health)
+    show("health, during fan-out", healths, calm_health)
     print(
-        f"the crowd of {options.crowd:,} in {statistics.median(crowds) * 1000:.0f} ms"
+        f"{options.waiters:,} waiters answered in "
+        f"{statistics.median(fan_outs) * 1000:.0f} ms"
     )
 
 

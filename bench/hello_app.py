@@ -1,4 +1,4 @@
-"""The baseline of ``bench/poll.py``: the least that Quart-Trio can do."""
+"""The baseline of ``bench/poll.py``: a minimal Quart-Trio application."""
 
 from __future__ import annotations
 

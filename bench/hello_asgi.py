@@ -15,7 +15,7 @@ BODY = {"type": "http.response.body", "body": b"hello"}
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """Answer; nothing in here is of one loop or the other."""
+    """Answer; this function works on asyncio and on trio."""
     if scope["type"] == "lifespan":
         for what in ("startup", "shutdown"):
             await receive()
@@ -25,5 +25,5 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
         await send(BODY)
 
 
-# The same one as a trio task, across the bridge.
+# The same application as a trio task, through the ASGI bridge.
 bridged = GuestApp(bare)

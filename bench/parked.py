@@ -1,14 +1,14 @@
-"""What parked polls cost while nothing happens: the service, slock and Redis.
+"""Measure idle parked polls: memory and CPU of the service, slock and Redis.
 
     python bench/parked.py [--slock-binary PATH] [--polls 10000] [--seconds 10]
 
-Parks polls of one kind after the other on a ``triopoll serve`` of their own, which they
-share with a Redis server and a slock server that are started for them (ours, or a real
-one by its path). The baseline is the same three without polls.
+Parks polls of one kind after the other on a ``triopoll serve`` with its own Redis
+server and slock server (the embedded one, or a real one by its path). The baseline is
+the same three processes without polls.
 
 - *memory*: resident, of each of the three, for all polls together.
-- *CPU*: in percent of a core, over the seconds in which nothing happens.
-- *commands*: what Redis was asked a second in that time.
+- *CPU*: in percent of a core, while nothing happens.
+- *commands*: commands per second that Redis received in that time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import redis
+from openresty import cpu_seconds
 from poll import HOST, free_port, request, resident, wait_until_up
-from recipe import cpu_seconds
 
 KINDS = {
     "none": "",
@@ -37,7 +37,7 @@ KINDS = {
     "/v1/messages, one log": "/v1/messages?key=k&cursor=new&timeout=300",
     "/v1/messages, own logs": "/v1/messages?key=k{}&cursor=new&timeout=300",
 }
-# Seconds until every poll is parked and has been looked at once more.
+# Seconds until every poll is parked and the sweep has checked it once.
 SETTLE = 15
 SETTINGS = {
     "TRIOPOLL_LIST_PREFIX": "bench:",
@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 class Servers(NamedTuple):
-    """Process ids of the three, and where two of them are."""
+    """Process ids of the three, and the addresses of two of them."""
 
     service: int
     slock: int
@@ -82,7 +82,7 @@ def wait_until_open(port: int) -> None:
             return
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"nobody listens on {port}")
+    raise SystemExit(f"no program listens on {port}")
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def park(stack: ExitStack, port: int, target: str, count: int) -> None:
         sock = stack.enter_context(socket.create_connection((HOST, port), 30))
         sock.sendall(request(target.format(number)))
         if number % 500 == 499:
-            time.sleep(0.2)  # for the service to keep up
+            time.sleep(0.2)  # lets the service accept the connections
     time.sleep(SETTLE)
 
 
@@ -163,7 +163,7 @@ def main() -> None:
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print(f"{options.polls:,} polls, {options.seconds:g} s in which nothing happens")
+    print(f"{options.polls:,} polls, {options.seconds:g} s without events")
     print(f"{'':<25}{'triopoll':>19}{'slock':>19}{'redis':>19}{'commands':>12}")
     for kind in KINDS:
         print(measure(kind, options), flush=True)

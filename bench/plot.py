@@ -2,9 +2,9 @@
 
     python bench/plot.py
 
-Writes ``docs/explanation/performance.svg``. The file of results is written by hand from
-what the other benchmarks have printed; each figure there names its command. Needs
-matplotlib, of the dependency group ``bench``.
+Writes ``docs/explanation/performance.svg``. The results file is written by hand from
+the output of the other benchmarks; each figure in it names its command. Needs
+matplotlib, from the dependency group ``bench``.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Load the poll service, beside a bare Quart-Trio hello on Hypercorn.
+"""Load the poll service, and compare it with a bare Quart-Trio hello on Hypercorn.
 
     python bench/poll.py [--slock HOST:PORT] [--waiters 1000] [--seconds 3]
 
-One worker, embedded engine unless a slock server is given. The baseline is a Quart-Trio
-application that answers "hello" under ``hypercorn -k trio``, in the same run. The load
-comes from this process, so the server has one core for itself on a machine with two.
+One worker, with the embedded engine unless a slock server is given. The baseline is a
+Quart-Trio application that answers "hello" under ``hypercorn -k trio``, in the same
+run. This process generates the load, so the server has one core for itself on a machine
+with two.
 
 - *requests/s*: ``/poll/event`` on an event that is set, over 50 connections.
-- *KB a poll*: resident memory that each parked poll adds.
+- *KB per poll*: resident memory that each parked poll adds.
 - *wake all*: from setting one event to the last byte of the last answer.
-- *wake one*: the same for a lone poll, median and 99th percentile.
+- *wake one*: the same for a single poll, median and 99th percentile.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ BASELINE = "hello, hypercorn -k trio"
 
 
 class Figures(NamedTuple):
-    """What one service did."""
+    """The results of one service."""
 
     rate: float
     kilobytes: float | None = None
@@ -66,7 +67,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(name: str, slock_url: str) -> Iterator[tuple[int, int]]:
-    """Run a service; yield its port and the process that serves."""
+    """Run a service; yield its port and its serving process."""
     port = free_port()
     command = [part.format(bind=f"{HOST}:{port}") for part in COMMANDS[name]]
     process = subprocess.Popen(
@@ -102,7 +103,7 @@ def wait_until_up(port: int) -> None:
 def serving_process(pid: int) -> int:
     """Return the child of Hypercorn or of a supervisor, else the process itself."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    # The first child of Hypercorn is multiprocessing's tracker.
+    # The first child of Hypercorn is multiprocessing's resource tracker.
     return max((int(child) for child in children), key=resident, default=pid)
 
 
@@ -116,7 +117,7 @@ def request(path: str) -> bytes:
 
 
 async def requests_a_second(port: int, path: str, seconds: float) -> float:
-    """Ask over and over on some connections that stay open."""
+    """Send requests in a loop over some connections that stay open."""
     done = 0
 
     async def ask() -> None:
@@ -137,12 +138,12 @@ async def requests_a_second(port: int, path: str, seconds: float) -> float:
 
 
 async def read_answer(stream: trio.SocketStream) -> bytes:
-    """Read one answer; all of ours fit into one segment and end with a brace."""
+    """Read one answer: it fits into one segment and ends with a brace."""
     data = b""
     while not data.endswith((b"}", b"hello")):
         more = await stream.receive_some(4096)
         if not more:
-            raise SystemExit("the service has closed a connection")
+            raise SystemExit("the service closed a connection")
         data += more
     return bytes(data)
 
@@ -163,34 +164,34 @@ async def until_waiting(client: trioslock.Client, count: int) -> None:
             await trio.sleep(0.02)
 
 
-async def wake_crowd(
+async def wake_waiters(
     port: int, pid: int, client: trioslock.Client, count: int
 ) -> tuple[float, float]:
-    """Return kilobytes a poll, and seconds until all of them are answered."""
+    """Return kilobytes per poll, and the seconds until all polls are answered."""
     before = resident(pid)
-    # The server may be shared with the next candidate: a key that nobody has set.
-    crowd = f"crowd-{pid}"
-    streams = await park(port, crowd, count)
+    # The next candidate may use the same slock server, so the key must be unused.
+    key = f"waiters-{pid}"
+    streams = await park(port, key, count)
     await until_waiting(client, count)
     kilobytes = (resident(pid) - before) / count / 1024
     started_at = time.perf_counter()
     async with trio.open_nursery() as nursery:
         for stream in streams:
             nursery.start_soon(read_answer, stream)
-        await client.event(crowd, ttl=30).set()
+        await client.event(key, ttl=30).set()
     seconds = time.perf_counter() - started_at
     for stream in streams:
         await stream.aclose()
     return kilobytes, seconds
 
 
-async def wake_lone(
+async def wake_single(
     port: int, pid: int, client: trioslock.Client
 ) -> tuple[float, float]:
-    """Return median and 99th percentile of the seconds to wake a lone poll."""
+    """Return median and 99th percentile of the seconds to wake a single poll."""
     times = []
     for number in range(LONE_WAKES):
-        key = f"lone-{pid}-{number}"
+        key = f"single-{pid}-{number}"
         (stream,) = await park(port, key, 1)
         await until_waiting(client, 1)
         started_at = time.perf_counter()
@@ -211,9 +212,9 @@ async def measure(
             await client.event("set", ttl=60).set()
             path = "/poll/event?event=set"
             rate = await requests_a_second(port, path, seconds)
-            kilobytes, wake_all = await wake_crowd(port, pid, client, waiters)
+            kilobytes, wake_all = await wake_waiters(port, pid, client, waiters)
             return Figures(
-                rate, kilobytes, wake_all, await wake_lone(port, pid, client)
+                rate, kilobytes, wake_all, await wake_single(port, pid, client)
             )
 
 
@@ -228,7 +229,7 @@ def show(name: str, figures: Figures, baseline: Figures) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Load the poll service.")
-    parser.add_argument("--slock", metavar="HOST:PORT", help="not the embedded engine")
+    parser.add_argument("--slock", metavar="HOST:PORT", help="use this slock server")
     parser.add_argument("--waiters", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()

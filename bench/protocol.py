@@ -1,7 +1,7 @@
-"""Compare the cost of one LOCK result with what a dataclass would cost.
+"""Compare the cost of one LOCK result with the cost of a dataclass.
 
-Run: ``python bench/protocol.py``. Baseline: a frozen, slotted dataclass of the
-same twelve fields, made from the same ``struct.unpack_from``.
+Run: ``python bench/protocol.py``. Baseline: a frozen, slotted dataclass of the same
+twelve fields, made from the same ``struct.unpack_from``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _microseconds(work: Callable[[], object], number: int = 100_000) -> float:
 
 
 def main() -> None:
-    """Print microseconds an operation, and the ratio to the baseline."""
+    """Print microseconds per operation, and the ratio to the baseline."""
     command = LockCommand(CommandType.LOCK, _ID, 0, 0, _ID, _ID, 5, 0, 5, 0, 0, 0)
     result = LockResult(CommandType.LOCK, _ID, 0, 0, 0, _ID, _ID, 1, 0, 1, 0)
     frame = encode_result(result)

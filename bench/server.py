@@ -1,15 +1,15 @@
-"""Load the server from one pipelining client, in both dialects.
+"""Load the server from one pipelining client, with binary and with text commands.
 
     python bench/server.py [--slock HOST:PORT] [--commands 400000] [--data]
 
-A command is one LOCK or one UNLOCK of a free key of its own. The client has some
-batches on the way all the time; it and the server are two processes, so the figure is
-what one core serves. The baseline is the real server, where its address is given, under
-the same load in the same run. Exits with 1 if a goal is missed: 60,000 commands a
-second in the binary dialect and half of that in the text dialect.
+A command is one LOCK or one UNLOCK of a free key. The client always has several batches
+in flight. Client and server are two processes, so the figure is the rate of one core.
+The baseline is the real server, if its address is given, under the same load in the
+same run. Exits with 1 if a goal is missed: 60,000 binary commands per second and half
+of that in the text protocol.
 
-With ``--data``: LOCKs of ever new keys that stay held, with ``trioslock serve --data``
-against the same server without it, which is the baseline there.
+With ``--data``: LOCKs of new keys that stay held, with ``trioslock serve --data``. The
+baseline is the same server without ``--data``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Address = tuple[str, int]
 
 
 class Load(NamedTuple):
-    """What one run did."""
+    """The results of one run."""
 
     commands: int
     seconds: float
@@ -84,8 +84,8 @@ _MAKERS: dict[str, Callable[[int], bytes]] = {
 def measure(address: Address, dialect: str, commands: int) -> Load:
     """Send commands as fast as they are answered.
 
-    Every reply to such a command is as long as any other, so the first batch says
-    how many bytes a batch brings back; each must be a success.
+    All replies to such commands have the same length, so the first batch shows how many
+    bytes a batch returns. Each reply must be a success.
     """
     make = _MAKERS[dialect]
     batches = [
@@ -123,13 +123,13 @@ def _skip(sock: socket.socket, size: int) -> None:
     while size:
         part = sock.recv(min(size, 1 << 20))
         if not part:
-            raise SystemExit("the server has closed the connection")
+            raise SystemExit("the server closed the connection")
         size -= len(part)
 
 
 @contextmanager
 def own_server(*options: str) -> Iterator[Address]:
-    """Run ``trioslock serve`` in a process of its own."""
+    """Run ``trioslock serve`` in a separate process."""
     command = [sys.executable, "-m", "trioslock", "serve", "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with process:
@@ -142,7 +142,7 @@ def own_server(*options: str) -> Iterator[Address]:
 
 
 def compare(slock: str | None, commands: int) -> bool:
-    """Print a row a dialect; return whether the goals are reached."""
+    """Print a row for each protocol; return whether the goals are reached."""
     print(f"{'commands/s':<12}{'trioslock':>12}{'goal':>10}{'real':>12}{'ratio':>8}")
     reached = True
     for dialect, goal in GOALS.items():
@@ -160,7 +160,7 @@ def compare(slock: str | None, commands: int) -> bool:
 
 
 def compare_storage(commands: int) -> None:
-    """Print what it costs to keep on disk what is held."""
+    """Print the cost of storing held locks on disk."""
     print(f"{'held keys/s':<24}{'rate':>10}{'ratio':>8}")
     baseline = 0.0
     for fsync in ("", "second", "always"):
@@ -174,10 +174,14 @@ def compare_storage(commands: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Load the server in both dialects.")
-    parser.add_argument("--slock", metavar="HOST:PORT", help="a real server beside it")
+    parser = argparse.ArgumentParser(description="Load the server in both protocols.")
+    parser.add_argument(
+        "--slock", metavar="HOST:PORT", help="also measure this real server"
+    )
     parser.add_argument("--commands", type=int, default=400_000)
-    parser.add_argument("--data", action="store_true", help="what --data costs")
+    parser.add_argument(
+        "--data", action="store_true", help="measure the cost of --data"
+    )
     options = parser.parse_args()
     if options.data:
         compare_storage(options.commands // 10)

@@ -1,13 +1,13 @@
-"""Load one worker and two, and account for who used the cores.
+"""Load one worker and two workers, and measure the CPU use of each part.
 
     python bench/workers.py --slock HOST:PORT [--seconds 5] [--rounds 3]
 
-``/poll/event`` on an event that is set, 50 connections, by wrk. Where load, slock and
+``/poll/event`` on an event that is set, 50 connections, by wrk. If load, slock and
 workers share the cores, two workers cannot be twice as fast as one, however well they
-scale. So beside the rate stands what each part used of a core, and the rate that this
-many workers reach *a core of their own*: requests divided by the seconds of CPU that
-they took, times the number of workers. If that doubles, the workers do not get into
-each other's way; what else is then needed are cores.
+scale. The table therefore also shows the cores that each part used, and the rate that
+this number of workers reaches *with a core for each*: requests divided by the seconds
+of CPU that they took, times the number of workers. If that rate doubles, the workers do
+not slow each other down, and more throughput only needs more cores.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from openresty import cpu_seconds, requests_a_second, set_event
 from poll import HOST, free_port, wait_until_up
-from recipe import cpu_seconds, requests_a_second, set_event
 
 
 class Figures(NamedTuple):
-    """What some workers did in one round; `of_workers` and the like are cores."""
+    """The results of some workers in one round; `of_workers` and the like are cores."""
 
     rate: float
     of_workers: float
@@ -50,7 +50,7 @@ def serving(slock: tuple[str, int], workers: int) -> Iterator[tuple[int, list[in
         env={
             **os.environ,
             "TRIOPOLL_SLOCK_URL": f"slock://{slock[0]}:{slock[1]}",
-            "TRIOPOLL_REDIS_URL": "redis://127.0.0.1:1",  # which no request asks
+            "TRIOPOLL_REDIS_URL": "redis://127.0.0.1:1",  # no request uses it
             "TRIOPOLL_LIST_PREFIX": "bench:",
         },
         stdout=subprocess.DEVNULL,
@@ -72,10 +72,10 @@ def workers_of(pid: int, count: int) -> list[int]:
     while time.monotonic() < deadline:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if len(children) == count:
-            time.sleep(1)  # for the last of them to listen
+            time.sleep(1)  # until the last worker listens
             return [int(child) for child in children]
         time.sleep(0.05)
-    raise SystemExit("the workers do not start")
+    raise SystemExit("the workers did not start")
 
 
 def measure(slock: tuple[str, int], workers: int, seconds: int) -> Figures:
@@ -97,7 +97,7 @@ def middle(rounds: Sequence[Figures]) -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Load one worker, and two.")
+    parser = argparse.ArgumentParser(description="Load one worker and two workers.")
     parser.add_argument("--slock", metavar="HOST:PORT", required=True)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
@@ -108,9 +108,9 @@ def main() -> None:
         for workers, figures in rounds.items():
             figures.append(measure((host, int(number)), workers, options.seconds))
     one, two = middle(rounds[1]), middle(rounds[2])
-    print(f"{os.cpu_count()} cores for workers, load and slock")
+    print(f"{os.cpu_count()} cores for workers, load generator and slock")
     print(f"{'workers':>7}{'requests':>11}{'workers use':>13}{'load uses':>11}", end="")
-    print(f"{'on cores of their own':>24}{'ratio':>7}")
+    print(f"{'with a core for each':>24}{'ratio':>7}")
     for workers, figures in ((1, one), (2, two)):
         row = f"{workers:>7}{figures.rate:>9,.0f}/s{figures.of_workers:>8.2f} cores"
         row += f"{figures.of_load:>5.2f} cores{figures.on_own_cores:>22,.0f}/s"

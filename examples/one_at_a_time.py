@@ -1,4 +1,4 @@
-"""Let five tasks take turns under one lock; on five machines it would be the same.
+"""Let five tasks hold one lock, one after the other; five machines would do the same.
 
 Usage: python examples/one_at_a_time.py [slock://HOST:PORT]
 """

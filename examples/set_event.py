@@ -1,4 +1,4 @@
-"""Set an event, and so wake everyone who waits for it.
+"""Set an event, which wakes all clients that wait for it.
 
 Usage: python examples/set_event.py KEY [slock://HOST:PORT]
 """

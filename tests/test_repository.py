@@ -1,4 +1,4 @@
-"""What the repository says about itself is true: commands, links, examples, records."""
+"""The README and the docs are true: commands, links, examples, decision records."""
 
 from __future__ import annotations
 
@@ -22,18 +22,24 @@ FRAGMENTS = sorted(
     path for path in (ROOT / "newsfragments").iterdir() if path.suffix == ".md"
 )
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+# The decisions' titles say what they are about, so their index is only a list.
+INDEXES = sorted(
+    path
+    for path in (ROOT / "docs").glob("*/index.md")
+    if path.parent.name != "decisions"
+)
 
 # What follows the name of an example that takes more than the URL of a server.
 EXAMPLE_ARGUMENTS = {"set_event.py": ["examples-set-event"]}
 
 
 def readme_commands() -> list[str]:
-    """The README's two commands: the lines that make a virtual environment."""
+    """Return the README's two commands: the lines that make a virtual environment."""
     return re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
 
 
 def test_readme_has_the_two_commands() -> None:
-    """One command serves and one tests, each a single line in a block of its own."""
+    """One command serves and one tests, each alone in a code block."""
     serve, test = readme_commands()
     assert serve.endswith(".venv/bin/hypercorn -k trio triopoll:app")
     assert ".venv/bin/pytest -n 4" in test
@@ -42,7 +48,7 @@ def test_readme_has_the_two_commands() -> None:
 
 
 def test_ci_runs_the_readme_command() -> None:
-    """.ci/run finds the test command by the rule that it uses, and writes none."""
+    """.ci/run extracts the test command from the README and contains no copy."""
     script = (ROOT / ".ci" / "run").read_text()
     rule = re.search(
         r"^readme_command\(\) \{\n.*?^\}", script, re.MULTILINE | re.DOTALL
@@ -60,7 +66,7 @@ def test_ci_runs_the_readme_command() -> None:
 
 
 def test_tutorial_begins_with_the_readme_command() -> None:
-    """The tutorial and the README start the service by the same line."""
+    """The tutorial and the README start the service with the same line."""
     tutorial = (ROOT / "docs" / "tutorials" / "first-push.md").read_text()
     assert f"```console\n{readme_commands()[0]}\n```" in tutorial
 
@@ -74,14 +80,14 @@ def test_readme_links_lead_somewhere() -> None:
 
 
 def test_readme_and_wheel_test_set_the_event_alike() -> None:
-    """The wheel is tried with the command by which the README wakes its poll."""
+    """The wheel test uses the command with which the README wakes its poll."""
     (command,) = re.findall(r"^redis-cli -p 5658 (.*)$", README, flags=re.MULTILINE)
     assert f'SET_EVENT = "{command}"' in (ROOT / ".ci" / "try_wheel.py").read_text()
 
 
 @pytest.mark.slow
 def test_readme_snippet_runs(served_port: int) -> None:
-    """The README's use of the client runs as it stands, on another port."""
+    """The README's Python example runs unchanged, on another port."""
     (snippet,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert "127.0.0.1:5658" in snippet
     run_python("-c", snippet.replace("127.0.0.1:5658", f"127.0.0.1:{served_port}"))
@@ -90,7 +96,7 @@ def test_readme_snippet_runs(served_port: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(example: Path, served_port: int) -> None:
-    """Each example runs against ``python -m trioslock serve`` and says something."""
+    """Each example runs against ``python -m trioslock serve`` and prints output."""
     arguments = EXAMPLE_ARGUMENTS.get(example.name, [])
     assert run_python(str(example), *arguments, f"slock://127.0.0.1:{served_port}")
 
@@ -129,7 +135,7 @@ def test_fragment_has_a_known_type(fragment: Path) -> None:
 
 
 def test_decisions_are_numbered_once() -> None:
-    """Each decision has a number of its own and says it in its title."""
+    """Each decision has a unique number, which its title repeats."""
     numbers = [path.name[:4] for path in DECISIONS]
     assert len(numbers) == len(set(numbers))
     for number, path in zip(numbers, DECISIONS, strict=True):
@@ -138,14 +144,24 @@ def test_decisions_are_numbered_once() -> None:
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
 def test_decision_has_its_sections(decision: Path) -> None:
-    """A decision tells context, choice and consequences, in this order."""
+    """A decision has context, choice and consequences, in this order."""
     headings = re.findall(r"^## (.*)$", decision.read_text(), flags=re.MULTILINE)
     wanted = ["Context", "Choice", "Consequences"]
     assert [heading for heading in headings if heading in wanted] == wanted
 
 
-def test_nobody_imports_private_parts_of_others() -> None:
-    """No module imports a name or module of another library that starts with _."""
+@pytest.mark.parametrize("index", INDEXES, ids=lambda path: path.parent.name)
+def test_index_describes_each_page(index: Path) -> None:
+    """Each section of the documentation has a row for each of its pages."""
+    rows = re.findall(
+        r"^\| \[[^]]+\]\(([^)]+)\) \| \S.* \|$", index.read_text(), re.MULTILINE
+    )
+    pages = [path.name for path in index.parent.glob("*.md") if path != index]
+    assert sorted(rows) == sorted(pages)
+
+
+def test_no_private_parts_of_other_libraries_are_imported() -> None:
+    """No module imports a private name or module of another library."""
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in SOURCES
@@ -157,19 +173,19 @@ def test_nobody_imports_private_parts_of_others() -> None:
 
 
 def imported_from_outside(node: ast.AST) -> list[str]:
-    """The dotted names that a statement imports from other libraries."""
+    """Return the dotted names that a statement imports from other libraries."""
     if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
         names = [f"{node.module}.{alias.name}" for alias in node.names]
     elif isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     else:
         names = []
-    ours = ("trioslock", "triopoll", "__future__")
-    return [name for name in names if name.split(".")[0] not in ours]
+    own = ("trioslock", "triopoll", "__future__")
+    return [name for name in names if name.split(".")[0] not in own]
 
 
 def test_wheel_has_both_packages_and_their_types() -> None:
-    """Both packages are in the wheel and tell type checkers that they are typed."""
+    """Both packages are in the wheel and are marked as typed."""
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert packages == ["src/trioslock", "src/triopoll"]
     for package in packages:

@@ -1,8 +1,9 @@
-"""Follow a key of the poll service, and go on where the last run ended.
+"""Follow a key of the poll service, and continue where the last run ended.
 
     python follow_a_key.py http://127.0.0.1:8000 orders cursor.txt 3
 
-prints three messages of the key ``orders`` and ends; the next run goes on behind them.
+prints three messages of the key ``orders`` and exits; the next run continues after
+them.
 """
 
 import sys
@@ -23,7 +24,7 @@ async def follow(url: str, key: str, place: trio.Path, count: int) -> None:
                     print(f"missed: {gap}")
                     continue
                 print(message.text)
-                # Behind the work: a message that is cut short comes again.
+                # After the work: if the program is killed first, the message comes again.
                 await place.write_text(messages.cursor)
                 count -= 1
 

@@ -20,7 +20,7 @@ What is promised:
 - *The file cannot be written* (no space, broken disk): the server ends without
   answering; what it said before is kept.
 
-Why SQLite and not a log of our own: docs/decisions/0009-sqlite-for-what-is-held.md.
+Why SQLite and not a custom log: docs/decisions/0009-sqlite-for-held-locks.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests, tickets and gates for the tests of access."""
+"""Requests, tickets and access checks for the tests of access control."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ask(
     body: bytes = b"",
     bearer: str | None = None,
 ) -> Request:
-    """A request as a door makes it."""
+    """Return a request as an ASGI adapter builds it."""
     raw = query if isinstance(query, bytes) else urlencode(query).encode()
     given = dict(headers or {})
     if bearer is not None:
@@ -36,7 +36,7 @@ def ask(
 
 
 def ticket(*keys: str, secret: str = SECRET, lifetime: float = 60, **more: Any) -> str:
-    """A ticket that is valid at NOW."""
+    """Return a ticket that is valid at NOW."""
     return issue_ticket(secret, keys, lifetime=lifetime, now=NOW, **more)
 
 
@@ -49,12 +49,12 @@ def keyring(*patterns: str, name: str = "shop", key: str = KEY) -> Keyring:
 
 
 def gate(**rules: Any) -> AccessControl:
-    """A gate whose clock stands still."""
+    """Return an access check whose clock stands still."""
     return AccessControl(Rules(**rules), clock=lambda: NOW)
 
 
 def code_of(answer: object) -> str:
-    """The code of an answer in the shape of /v1; fails for anything else."""
+    """Return the code of an answer in the format of /v1; fail for any other format."""
     assert isinstance(answer, Response), answer
     shape = json.loads(answer.body)
     assert "messages" not in shape

@@ -1,4 +1,4 @@
-"""Whatever comes, the gate answers: it never fails, and never lets in by accident."""
+"""The access check never fails and never admits a request by accident."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ requests = st.builds(
 
 @pytest.mark.slow
 @given(request=requests, key=st.text(), header=st.sampled_from(PROXY_HEADERS))
-async def test_nobody_gets_in_with_anything(
+async def test_random_requests_are_refused(
     request: Request, key: str, header: str
 ) -> None:
-    """Nothing that is made of pieces of good requests is one."""
+    """A random combination of parts of valid requests is refused."""
     gate = AccessControl(
         Rules(
             keyring=configured_keys(),
@@ -94,8 +94,8 @@ async def test_nobody_gets_in_with_anything(
 
 @pytest.mark.slow
 @given(request=requests, key=st.text())
-async def test_an_open_gate_does_not_fail_either(request: Request, key: str) -> None:
-    """With nothing configured, and with a good ticket for something else."""
+async def test_an_open_access_check_does_not_fail(request: Request, key: str) -> None:
+    """Random requests do not fail without configuration, nor with a valid ticket."""
     gate = AccessControl(clock=lambda: NOW)
     gate.check(request)
     gate.admit_subscriber(request, [key], format_v1)
@@ -114,10 +114,10 @@ async def test_an_open_gate_does_not_fail_either(request: Request, key: str) -> 
     rate=st.sampled_from([0.5, 1.0, 3.0]),
     burst=st.integers(1, 5),
 )
-def test_nobody_gets_more_than_his_rate(
+def test_no_address_exceeds_its_rate(
     takes: list[tuple[str, float]], rate: float, burst: int
 ) -> None:
-    """In any stretch of time: the burst, and the rate for as long as it lasts."""
+    """In any period, an address gets at most the burst plus its rate."""
     rates = RateLimiter(rate, burst)
     now = 0.0
     served: dict[str, list[float]] = {"a": [], "b": []}

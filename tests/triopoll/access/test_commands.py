@@ -1,4 +1,4 @@
-"""The commands that make keys and tickets: what they print is what is taken."""
+"""The service accepts the keys and tickets that the commands print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from triopoll.settings import settings_from
 
 
 def test_a_key_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """The one is for the publisher, the other for the configuration."""
+    """The service accepts the printed key with the printed line."""
     assert main(["key", "shop", "shop:*", "news"]) == 0
     lines = capsys.readouterr().out.splitlines()
     key, line = (text.split(maxsplit=1)[1] for text in lines)
@@ -32,7 +32,7 @@ def test_a_key_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_ticket(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Signed with the first secret, which is the new one while they change."""
+    """A ticket is signed with the first secret, the new one during a rotation."""
     environ = {"TRIOPOLL_TICKET_SECRETS": f"{SECRET} {'x' * 32}"}
     monkeypatch.setenv(*next(iter(environ.items())))
     arguments = ["ticket", "a*", "--lifetime", "60", "--subject", "ann", "--id", "7"]
@@ -71,7 +71,7 @@ def test_what_cannot_be_made(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One sentence, and the exit code of a wrong command line."""
+    """Invalid arguments print one sentence and exit with the usage error code."""
     monkeypatch.setenv("TRIOPOLL_TICKET_SECRETS", secrets)
     assert main(arguments) == 2
     shown = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""From settings to a gate, and what is said when they cannot be used."""
+"""Building the access check from settings, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from triopoll.settings import SettingsError, settings_from
 
 
 def test_the_defaults_ask_for_nothing_but_have_limits() -> None:
-    """Subscribing open, publishing local, and nobody takes it all."""
+    """By default subscribing is open, publishing is local, and limits apply."""
     door = access_control_from(settings_from({}))
     assert door.rules.keyring is None
     assert door.rules.tickets is None
@@ -32,7 +32,7 @@ def test_the_defaults_ask_for_nothing_but_have_limits() -> None:
 
 
 def test_all_that_can_be_set(tmp_path: Path) -> None:
-    """Each setting arrives where it counts."""
+    """Each setting takes effect."""
     keys = tmp_path / "keys"
     keys.write_text(f"# publishers\n\n  {entry_for('shop', KEY, ['a b*'])}\n")
     public = ed25519.Ed25519PrivateKey.generate().public_key()
@@ -84,8 +84,8 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
     assert limits.url_bytes == 6000
 
 
-def test_an_empty_file_of_keys_lets_nobody_publish(tmp_path: Path) -> None:
-    """Whoever names a file wants keys to be asked for."""
+def test_an_empty_file_of_keys_refuses_all_publishers(tmp_path: Path) -> None:
+    """An empty file of API keys refuses every publisher."""
     (tmp_path / "keys").write_text("# none yet\n")
     environ = {"TRIOPOLL_PUBLISH_KEYS": f"file:{tmp_path / 'keys'}"}
     door = access_control_from(settings_from(environ))
@@ -93,8 +93,8 @@ def test_an_empty_file_of_keys_lets_nobody_publish(tmp_path: Path) -> None:
     assert code_of(answer) == "key_invalid"
 
 
-def test_an_empty_file_of_secrets_lets_nobody_subscribe(tmp_path: Path) -> None:
-    """The same for tickets."""
+def test_an_empty_file_of_secrets_refuses_all_subscribers(tmp_path: Path) -> None:
+    """An empty file of secrets refuses every subscriber."""
     (tmp_path / "secrets").write_text("")
     environ = {"TRIOPOLL_TICKET_SECRETS": f"file:{tmp_path / 'secrets'}"}
     door = access_control_from(settings_from(environ))
@@ -105,7 +105,7 @@ def test_an_empty_file_of_secrets_lets_nobody_subscribe(tmp_path: Path) -> None:
 
 
 def test_revoked_tickets_are_read_again(tmp_path: Path) -> None:
-    """From a file that somebody appends to."""
+    """The file of revoked tickets is read again after it has changed."""
     path = tmp_path / "revoked"
     path.write_text("one\n")
     settings = settings_from({"TRIOPOLL_REVOKED_TICKETS": f"file:{path}"})
@@ -134,7 +134,7 @@ def test_revoked_tickets_are_read_again(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_used_is_named(variable: str, value: str) -> None:
-    """The start ends with the variable's name, and without any secret."""
+    """The start fails with the name of the variable and without any secret."""
     environ = {f"TRIOPOLL_{variable}": value}
     if variable == "REVOKED_TICKETS":
         environ["TRIOPOLL_TICKET_SECRETS"] = SECRET
@@ -144,7 +144,7 @@ def test_what_cannot_be_used_is_named(variable: str, value: str) -> None:
 
 
 def test_files_that_are_no_text_or_too_long(tmp_path: Path) -> None:
-    """Named, not repeated, and not read."""
+    """The error names the file and does not contain its contents."""
     path = tmp_path / "secrets"
     path.write_bytes(b"hunter2\xff")
     settings = settings_from({"TRIOPOLL_TICKET_SECRETS": f"file:{path}"})

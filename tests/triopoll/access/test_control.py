@@ -1,4 +1,4 @@
-"""The gate: who gets in, and what ends a wait that has begun."""
+"""The access check: which requests it admits, and what ends an admitted wait."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def admitted(gate: AccessControl, request: Request, *keys: str) -> Permit:
 
 
 async def test_nothing_configured_lets_everybody_wait() -> None:
-    """And counts and bounds nothing that nobody asked for."""
+    """Without configuration every wait is admitted and none is limited."""
     door = gate()
     admission = admitted(door, ask(), "k")
     with admission:
@@ -52,7 +52,7 @@ async def test_nothing_configured_lets_everybody_wait() -> None:
 
 
 def test_nothing_configured_serves_publishing_on_this_machine() -> None:
-    """A program here may publish; the network, proxies and pages may not."""
+    """Local programs may publish; the network, proxies and web pages may not."""
     door = gate()
     host = {"host": "127.0.0.1:8000"}
     local = door.admit_publisher(
@@ -79,8 +79,8 @@ def test_nothing_configured_serves_publishing_on_this_machine() -> None:
     assert door.refusals["not_local"] == 8
 
 
-def test_a_trusted_proxy_makes_nobody_local() -> None:
-    """What a header says never counts as this machine."""
+def test_an_address_in_a_header_is_never_local() -> None:
+    """An address in a header never counts as this machine."""
     door = gate(proxies=TrustedProxies(["10.0.0.1", "127.0.0.1"]))
     for peer in ("10.0.0.1", "127.0.0.1"):
         request = ask(peer=peer, headers={"x-forwarded-for": "127.0.0.1"})
@@ -88,14 +88,14 @@ def test_a_trusted_proxy_makes_nobody_local() -> None:
 
 
 def test_the_start_says_what_is_open() -> None:
-    """Somebody who forgot it reads it."""
+    """The start logs which kinds of access are open."""
     assert len(gate().startup_warnings()) == 2
     assert gate(keyring=keyring(), tickets=reader()).startup_warnings() == []
     assert "shop" in repr(gate(keyring=keyring()))
 
 
-def test_a_publisher_shows_his_key() -> None:
-    """With keys configured, this machine needs one as well."""
+def test_a_publisher_shows_its_key() -> None:
+    """With API keys configured, local programs need a key too."""
     door = gate(keyring=keyring("shop:*"))
     request = ask("POST", bearer=KEY)
     assert door.admit_publisher(
@@ -117,7 +117,7 @@ def test_a_publisher_shows_his_key() -> None:
 
 
 def test_a_subscriber_shows_a_ticket() -> None:
-    """For each key that is waited for."""
+    """A wait needs a ticket that covers each of its keys."""
     door = gate(tickets=reader("revoked"), cookie="t")
     admission = admitted(door, ask(bearer=ticket("a", "b*", subject="ann")), "a", "b1")
     assert admission.subject == "ann"
@@ -136,7 +136,7 @@ def test_a_subscriber_shows_a_ticket() -> None:
 
 
 def test_a_cookie_is_for_pages_of_this_host_and_of_the_list() -> None:
-    """A browser adds it for every page that asks."""
+    """A cookie counts only from pages of this host and of listed origins."""
     door = gate(tickets=reader(), cookie="t", cors=Cors(["https://app.example"]))
     cookie = {"cookie": f"t={ticket('a')}", "host": "poll.example"}
     admitted(door, ask(headers=cookie), "a")
@@ -153,7 +153,7 @@ def test_a_cookie_is_for_pages_of_this_host_and_of_the_list() -> None:
 
 
 async def test_a_ticket_that_ends_ends_the_wait(autojump_clock: object) -> None:
-    """On time, and the answer says why."""
+    """The wait ends when its ticket expires, with the code ticket_expired."""
     door = gate(tickets=reader())
     admission = admitted(door, ask(bearer=ticket("a", lifetime=20)), "a")
     begin = trio.current_time()
@@ -166,7 +166,7 @@ async def test_a_ticket_that_ends_ends_the_wait(autojump_clock: object) -> None:
 
 
 async def test_what_came_in_time_is_served(autojump_clock: object) -> None:
-    """A wait that is over before its ticket is not touched."""
+    """A wait that is over before its ticket expires keeps its outcome."""
     door = gate(tickets=reader())
     admission = admitted(door, ask(bearer=ticket("a", lifetime=20)), "a")
     with admission:
@@ -175,7 +175,7 @@ async def test_what_came_in_time_is_served(autojump_clock: object) -> None:
 
 
 async def test_what_is_in_hand_is_served(autojump_clock: object) -> None:
-    """A wait that is ended while it needs nothing more keeps what it has."""
+    """A wait that already has its outcome keeps it when its ticket expires."""
     door = gate()
     old = admitted(door, ask(query={"session": "tab"}), "a")
     with old:
@@ -184,7 +184,7 @@ async def test_what_is_in_hand_is_served(autojump_clock: object) -> None:
 
 
 async def test_a_client_that_leaves_is_a_cancellation(autojump_clock: object) -> None:
-    """It passes through, and the place is free."""
+    """A cancellation passes through, and the wait no longer counts."""
     door = gate(tickets=reader(), limits=Limits(waits_per_ip=1))
     admission = admitted(door, ask(bearer=ticket("a")), "a")
     with trio.move_on_after(5) as client, admission:
@@ -194,8 +194,8 @@ async def test_a_client_that_leaves_is_a_cancellation(autojump_clock: object) ->
     assert len(door.concurrency) == 0
 
 
-async def test_a_failure_leaves_no_place_taken() -> None:
-    """However the block was left."""
+async def test_a_failure_frees_the_permit() -> None:
+    """The wait no longer counts, however its block was left."""
     door = gate(limits=Limits(waits_per_ip=1))
     admission = admitted(door, ask(query={"session": "s"}), "a")
     with pytest.raises(KeyError):
@@ -205,7 +205,7 @@ async def test_a_failure_leaves_no_place_taken() -> None:
 
 
 async def test_the_newest_wait_of_a_session_is_the_one() -> None:
-    """The old one is answered at once, and its place is the new one's."""
+    """The older wait is answered at once; the newer one takes its place."""
     door = gate(limits=Limits(waits_per_ip=1, waits_per_key=1))
     request = ask(query={"session": "tab"})
     old = admitted(door, request, "a")
@@ -231,7 +231,7 @@ async def test_the_newest_wait_of_a_session_is_the_one() -> None:
 
 
 async def test_a_session_is_its_owners() -> None:
-    """The ticket's subject, wherever he is; without one, the address."""
+    """A session belongs to the ticket's subject, or without one to the address."""
     tickets = gate(tickets=reader())
     ann = ask(bearer=ticket("a", subject="ann"), query={"session": "s"})
     bob = ask(bearer=ticket("a", subject="bob"), query={"session": "s"})
@@ -245,7 +245,7 @@ async def test_a_session_is_its_owners() -> None:
 
 @pytest.mark.parametrize("query", [b"session=a&session=b", b"session=" + b"x" * 129])
 def test_a_session_is_one_short_name(query: bytes) -> None:
-    """It is kept while its wait lasts."""
+    """A session is one short name, which is kept while its wait lasts."""
     assert (
         code_of(gate().admit_subscriber(ask(query=query), ["a"], format_v1))
         == "bad_request"
@@ -257,7 +257,7 @@ def test_a_session_is_one_short_name(query: bytes) -> None:
     [("waits_per_ip", 429), ("waits_per_subject", 429), ("waits_per_key", 503)],
 )
 async def test_a_full_limit_is_named(limit: str, status: int) -> None:
-    """With the time to come back, and only for those whom it concerns."""
+    """The answer names the limit and the time to wait; others are not affected."""
     door = gate(tickets=reader(), limits=Limits(**{limit: 2}))
     request = ask(bearer=ticket("a", "b", subject="ann"))
     with admitted(door, request, "a"):
@@ -278,7 +278,7 @@ async def test_a_full_limit_is_named(limit: str, status: int) -> None:
 
 
 def test_the_other_shapes() -> None:
-    """The compatible endpoints answer as they always do, with the headers."""
+    """The compatible endpoints answer in their own formats, with the headers."""
     door = gate(limits=Limits(waits_per_ip=1), keyring=keyring())
     with admitted(door, ask(), "a"):
         poll = door.admit_subscriber(ask(), ["a"], format_poll)
@@ -302,7 +302,7 @@ def test_the_other_shapes() -> None:
 
 
 async def test_the_size_of_an_address() -> None:
-    """A long address is refused before anything looks into it."""
+    """A URL that is too long is refused before it is parsed."""
     door = gate(limits=Limits(url_bytes=100))
     assert door.check(ask(path="/p", query=b"x" * 98)) is None
     too_long = door.check(ask(path="/p", query=b"x" * 99))
@@ -326,10 +326,10 @@ async def test_the_rate_of_an_address(autojump_clock: object) -> None:
     assert door.check(ask()) is None
 
 
-async def test_a_proxy_that_is_not_configured_is_told_of_once(
+async def test_a_proxy_that_is_not_configured_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """All its clients look like one then."""
+    """The log says once that all clients of an unknown proxy share one address."""
     request = ask(peer="127.0.0.1", headers={"x-forwarded-for": "198.51.100.7"})
     with caplog.at_level(logging.WARNING, "triopoll.access"):
         gate(proxies=TrustedProxies(["127.0.0.1"])).check(request)
@@ -344,6 +344,6 @@ async def test_a_proxy_that_is_not_configured_is_told_of_once(
 
 
 def test_a_clock_of_its_own() -> None:
-    """By default, the time of the day."""
+    """By default the access check uses the time of day."""
     expired = AccessControl(gate(tickets=reader()).rules)
     assert abs(expired.clock() - NOW) < 10 * 365 * 86400

@@ -1,4 +1,4 @@
-"""CORS: an allow-list, and never a credential for everybody."""
+"""CORS: listed origins may read with credentials; * never allows credentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def headers(cors: Cors, *origins: str) -> dict[bytes, bytes]:
 
 
 def test_an_origin_on_the_list_may_read_and_send_cookies() -> None:
-    """It is named in the answer, which caches keep apart by it."""
+    """The answer names the origin, and Vary makes caches keep it apart."""
     assert headers(Cors([APP, "http://localhost:3000"]), APP) == {
         b"vary": b"Origin",
         b"access-control-allow-origin": APP.encode(),
@@ -45,18 +45,18 @@ def test_an_origin_on_the_list_may_read_and_send_cookies() -> None:
     ],
 )
 def test_another_origin_gets_nothing_but_the_vary(origin: str) -> None:
-    """Origins are compared whole. A cache must know that they make a difference."""
+    """Origins are compared exactly; an unlisted origin gets Vary and no permission."""
     assert headers(Cors([APP]), origin) == {b"vary": b"Origin"}
 
 
 def test_two_origins_are_none() -> None:
-    """No browser sends two."""
+    """Two Origin headers count as none: no browser sends two."""
     assert headers(Cors([APP]), APP, APP) == {b"vary": b"Origin"}
     assert headers(Cors([APP])) == {b"vary": b"Origin"}
 
 
 def test_all_origins_may_read_without_cookies() -> None:
-    """* and credentials together would be every page in the visitor's name."""
+    """* never comes with credentials, or any page could act for the user."""
     assert headers(Cors(["*"]), OTHER) == {
         b"access-control-allow-origin": b"*",
         b"access-control-expose-headers": b"retry-after",
@@ -65,12 +65,12 @@ def test_all_origins_may_read_without_cookies() -> None:
 
 
 def test_without_a_list_nothing_is_said() -> None:
-    """The browser then keeps the answer from foreign pages."""
+    """Without a list no CORS header is sent, so browsers hide the answer."""
     assert headers(Cors(), APP) == {}
 
 
 def test_a_preflight_is_answered() -> None:
-    """What a page may send: two methods, and the headers that we read."""
+    """The answer allows two methods and the headers that the service reads."""
     asked = {"origin": APP, "access-control-request-method": "POST"}
     cors, request = Cors([APP]), ask("OPTIONS", headers=asked)
     answer = cors.preflight(request)
@@ -85,7 +85,7 @@ def test_a_preflight_is_answered() -> None:
 
 
 def test_the_preflight_of_another_origin_permits_nothing() -> None:
-    """An answer without the headers is a no."""
+    """An unlisted origin gets an answer without the allowing headers."""
     asked = {"origin": OTHER, "access-control-request-method": "POST"}
     cors, request = Cors([APP]), ask("OPTIONS", headers=asked)
     answer = cors.preflight(request)
@@ -94,7 +94,7 @@ def test_the_preflight_of_another_origin_permits_nothing() -> None:
 
 
 def test_other_requests_are_no_preflight() -> None:
-    """They go on to their endpoint, or to a 405."""
+    """An OPTIONS request that is no preflight goes on to its endpoint, or to a 405."""
     assert Cors([APP]).preflight(ask("OPTIONS", headers={"origin": APP})) is None
     asked = {"origin": APP, "access-control-request-method": "POST"}
     assert Cors([APP]).preflight(ask("GET", headers=asked)) is None
@@ -113,7 +113,7 @@ def test_other_requests_are_no_preflight() -> None:
     ],
 )
 def test_an_entry_that_would_never_match_is_refused(origins: list[str]) -> None:
-    """A list that lets in somebody else, or nobody, is found at the start."""
+    """An entry that is not an exact origin is refused at the start."""
     with pytest.raises(BadOrigin):
         Cors(origins)
 
@@ -146,14 +146,14 @@ def test_an_entry_that_would_never_match_is_refused(origins: list[str]) -> None:
 def test_which_page_is_behind_a_request(
     given: dict[str, str], trusted: bool, named: bool
 ) -> None:
-    """A browser says so by itself; programs say nothing."""
+    """Browsers send headers that identify the page; programs send none."""
     request = ask(headers=given)
     assert Cors([APP]).trusts_page(request) is trusted
     assert Cors([APP]).names_page(request) is named
 
 
-def test_everybody_may_read_but_nobody_is_trusted() -> None:
-    """* is for answers that are public, not for the visitor's cookies."""
+def test_every_origin_may_read_and_none_is_trusted() -> None:
+    """* lets every origin read, and accepts cookies from none."""
     request = ask(headers={"origin": OTHER, "host": "poll.example"})
     assert not Cors(["*"]).trusts_page(request)
     assert not Cors(["*"]).names_page(request)

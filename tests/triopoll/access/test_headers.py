@@ -1,4 +1,4 @@
-"""Headers, cookies and parameters: no second reader may see something else."""
+"""Headers, cookies and parameters are read in one unambiguous way."""
 
 import pytest
 from tests.triopoll.access.asking import ask
@@ -12,14 +12,14 @@ COOKIE = "triopoll_ticket"
 
 
 def test_cookies_of_a_name() -> None:
-    """All of them, whatever stands around them."""
+    """All cookies of the name are found, whatever surrounds them."""
     request = ask(headers={"cookie": f"a=1; {COOKIE}=x; b; {COOKIE}=y;{COOKIE}x=z"})
     assert cookie_values(request, COOKIE) == ["x", "y"]
     assert cookie_values(ask(), COOKIE) == []
 
 
 def test_a_header_that_is_there_twice_is_refused() -> None:
-    """A proxy in front may have looked at the other one."""
+    """A repeated header is refused: a proxy may have checked the other value."""
     request = ask()
     request.headers = [(b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")]
     with pytest.raises(AccessRefused):
@@ -28,7 +28,7 @@ def test_a_header_that_is_there_twice_is_refused() -> None:
 
 
 def test_parameters_are_decoded_once() -> None:
-    """Also their names."""
+    """Names and values of parameters are percent-decoded exactly once."""
     request = ask(query=b"a=%2541&%61=b+c&x=1&a")
     assert parameter_values(request, "a") == ["%41", "b c", ""]
     assert parameter_values(request, "b") == []
@@ -37,7 +37,7 @@ def test_parameters_are_decoded_once() -> None:
 
 
 def test_a_ticket_may_be_in_one_of_three_places() -> None:
-    """Scripts set a header, browsers send cookies, and web sockets have neither."""
+    """A ticket is read from the header, the cookie or the parameter."""
     for request, by_cookie in [
         (ask(bearer="t"), False),
         (ask(query={"ticket": "t"}), False),
@@ -65,20 +65,20 @@ def test_a_ticket_may_be_in_one_of_three_places() -> None:
     ],
 )
 def test_no_ticket_and_two_tickets(request_: Request, code: str) -> None:
-    """Of two, nobody can say which was meant."""
+    """A request with two different tickets is refused as ambiguous."""
     with pytest.raises(AccessRefused) as caught:
         shown_ticket(request_, COOKIE)
     assert caught.value.refusal.code == code
 
 
 def test_a_cookie_counts_only_where_it_has_a_name() -> None:
-    """An empty name switches cookies off."""
+    """An empty cookie name turns cookies off."""
     with pytest.raises(AccessRefused):
         shown_ticket(ask(headers={"cookie": "=t"}), "")
 
 
 def test_an_api_key_is_a_header() -> None:
-    """Neither in an address, which is logged, nor in a cookie."""
+    """An API key is read from the header only, not from the URL or a cookie."""
     assert shown_key(ask(bearer="k")) == "k"
     for request in (ask(), ask(query={"key": "k", "ticket": "k"}), ask(bearer="")):
         with pytest.raises(AccessRefused) as caught:

@@ -1,10 +1,10 @@
-"""Limits: exact, and bounded themselves."""
+"""Limits are exact, and use bounded memory."""
 
 from triopoll.access.limits import ConcurrencyLimits, RateLimiter
 
 
-def test_places_are_counted_by_name_and_owner() -> None:
-    """One who has taken all of his leaves those of others alone."""
+def test_waits_are_counted_by_name_and_owner() -> None:
+    """An owner that has reached its limit does not affect other owners."""
     places = ConcurrencyLimits({"waits_per_ip": 2})
     mine, other = [("waits_per_ip", "a")], [("waits_per_ip", "b")]
     for _ in range(2):
@@ -20,7 +20,7 @@ def test_places_are_counted_by_name_and_owner() -> None:
 
 
 def test_a_burst_then_a_rate() -> None:
-    """So many at once, then one each time a token has come."""
+    """A burst is admitted, then one request for each new token."""
     rates = RateLimiter(2, 3)
     assert [rates.take("a", 10.0) for _ in range(4)] == [0, 0, 0, 1]
     assert rates.take("a", 10.4) == 1
@@ -29,8 +29,8 @@ def test_a_burst_then_a_rate() -> None:
     assert rates.take("b", 10.6) == 0
 
 
-def test_the_time_to_wait_is_told() -> None:
-    """Whole seconds, as Retry-After wants them, and never 0."""
+def test_the_time_to_wait_is_reported() -> None:
+    """The time to wait is in whole seconds, as Retry-After needs, and never 0."""
     rates = RateLimiter(0.1, 1)
     assert rates.take("a", 0.0) == 0
     assert rates.take("a", 0.0) == 10
@@ -40,14 +40,14 @@ def test_the_time_to_wait_is_told() -> None:
 
 
 def test_a_bucket_is_never_fuller_than_full() -> None:
-    """Who was away for a day may not come with a day's requests."""
+    """A long pause does not allow more than one burst."""
     rates = RateLimiter(1, 2)
     rates.take("a", 0)
     assert [rates.take("a", 86400) for _ in range(3)] == [0, 0, 1]
 
 
 def test_the_table_is_bounded() -> None:
-    """A flood from many addresses forgets the oldest, not the busy ones."""
+    """A flood of addresses evicts the oldest entries, not the busy ones."""
     rates = RateLimiter(1, 1, table=100)
     rates.take("busy", 0)
     for number in range(10_000):
@@ -59,7 +59,7 @@ def test_the_table_is_bounded() -> None:
 
 
 def test_no_rate_is_no_limit() -> None:
-    """And costs no memory."""
+    """Without a rate every request is admitted, and no memory is used."""
     rates = RateLimiter(0, 1)
     assert not any(rates.take("a", 0) for _ in range(1000))
     assert len(rates) == 0

@@ -1,4 +1,4 @@
-"""Patterns: what they cover, and above all what they do not."""
+"""Patterns: the keys that they cover, and those that they must not cover."""
 
 import pytest
 
@@ -29,7 +29,7 @@ from trioslock.protocol import to_key
     ],
 )
 def test_what_a_pattern_covers(patterns: list[str], key: str, allowed: bool) -> None:
-    """A name covers itself, a prefix what begins with it, and nothing else."""
+    """A name covers itself, a prefix covers the names that begin with it."""
     assert grants_from(patterns).allow(key) is allowed
 
 
@@ -38,13 +38,13 @@ def test_what_a_pattern_covers(patterns: list[str], key: str, allowed: bool) -> 
     [[], [""], ["a", ""], ["a*b"], ["**"], ["*a"], ["x" * 257], ["a"] * 65],
 )
 def test_a_pattern_with_two_meanings_is_refused(patterns: list[str]) -> None:
-    """What its author might have meant otherwise is not granted in any way."""
+    """A pattern that could be read in two ways is refused."""
     with pytest.raises(BadPattern):
         grants_from(patterns)
 
 
 def test_a_prefix_does_not_reach_other_names_by_their_digest() -> None:
-    """32 hexadecimal digits are another name's slock key; a prefix leaves them out."""
+    """A prefix does not cover 32 hexadecimal digits: another name's slock key."""
     victim = "tenant-of-somebody-else:orders"
     alias = to_key(victim).hex()
     assert to_key(alias) == to_key(victim)
@@ -55,13 +55,13 @@ def test_a_prefix_does_not_reach_other_names_by_their_digest() -> None:
 
 
 def test_a_prefix_does_not_reach_other_names_by_zero_bytes() -> None:
-    """Names are padded with zero bytes, so a name with some is another's as well."""
+    """A prefix does not cover zero bytes, with which slock pads names."""
     assert to_key("\0ab") == to_key("ab")
     assert not grants_from(["\0*"]).allow("\0ab")
 
 
 def test_an_alias_is_covered_by_its_name_and_by_everything() -> None:
-    """A signer who writes the whole name, or every key, means it."""
+    """The exact name and * alone cover such names."""
     alias = "0123456789abcdef" * 2
     assert grants_from([alias]).allow(alias)
     assert grants_from(["*"]).allow(alias)

@@ -1,4 +1,4 @@
-"""Addresses: a header counts as far as trusted hops have written it."""
+"""Client addresses: a header counts only as far as trusted proxies wrote it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def visitor(value: str, *trusted: str, peer: str | None = PROXY) -> str | None:
         ("[2001:db8::1]", "2001:db8::1"),
         ("2001:DB8::1", "2001:db8::1"),
         ("::ffff:198.51.100.7", "198.51.100.7"),
-        # What a trusted hop was told is no address: the hop is what is sure.
+        # The trusted proxy received an invalid address: the proxy itself counts.
         ("198.51.100.7, unknown", PROXY),
         ("198.51.100.7, ", PROXY),
         ("", PROXY),
@@ -49,18 +49,18 @@ def visitor(value: str, *trusted: str, peer: str | None = PROXY) -> str | None:
 def test_the_first_address_from_the_end_that_is_not_trusted(
     value: str, address: str
 ) -> None:
-    """Each hop vouches for the one that it was called by, and for no other."""
+    """The client is the last address in the header that is not a trusted proxy."""
     assert visitor(value, "10.0.0.0/8") == address
 
 
-def test_nobody_is_trusted_by_default() -> None:
-    """A client that writes the header himself gets his own address."""
+def test_no_proxy_is_trusted_by_default() -> None:
+    """By default the header is ignored: the client is the connection's address."""
     assert visitor("127.0.0.1", peer="203.0.113.9") == "203.0.113.9"
     assert visitor("127.0.0.1", "10.0.0.0/8", peer="203.0.113.9") == "203.0.113.9"
 
 
 def test_several_headers_are_one_list() -> None:
-    """A proxy may add a header of its own below the client's."""
+    """Repeated headers form one list: a proxy may add its own after the client's."""
     request = ask(peer=PROXY)
     request.headers = [
         (b"x-forwarded-for", b"127.0.0.1"),
@@ -70,7 +70,7 @@ def test_several_headers_are_one_list() -> None:
 
 
 def test_a_long_list_is_read_from_its_end() -> None:
-    """What a client piles up before it costs nothing and changes nothing."""
+    """A long list from the client costs nothing and changes nothing."""
     value = "1.1.1.1," * 2000 + "198.51.100.7"
     assert visitor(value, "10.0.0.0/8") == "198.51.100.7"
     trusted_all = ",".join(["10.0.0.2"] * 2000)
@@ -92,14 +92,14 @@ def test_a_long_list_is_read_from_its_end() -> None:
     ],
 )
 def test_forwarded(value: str, address: str) -> None:
-    """The header of RFC 7239, where the operator says that it is the one."""
+    """The header of RFC 7239 is read if the operator configures it."""
     peers = TrustedProxies(["10.0.0.0/8"], "forwarded")
     request = ask(headers={"forwarded": value}, peer=PROXY)
     assert peers.visitor(request).address == address
 
 
 def test_the_other_header_is_not_read() -> None:
-    """A proxy that sets one passes on the other as the client has sent it."""
+    """The header that is not configured is ignored: clients can set it."""
     request = ask(headers={"forwarded": "for=127.0.0.1"}, peer=PROXY)
     assert TrustedProxies([PROXY]).visitor(request).address == PROXY
     request = ask(headers={"x-forwarded-for": "127.0.0.1"}, peer=PROXY)
@@ -113,30 +113,30 @@ def test_the_other_header_is_not_read() -> None:
         ("2001:db8::1:2:3", Visitor("2001:db8::1:2:3", "2001:db8::/64")),
         ("fe80::1%eth0", Visitor("fe80::1", "fe80::/64")),
         ("::ffff:203.0.113.9", Visitor("203.0.113.9", "203.0.113.9")),
-        # Behind these there may be anybody: a proxy that we were not told of.
+        # A proxy that is not configured may have forwarded these requests.
         ("127.0.0.1", Visitor("127.0.0.1", None)),
         ("::1", Visitor("::1", None)),
         (None, Visitor(None, None)),
     ],
 )
 def test_what_is_counted_together(peer: str | None, visitor: Visitor) -> None:
-    """An address of IPv4, a customer's network of IPv6."""
+    """One client is an IPv4 address or an IPv6 network of 64 bits."""
     assert TrustedProxies().visitor(ask(peer=peer)) == visitor
 
 
 def test_a_trusted_hop_that_says_nothing_is_not_counted() -> None:
-    """All its clients would share one limit."""
+    """A trusted proxy without the header is not limited by address."""
     assert TrustedProxies([PROXY]).visitor(ask(peer=PROXY)) == Visitor(PROXY, None)
 
 
-def test_who_writes_nonsense_is_counted_all_the_same() -> None:
-    """By the last hop that is sure, or nonsense would be a way around limits."""
+def test_an_invalid_entry_avoids_no_limit() -> None:
+    """An invalid entry counts for the last valid address, so it avoids no limit."""
     request = ask(headers={"x-forwarded-for": "nonsense"}, peer=PROXY)
     assert TrustedProxies([PROXY]).visitor(request) == Visitor(PROXY, PROXY)
 
 
 def test_a_unix_socket_can_be_trusted() -> None:
-    """A proxy on this machine may come through one."""
+    """A proxy on this machine may connect through a unix socket."""
     request = ask(headers={"x-forwarded-for": "198.51.100.7"}, peer=None)
     assert TrustedProxies(["unix"]).visitor(request).address == "198.51.100.7"
     assert TrustedProxies([PROXY]).visitor(request).address is None
@@ -146,7 +146,7 @@ def test_a_unix_socket_can_be_trusted() -> None:
 
 @pytest.mark.parametrize("text", ["proxy", "10.0.0.1/8", "10.0.0.0/33", "", "10.0.0"])
 def test_a_proxy_is_an_address_or_a_network(text: str) -> None:
-    """A name would have to be asked for, and could be answered by anybody."""
+    """A host name is refused: it would depend on DNS."""
     with pytest.raises(BadNetwork):
         TrustedProxies([text])
 
@@ -171,7 +171,7 @@ def test_a_proxy_is_an_address_or_a_network(text: str) -> None:
 def test_who_is_on_this_machine(
     peer: str | None, headers: dict[str, str], local: bool
 ) -> None:
-    """The end of the connection tells, and no sign of a proxy on this machine."""
+    """A peer is local by its address, and if no header shows a proxy."""
     assert is_direct_and_local(ask(peer=peer, headers=headers)) is local
 
 
@@ -192,5 +192,5 @@ def test_who_is_on_this_machine(
     ],
 )
 def test_names_of_this_machine(host: str, local: bool) -> None:
-    """Any other name can be made to point here by whoever owns it."""
+    """Only localhost and loopback addresses count: DNS can point other names here."""
     assert is_local_name(host) is local

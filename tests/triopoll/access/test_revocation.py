@@ -35,7 +35,7 @@ async def following(path: Path) -> AsyncIterator[TicketReader]:
 
 
 async def test_each_way_to_change_a_file_is_noticed(tmp_path: Path) -> None:
-    """Appended to, put in its place, and written anew."""
+    """Appending, replacing and rewriting the file are all detected."""
     path = tmp_path / "revoked"
     path.write_text("one\n")
     async with following(path) as tickets:
@@ -52,7 +52,7 @@ async def test_each_way_to_change_a_file_is_noticed(tmp_path: Path) -> None:
 async def test_a_file_that_cannot_be_read_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was revoked stays so; the log has it once, and it goes on afterwards."""
+    """Revoked tickets stay revoked; one log line; the file is read again later."""
     path = tmp_path / "revoked"
     path.write_text("one\n")
     with caplog.at_level(logging.ERROR, "triopoll.access"):

@@ -1,4 +1,4 @@
-"""Sessions: the newest wait is the one."""
+"""Sessions: the newest wait replaces the previous one."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from triopoll.access.sessions import Sessions
 
 
 class ParkedWaits:
-    """Waits that note who was ended."""
+    """Waits that record which of them was ended."""
 
     def __init__(self) -> None:
         self.sessions = Sessions()
@@ -17,7 +17,7 @@ class ParkedWaits:
 
 
 def test_the_newest_ends_the_one_before() -> None:
-    """And only that one, and only once."""
+    """Only the previous wait is ended, and only once."""
     waits = ParkedWaits()
     first, other, second = (waits.end(name) for name in ("first", "other", "second"))
     waits.sessions.enter(("ann", "tab"), first)
@@ -32,7 +32,7 @@ def test_the_newest_ends_the_one_before() -> None:
 
 
 def test_a_session_belongs_to_its_owner() -> None:
-    """A guessed name ends nobody else's wait."""
+    """A session of the same name of another owner is not affected."""
     waits = ParkedWaits()
     waits.sessions.enter(("ann", "tab"), waits.end("ann"))
     waits.sessions.enter(("bob", "tab"), waits.end("bob"))
@@ -41,7 +41,7 @@ def test_a_session_belongs_to_its_owner() -> None:
 
 
 def test_an_old_wait_that_leaves_takes_nothing_with_it() -> None:
-    """The new one can still be replaced after the old one has gone."""
+    """After the old wait has left, the new one can still be replaced."""
     waits = ParkedWaits()
     old, new = waits.end("old"), waits.end("new")
     waits.sessions.enter(("ann", "tab"), old)

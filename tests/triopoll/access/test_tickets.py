@@ -1,4 +1,4 @@
-"""Tickets: the one we issued is read, everything else is refused."""
+"""Tickets: the service accepts those that it issued and refuses all others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER = "another-secret-which-is-long-enough-too"
 def signed(
     claims: Any, key: Any = SECRET, algorithm: str = "HS256", **headers: Any
 ) -> str:
-    """A token with any claims at all."""
+    """Return a token with any claims."""
     payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     return jwt.PyJWS().encode(payload, key, algorithm=algorithm, headers=headers)
 
@@ -43,7 +43,7 @@ def pem(private: Any) -> bytes:
 
 
 def test_what_was_issued_is_read() -> None:
-    """Keys, subject, identifier and end arrive as they were given."""
+    """Keys, subject, id and expiry are read as they were given."""
     read = reader().read(ticket("a", "b*", subject="ann", id="7"), NOW)
     assert read.grants.allow("a")
     assert read.grants.allow("bc")
@@ -52,7 +52,7 @@ def test_what_was_issued_is_read() -> None:
 
 
 def test_a_ticket_gets_an_identifier_of_its_own() -> None:
-    """Each ticket can be revoked without the others."""
+    """Each ticket has its own id, so it can be revoked alone."""
     first, second = (reader().read(ticket("a"), NOW) for _ in range(2))
     assert first.id
     assert first.id != second.id
@@ -66,7 +66,7 @@ def test_other_libraries_can_issue_tickets() -> None:
 
 
 def test_it_ends_on_the_second() -> None:
-    """An expiry has no leeway: it would only make tickets longer."""
+    """The expiry has no leeway."""
     text = ticket("a", lifetime=60)
     reader().read(text, NOW + 59.9)
     with pytest.raises(BadTicket) as caught:
@@ -75,7 +75,7 @@ def test_it_ends_on_the_second() -> None:
 
 
 def test_a_ticket_that_is_shown_again_is_not_taken_on_trust() -> None:
-    """What is remembered of it is what it says, not that it was let in."""
+    """The cache stores the claims, not the decision."""
     checker, text = reader(), ticket("a", id="1", lifetime=60)
     first = checker.read(text, NOW)
     assert checker.read(text, NOW) is first
@@ -90,7 +90,7 @@ def test_a_ticket_that_is_shown_again_is_not_taken_on_trust() -> None:
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
 def test_it_begins_with_some_leeway(claim: str) -> None:
-    """Clocks differ by seconds, not by minutes."""
+    """The beginning has a leeway of seconds, not of minutes."""
     text = signed({"exp": NOW + 600, "keys": ["a"], claim: NOW + 60})
     reader().read(text, NOW + 60 - LEEWAY)
     with pytest.raises(BadTicket) as caught:
@@ -99,7 +99,7 @@ def test_it_begins_with_some_leeway(claim: str) -> None:
 
 
 def test_a_revoked_ticket_is_refused_from_then_on() -> None:
-    """Others of the same subject are not concerned."""
+    """Other tickets of the same subject stay valid."""
     checker = reader()
     text, other = ticket("a", id="1"), ticket("a", id="2")
     checker.read(text, NOW)
@@ -111,7 +111,7 @@ def test_a_revoked_ticket_is_refused_from_then_on() -> None:
 
 
 def test_two_secrets_are_valid_together() -> None:
-    """Tickets that are out there outlive the change of the secret."""
+    """Tickets that were signed with the old secret stay valid during a rotation."""
     checker = TicketReader([secret_verifier(SECRET), secret_verifier(OTHER)])
     checker.read(ticket("a"), NOW)
     checker.read(ticket("a", secret=OTHER), NOW)
@@ -159,14 +159,14 @@ def test_two_secrets_are_valid_together() -> None:
     ],
 )
 def test_claims_of_another_kind_are_refused(claims: Any) -> None:
-    """A signature does not make sense of what its signer got wrong."""
+    """Claims of a wrong type are refused although the signature is valid."""
     with pytest.raises(BadTicket) as caught:
         reader().read(signed(claims), NOW)
     assert caught.value.code == "ticket_invalid"
 
 
 def test_no_algorithm_and_no_signature_get_nothing() -> None:
-    """The token does not say how it is checked."""
+    """The algorithm "none" is refused."""
     claims = {"exp": NOW + 9, "keys": ["*"]}
     none = jwt.encode(claims, None, algorithm="none")
     head, payload, _ = ticket("*").split(".")
@@ -177,7 +177,7 @@ def test_no_algorithm_and_no_signature_get_nothing() -> None:
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_another_algorithm_with_the_right_secret_gets_nothing(algorithm: str) -> None:
-    """One secret, one algorithm."""
+    """A secret is valid with exactly one algorithm."""
     claims = {"exp": NOW + 9, "keys": ["a"]}
     with pytest.raises(BadTicket):
         reader().read(signed(claims, SECRET + OTHER + OTHER, algorithm), NOW)
@@ -189,7 +189,7 @@ def test_another_algorithm_with_the_right_secret_gets_nothing(algorithm: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA"])
 def test_public_keys(kind: str) -> None:
-    """Who verifies cannot sign: each kind of key, with its one algorithm."""
+    """Each type of public key verifies with its one algorithm."""
     private: Any = {
         "RS256": lambda: rsa.generate_private_key(65537, 2048),
         "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -206,7 +206,7 @@ def test_public_keys(kind: str) -> None:
 
 
 def confused(claims: Any, public: bytes) -> str:
-    """HS256 with a public key for its secret, by hand: PyJWT refuses to do it."""
+    """Sign with HS256 and a public key as the secret; PyJWT refuses to do this."""
     import hashlib
     import hmac
 
@@ -220,7 +220,7 @@ def confused(claims: Any, public: bytes) -> str:
 
 
 def test_weak_and_wrong_keys_are_refused_at_the_start() -> None:
-    """A secret that can be guessed, and a key of a kind that we do not take."""
+    """Short secrets and unsupported types of keys are refused."""
     weak = [
         rsa.generate_private_key(65537, 1024),
         ec.generate_private_key(ec.SECP384R1()),
@@ -240,7 +240,7 @@ def test_weak_and_wrong_keys_are_refused_at_the_start() -> None:
 
 
 def test_what_is_no_ticket_is_refused() -> None:
-    """Any text at all ends in a refusal, and long texts at once."""
+    """Any text is refused without an error, and long texts at once."""
     nested = base64.urlsafe_b64encode(b"[" * 2000).decode().rstrip("=")
     for text in ("", ".", "..", "a.b.c", "é.é.é", "x" * 10_000, f"{nested}.e30.AA"):
         with pytest.raises(BadTicket):
@@ -249,13 +249,13 @@ def test_what_is_no_ticket_is_refused() -> None:
 
 @pytest.mark.parametrize("keys", [[], [""], ["a*b"], ["x" * 200] * 30])
 def test_a_ticket_that_would_be_refused_is_not_issued(keys: list[str]) -> None:
-    """The mistake is found where it is made."""
+    """Issuing raises an error for claims that the service would refuse."""
     with pytest.raises(ValueError, match="refused"):
         issue_ticket(SECRET, keys, lifetime=60)
 
 
 def test_a_ticket_that_cannot_be_made_is_not_issued() -> None:
-    """The mistake is found where it is made."""
+    """Issuing raises an error for invalid arguments."""
     with pytest.raises(ValueError, match="32"):
         issue_ticket("short", ["a"], lifetime=60)
     for lifetime in (0, -1, math.inf, math.nan):
@@ -266,7 +266,7 @@ def test_a_ticket_that_cannot_be_made_is_not_issued() -> None:
 
 
 def test_the_time_is_taken_where_none_is_given() -> None:
-    """A web application gives a lifetime and nothing else."""
+    """Without an explicit time, issuing uses the current time."""
     import time
 
     text = issue_ticket(SECRET, ["a"], lifetime=60)

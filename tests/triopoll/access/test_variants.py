@@ -1,4 +1,4 @@
-"""Nobody gets in by any of a thousand ways."""
+"""More than a thousand invalid requests are all refused."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def request_of(variant: Variant) -> Request:
 
 
 def test_there_are_more_than_a_thousand() -> None:
-    """All different."""
+    """All variants are different."""
     variants = [*bad_subscribers(NOW), *bad_publishers(NOW)]
     different = {(v.key, v.query, v.headers) for v in variants}
     assert len(different) > 1000
 
 
 def test_the_good_ones_get_in(gate: AccessControl) -> None:
-    """Or the next test would prove nothing."""
+    """The valid variants are admitted, so that the next test proves something."""
     for variant in good_subscribers(NOW):
         admission = gate.admit_subscriber(request_of(variant), [variant.key], format_v1)
         assert isinstance(admission, Permit), variant
@@ -72,7 +72,7 @@ def test_the_good_ones_get_in(gate: AccessControl) -> None:
 
 @pytest.mark.slow
 def test_none_of_them_gets_to_wait(gate: AccessControl) -> None:
-    """Each is refused in order, for a reason that is on the list."""
+    """Each variant is refused with a documented code."""
     for variant in bad_subscribers(NOW):
         answer = gate.admit_subscriber(request_of(variant), [variant.key], format_v1)
         assert not isinstance(answer, Permit), variant
@@ -81,7 +81,7 @@ def test_none_of_them_gets_to_wait(gate: AccessControl) -> None:
 
 @pytest.mark.slow
 def test_none_of_them_gets_to_publish(gate: AccessControl) -> None:
-    """The same for publishers, and a ticket does not help them."""
+    """The same for publishers; a ticket does not help."""
     for variant in (*bad_publishers(NOW), *good_subscribers(NOW)):
         answer = gate.admit_publisher(request_of(variant), [variant.key], format_v1)
         assert not isinstance(answer, AdmittedPublisher), variant
@@ -89,7 +89,7 @@ def test_none_of_them_gets_to_publish(gate: AccessControl) -> None:
 
 
 def test_one_bad_key_among_good_ones_is_enough(gate: AccessControl) -> None:
-    """Nothing of such a request is served."""
+    """A request with one key that is not covered is refused as a whole."""
     for variant in good_publishers():
         answer = gate.admit_publisher(
             request_of(variant), [variant.key, "tenant2/x"], format_v1

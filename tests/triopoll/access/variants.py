@@ -1,9 +1,10 @@
-"""More than a thousand ways to ask for what one may not have.
+"""More than a thousand requests that must be refused.
 
-Each is a request that differs from a good one in one respect. They are made anew for
-the time at which they are tried, so that they can be sent to a server as well as to a
-gate.
-The good ones are here too: whatever refuses everything would pass otherwise.
+Each differs from a valid request in one respect. They are built for the time at which
+they are tried, so that they can be sent to a server as well as to an access check.
+
+The valid requests are here too, because a service that refuses everything would pass
+otherwise.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ API_KEY = "Zm9yLXRlc3RzLW9ubHktbm90LWEtcmVhbC1hcGkta2V5"
 COOKIE = "triopoll_ticket"
 REVOKED = "revoked-ticket"
 
-# What the good ones may name, and what belongs to somebody else.
+# Keys that the valid requests may name, and keys of another owner.
 MINE, MINE_PREFIX = "tenant1/mine", "tenant1/*"
 OTHERS = "tenant2/orders"
 
@@ -46,7 +47,7 @@ class Variant:
 
     Attributes:
         name: What is wrong with it.
-        key: What it asks for.
+        key: The key that it asks for.
         query: Parameters besides the key, percent-encoded.
         headers: Without those that each request has.
     """
@@ -73,7 +74,7 @@ def configured_keys() -> Keyring:
 
 
 def settings() -> dict[str, str]:
-    """The same for a server's environment, without the public key."""
+    """Return the same for a server's environment, without the public key."""
     return {
         "ticket_secrets": f"{SECRET} {NEW_SECRET}",
         "revoked_tickets": REVOKED,
@@ -144,7 +145,7 @@ def bad_publishers(now: float) -> Iterator[Variant]:
 
 
 def tricks() -> list[str]:
-    """Names that are not covered by MINE_PREFIX, though somebody might think so."""
+    """Return names that MINE_PREFIX seems to cover and must not cover."""
     digest = to_key(OTHERS).hex()
     names = [
         OTHERS,
@@ -202,7 +203,7 @@ def tricks() -> list[str]:
 
 
 def _neighbours(prefix: str) -> Iterator[tuple[str, str]]:
-    """Names whose first characters differ in one place."""
+    """Return names whose first characters differ in one place."""
     for index, char in enumerate(prefix):
         for other in {chr(ord(char) + 1), chr(ord(char) - 1), char.upper()} - {char}:
             changed = prefix[:index] + other + prefix[index + 1 :]
@@ -214,7 +215,7 @@ def bearing(name: str, text: str, key: str = MINE) -> Variant:
 
 
 def token(now: float, *, secret: str = SECRET, **claims: Any) -> str:
-    """A good ticket, unless told otherwise. A claim of None is left out."""
+    """Return a valid ticket with the given changes; a claim of None is left out."""
     given = {"exp": now + 3600, "keys": [MINE], "sub": "ann"} | claims
     payload = {name: value for name, value in given.items() if value is not None}
     return sign(json.dumps(payload).encode(), {"alg": "HS256"}, secret.encode())
@@ -223,7 +224,7 @@ def token(now: float, *, secret: str = SECRET, **claims: Any) -> str:
 def sign(
     payload: bytes, header: dict[str, Any], key: bytes, digest: str = "sha256"
 ) -> str:
-    """A token by hand, since a good library refuses to make most of these."""
+    """Sign a token without a library, since libraries refuse most of these."""
     text = f"{_encode(json.dumps(header).encode())}.{_encode(payload)}"
     return f"{text}.{_encode(hmac.new(key, text.encode(), digest).digest())}"
 
@@ -253,7 +254,7 @@ def _altered(good: str) -> Iterator[Variant]:
 
 
 def _alterations(text: str) -> Iterator[str]:
-    """Each character changed, and each length cut off."""
+    """Return the text with each character changed, and cut at each length."""
     for index, char in enumerate(text):
         other = "A" if char != "A" else "B"
         yield text[:index] + other + text[index + 1 :]
@@ -390,7 +391,7 @@ def _other_claims(now: float) -> Iterator[Variant]:
 
 
 def _revoked(now: float) -> Iterator[Variant]:
-    """The same identifier by all ways, and in other writings of the same ticket."""
+    """Return the revoked id by each way, and in other encodings of the ticket."""
     for secret in (SECRET, NEW_SECRET):
         for keys in ([MINE], [MINE_PREFIX], ["*"]):
             for lifetime in (10, 3600, 10**6):

@@ -1,4 +1,4 @@
-"""A server in memory that a test scripts; for a clock that jumps."""
+"""A server in memory that a test scripts, for clocks that jump."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Hangup(Exception):
 
 
 class Asked:
-    """A request that the client has sent, and ways to treat it."""
+    """A request that the client has sent, and the ways to answer it."""
 
     def __init__(self, site: ScriptedSite, http: h11.Connection, stream: Any) -> None:
         self.time = trio.current_time()
@@ -54,7 +54,7 @@ class Asked:
         )
 
     async def send(self, data: bytes) -> None:
-        """Send bytes that are perhaps no answer."""
+        """Send bytes, which need not be a valid answer."""
         await self._stream.send_all(data)
 
     def hang_up(self) -> None:
@@ -66,7 +66,7 @@ Script = Callable[[Asked], Awaitable[None]]
 
 @dataclass(frozen=True)
 class ScriptedSite(Site):
-    """A site that connects to a script. Connections are refused while it is down."""
+    """A server that runs a script for each connection; while down, it refuses them."""
 
     host: str = "scripted"
     port: int = 80
@@ -117,7 +117,7 @@ class ScriptedSite(Site):
 async def scripted(
     script: Script, *, ticket: Secret = None, api_key: Secret = None
 ) -> AsyncIterator[tuple[PollClient, ScriptedSite]]:
-    """A client, and the site that it talks to."""
+    """Return a client, and the site that it talks to."""
     site = ScriptedSite()
     async with trio.open_nursery() as nursery:
         site.state.update(nursery=nursery, script=script)
@@ -134,7 +134,7 @@ def cursor_of(n: int) -> str:
 
 
 class Log:
-    """What a server keeps of one key: the honest script."""
+    """The log of one key, served correctly."""
 
     def __init__(self, count: int = 0) -> None:
         self.count = count

@@ -1,4 +1,4 @@
-"""Which transport is next, by what has happened."""
+"""The choice of the next transport, from the results so far."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def cut(choice: Choice, times: int, *, now: float = 0.0, lasted: float = 9.0) ->
 
 
 def test_polls_come_first_and_one_cut_is_no_evidence() -> None:
-    """Two neither; and a poll that is served wipes them out."""
+    """Two cuts are no evidence either; a served poll resets the count."""
     choice = Choice(25)
     cut(choice, 2)
     assert choice.transport(0) is POLL
@@ -23,7 +23,7 @@ def test_polls_come_first_and_one_cut_is_no_evidence() -> None:
 
 
 def test_three_cuts_in_a_row_bring_the_websocket() -> None:
-    """And they do not shorten the polls while there is a websocket to try."""
+    """Polls are not shortened while a websocket can be tried."""
     choice = Choice(25)
     cut(choice, 3)
     assert choice.transport(0) is WEBSOCKET
@@ -31,7 +31,7 @@ def test_three_cuts_in_a_row_bring_the_websocket() -> None:
 
 
 def test_a_websocket_that_never_spoke_is_left_alone_for_longer_each_time() -> None:
-    """Opened is not works; meanwhile polls get shorter than what was cut."""
+    """An open websocket without frames has failed; meanwhile polls get shorter."""
     choice, now, blocks = Choice(25), 0.0, []
     cut(choice, 3)
     for _ in range(9):
@@ -45,7 +45,7 @@ def test_a_websocket_that_never_spoke_is_left_alone_for_longer_each_time() -> No
 
 
 def test_polls_are_shortened_where_no_websocket_is_to_be_had() -> None:
-    """Below what was cut, not below a second, and not for ever."""
+    """Polls get shorter than the cut, at least a second, and long again later."""
     choice = Choice(25)
     cut(choice, 3)
     choice.websocket_ended(0, None)
@@ -60,7 +60,7 @@ def test_polls_are_shortened_where_no_websocket_is_to_be_had() -> None:
 
 
 def test_a_websocket_that_is_cut_right_after_it_spoke_has_not_worked() -> None:
-    """Some middleboxes let the upgrade through and kill it a moment later."""
+    """Some middleboxes allow the upgrade and cut the connection a moment later."""
     choice = Choice(25)
     cut(choice, 3)
     choice.websocket_ended(0, 0.5)
@@ -70,7 +70,7 @@ def test_a_websocket_that_is_cut_right_after_it_spoke_has_not_worked() -> None:
 
 
 def test_a_websocket_that_worked_is_followed_by_a_poll_on_probation() -> None:
-    """Nothing sticks, and one cut is enough to return."""
+    """After a working websocket a poll is tried; one cut brings the websocket back."""
     choice = Choice(25)
     cut(choice, 3)
     choice.websocket_ended(600, 600)
@@ -84,7 +84,7 @@ def test_a_websocket_that_worked_is_followed_by_a_poll_on_probation() -> None:
 
 
 def test_a_single_transport_is_used_whatever_happens() -> None:
-    """Only one allowed."""
+    """If only one transport is allowed, it is used always."""
     choice = Choice(25, frozenset({POLL}))
     cut(choice, 9, lasted=20)
     assert choice.transport(0) is POLL

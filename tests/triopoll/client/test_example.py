@@ -1,4 +1,4 @@
-"""The example of the client does what it says."""
+"""The example of the client works as documented."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "triopoll" / "follow_a_key.py
 async def test_a_second_run_goes_on_behind_the_first(
     free_port: int, tmp_path: Path
 ) -> None:
-    """By the cursor that the first has kept."""
+    """It continues from the cursor that the first run stored."""
     async with served(free_port) as (app, running):
         await publish(app, "orders", *(b"%d" % n for n in range(5)))
         url, place = f"http://127.0.0.1:{running.port}", str(tmp_path / "cursor")

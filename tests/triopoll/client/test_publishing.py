@@ -1,4 +1,4 @@
-"""A publish is stored once, and known to be."""
+"""A publish is stored once, and the client knows that it is stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from triopoll.client import Draft, Published, Refused, Unreachable
 
 
 class Store:
-    """A server that knows the ids it has seen."""
+    """A server that remembers ids."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
@@ -31,7 +31,7 @@ class Store:
 
 
 async def test_messages_are_stored_in_order(autojump_clock: MockClock) -> None:
-    """Text as text, bytes that are none in base64, with the names that were given."""
+    """Text as text, other bytes in base64, with the given ids."""
     store = Store()
     async with scripted(store, api_key="secret") as (client, site):
         drafts = [Draft("k", "grüße", "one", 5), Draft("k", b"\xff"), Draft("l", b"t")]
@@ -69,7 +69,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again(
 
 
 async def test_it_gives_up_before_the_server_forgets(autojump_clock: MockClock) -> None:
-    """A repetition after that could be stored twice."""
+    """A later repetition could be stored twice."""
     async with scripted(Store()) as (client, site):
         site.state["down"] = True
         with pytest.raises(Unreachable):
@@ -84,7 +84,7 @@ async def test_it_gives_up_before_the_server_forgets(autojump_clock: MockClock) 
 async def test_an_answer_that_is_none_is_no_success(
     autojump_clock: MockClock, shape: Any
 ) -> None:
-    """It is asked for again."""
+    """After an invalid answer the client repeats the request."""
 
     async def nonsense(asked: Asked) -> None:
         site.state["script"] = Store()
@@ -96,7 +96,7 @@ async def test_an_answer_that_is_none_is_no_success(
 
 
 async def test_one_refused_item_is_an_error(autojump_clock: MockClock) -> None:
-    """And so is a refused request; a key that can be fetched again is, once."""
+    """A refused request is one too; an API key is fetched again once."""
 
     async def refuse_item(asked: Asked) -> None:
         await asked.answer({"items": [{"code": "too_long", "message": "no"}]})
@@ -118,7 +118,7 @@ async def test_one_refused_item_is_an_error(autojump_clock: MockClock) -> None:
 async def test_a_cancelled_publish_leaves_the_client_usable(
     autojump_clock: MockClock,
 ) -> None:
-    """On another connection: what is left on the old one belongs to nobody."""
+    """The next publish uses another connection."""
     store = Store()
 
     async def hang(asked: Asked) -> None:

@@ -1,4 +1,4 @@
-"""Every message once and in order, over polls that go wrong in every way."""
+"""Every message arrives once and in order, with every kind of failed poll."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_messages_come_in_order_and_are_acknowledged_once_taken(
 async def test_new_begins_where_the_subscription_is_entered(
     autojump_clock: MockClock,
 ) -> None:
-    """What is published after that is seen, even before the first poll for it."""
+    """Messages published after that are seen, even before the first poll."""
     log = Log(3)
     async with scripted(log) as (client, _):
         async with client.subscribe("k") as messages:
@@ -66,7 +66,7 @@ async def test_new_begins_where_the_subscription_is_entered(
 async def test_a_wait_without_messages_is_followed_by_the_next(
     autojump_clock: MockClock,
 ) -> None:
-    """Empty answers after the whole wait cost no pause."""
+    """After an empty answer at the timeout the next poll follows without a pause."""
     log = Log()
     async with scripted(log) as (client, site):
         async with client.subscribe("k", wait=10) as messages:
@@ -103,7 +103,7 @@ async def test_a_cancelled_next_has_taken_nothing(
 async def test_a_message_that_is_there_survives_a_cancellation(
     autojump_clock: MockClock,
 ) -> None:
-    """Also where nothing has to be fetched."""
+    """Also if no request is needed."""
     async with scripted(Log(2)) as (client, _):
         async with client.subscribe("k", cursor="all") as messages:
             assert await take(messages, 1) == ["1"]
@@ -188,7 +188,7 @@ FAULTS = [
 async def test_it_goes_on_after_every_fault_and_never_hotly(
     autojump_clock: MockClock, fault: Any
 ) -> None:
-    """In ten minutes of it there are few attempts; then all messages are there."""
+    """Ten minutes of faults cause few attempts; then all messages arrive."""
     log = Log(2)
     async with scripted(log) as (client, site):
         async with client.subscribe("k", transports=["poll"], wait=10) as messages:
@@ -204,10 +204,10 @@ async def test_it_goes_on_after_every_fault_and_never_hotly(
                 assert await take(messages, 2) == ["3", "4"]
 
 
-async def test_nobody_is_hurried_while_connections_are_refused(
+async def test_entering_waits_while_connections_are_refused(
     autojump_clock: MockClock,
 ) -> None:
-    """Nor is anything lost by it; to enter takes as long as it takes."""
+    """Entering waits as long as needed, and no message is lost."""
     log = Log(2)
     async with scripted(log) as (client, site):
         site.state["down"] = True
@@ -222,7 +222,7 @@ async def test_nobody_is_hurried_while_connections_are_refused(
 
 
 async def test_the_first_retry_is_spread(autojump_clock: MockClock) -> None:
-    """Clients that were cut in the same instant do not come back in one."""
+    """Clients that were cut at the same instant retry at different times."""
     log, delays = Log(), []
     for _ in range(40):
         async with scripted(log) as (client, site):
@@ -238,7 +238,7 @@ async def test_the_first_retry_is_spread(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_honoured(autojump_clock: MockClock, status: int) -> None:
-    """A refusal that names a time is followed by silence for at least that time."""
+    """After a refusal with Retry-After no request follows for that time."""
     log = Log(1)
 
     async def busy(asked: Asked) -> None:
@@ -255,7 +255,7 @@ async def test_retry_after_is_honoured(autojump_clock: MockClock, status: int) -
 
 
 async def test_retry_ms_is_honoured(autojump_clock: MockClock) -> None:
-    """A drain tells each client when to come back; messages are not held up by it."""
+    """The client retries after retry_ms; messages are not delayed by it."""
 
     async def draining(asked: Asked) -> None:
         site.state["script"] = Log(2)
@@ -272,7 +272,7 @@ async def test_retry_ms_is_honoured(autojump_clock: MockClock) -> None:
 async def test_a_kept_connection_that_was_closed_is_replaced_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    """A server may close an idle connection; that is no failure."""
+    """A server may close an idle connection; this is no failure."""
     log = Log(2)
 
     async def once(asked: Asked) -> None:
@@ -290,7 +290,7 @@ async def test_a_kept_connection_that_was_closed_is_replaced_at_once(
 async def test_a_gap_is_raised_and_the_subscription_goes_on_behind_it(
     autojump_clock: MockClock,
 ) -> None:
-    """Nobody can miss it, and nobody loses what is still there."""
+    """The messages that are still stored follow the error."""
 
     async def gap(asked: Asked) -> None:
         site.state["script"] = Log(8)
@@ -306,7 +306,7 @@ async def test_a_gap_is_raised_and_the_subscription_goes_on_behind_it(
 
 
 async def test_a_gap_can_be_an_item(autojump_clock: MockClock) -> None:
-    """For those who take messages and gaps in one loop; of unknown size, and bare."""
+    """With gaps="items", of known and unknown size, with and without messages."""
 
     async def gap(asked: Asked) -> None:
         await asked.answer({**empty(cursor_of(9)), "code": "gap", "lost": None})
@@ -319,7 +319,7 @@ async def test_a_gap_can_be_an_item(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413])
 async def test_a_refusal_is_raised(autojump_clock: MockClock, status: int) -> None:
-    """What the server will never serve is no reason to go on asking."""
+    """A permanent refusal ends the subscription with an error."""
 
     async def refuse(asked: Asked) -> None:
         await asked.answer({"code": "no", "message": "not you"}, status)
@@ -336,7 +336,7 @@ async def test_a_refusal_is_raised(autojump_clock: MockClock, status: int) -> No
 async def test_a_ticket_that_ended_is_fetched_again(
     autojump_clock: MockClock, *, in_a_page: bool
 ) -> None:
-    """Once; one that is refused freshly fetched is refused."""
+    """Once; a freshly fetched ticket that is refused is an error."""
     log, tickets = Log(1), iter("abc")
 
     async def check(asked: Asked) -> None:
@@ -361,7 +361,7 @@ async def test_a_ticket_that_ended_is_fetched_again(
 async def test_a_fresh_ticket_that_is_refused_is_an_error(
     autojump_clock: MockClock,
 ) -> None:
-    """And a fixed one is refused at once."""
+    """A fixed ticket that is refused is an error at once."""
 
     async def refuse(asked: Asked) -> None:
         await asked.answer({"code": "ticket", "message": "bad"}, 401)
@@ -379,7 +379,7 @@ async def test_a_fresh_ticket_that_is_refused_is_an_error(
 
 
 async def test_the_body_s_error_leaves_as_it_is(autojump_clock: MockClock) -> None:
-    """Not in a group, cancellations included."""
+    """It is not wrapped in a group, cancellations included."""
     async with scripted(Log()) as (client, _):
         with pytest.raises(KeyError, match="mine"):
             async with client.subscribe("k"):
@@ -391,7 +391,7 @@ async def test_the_body_s_error_leaves_as_it_is(autojump_clock: MockClock) -> No
 
 
 async def test_misuse_is_a_sentence(autojump_clock: MockClock) -> None:
-    """Two tasks in one iterator, one that was left, arguments out of range."""
+    """Two tasks in one iterator, a closed iterator, and invalid arguments."""
     async with scripted(Log()) as (client, _):
         async with client.subscribe("k") as messages:
             async with trio.open_nursery() as nursery:

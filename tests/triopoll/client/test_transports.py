@@ -1,4 +1,4 @@
-"""The client and the real endpoints, with a proxy between them that has opinions."""
+"""The client and the real endpoints, with an interfering proxy between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from triopoll.client import Draft, PollClient, Refused, open_poll_client
 async def behind_a_proxy(
     port: int, **opinions: Any
 ) -> AsyncIterator[tuple[Triopoll, Proxy, PollClient, PollClient]]:
-    """A reader behind the proxy, and a publisher before it."""
+    """A reader behind the proxy, and a publisher without it."""
     async with (
         served(port) as (app, running),
         proxy_to(running.port, **opinions) as proxy,
@@ -37,7 +37,7 @@ async def take(messages: Any, count: int) -> list[str]:
 
 
 async def test_publish_and_poll(free_port: int) -> None:
-    """The client's two halves, by the documented endpoints; bytes and text."""
+    """Publishing and reading work with the documented endpoints; bytes and text."""
     async with behind_a_proxy(free_port) as (_, proxy, reader, publisher):
         async with reader.subscribe("k") as messages:
             first = await publisher.publish("k", "grüße", id="one")
@@ -52,7 +52,7 @@ async def test_publish_and_poll(free_port: int) -> None:
 
 
 async def test_what_the_server_refuses_is_an_error(free_port: int) -> None:
-    """Its words arrive; the connection serves on."""
+    """The error has the server's code; the connection stays usable."""
     async with behind_a_proxy(free_port) as (_, _, reader, publisher):
         with pytest.raises(Refused) as caught:
             await publisher.publish("", "x")
@@ -68,7 +68,7 @@ async def test_what_the_server_refuses_is_an_error(free_port: int) -> None:
 async def test_where_polls_are_cut_a_websocket_takes_over(
     free_port: int, polls: Any
 ) -> None:
-    """On evidence of three; from then on messages come as they are published."""
+    """After three cut polls; then messages arrive as they are published."""
     opinions = {"polls": polls, "patience": 0.3}
     async with behind_a_proxy(free_port, polls="pass") as (_, proxy, reader, publisher):
         async with reader.subscribe("k") as messages:
@@ -89,7 +89,7 @@ async def test_where_polls_are_cut_a_websocket_takes_over(
 
 @pytest.mark.slow
 async def test_opened_is_not_works(free_port: int) -> None:
-    """A websocket that is killed after the upgrade is left; short polls do the work."""
+    """If the websocket is cut after the upgrade, short polls are used."""
     async with behind_a_proxy(free_port) as (_, proxy, reader, publisher):
         async with reader.subscribe("k") as messages:
             proxy.polls, proxy.websockets, proxy.patience = "cut", "kill", 0.3
@@ -111,7 +111,7 @@ async def test_opened_is_not_works(free_port: int) -> None:
 async def test_transports_change_under_load_without_loss_or_repetition(
     free_port: int,
 ) -> None:
-    """Whatever the network thinks of next, every message comes once and in order."""
+    """However the proxy interferes, every message arrives once and in order."""
     count = 400
     async with behind_a_proxy(free_port) as (_, proxy, reader, publisher):
         async with reader.subscribe("k", limit=7) as messages:

@@ -23,7 +23,7 @@ async def take(messages: Any, count: int) -> list[str]:
 
 
 async def test_messages_come_in_order(free_port: int) -> None:
-    """From where it was entered; pages and single ones; then nobody waits."""
+    """From where it was entered, in pages and single; afterwards no wait is left."""
     async with served(free_port) as (app, running):
         await publish(app, "k", b"old")
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
@@ -43,7 +43,7 @@ async def test_messages_come_in_order(free_port: int) -> None:
 
 
 async def test_a_cancelled_next_has_taken_nothing(free_port: int) -> None:
-    """Whenever it is cancelled."""
+    """At whichever await it is cancelled."""
     async with served(free_port) as (app, running):
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
             async with client.subscribe("k", limit=2, **ONLY) as messages:
@@ -65,7 +65,7 @@ async def test_a_cancelled_next_has_taken_nothing(free_port: int) -> None:
 
 
 async def test_nothing_is_acknowledged_before_it_was_taken(free_port: int) -> None:
-    """With trimming by acknowledgement, what was not taken is there for the next."""
+    """With trimming by acknowledgement, the next subscription gets the rest."""
     async with served(free_port, log_trim_acked=True) as (app, running):
         await publish(app, "k", b"1", b"2", b"3", b"4")
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
@@ -78,7 +78,7 @@ async def test_nothing_is_acknowledged_before_it_was_taken(free_port: int) -> No
 
 
 async def test_a_gap_is_raised(free_port: int) -> None:
-    """As over polls."""
+    """As with polls."""
     async with served(free_port) as (app, running):
         await publish(app, "k", b"1")
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
@@ -90,8 +90,8 @@ async def test_a_gap_is_raised(free_port: int) -> None:
 
 
 @pytest.mark.slow
-async def test_a_user_who_takes_long_keeps_the_websocket(free_port: int) -> None:
-    """Pings are answered while the user is at work on a message."""
+async def test_a_slow_user_keeps_the_websocket(free_port: int) -> None:
+    """Pings are answered while the user processes a message."""
     async with served(free_port, websocket_ping=0.3) as (app, running):
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
             async with client.subscribe("k", **ONLY) as messages:
@@ -107,7 +107,7 @@ async def test_a_user_who_takes_long_keeps_the_websocket(free_port: int) -> None
 
 @pytest.mark.slow
 async def test_it_comes_back_after_every_loss(free_port: int) -> None:
-    """A proxy that kills it now and then costs time, and no message."""
+    """If a proxy cuts it repeatedly, messages are delayed and none is lost."""
     async with (
         served(free_port) as (app, running),
         proxy_to(running.port, websockets="kill", patience=0.1) as proxy,
@@ -127,8 +127,8 @@ async def test_it_comes_back_after_every_loss(free_port: int) -> None:
     assert proxy.upgrades > 2
 
 
-async def test_what_is_no_websocket_of_ours_is_not_waited_for(free_port: int) -> None:
-    """A denied handshake, and a server that says nothing, are told apart from news."""
+async def test_a_foreign_websocket_is_not_waited_for(free_port: int) -> None:
+    """A denied handshake and a silent server are recognised."""
     async with served(free_port, websockets=False) as (_, running):
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
             with trio.move_on_after(1) as scope:

@@ -1,4 +1,4 @@
-"""What an answer means, hostile ones included."""
+"""The interpretation of answers, malicious ones included."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ JSON = st.recursive(
 
 
 def test_a_page_with_everything() -> None:
-    """Text, bytes, a gap, and when to come back."""
+    """Text, bytes, a gap, and the time of the next request."""
     shape = {
         "messages": [
             {"id": "a", "data": "grüße", "ts": 1},
@@ -71,7 +71,7 @@ def test_a_page_with_everything() -> None:
 @pytest.mark.slow
 @given(JSON)
 def test_any_json_is_a_page_or_not_ours(shape: Any) -> None:
-    """Nothing else is raised, and nothing absurd is believed."""
+    """Any JSON is a valid page or NotOurs; no other error is raised."""
     body = json.dumps(shape).encode()
     try:
         page = page_from(read_answer(Response(200, {}, body)))
@@ -83,7 +83,7 @@ def test_any_json_is_a_page_or_not_ours(shape: Any) -> None:
 
 @given(st.binary(max_size=50), st.integers(100, 599))
 def test_any_answer_of_a_stranger_is_not_ours(body: bytes, status: int) -> None:
-    """Bytes are no answer, whatever their status."""
+    """Arbitrary bytes are NotOurs, whatever their status."""
     with pytest.raises(NotOurs):
         page_from(read_answer(Response(status, {}, body)))
 
@@ -93,7 +93,7 @@ def test_any_answer_of_a_stranger_is_not_ours(body: bytes, status: int) -> None:
     [(302, NotOurs), (400, Refused), (403, Refused), (429, Busy), (500, Busy)],
 )
 def test_what_a_status_means(status: int, kind: type[Exception]) -> None:
-    """With an error in the server's shape; without one it is a stranger's."""
+    """Errors have the server's format; others come from another program."""
     body = json.dumps({"code": "c", "message": "m"}).encode()
     with pytest.raises(kind):
         read_answer(Response(status, {}, body))
@@ -120,5 +120,5 @@ def test_retry_after(value: bytes | None, seconds: float) -> None:
 
 
 def test_a_date_needs_a_clock() -> None:
-    """Without one it says nothing."""
+    """Without a Date header a date is ignored."""
     assert retry_after(b"Thu, 01 Jan 1970 00:02:00 GMT") == 0

@@ -1,4 +1,4 @@
-"""Processes that the tests of a module share: a slock server, and the service on it."""
+"""Processes that the tests of a module share: a slock server and the service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import trioslock
 
 @pytest.fixture
 def key() -> str:
-    """A key that no other test uses."""
+    """Return a key that no other test uses."""
     return f"key-{uuid.uuid4().hex}"
 
 
@@ -23,7 +23,7 @@ def key() -> str:
     scope="session", params=["trioslock", pytest.param("slock", marks=pytest.mark.live)]
 )
 def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Our server, and a real one where its address is given."""
+    """The URL of the embedded server, or of a real one if its address is given."""
     if request.param == "slock":
         host, port = request.getfixturevalue("slock_address")
         # A database that others of its users will hardly be in: waits are counted.
@@ -37,7 +37,7 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def service(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """The service under each server and behind either door, on real backends."""
+    """The service under each server and with each adapter, on real backends."""
     server = request.param
     with poll_process(slock=slock_url, redis=redis_server.url, server=server) as it:
         yield it
@@ -51,6 +51,6 @@ def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 async def slock(slock_url: str) -> AsyncIterator[trioslock.Client]:
-    """A publisher."""
+    """A client of the slock server, as a publisher."""
     async with trioslock.open_client(slock_url) as client:
         yield client

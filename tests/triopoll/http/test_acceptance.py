@@ -1,4 +1,4 @@
-"""What a newcomer types, and what publishers have today, word for word."""
+"""The commands of the README, and existing publishers without changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pyslock.Client(slock_host, int(slock_port)).Event("test", 5, 120, False).set()
 
 @pytest.mark.slow
 async def test_redis_cli_wakes_a_poll_on_the_embedded_default(free_port: int) -> None:
-    """The README's two commands; only the ports are others."""
+    """The README's two commands work; only the ports differ."""
     redis_cli = find_tool("redis-cli")
     with poll_process(slock=f"embedded://127.0.0.1:{free_port}") as service:
         query = b"event=test&default_type=clear"
@@ -50,7 +50,7 @@ async def test_redis_cli_wakes_a_poll_on_the_embedded_default(free_port: int) ->
 async def test_pyslock_and_redis_py_send_a_message(
     slock_url: str, redis_server: RedisServer, server: str, wait_type: str
 ) -> None:
-    """A message is pushed, PyPI's pyslock sets the event, and the poll has it."""
+    """redis-py pushes a message, PyPI's pyslock sets the event; the poll returns it."""
     address = slock_url.removeprefix("slock://").partition("/")[0]
     publish = [sys.executable, "-c", PUBLISH, str(redis_server.port)]
     publish += address.rsplit(":", 1)

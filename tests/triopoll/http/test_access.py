@@ -1,4 +1,4 @@
-"""Over the wire: what the gate decides is what a client gets."""
+"""Over real sockets: clients receive what the access check decides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAGE = "https://app.example"
 def closed(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """A service that lets in nobody without a ticket, behind either door."""
+    """A service that admits no request without a ticket, with each adapter."""
     with poll_process(
         slock=slock_url,
         redis=redis_server.url,
@@ -54,12 +54,12 @@ def closed(
         yield it
 
 
-# What takes long is tried behind one door: both hand requests to the same gate.
+# Slow tests use one adapter: both call the same access check.
 LEAN = pytest.mark.parametrize("closed", ["triopoll"], indirect=True)
 
 
 class Client:
-    """One connection after the other, each for as many requests as it takes."""
+    """One connection after the other, each for as many requests as it accepts."""
 
     def __init__(self, port: int) -> None:
         self._address = ("127.0.0.1", port)
@@ -117,7 +117,7 @@ class Client:
 
 @pytest.fixture
 def lists(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """Redis, with a message for each key that is asked for."""
+    """Redis, with a message for each key that a variant asks for."""
     now = time.time()
     keys = {variant.key for variant in bad_subscribers(now)}
     keys |= {variant.key for variant in good_subscribers(now)}
@@ -130,10 +130,8 @@ def lists(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 @LEAN
 @pytest.mark.slow
-def test_nobody_gets_a_message_by_any_of_a_thousand_ways(
-    closed: Process, lists: redis.Redis
-) -> None:
-    """Each is told so, and every message is still there."""
+def test_no_variant_gets_a_message(closed: Process, lists: redis.Redis) -> None:
+    """Each variant is refused, and every message is still in its list."""
 
     def kept() -> dict[bytes, int]:
         return {name: lists.llen(name) for name in lists.keys(PREFIX + "*")}
@@ -150,8 +148,8 @@ def test_nobody_gets_a_message_by_any_of_a_thousand_ways(
     assert kept() == before
 
 
-def test_who_has_a_ticket_gets_the_message(closed: Process, lists: redis.Redis) -> None:
-    """Or the test above would prove nothing."""
+def test_a_valid_ticket_gets_the_message(closed: Process, lists: redis.Redis) -> None:
+    """A valid ticket gets the message, so the test above proves something."""
     with Client(closed.port) as client:
         for variant in good_subscribers(time.time()):
             status, body = client.get("/poll/message", variant)
@@ -170,8 +168,8 @@ UPGRADE = (
 
 @LEAN
 @pytest.mark.slow
-def test_nobody_opens_a_websocket_by_any_of_a_thousand_ways(closed: Process) -> None:
-    """The handshake is refused, by the same gate."""
+def test_no_variant_opens_a_websocket(closed: Process) -> None:
+    """The same access check refuses the handshake."""
     with Client(closed.port) as client:
         for variant in bad_subscribers(time.time()):
             asked = replace(variant, headers=(*variant.headers, *UPGRADE))
@@ -179,8 +177,8 @@ def test_nobody_opens_a_websocket_by_any_of_a_thousand_ways(closed: Process) -> 
             assert 400 <= status < 500, (status, body, variant)
 
 
-def test_who_has_a_ticket_opens_a_websocket(closed: Process) -> None:
-    """And is sent what he may see."""
+def test_a_valid_ticket_opens_a_websocket(closed: Process) -> None:
+    """A valid ticket opens a websocket, which receives the messages of its keys."""
     for variant in good_subscribers(time.time()):
         query = urlencode({"event": variant.key}) + "&" + variant.query
         lines = [f"GET /poll/ws?{query} HTTP/1.1", "host: 127.0.0.1"]
@@ -192,7 +190,7 @@ def test_who_has_a_ticket_opens_a_websocket(closed: Process) -> None:
 
 @pytest.fixture
 async def logs(closed: Process, redis_server: RedisServer) -> AsyncIterator[MessageLog]:
-    """The logs of the service, as a program sees them that has its Redis."""
+    """The logs of the service, read directly from its Redis."""
     async with open_stores(redis_server.url, limit=5, redis_prefix=OURS) as stores:
         yield stores.log
 
@@ -203,10 +201,8 @@ async def last_of(logs: MessageLog, keys: Iterable[str]) -> dict[str, int]:
 
 @LEAN
 @pytest.mark.slow
-async def test_nobody_reads_a_log_by_any_of_a_thousand_ways(
-    closed: Process, logs: MessageLog
-) -> None:
-    """A log keeps what it has been read, so this must be decided at the gate."""
+async def test_no_variant_reads_a_log(closed: Process, logs: MessageLog) -> None:
+    """Reading does not change a log, so the access check itself must refuse."""
     variants = list(bad_subscribers(time.time()))
     keys = {variant.key for variant in variants} - {""}
     await logs.append([NewMessage(key, b"for its owner only") for key in keys])
@@ -227,10 +223,8 @@ async def test_nobody_reads_a_log_by_any_of_a_thousand_ways(
 
 @LEAN
 @pytest.mark.slow
-async def test_nobody_publishes_by_any_of_two_hundred_ways(
-    closed: Process, logs: MessageLog
-) -> None:
-    """This machine has no privilege once there are keys; and nothing is stored."""
+async def test_no_variant_publishes(closed: Process, logs: MessageLog) -> None:
+    """With API keys, local programs need one too; nothing is stored."""
     now = time.time()
     variants = [*bad_publishers(now), *good_subscribers(now)]
     keys = {variant.key for variant in variants} - {""}
@@ -259,10 +253,10 @@ async def test_nobody_publishes_by_any_of_two_hundred_ways(
 @LEAN
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/poll/message/send", "/poll/event/emit"])
-def test_nobody_publishes_as_in_the_image(
+def test_no_variant_publishes_by_the_openresty_api(
     closed: Process, redis_server: RedisServer, path: str
 ) -> None:
-    """The endpoints of the image let nobody in whom `/v1` does not."""
+    """The OpenResty API refuses the publishers that /v1 refuses."""
     with Client(closed.port) as client, redis.Redis(port=redis_server.port) as store:
 
         def kept() -> set[bytes]:
@@ -292,7 +286,7 @@ def shown(*keys: str, lifetime: float = 60, **claims: Any) -> dict[str, str]:
 
 @pytest.mark.slow
 async def test_a_ticket_that_ends_ends_a_parked_poll(closed: Process) -> None:
-    """Long before the poll's own time is over."""
+    """The poll ends at the ticket's expiry, long before its own timeout."""
     with trio.fail_after(8):
         ticket = shown("a-key", lifetime=1)
         got = await ask(closed.port, "/poll/event", event="a-key", timeout=60, **ticket)
@@ -303,7 +297,7 @@ async def test_a_ticket_that_ends_ends_a_parked_poll(closed: Process) -> None:
 async def test_the_newest_poll_of_a_session_is_the_one(
     closed: Process, slock: trioslock.Client
 ) -> None:
-    """The one before is told that it has been replaced, at once."""
+    """The previous poll is answered at once that it has been replaced."""
     args = shown("a-key", subject="ann") | {"event": "a-key", "session": "tab"}
     async with requesting(closed.port, "/poll/event", timeout=60, **args) as old:
         await until_waiting(slock, 1)
@@ -316,7 +310,7 @@ async def test_the_newest_poll_of_a_session_is_the_one(
 async def test_a_full_limit_is_named_with_a_time_to_come_back(
     closed: Process, slock: trioslock.Client
 ) -> None:
-    """For the client behind the proxy, not for the proxy."""
+    """The limit holds for the client behind the proxy, not for the proxy."""
 
     async def poll(stream: trio.SocketStream, address: str, seconds: float) -> None:
         query = urlencode({"event": "k", "timeout": seconds, **shown("k")})
@@ -350,7 +344,7 @@ async def test_a_full_limit_is_named_with_a_time_to_come_back(
 
 
 async def test_a_page_of_the_list_may_read(closed: Process) -> None:
-    """It is told so before it asks, and with the answer, a refusal as well."""
+    """The preflight and every answer allow it, refusals included."""
     async with await trio.open_tcp_stream("127.0.0.1", closed.port) as stream:
         for line in ("OPTIONS", "GET"):
             method = "access-control-request-method: GET\r\n" * (line == "OPTIONS")

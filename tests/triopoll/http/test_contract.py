@@ -1,4 +1,4 @@
-"""The tables of the two endpoints, over real sockets, with a real Redis."""
+"""The documented replies of the poll API, over real sockets and a real Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUCCEEDED = {"err_code": 0, "err_message": "succed"}
 
 
 def reads(answer: Response) -> object:
-    """Return the body of an answer that is well-formed in every other respect."""
+    """Return the body of an answer, after checking everything else about it."""
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
@@ -24,7 +24,7 @@ def reads(answer: Response) -> object:
 async def test_an_event_that_fires(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """A parked poll answers as soon as somebody sets its event."""
+    """A parked poll answers as soon as a publisher sets its event."""
     async with requesting(service.port, "/poll/event", event=key) as request:
         await until_waiting(slock, 1)
         await slock.event(key, ttl=5).set()
@@ -35,7 +35,7 @@ async def test_an_event_that_fires(
 async def test_an_event_that_is_set_already(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """A reload within the event's lifetime succeeds again."""
+    """A second poll within the event's lifetime succeeds too."""
     await slock.event(key, ttl=5).set()
     for seconds in ("5", "0"):
         answer = await ask(service.port, "/poll/event", event=key, timeout=seconds)
@@ -46,7 +46,7 @@ async def test_an_event_that_is_set_already(
 async def test_an_event_that_does_not_fire(
     service: Process, slock: trioslock.Client, key: str, seconds: str
 ) -> None:
-    """After the timeout, fractions of a second included, nobody waits any more."""
+    """After the timeout, fractions included, no wait is left on slock."""
     answer = await ask(service.port, "/poll/event", event=key, timeout=seconds)
     assert reads(answer) == {"err_code": 504, "err_message": "wait event timeout"}
     await until_waiting(slock, 0)
@@ -55,7 +55,7 @@ async def test_an_event_that_does_not_fire(
 async def test_an_event_that_is_initially_set(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """With default_type=set what is waited for is a clear followed by a set."""
+    """With default_type=set a poll waits for a clear followed by a set."""
     args = {"event": key, "default_type": "set"}
     assert reads(await ask(service.port, "/poll/event", **args)) == SUCCEEDED
     event = slock.event(key, default="set", ttl=5)
@@ -73,7 +73,7 @@ async def test_an_event_that_is_initially_set(
 async def test_wait_type_reset_puts_the_event_back(
     service: Process, slock: trioslock.Client, key: str, default: str, seconds: str
 ) -> None:
-    """A successful wait is good for one success, in both modes and for a look too."""
+    """With reset each set serves one success, in both modes and with timeout=0."""
     args = {"event": key, "default_type": default, "wait_type": "reset"}
     event = slock.event(key, default=default, ttl=5)
     await event.set()
@@ -87,7 +87,7 @@ async def test_wait_type_reset_puts_the_event_back(
 async def test_a_message_that_is_there(
     service: Process, redis_client: redis.Redis, key: str
 ) -> None:
-    """It is popped from the left, without waiting for anything."""
+    """The first message of the list is popped without waiting."""
     redis_client.rpush(key, "first", "second")
     answer = await ask(service.port, "/poll/message", event=key)
     assert reads(answer) == {"err_code": 0, "err_message": "", "data": "first"}
@@ -110,7 +110,7 @@ async def test_a_message_that_comes(
 async def test_an_event_without_a_message(
     service: Process, slock: trioslock.Client, key: str, seconds: str
 ) -> None:
-    """The data is null where the list is empty."""
+    """The data is null if the list is empty."""
     await slock.event(key, ttl=5).set()
     answer = await ask(service.port, "/poll/message", event=key, timeout=seconds)
     assert reads(answer) == {**SUCCEEDED, "data": None}
@@ -118,7 +118,7 @@ async def test_an_event_without_a_message(
 
 @pytest.mark.parametrize("seconds", ["0", "0.05"])
 async def test_no_message_in_time(service: Process, key: str, seconds: str) -> None:
-    """Nothing within the timeout."""
+    """Without a message within the timeout the poll answers 504."""
     answer = await ask(service.port, "/poll/message", event=key, timeout=seconds)
     assert reads(answer) == {"err_code": 504, "err_message": "wait timeout"}
 
@@ -126,7 +126,7 @@ async def test_no_message_in_time(service: Process, key: str, seconds: str) -> N
 async def test_a_key_that_holds_no_list(
     service: Process, redis_client: redis.Redis, key: str
 ) -> None:
-    """Redis refuses the pop."""
+    """If the key is not a list, Redis refuses the pop and the poll answers 500."""
     redis_client.set(key, "text")
     answer = await ask(service.port, "/poll/message", event=key)
     assert reads(answer) == {"err_code": 500, "err_message": "redis lpop fail"}
@@ -137,8 +137,8 @@ async def test_private_messages_in_a_loop(
 ) -> None:
     """With wait_type=reset a loop gets each message once and in order.
 
-    A poll that came between the push and the set leaves the event set, so the next
-    one may answer null, once; without the reset it would be a hot loop of nulls.
+    A poll between the push and the set leaves the event set, so the next poll may
+    answer null once. Without the reset, the loop would spin and answer null each time.
     """
     received: list[str | None] = []
     args = {"event": key, "wait_type": "reset"}
@@ -179,7 +179,7 @@ async def test_private_messages_in_a_loop(
 async def test_garbage(
     service: Process, path: str, query: bytes, sentence: str
 ) -> None:
-    """A message that names the parameter."""
+    """An invalid parameter is answered with a message that names it."""
     answer = await ask(service.port, path, query)
     assert reads(answer) == {"err_code": 400, "err_message": sentence}
 
@@ -187,7 +187,7 @@ async def test_garbage(
 async def test_head_takes_nothing(
     service: Process, redis_client: redis.Redis, key: str
 ) -> None:
-    """A request that cannot carry an answer must not pop one."""
+    """HEAD cannot carry a message, so it must not pop one."""
     redis_client.rpush(key, "1")
     answer = await ask(service.port, "/poll/message", event=key, method="HEAD")
     assert (answer.status, answer.headers["allow"]) == (405, "get")
@@ -195,5 +195,5 @@ async def test_head_takes_nothing(
 
 
 async def test_another_path(service: Process) -> None:
-    """There is nothing else here."""
+    """An unknown path is answered 404."""
     assert (await ask(service.port, "/static/x")).status == 404

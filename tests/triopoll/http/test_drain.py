@@ -1,4 +1,4 @@
-"""A deploy: everybody who waits is answered or closed in time, and nobody is cut."""
+"""A deploy: every waiting client is answered or closed in time, and none is cut."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL = bool(os.environ.get("DRAIN_IN_FULL"))
 POLLS, WEBSOCKETS, WINDOW = (2000, 200, 10.0) if FULL else (200, 20, 2.0)
 
 
-class Crowd:
+class Clients:
     """Clients that wait, and how each wait ended."""
 
     def __init__(self, port: int) -> None:
@@ -54,35 +54,35 @@ class Crowd:
                 self.ends[f"closed {code}"] += 1
 
 
-async def drained(service: Service, slock_url: str) -> tuple[Crowd, int, float]:
-    """Park a crowd, ask the service to stop; return how that went, and how long."""
-    crowd = Crowd(service.port)
+async def drained(service: Service, slock_url: str) -> tuple[Clients, int, float]:
+    """Park clients, stop the service; return how each wait ended, and the time."""
+    clients = Clients(service.port)
     async with (
         trioslock.open_client(slock_url) as slock,
         trio.open_nursery() as nursery,
     ):
         for n in range(POLLS):
-            nursery.start_soon(crowd.poll, n)
+            nursery.start_soon(clients.poll, n)
             if n % 50 == 0:
                 await trio.sleep(0.01)
         await until_waiting(slock, POLLS, 60)
         for n in range(WEBSOCKETS):
-            nursery.start_soon(crowd.websocket, n)
+            nursery.start_soon(clients.websocket, n)
         with trio.fail_after(30):
-            while crowd.subscribed < WEBSOCKETS:  # noqa: ASYNC110
+            while clients.subscribed < WEBSOCKETS:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         started = trio.current_time()
         os.kill(service.pid, signal.SIGTERM)
         code = await service.ended()
-    return crowd, code, trio.current_time() - started
+    return clients, code, trio.current_time() - started
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_nobody_is_cut_by_a_deploy(
+async def test_a_deploy_cuts_no_client(
     redis_server: RedisServer, tmp_path: Any, workers: int
 ) -> None:
-    """Every poll gets its answer, every websocket its code; all within the window."""
+    """Every poll gets its answer, every websocket its close code, within the window."""
     with slock_process() as slock:
         slock_url = f"slock://127.0.0.1:{slock.port}"
         service = Service(
@@ -99,7 +99,7 @@ async def test_nobody_is_cut_by_a_deploy(
             },
         )
         with service:
-            crowd, code, took = await drained(service, slock_url)
-    assert crowd.ends == {"200 504": POLLS, "closed 1012": WEBSOCKETS}
+            clients, code, took = await drained(service, slock_url)
+    assert clients.ends == {"200 504": POLLS, "closed 1012": WEBSOCKETS}
     assert code == 0
     assert took < WINDOW + 2

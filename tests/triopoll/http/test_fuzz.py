@@ -1,6 +1,6 @@
-"""The whole service under bytes that are nearly right, with bystanders.
+"""The whole service under damaged requests, with other clients parked meanwhile.
 
-All of it, as the service promises::
+The full number of requests::
 
     TRIOSLOCK_FUZZ_REQUESTS=100000 python -m pytest tests/triopoll/http/test_fuzz.py
 """
@@ -48,7 +48,7 @@ def ask(port: int, request: bytes) -> bytes:
 def test_bystanders_stay_parked_and_memory_is_bounded(
     server: str, tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
-    """Every endpoint, two websockets and HTTP/2 bytes, damaged, by a known seed."""
+    """Damaged requests to all endpoints, two websockets and HTTP/2 bytes, by a seed."""
     process = poll_process(server=server, max_timeout=300)
     with (
         (tmp_path / "log").open("wb") as process.stderr,
@@ -68,7 +68,7 @@ def test_bystanders_stay_parked_and_memory_is_bounded(
         record_property("rss_kib", f"{before} before, {after} after {COUNT} requests")
         assert not select.select(bystanders, [], [], 0.1)[0]
         assert after - before < MOST_GROWTH_KIB
-        # They are served still, as is whoever comes.
+        # The parked clients are still served, and so are new ones.
         ask(process.port, b"GET /poll/event/emit?event=bystander HTTP/1.1")
         for sock in bystanders:
             sock.settimeout(10)

@@ -1,7 +1,7 @@
-"""schemathesis asks what the description promises, and holds the service to it.
+"""schemathesis checks that the service behaves as its OpenAPI document describes.
 
-It sends examples, bounds, and generated requests, good and bad, over real sockets. The
-run is deterministic and as long as its number of examples.
+It sends examples, boundary values, and generated requests, valid and invalid, over real
+sockets. The run is deterministic; its length is the number of examples.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def described(redis_server: RedisServer) -> Iterator[Process]:
 def schemathesis(
     location: str, port: int, directory: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run it, with `directory` for its configuration and what it leaves behind."""
+    """Run it in `directory`, which holds its configuration and its output."""
     configuration = directory / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     command = (
@@ -96,7 +96,7 @@ def schemathesis(
 def test_answers_are_as_described(
     described: Process, tmp_path: Path, options: Sequence[str]
 ) -> None:
-    """Whatever is asked: no server error, and statuses, types and bodies as told."""
+    """No request causes a server error; statuses, types and bodies are as described."""
     run = schemathesis(
         f"http://127.0.0.1:{described.port}/openapi.json",
         described.port,

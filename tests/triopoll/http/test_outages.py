@@ -1,4 +1,4 @@
-"""Backends that are away: told within the limit, never as a timeout, and forgotten."""
+"""Backend outages are reported within the limit, never as a timeout, and end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def service(
 
 
 async def until_served(port: int) -> None:
-    """Return once a look without waiting is answered as if all were well."""
+    """Return once a poll with timeout=0 is answered without an error."""
     with trio.fail_after(5):
         while True:
             answer = await ask(port, "/poll/event", event="up", timeout=0)
@@ -63,7 +63,7 @@ async def until_served(port: int) -> None:
 
 @pytest.mark.slow
 async def test_slock_is_down_at_the_start(free_port: int) -> None:
-    """The service starts, and says what is wrong until slock is there."""
+    """The service starts, and answers 503 until slock is up."""
     service = poll_process(slock=f"slock://127.0.0.1:{free_port}", backend_limit=LIMIT)
     server = slock_process(free_port)
     with service:
@@ -80,7 +80,7 @@ async def test_slock_is_down_at_the_start(free_port: int) -> None:
 async def test_slock_is_lost_during_a_wait(
     service: Process, slock_server: Process, fault: str
 ) -> None:
-    """Parked polls are told within the limit, new ones at once; then it is back."""
+    """Parked polls get 503 within the limit, new ones at once; then polls work."""
     async with (
         requesting(service.port, "/poll/event", event="k") as event,
         requesting(service.port, "/poll/message", event="k") as message,
@@ -108,7 +108,7 @@ async def test_slock_is_lost_during_a_wait(
 async def test_a_short_loss_of_slock_is_not_noticed(
     service: Process, slock_server: Process
 ) -> None:
-    """A server that is restarted at once finds the parked poll waiting again."""
+    """After a quick restart of slock the parked poll waits on."""
     url = f"slock://127.0.0.1:{slock_server.port}"
     async with requesting(service.port, "/poll/event", event="k") as request:
         async with trioslock.open_client(url) as slock:
@@ -125,7 +125,7 @@ async def test_a_short_loss_of_slock_is_not_noticed(
 async def test_redis_comes_and_goes(
     service: Process, own_redis: RedisServer, slock_server: Process
 ) -> None:
-    """Each poll says how its own pop went; events do not need Redis."""
+    """Each poll reports the result of its own pop; events do not need Redis."""
     own_redis.kill()
     connect_fail = {"err_code": 502, "err_message": "redis connect fail"}
     assert (await ask(service.port, "/poll/message", event="k")).json == connect_fail
@@ -149,10 +149,10 @@ async def test_redis_comes_and_goes(
 
 
 @pytest.mark.slow
-async def test_a_frozen_redis_is_told_within_the_limit(
+async def test_a_frozen_redis_is_reported_within_the_limit(
     service: Process, own_redis: RedisServer
 ) -> None:
-    """Nobody waits for a Redis that takes commands and answers none."""
+    """No poll waits longer than the limit for a Redis that does not answer."""
     with redis.Redis(port=own_redis.port) as client:
         client.client_pause(30_000)
     with trio.fail_after(LIMIT + 2):

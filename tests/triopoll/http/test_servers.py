@@ -1,4 +1,4 @@
-"""What servers on asyncio do at their start and at their end, as people type them."""
+"""Start and shutdown under asyncio servers, with the usual command lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SERVERS = {
     "hypercorn trio": (*HYPERCORN, "-w", "0", "-k", "trio"),
     "hypercorn worker": HYPERCORN,
 }
-# Hypercorn's workers are told by something else than a signal, unless they get it too.
+# Hypercorn stops its workers by an event; the whole group gets the signal instead.
 WHOLE_GROUP = "hypercorn worker"
 # What must not be in a server's log, where Python warns and asyncio looks closely.
 COMPLAINTS = ("Traceback", "Warning", "never", "rror")
@@ -51,7 +51,7 @@ STARTED = {
 
 
 class Running:
-    """A server as a process of its own."""
+    """A server in a process of its own."""
 
     def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
         self.port = find_free_port()
@@ -73,11 +73,11 @@ class Running:
         )
 
     def said(self) -> str:
-        """Return what it has said so far."""
+        """Return the output so far."""
         return Path(self._log.name).read_text()
 
     def wait(self) -> str:
-        """Return its output once it has ended by itself."""
+        """Return the output once the server has exited by itself."""
         self.process.wait(20)
         return self.said()
 
@@ -114,7 +114,7 @@ async def test_a_deploy_answers_the_parked_polls(
     name: str,
     number: signal.Signals,
 ) -> None:
-    """They are told to poll again, and the server ends without a complaint."""
+    """Parked polls are answered 504, and the server exits without an error."""
     env = {"TRIOPOLL_SLOCK_URL": slock_url, "TRIOPOLL_REDIS_URL": redis_server.url}
     async with running(SERVERS[name], **env) as server:
         async with trio.open_nursery() as nursery:
@@ -152,7 +152,7 @@ async def poll_in_vain(port: int, key: str) -> None:
 async def test_a_deploy_closes_the_websockets(
     slock_url: str, redis_server: RedisServer, key: str, name: str
 ) -> None:
-    """What is said goes both ways, and the close code says to come again."""
+    """Messages pass in both directions, and the close code asks to reconnect."""
     env = {"TRIOPOLL_SLOCK_URL": slock_url, "TRIOPOLL_REDIS_URL": redis_server.url}
     async with running(SERVERS[name], **env) as server:
         async with open_websocket(server.port, "/v1/ws", {}) as websocket:
@@ -174,7 +174,7 @@ async def test_a_deploy_closes_the_websockets(
 
 @pytest.mark.slow
 async def test_hypercorn_as_typed(slock_url: str, redis_server: RedisServer) -> None:
-    """Its default is one worker process on asyncio, and it serves."""
+    """Hypercorn's default, one worker process on asyncio, works."""
     env = {"TRIOPOLL_SLOCK_URL": slock_url, "TRIOPOLL_REDIS_URL": redis_server.url}
     async with running(HYPERCORN, **env) as server:
         answer = await ask(server.port, "/poll/event", event="k", timeout="0")
@@ -187,7 +187,7 @@ async def test_hypercorn_as_typed(slock_url: str, redis_server: RedisServer) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["uvicorn workers", "granian workers"])
 async def test_two_workers_on_messages_in_memory(name: str) -> None:
-    """The second one says what to do, and does not serve."""
+    """The second worker exits with an error that names the setting to change."""
     url = f"slock://127.0.0.1:{find_free_port()}"
     with closing(Running(SERVERS[name], {"TRIOPOLL_SLOCK_URL": url})) as server:
         # The parent may go on for ever to start another one.
@@ -198,7 +198,7 @@ async def test_two_workers_on_messages_in_memory(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["uvicorn", "granian", "hypercorn"])
 def test_a_bad_setting_is_named(name: str) -> None:
-    """The server ends with the sentence."""
+    """The server exits with an error that names the variable."""
     with closing(Running(SERVERS[name], {"TRIOPOLL_MAXTIMEOUT": "5"})) as server:
         assert "TRIOPOLL_MAXTIMEOUT" in server.wait()
 

@@ -1,4 +1,4 @@
-"""Starts that cannot work fail at once, with a sentence that says what to do."""
+"""Starts that cannot work fail at once, with an error that says what to do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.triopoll.service import poll_process
 
 
 def fail_to_start(*command: str, **env: str) -> str:
-    """Run a server that must end by itself, and soon; return what it says.
+    """Run a server that must exit by itself, and soon; return its output.
 
-    Hypercorn's exit code is 0 even so: it forgets that of its workers.
+    Hypercorn's exit code is 0 even then: it ignores that of its workers.
     """
     done = subprocess.run(
         [*command, "triopoll:app"],
@@ -35,13 +35,13 @@ def hypercorn(*options: str) -> list[str]:
 
 
 def script(name: str) -> str:
-    """Return the path of an installed command: what people type."""
+    """Return the path of an installed command."""
     return str(Path(sys.executable).with_name(name))
 
 
 @pytest.mark.slow
 def test_two_workers_on_the_embedded_engine() -> None:
-    """Each would have an engine of its own, so the second one refuses."""
+    """The second worker refuses to start: it would have a separate engine."""
     address = f"127.0.0.1:{find_free_port()}"
     said = fail_to_start(
         *hypercorn("-k", "trio", "-w", "2"), TRIOPOLL_SLOCK_URL=f"embedded://{address}"
@@ -60,7 +60,7 @@ def test_two_workers_on_the_embedded_engine() -> None:
     ],
 )
 def test_two_workers_on_messages_in_memory(server: list[str]) -> None:
-    """Each would have lists of its own, so the second one refuses."""
+    """The second worker refuses to start: it would have separate lists."""
     server = [script(server[0]), *server[1:], f"127.0.0.1:{find_free_port()}"]
     said = fail_to_start(
         *server, TRIOPOLL_SLOCK_URL=f"slock://127.0.0.1:{find_free_port()}"
@@ -71,7 +71,7 @@ def test_two_workers_on_messages_in_memory(server: list[str]) -> None:
 
 @pytest.mark.slow
 def test_two_services_with_messages_in_memory() -> None:
-    """Two services of one worker each do not get in each other's way."""
+    """Two services of one worker each do not affect each other."""
     url = f"slock://127.0.0.1:{find_free_port()}"
     with poll_process(slock=url, backend_limit=0.1):
         with poll_process(slock=url, backend_limit=0.1):
@@ -87,14 +87,14 @@ def test_two_services_with_messages_in_memory() -> None:
     ],
 )
 def test_a_bad_setting_is_named(variable: str, value: str) -> None:
-    """The variable is in the message, under whatever server."""
+    """The error names the variable, under each server."""
     env = {"TRIOPOLL_SLOCK_URL": "slock://127.0.0.1:1", variable: value}
     assert variable in fail_to_start(*hypercorn("-k", "trio"), **env)
 
 
 @pytest.mark.slow
 def test_access_that_cannot_be_configured() -> None:
-    """A start that let everybody in instead would be worse than none."""
+    """An invalid access setting ends the start: it never admits every client."""
     said = fail_to_start(
         *hypercorn("-k", "trio", "-w", "0"),
         TRIOPOLL_SLOCK_URL=f"embedded://127.0.0.1:{find_free_port()}",

@@ -1,4 +1,4 @@
-"""``/livez``, ``/readyz`` and ``/metrics`` behind each door, on real backends."""
+"""``/livez``, ``/readyz`` and ``/metrics`` with each adapter, on real backends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import trioslock
 
 
 async def counted(port: int, name: str, **labels: str) -> float:
-    """Return a number, 0 where nothing has been counted."""
+    """Return the value of a metric, 0 if it is absent."""
     answer = await ask(port, "/metrics")
     assert answer.status == 200
     # Of Hypercorn's child too, which is not worker 0.
@@ -49,7 +49,7 @@ async def test_live_and_ready(service: Process) -> None:
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 async def test_probes_may_ask_for_the_head(service: Process, path: str) -> None:
-    """Load balancers do."""
+    """Both accept HEAD, which load balancers send."""
     answer = await ask(service.port, path, method="HEAD")
     assert (answer.status, answer.body) == (200, b"")
 
@@ -57,7 +57,7 @@ async def test_probes_may_ask_for_the_head(service: Process, path: str) -> None:
 async def test_a_wait_is_counted_from_its_begin_to_its_end(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Parked, then woken, then sent."""
+    """A wait is counted as parked, then woken, then sent."""
     port = service.port
     before = [
         await counted(port, "triopoll_wakes_total", kind="event"),
@@ -83,7 +83,7 @@ async def test_a_wait_is_counted_from_its_begin_to_its_end(
 async def test_the_end_of_a_wait_has_a_reason(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """A client that left, a time that was over, an event without a message."""
+    """A disconnect, a timeout, and an event without a message have their reasons."""
     port, ended = service.port, "triopoll_waits_ended_total"
     left = await counted(port, ended, kind="message", reason="disconnect")
     over = await counted(port, ended, kind="message", reason="timeout")
@@ -105,7 +105,7 @@ async def test_the_end_of_a_wait_has_a_reason(
 async def test_a_wait_that_is_replaced(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Its client has not left, and the metrics do not say so."""
+    """Its reason is replaced, not disconnect."""
     port, ended = service.port, "triopoll_waits_ended_total"
     before = await counted(port, ended, reason="replaced")
     refused = await counted(port, "triopoll_refusals_total", code="replaced")
@@ -126,7 +126,7 @@ async def test_a_wait_that_is_replaced(
 async def test_an_error_of_the_store_is_counted(
     service: Process, redis_client: redis.Redis, key: str
 ) -> None:
-    """By backend and kind."""
+    """An error of Redis is counted by backend and kind."""
     labels = {"backend": "store", "error": "failed"}
     before = await counted(service.port, "triopoll_backend_errors_total", **labels)
     redis_client.set(key, "no list")
@@ -138,10 +138,10 @@ async def test_an_error_of_the_store_is_counted(
 @pytest.mark.parametrize(
     "header", [b"X-Forwarded-For: 127.0.0.1", b"Forwarded: for=1", b"Via: 1.1 x"]
 )
-async def test_metrics_are_not_told_through_a_proxy(
+async def test_metrics_are_refused_through_a_proxy(
     service: Process, header: bytes
 ) -> None:
-    """A proxy on this machine makes a visitor look like one of its own."""
+    """Through a local proxy a remote client has a local address, so it gets 403."""
     async with await trio.open_tcp_stream("127.0.0.1", service.port) as stream:
         await stream.send_all(
             b"GET /metrics HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % header
@@ -153,7 +153,7 @@ async def test_metrics_are_not_told_through_a_proxy(
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["hypercorn", "triopoll"])
 async def test_a_backend_that_is_down(server: str, tmp_path: Path) -> None:
-    """The reason is told within a probe's patience; all is well when it is back."""
+    """The reason is reported within a probe's timeout; then all is well again."""
     store = RedisServer(tmp_path)
     store.start()
     with contextlib.ExitStack() as stack, slock_process() as slock:
@@ -188,20 +188,20 @@ async def test_a_backend_that_is_down(server: str, tmp_path: Path) -> None:
 
 
 def served(*options: str, **env: str) -> Service:
-    """``triopoll serve`` with options."""
+    """Run ``triopoll serve`` with options."""
     command = ["triopoll", "serve", "--bind", "127.0.0.1:PORT", *options]
     return Service(command, env)
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the processes that any thread of one has started."""
+    """Return the processes that any thread of a process has started."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(n) for task in tasks for n in (task / "children").read_text().split()]
 
 
 @pytest.mark.slow
 async def test_not_ready_while_draining() -> None:
-    """New clients are told to go elsewhere; the process lives."""
+    """While draining, /readyz answers 503 and /livez 200."""
     slock = f"embedded://127.0.0.1:{find_free_port()}"
     with served("--drain-delay", "1", TRIOPOLL_SLOCK_URL=slock) as service:
         os.kill(service.pid, signal.SIGTERM)
@@ -217,7 +217,7 @@ async def test_not_ready_while_draining() -> None:
 async def test_one_answer_covers_all_workers(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Whichever worker is asked; one that dies is missed, and its successor found."""
+    """Any worker reports all; a killed one is reported, and its successor appears."""
     with slock_process() as slock:
         env = {
             "TRIOPOLL_SLOCK_URL": f"slock://127.0.0.1:{slock.port}",
@@ -254,7 +254,7 @@ async def test_one_answer_covers_all_workers(
 
 @pytest.mark.slow
 async def test_messages_by_cursor_are_counted(key: str) -> None:
-    """From the publish to the answer; and what readers have missed."""
+    """From the publish to the answer; and the messages that readers missed."""
     settings = {"log_max_messages": 2}
     with poll_process(server="triopoll", **settings) as service:
         port = service.port

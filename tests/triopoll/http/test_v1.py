@@ -1,4 +1,4 @@
-"""The endpoints of /v1 over real sockets, with a real Redis, behind every door."""
+"""The endpoints of /v1 over real sockets, with a real Redis and each adapter."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def v1_url(slock_url: str) -> str:
 def service(
     request: pytest.FixtureRequest, v1_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """The service as all tests have it, in a database of its own."""
+    """The service of all tests, in a slock database of its own."""
     server = request.param
     with poll_process(slock=v1_url, redis=redis_server.url, server=server) as it:
         yield it
@@ -51,7 +51,7 @@ async def slock(v1_url: str) -> AsyncIterator[trioslock.Client]:
 
 
 def reads(answer: Response, status: int = 200) -> Any:
-    """Return the body of an answer that is well-formed in every other respect."""
+    """Return the body of an answer, after checking everything else about it."""
     assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
@@ -80,7 +80,7 @@ def texts(page: Any) -> list[str]:
 
 
 async def test_messages_are_read_and_stay(service: Process, key: str) -> None:
-    """In order, by cursor, as often as one likes, with the ids of their publisher."""
+    """Messages can be read repeatedly, in order, with the publisher's ids."""
     items = await publish(service, key, "1", "é", "3")
     assert [item["duplicate"] for item in items] == [False] * 3
     page = await messages(service, key=key, cursor="all", max=2)
@@ -101,7 +101,7 @@ async def test_messages_are_read_and_stay(service: Process, key: str) -> None:
 
 @pytest.mark.slow
 async def test_a_wait_that_is_woken(service: Process, key: str) -> None:
-    """The message is there a moment after it was published, not before."""
+    """The message arrives right after it was published, not before."""
     page = await messages(service, key=key, timeout=0)
     assert page["code"] == "timeout"
     assert texts(page) == []
@@ -117,7 +117,7 @@ async def test_a_wait_that_is_woken(service: Process, key: str) -> None:
 
 @pytest.mark.slow
 async def test_a_wait_in_vain(service: Process, key: str) -> None:
-    """It ends at its time, less the jitter, with a cursor to go on with."""
+    """It ends at its timeout, less the jitter, with a cursor for the next wait."""
     page = await messages(service, key=key, timeout="0.2")
     assert page["code"] == "timeout"
     assert page["messages"] == []
@@ -129,10 +129,10 @@ async def test_a_wait_in_vain(service: Process, key: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", ["triopoll"], indirect=True)
-async def test_a_message_that_nobody_was_woken_for(
+async def test_a_message_without_a_wake(
     service: Process, key: str, redis_client: redis.Redis
 ) -> None:
-    """It is found within 5 s: here its publisher writes into Redis, and dies."""
+    """It is found within 5 s: its publisher wrote into Redis, and sent no wake."""
     await publish(service, key, "1")
     page = await messages(service, key=key, cursor="all")
     async with requesting(
@@ -156,7 +156,7 @@ async def test_a_message_that_nobody_was_woken_for(
 
 
 async def test_bytes_that_are_no_text(service: Process, key: str) -> None:
-    """They come and go in base64."""
+    """Bytes are sent and returned in base64."""
     await post(service, "/v1/publish", {"key": key, "data_base64": "/wAB"})
     page = await messages(service, key=key, cursor="all")
     (message,) = page["messages"]
@@ -165,7 +165,7 @@ async def test_bytes_that_are_no_text(service: Process, key: str) -> None:
 
 
 async def test_a_duplicate(service: Process, key: str) -> None:
-    """The second of a name is the first."""
+    """A second publish with the same id returns the first message."""
     item = {"key": key, "data": "1", "id": "order-7"}
     (first,) = (await post(service, "/v1/publish", item))["items"]
     (second,) = (await post(service, "/v1/publish", item))["items"]
@@ -174,7 +174,7 @@ async def test_a_duplicate(service: Process, key: str) -> None:
 
 
 async def test_a_gap(service: Process, key: str) -> None:
-    """A cursor of another storage is told at once, and the reader goes on."""
+    """A cursor of another storage is reported as a gap, and the reader continues."""
     await publish(service, key, "1")
     page = await messages(service, key=key, cursor="00000000.1700000000000000.0001")
     assert page["code"] == "gap"
@@ -186,7 +186,7 @@ async def test_a_gap(service: Process, key: str) -> None:
 async def test_a_wait_for_several_things(
     service: Process, key: str, slock: trioslock.Client
 ) -> None:
-    """Whatever is ready is returned, in the order asked for; then what comes."""
+    """All ready items are returned, in the given order; then later ones."""
     items: list[dict[str, Any]] = [
         {"key": key, "cursor": "all"},
         {"key": f"{key}-e", "type": "event"},
@@ -242,14 +242,14 @@ async def test_a_wait_for_several_things(
 async def test_requests_that_are_refused(
     service: Process, path: str, query: str, code: str
 ) -> None:
-    """With status 400, a code and a sentence."""
+    """With status 400, a code and a message."""
     answer = reads(await ask(service.port, path, query.encode()), 400)
     assert answer["code"] == code
     assert isinstance(answer["message"], str)
 
 
 async def test_bodies_that_are_refused(service: Process, key: str) -> None:
-    """Whatever is in them, nothing is published."""
+    """Whatever the body contains, nothing is published."""
     for body in (
         b"[" * 50_000,
         b'{"key":"' + key.encode() + b'","data":"1","data":"2"}',
@@ -267,7 +267,7 @@ async def test_bodies_that_are_refused(service: Process, key: str) -> None:
 
 
 async def test_methods(service: Process) -> None:
-    """Others than documented are told which are."""
+    """Other methods are answered 405 with the supported ones."""
     for path, allowed in (
         ("/v1/messages", "get"),
         ("/v1/wait", "get, post"),
@@ -281,7 +281,7 @@ async def test_methods(service: Process) -> None:
 async def test_a_key_that_is_something_else(
     service: Process, key: str, slock: trioslock.Client
 ) -> None:
-    """Slock refuses, and the answer says that it is no use to try again."""
+    """Slock refuses, and the answer says that a repetition is useless."""
     async with slock.lock(key):
         shape = {"key": key, "type": "event"}
         answer = await post(service, "/v1/publish", shape, 409)

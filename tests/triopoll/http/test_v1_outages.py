@@ -1,4 +1,4 @@
-"""/v1 while slock or Redis are away, with two workers that share them."""
+"""/v1 while slock or Redis are down, with two workers that share them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.triopoll.service import Process, Response, ask, poll_process, request
 from tests.triopoll.service import slock_process as new_slock
 
 LIMIT = 1.0
-# What a message that nobody was woken for may take, and what the machine may.
+# The longest delay of a message without a wake, plus delays of the machine.
 FOUND = 5.0 + 1.5
 
 pytestmark = pytest.mark.slow
 
 
-class Crew:
-    """Two workers, and what they share."""
+class Workers:
+    """Two workers, and their shared backends."""
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
         self.slock = stack.enter_context(new_slock())
-        # Durable: a Redis that comes back empty is another story, and told as one.
+        # Durable: test_redis_is_emptied covers a Redis that comes back empty.
         self.redis = RedisServer(directory, durable=True)
         self.redis.start()
         stack.callback(self.redis.kill)
@@ -44,10 +44,10 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    """One for all tests: each leaves everything up behind it."""
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Shared by all tests: each leaves everything running."""
     with ExitStack() as stack:
-        yield Crew(stack, tmp_path_factory.mktemp("redis"))
+        yield Workers(stack, tmp_path_factory.mktemp("redis"))
 
 
 async def publish(worker: Process, shape: object) -> Response:
@@ -78,37 +78,37 @@ async def until_up(worker: Process) -> None:
             await trio.sleep(0.05)
 
 
-async def test_one_worker_wakes_the_other(crew: Crew, key: str) -> None:
-    """At once."""
-    cursor = await start_cursor(crew.second, key)
+async def test_one_worker_wakes_the_other(workers: Workers, key: str) -> None:
+    """A publish at one worker wakes a wait at the other at once."""
+    cursor = await start_cursor(workers.second, key)
     async with requesting(
-        crew.second.port, "/v1/messages", key=key, cursor=cursor, timeout=30
+        workers.second.port, "/v1/messages", key=key, cursor=cursor, timeout=30
     ) as request:
         await trio.sleep(0.5)
         published = trio.current_time()
-        answer = await publish(crew.first, {"key": key, "data": "1"})
+        answer = await publish(workers.first, {"key": key, "data": "1"})
         assert answer.json["items"][0]["woken"]
         assert texts(await request.answer()) == ["1"]
     assert trio.current_time() - published < 1
 
 
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
-async def test_slock_goes_and_comes(crew: Crew, key: str, fault: str) -> None:
-    """Messages get through all the same, some seconds late, and nothing is lost."""
-    cursor = await start_cursor(crew.second, key)
+async def test_slock_goes_and_comes(workers: Workers, key: str, fault: str) -> None:
+    """Without slock messages still arrive, some seconds late, and none is lost."""
+    cursor = await start_cursor(workers.second, key)
     async with (
         requesting(
-            crew.second.port, "/v1/messages", key=key, cursor=cursor, timeout=30
+            workers.second.port, "/v1/messages", key=key, cursor=cursor, timeout=30
         ) as request,
-        requesting(crew.second.port, "/v1/wait", f"event=:{key}-e") as event,
+        requesting(workers.second.port, "/v1/wait", f"event=:{key}-e") as event,
     ):
         await trio.sleep(0.5)
-        getattr(crew.slock, fault)()
+        getattr(workers.slock, fault)()
         with trio.fail_after(LIMIT + 2):
             assert is_away(await event.answer(), "slock_unreachable")
         published = trio.current_time()
         answer = await publish(
-            crew.first,
+            workers.first,
             {
                 "items": [
                     {"key": key, "data": "1"},
@@ -123,87 +123,87 @@ async def test_slock_goes_and_comes(crew: Crew, key: str, fault: str) -> None:
         assert texts(await request.answer()) == ["1"]
         assert trio.current_time() - published < FOUND
     assert is_away(
-        await publish(crew.first, {"key": f"{key}-g", "type": "group"}),
+        await publish(workers.first, {"key": f"{key}-g", "type": "group"}),
         "slock_unreachable",
     )
     # A wait that begins now.
     async with requesting(
-        crew.second.port, "/v1/messages", key=key, cursor=message["id"], timeout=30
+        workers.second.port, "/v1/messages", key=key, cursor=message["id"], timeout=30
     ) as request:
         await trio.sleep(0.5)
         if fault == "kill":
-            crew.slock.start()
+            workers.slock.start()
         else:
-            crew.slock.thaw()
-        await until_up(crew.first)
-        await until_up(crew.second)
+            workers.slock.thaw()
+        await until_up(workers.first)
+        await until_up(workers.second)
         await trio.sleep(2)
         published = trio.current_time()
-        answer = await publish(crew.first, {"key": key, "data": "2"})
+        answer = await publish(workers.first, {"key": key, "data": "2"})
         assert answer.status == 200
         assert texts(await request.answer()) == ["2"]
     assert trio.current_time() - published < 1
 
 
-async def test_redis_goes_and_comes(crew: Crew, key: str) -> None:
-    """Nothing is a timeout; what was stored is there again."""
-    await publish(crew.first, {"key": key, "data": "1"})
-    cursor = await start_cursor(crew.first, key)
+async def test_redis_goes_and_comes(workers: Workers, key: str) -> None:
+    """No answer is a timeout; stored messages are there again."""
+    await publish(workers.first, {"key": key, "data": "1"})
+    cursor = await start_cursor(workers.first, key)
     async with requesting(
-        crew.first.port, "/v1/messages", key=key, cursor=cursor, timeout=5
+        workers.first.port, "/v1/messages", key=key, cursor=cursor, timeout=5
     ) as request:
         await trio.sleep(0.5)
-        crew.redis.kill()
-        answer = await publish(crew.second, {"key": key, "data": "2"})
+        workers.redis.kill()
+        answer = await publish(workers.second, {"key": key, "data": "2"})
         assert is_away(answer, "store_unreachable")
-        answer = await ask(crew.second.port, "/v1/messages", key=key, cursor="all")
+        answer = await ask(workers.second.port, "/v1/messages", key=key, cursor="all")
         assert is_away(answer, "store_unreachable")
         # It waited on, as Redis might have come back; it has not.
         assert is_away(await request.answer(), "store_unreachable")
-    crew.redis.start()
-    await until_up(crew.second)
+    workers.redis.start()
+    await until_up(workers.second)
     async with requesting(
-        crew.first.port, "/v1/messages", key=key, cursor=cursor, timeout=30
+        workers.first.port, "/v1/messages", key=key, cursor=cursor, timeout=30
     ) as request:
         await trio.sleep(0.5)
-        crew.redis.kill()
-        crew.redis.start()
-        await until_up(crew.second)
-        answer = await publish(crew.second, {"key": key, "data": "3"})
+        workers.redis.kill()
+        workers.redis.start()
+        await until_up(workers.second)
+        answer = await publish(workers.second, {"key": key, "data": "3"})
         assert answer.status == 200
         assert texts(await request.answer()) == ["3"]
-    answer = await ask(crew.first.port, "/v1/messages", key=key, cursor="all")
+    answer = await ask(workers.first.port, "/v1/messages", key=key, cursor="all")
     assert texts(answer) == ["1", "3"]
 
 
-async def test_redis_is_emptied(crew: Crew, key: str) -> None:
-    """Whoever waits is told of the gap when something comes."""
-    await publish(crew.first, {"key": key, "data": "1"})
-    cursor = await start_cursor(crew.first, key)
+async def test_redis_is_emptied(workers: Workers, key: str) -> None:
+    """Waiting readers get a gap with the next message."""
+    await publish(workers.first, {"key": key, "data": "1"})
+    cursor = await start_cursor(workers.first, key)
     async with requesting(
-        crew.first.port, "/v1/messages", key=key, cursor=cursor, timeout=30
+        workers.first.port, "/v1/messages", key=key, cursor=cursor, timeout=30
     ) as request:
         await trio.sleep(0.5)
-        with redis.Redis(port=crew.redis.port) as client:
+        with redis.Redis(port=workers.redis.port) as client:
             client.flushall()
-        await publish(crew.second, {"key": key, "data": "2"})
+        await publish(workers.second, {"key": key, "data": "2"})
         answer = await request.answer()
     assert texts(answer) == ["2"]
     assert (answer.json["code"], answer.json["lost"]) == ("gap", None)
 
 
-async def test_a_worker_that_drains(crew: Crew, key: str) -> None:
-    """Its waits are told to ask again, elsewhere, and not all at once."""
-    cursor = await start_cursor(crew.first, key)
+async def test_a_worker_that_drains(workers: Workers, key: str) -> None:
+    """Its waits are answered with different retry times, to continue elsewhere."""
+    cursor = await start_cursor(workers.first, key)
     async with requesting(
-        crew.first.port, "/v1/messages", key=key, cursor=cursor, timeout=50
+        workers.first.port, "/v1/messages", key=key, cursor=cursor, timeout=50
     ) as request:
         await trio.sleep(0.5)
         with trio.fail_after(15):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.to_thread.run_sync, crew.first.stop)
+                nursery.start_soon(trio.to_thread.run_sync, workers.first.stop)
                 answer = await request.answer()
-    crew.first.start()
+    workers.first.start()
     assert answer.json["code"] == "draining"
     assert texts(answer) == []
     assert 0 <= answer.json["retry_ms"] <= 2000

@@ -1,4 +1,4 @@
-"""Websockets under each server, on real backends, by a foreign client and by ours."""
+"""Websockets under each server, on real backends, with two different clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def say(websocket: WebSocketConnection, **shape: Any) -> None:
 
 
 async def until_websockets(service: Process, count: int) -> None:
-    """Return once the service counts so many websockets."""
+    """Return once the service counts that many websockets."""
     with trio.fail_after(10):
         while True:
             text = (await ask(service.port, "/metrics")).body.decode()
@@ -37,7 +37,7 @@ async def until_websockets(service: Process, count: int) -> None:
 
 
 async def test_pages_and_acknowledgements(service: Process, key: str) -> None:
-    """What was published by HTTP comes by websocket, with the ids that HTTP gives."""
+    """Messages published by HTTP arrive by websocket, with the same ids."""
     async with (
         open_poll_client(f"http://127.0.0.1:{service.port}") as client,
         open_websocket(service.port, "/v1/ws", {}) as websocket,
@@ -68,7 +68,7 @@ async def test_pages_and_acknowledgements(service: Process, key: str) -> None:
 
 
 async def test_a_bad_handshake_is_denied(service: Process) -> None:
-    """With a status; servers without a way to say more say 403."""
+    """With its status; servers without the denial extension answer 403."""
     with pytest.raises(ConnectionRejected) as caught:
         async with open_websocket(service.port, "/poll/ws?event=", {}):
             pass
@@ -81,7 +81,7 @@ async def test_a_bad_handshake_is_denied(service: Process) -> None:
 async def test_a_frame_that_ends_it(
     request: pytest.FixtureRequest, service: Process, frame: str | bytes, code: int
 ) -> None:
-    """The close code arrives, whoever has counted the bytes."""
+    """The close code arrives, whichever layer enforces the limit."""
     if request.node.callspec.params["service"] == "granian":
         pytest.skip("under granian the close codes do not arrive")
     async with open_websocket(service.port, "/v1/ws", {}) as websocket:
@@ -94,7 +94,7 @@ async def test_a_frame_that_ends_it(
 
 
 async def test_a_client_that_resets_is_noticed(service: Process, key: str) -> None:
-    """It leaves without a word, while it is parked."""
+    """A parked client that resets its connection is detected."""
     linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
     async with await trio.open_tcp_stream("127.0.0.1", service.port) as stream:
         await stream.send_all(
@@ -110,7 +110,7 @@ async def test_a_client_that_resets_is_noticed(service: Process, key: str) -> No
 
 @pytest.mark.slow
 async def test_our_client(service: Process, key: str) -> None:
-    """Over either transport, one after the other, from the cursor of the last."""
+    """triopoll.client uses both transports in turn, from the last cursor."""
     async with open_poll_client(f"http://127.0.0.1:{service.port}") as client:
         cursor, taken = "all", list[str]()
         for n in range(4):

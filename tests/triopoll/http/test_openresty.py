@@ -1,4 +1,4 @@
-"""The OpenResty image's endpoints, over real sockets, with a real Redis."""
+"""The OpenResty API, over real sockets, with a real Redis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PUBLISHERS = [
 
 
 def reads(answer: Response) -> Any:
-    """Return the body of an answer that is well-formed in every other respect."""
+    """Return the body of an answer, after checking everything else about it."""
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
@@ -61,10 +61,10 @@ async def get(service: Process, path: str, **args: object) -> Any:
 async def test_emit_wakes_a_poll(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Of the image's front ends, and of the recipe's, which get their own words."""
-    image = requesting(service.port, "/poll/event", key=key)
-    recipe = requesting(service.port, "/poll/event", event=key)
-    async with image as first, recipe as second:
+    """An emit wakes polls of both compatible APIs, each in its format."""
+    openresty = requesting(service.port, "/poll/event", key=key)
+    poll = requesting(service.port, "/poll/event", event=key)
+    async with openresty as first, poll as second:
         await until_waiting(slock, 2)
         assert await post(service, "/poll/event/emit", key=key) == succeeded()
         assert reads(await first.answer()) == succeeded()
@@ -74,7 +74,7 @@ async def test_emit_wakes_a_poll(
 async def test_a_poll_puts_the_event_back(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Unless it is to be kept, or is one that is set by default."""
+    """A poll resets the event, except with keep_seted or if it is set by default."""
     event = slock.event(key, ttl=30)
     await event.set()
     kept = {"key": key, "keep_seted": "true"}
@@ -91,7 +91,7 @@ async def test_a_poll_puts_the_event_back(
 async def test_emit_by_any_method(
     service: Process, slock: trioslock.Client, key: str, method: str
 ) -> None:
-    """The image does not look at it."""
+    """The method does not matter, as in the image."""
     async with requesting(
         service.port, "/poll/event/emit", method=method, key=key
     ) as request:
@@ -102,7 +102,7 @@ async def test_emit_by_any_method(
 async def test_emit_for_an_event_that_is_set_by_default(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Both sides say so; any word but false is yes."""
+    """Both sides send default_seted; any word except false means yes."""
     event = slock.event(key, default="set", ttl=30)
     await event.clear()
     args = {"key": key, "default_seted": "true"}
@@ -117,7 +117,7 @@ async def test_emit_for_an_event_that_is_set_by_default(
 async def test_an_event_lasts_for_a_minute_at_least(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Shorter leases are a minute, longer ones as they are."""
+    """Shorter leases become a minute; longer ones are used as they are."""
     for expried, lease in (("5", 60), ("100", 100), ("99999999", 65535)):
         await post(service, "/poll/event/emit", key=key, expried=expried)
         (holder,) = await slock.holders(key)
@@ -128,7 +128,7 @@ async def test_an_event_lasts_for_a_minute_at_least(
 async def test_a_message_is_sent_and_read(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """Whoever waits gets it as it was written; who comes later too, if it is kept."""
+    """Waiting polls get the message as it was written; later polls too, if kept."""
     message = b'{"b": 1.0, "a": [1e2, "gr\xc3\xbc\xc3\x9fe", "\\ud800"]}'
     args = {"key": key, "keep_seted": "yes"}
     async with requesting(service.port, "/poll/message", **args) as request:
@@ -159,21 +159,21 @@ async def test_a_message_stays_longer_than_its_event(
 async def test_an_event_without_a_message(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Somebody has set the event alone."""
+    """If only the event was set, the poll answers 404."""
     await slock.event(key, ttl=30).set()
     assert await get(service, "/poll/message", key=key) == failed(404, "redis get fail")
 
 
 async def test_no_message_in_time(service: Process, key: str) -> None:
-    """The message is not looked for before the event is set."""
+    """The message is not read before the event is set."""
     expected = failed(504, "wait event timeout")
     assert await get(service, "/poll/message", key=key, timeout="0.05") == expected
 
 
-async def test_a_front_end_of_the_recipe_reads_what_the_image_sends(
+async def test_the_poll_api_reads_what_the_openresty_api_sends(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """A text as it is, anything else as JSON; and a list comes first."""
+    """The poll API returns text as it is, other values as JSON; a list goes first."""
     for body, data in ((b'"gr\\u00fc\\u00dfe"', "grüße"), (b'{"a": 1}', '{"a": 1}')):
         await post(service, "/poll/message/send", body, key=key)
         answer = await get(service, "/poll/message", event=key)
@@ -183,10 +183,10 @@ async def test_a_front_end_of_the_recipe_reads_what_the_image_sends(
     assert answer == {"err_code": 0, "err_message": "", "data": "from a list"}
 
 
-async def test_a_publisher_for_the_recipe(
+async def test_a_publisher_for_the_poll_api(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """With event instead of key a message goes to the end of the list."""
+    """With event instead of key, a message is appended to the list."""
     assert await post(service, "/poll/message/send", b'"a" b', event=key) == succeeded(
         '"a" b'
     )
@@ -199,7 +199,7 @@ async def test_a_publisher_for_the_recipe(
 async def test_a_group_from_its_creation_on(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """All members get every message, by its number, when it comes or afterwards."""
+    """All readers get every message by its number, when it is sent or later."""
     created = await post(service, "/poll/group/message/create", key=key)
     assert created == succeeded({"msg_id": 0})
     path, send = "/poll/group/message", "/poll/group/message/send"
@@ -224,8 +224,8 @@ async def test_a_group_from_its_creation_on(
 
 
 @pytest.mark.slow
-async def test_a_group_that_nobody_has_created(service: Process, key: str) -> None:
-    """Its first message has the number 1; before it, polls are told that it is not."""
+async def test_a_group_that_was_not_created(service: Process, key: str) -> None:
+    """Its first message has the number 1; before it, polls are answered 404."""
     path = "/poll/group/message"
     assert await get(service, path, key=key) == failed(404, "redis get fail")
     sent = await post(service, "/poll/group/message/send", b"null", key=key)
@@ -234,7 +234,7 @@ async def test_a_group_that_nobody_has_created(service: Process, key: str) -> No
 
 
 async def test_a_group_that_there_is_already(service: Process, key: str) -> None:
-    """Creating it again is no harm; a higher number than it has cannot be had."""
+    """Creating it again succeeds; a number above its next one is refused."""
     create, send = "/poll/group/message/create", "/poll/group/message/send"
     assert await post(service, create, key=key, msg_id=7) == succeeded({"msg_id": 7})
     await post(service, send, b"7", key=key)
@@ -246,7 +246,7 @@ async def test_a_group_that_there_is_already(service: Process, key: str) -> None
 async def test_an_image_sends_to_a_group(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """It wakes first and stores afterwards, under a lock of a known name."""
+    """The image wakes first and stores afterwards, under a lock of a known name."""
     group = slock.group_event(key, version=5, ttl=60)
     await group.clear()
     async with requesting(
@@ -270,7 +270,7 @@ async def test_an_image_sends_to_a_group(
 async def test_an_image_waits_for_what_is_sent_here(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """It waits for the group under its number and passes through the lock."""
+    """The image waits for the group under its number and passes through the lock."""
     await post(service, "/poll/group/message/create", key=key, msg_id=3)
     found: list[object] = []
 
@@ -286,7 +286,7 @@ async def test_an_image_waits_for_what_is_sent_here(
     assert found == [b"[3]"]
 
 
-# What an image's front end and today's publishers in Python have, in one program.
+# The calls of a front end of the image, and of publishers with PyPI's pyslock.
 PYSLOCK = """
 import asyncio, sys, types
 asyncio.coroutine = types.coroutine
@@ -301,7 +301,7 @@ slock = pyslock.Client(slock_host, int(slock_port)).select(DB)
 async def test_pyslock_sends_and_is_sent_to(
     slock: trioslock.Client, slock_url: str, redis_server: RedisServer, key: str
 ) -> None:
-    """Another client of slock on the other side, in both directions."""
+    """Another slock client works on the other side, in both directions."""
     url = redis_server.url
     with poll_process(slock=slock_url, redis=url, server="triopoll") as service:
         await play_with_pyslock(service, slock, slock_url, redis_server.port, key)
@@ -400,7 +400,7 @@ print(kept.get('polling:message:' + key).decode())
 async def test_what_a_publisher_may_not_send(
     service: Process, path: str, args: str, body: bytes, sentence: str
 ) -> None:
-    """A sentence says what is wrong, in the image's words where it has some."""
+    """The error says what is wrong, in the image's wording where it has one."""
     async with requesting(
         service.port, path, args, method="POST", body=body
     ) as request:
@@ -425,7 +425,7 @@ async def test_what_a_publisher_may_not_send(
 async def test_what_cannot_be_waited_for(
     service: Process, path: str, args: str, sentence: str | None
 ) -> None:
-    """A poll of the image is refused in the image's words."""
+    """An invalid poll of the OpenResty API is refused in that API's format."""
     sentence = sentence or "timeout is not a number of seconds, 0 or above"
     answer = await ask(service.port, path, args.encode())
     assert reads(answer) == failed(400, sentence)
@@ -434,7 +434,7 @@ async def test_what_cannot_be_waited_for(
 async def test_event_goes_before_key(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """A poll that has both is one of the recipe, where key is nothing."""
+    """A poll with both event and key belongs to the poll API, which ignores key."""
     await slock.event(key, ttl=5).set()
     answer = await get(service, "/poll/event", event=key, key="other")
     assert answer == {"err_code": 0, "err_message": "succed"}
@@ -443,7 +443,7 @@ async def test_event_goes_before_key(
 async def test_a_value_that_is_no_json(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """Somebody else has put it there."""
+    """A value that another program has stored and that is not JSON answers 500."""
     await slock.event(key, ttl=30).set()
     redis_client.set(f"polling:message:{key}", b"\xff")
     args = {"key": key, "keep_seted": "true"}
@@ -456,7 +456,7 @@ async def test_a_value_that_is_no_json(
 async def test_a_value_of_another_type(
     service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
 ) -> None:
-    """Redis refuses to read it."""
+    """Redis refuses to read a key of another type, and the poll answers 500."""
     await slock.event(key, ttl=30).set()
     redis_client.rpush(f"polling:message:{key}", b"1")
     assert await get(service, "/poll/message", key=key) == failed(500, "redis get fail")
@@ -466,7 +466,7 @@ async def test_a_value_of_another_type(
 async def test_publishing_through_a_proxy(
     service: Process, key: str, path: str
 ) -> None:
-    """Who comes through one may be anybody."""
+    """A request through a proxy does not count as local, and is refused."""
     async with await trio.open_tcp_stream("127.0.0.1", service.port) as stream:
         head = f"POST {path}?key={key} HTTP/1.1\r\nHost: localhost\r\n"
         rest = "X-Forwarded-For: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
@@ -479,7 +479,7 @@ async def test_publishing_through_a_proxy(
 
 @pytest.mark.parametrize("path", ["/poll/group/message", *PUBLISHERS])
 async def test_other_methods(service: Process, path: str) -> None:
-    """Nothing is done by them."""
+    """Other methods are refused without any effect."""
     async with requesting(service.port, path, method="DELETE", key="a") as request:
         answer = await request.answer()
     assert answer.status == 405
@@ -500,7 +500,7 @@ async def test_a_group_poll_whose_client_leaves(
 async def test_who_may_do_what(
     slock: trioslock.Client, slock_url: str, redis_server: RedisServer, key: str
 ) -> None:
-    """Publishers show keys and subscribers tickets, here as elsewhere."""
+    """Publishers need API keys and subscribers tickets, as for other endpoints."""
     api_key, secret = new_key(), new_key()
     with poll_process(
         slock=slock_url,

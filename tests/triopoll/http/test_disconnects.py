@@ -1,4 +1,4 @@
-"""Clients that leave: nobody waits for them, and no message goes with them."""
+"""Clients that disconnect: their waits end, and no message is lost with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ import trioslock
 async def test_a_departure_ends_the_wait(
     service: Process, slock: trioslock.Client, key: str, path: str, farewell: str
 ) -> None:
-    """Here and on the slock server, at once."""
+    """The wait ends at once, in the service and on slock."""
     async with requesting(service.port, path, event=key) as request:
         await until_waiting(slock, 1)
         started = trio.current_time()
@@ -41,14 +41,14 @@ async def test_a_departure_ends_the_wait(
 
 
 @pytest.mark.parametrize("farewell", ["fin", "rst"])
-async def test_a_message_popped_for_nobody_goes_back_to_the_head(
+async def test_a_message_without_a_client_goes_back_to_the_head(
     service: Process,
     slock: trioslock.Client,
     redis_client: redis.Redis,
     key: str,
     farewell: str,
 ) -> None:
-    """The client leaves between the pop and the answer: Redis is held there."""
+    """If the client leaves between pop and answer, the message goes back."""
     async with requesting(service.port, "/poll/message", event=key) as request:
         await until_waiting(slock, 1)
         redis_client.rpush(key, "1", "2")
@@ -80,7 +80,7 @@ async def test_clients_that_leave_around_the_publish_lose_little(
     redis_client: redis.Redis,
     key: str,
 ) -> None:
-    """However close to the wake they leave, a message is sent, or in its list again.
+    """However close to the wake a client leaves, its message is sent or in its list.
 
     It is never both. A client counts as served if the answer was in its socket.
     """
@@ -124,7 +124,7 @@ def read_what_is_there(stream: trio.SocketStream) -> bytes:
 async def test_polls_above_the_limit_are_refused(
     slock_url: str, slock: trioslock.Client, key: str
 ) -> None:
-    """A full process says so at once, and has room again when somebody leaves."""
+    """A full process refuses at once, and admits polls again when one has left."""
     with poll_process(slock=slock_url, max_waits=1) as service:
         async with requesting(service.port, "/poll/event", event=key):
             await until_waiting(slock, 1)
@@ -152,7 +152,7 @@ async def test_a_service_that_is_killed_leaves_no_waiter(
 async def test_a_worker_killed_between_pop_and_answer(
     slock_url: str, tmp_path: Path, key: str, server: str
 ) -> None:
-    """Another worker delivers its message: once, and before those behind it."""
+    """Another worker delivers its message: once, and before later ones."""
     durable = RedisServer(tmp_path, durable=True)
     durable.start()
     with contextlib.ExitStack() as stack:
@@ -186,9 +186,10 @@ async def test_a_worker_killed_between_pop_and_answer(
 async def test_a_client_that_does_not_acknowledge(
     slock_url: str, redis_server: RedisServer, redis_client: redis.Redis, key: str
 ) -> None:
-    """`triopoll serve` holds its message, and gives it back when the client is gone.
+    """`triopoll serve` holds its message, and returns it to the list when the client is
+    gone.
 
-    The kernel has taken the answer; the client's kernel has room for a part of it.
+    The kernel has accepted the answer; the client's kernel has room for a part of it.
     """
     sock = trio.socket.socket()
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)

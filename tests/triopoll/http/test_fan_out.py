@@ -1,4 +1,4 @@
-"""Two thousand polls on one worker, woken by one set, or killed."""
+"""Two thousand polls on one worker, woken by one set, or disconnected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.triopoll.service import Process, poll_process, until_waiting
 
 import trioslock
 
-CROWD = 2000
+POLLS = 2000
 GET = b"GET /poll/event?event=%b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
@@ -21,9 +21,9 @@ GET = b"GET /poll/event?event=%b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\
 def many_files() -> Iterator[None]:
     """Raise the limit of open files, which the service inherits."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if before[1] != resource.RLIM_INFINITY and before[1] < 2 * CROWD:
+    if before[1] != resource.RLIM_INFINITY and before[1] < 2 * POLLS:
         pytest.skip(f"only {before[1]} files may be open")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * CROWD, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * POLLS, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -35,25 +35,25 @@ def service(slock_url: str, redis_server: RedisServer) -> Iterator[Process]:
 
 
 async def gather(port: int, key: str, slock: trioslock.Client) -> list[socket.socket]:
-    """Park the crowd."""
-    crowd = []
-    for count in range(1, CROWD + 1):
-        crowd.append(socket.create_connection(("127.0.0.1", port)))
-        crowd[-1].sendall(GET % key.encode())
+    """Park the polls."""
+    socks = []
+    for count in range(1, POLLS + 1):
+        socks.append(socket.create_connection(("127.0.0.1", port)))
+        socks[-1].sendall(GET % key.encode())
         if count % 50 == 0:
-            # Below the server's backlog, and with a look at the clock.
+            # Fewer at once than the listen backlog; also fails early if polls hang.
             await until_waiting(slock, count)
-    return crowd
+    return socks
 
 
 @pytest.mark.slow
 async def test_one_set_wakes_all(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Every one of them is answered, and none waits any more."""
-    crowd = await gather(service.port, key, slock)
+    """Every poll is answered, and no wait is left."""
+    socks = await gather(service.port, key, slock)
     await slock.event(key, ttl=30).set()
-    answers = await trio.to_thread.run_sync(lambda: [read(sock) for sock in crowd])
+    answers = await trio.to_thread.run_sync(lambda: [read(sock) for sock in socks])
     assert set(answers) == {b'{"err_code":0,"err_message":"succed"}'}
     await until_waiting(slock, 0)
 
@@ -62,7 +62,7 @@ async def test_one_set_wakes_all(
 async def test_none_is_left_when_all_are_killed(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
-    """Closed connections take their waits along, here and on the slock server."""
+    """Closed connections end their waits, in the service and on slock."""
     for sock in await gather(service.port, key, slock):
         sock.close()
     await until_waiting(slock, 0)

@@ -1,17 +1,19 @@
-"""Load ``triopoll serve`` beside nginx with Lua, on the same slock server.
+"""Compare ``triopoll serve`` with nginx and Lua, on the same slock server.
 
-    python bench/recipe.py --slock HOST:PORT --lua DIRECTORY [--crowd 5000]
+    python bench/openresty.py --slock HOST:PORT --lua DIRECTORY [--waiters 5000]
 
-One worker each, one after the other in the same run, again and again (``--rounds``).
-The baseline is the recipe that triopoll replaces: nginx with its Lua module and a Lua
-client of slock, ``slock.lua`` in the directory that is given. wrk makes the requests.
-Debian has all but the client: ``nginx-light libnginx-mod-http-lua lua-cjson wrk``.
+One worker each, one after the other in the same run, repeated (``--rounds``). The
+baseline is the OpenResty configuration that triopoll replaces: nginx with its Lua
+module and a Lua client of slock, ``slock.lua`` in the given directory. wrk sends the
+requests. Debian has everything except that client: ``nginx-light libnginx-mod-http-lua
+lua-cjson wrk``.
 
 - *requests/s*: ``/poll/event`` on an event that is set, 50 connections, by wrk.
-- *CPU*: what the serving process spends on one of these requests, which other load on
-  the machine disturbs less than the rate.
-- *KB a poll*: resident memory that each parked poll adds, the first 1,000 and all.
-- *wake all*: from setting one event to the last byte of the last answer of the crowd.
+- *CPU*: CPU time of the serving process for one of these requests. Other load on the
+  machine affects it less than the rate.
+- *KB/poll*: resident memory that each parked poll adds, for the first 1,000 and for
+  all.
+- *wake all*: from setting one event to the last byte of the last answer.
 
 Wake times include this process, which reads the answers from one epoll set.
 """
@@ -37,8 +39,8 @@ from typing import NamedTuple
 
 from poll import HOST, free_port, request, resident, wait_until_up
 
-SMALL_CROWD = 1000
-RECIPE = "nginx with Lua"
+FEW_WAITERS = 1000
+OPENRESTY = "nginx with Lua"
 
 NGINX = """
 load_module modules/ndk_http_module.so;
@@ -89,7 +91,7 @@ http {{
 
 
 class Figures(NamedTuple):
-    """What one service did in one round."""
+    """The results of one service in one round."""
 
     rate: float
     cpu: float
@@ -100,7 +102,7 @@ class Figures(NamedTuple):
 
 @contextmanager
 def nginx(slock: tuple[str, int], lua: Path) -> Iterator[tuple[int, int]]:
-    """Run the recipe; yield its port and the process that serves."""
+    """Run the OpenResty configuration; yield its port and its serving process."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         Path(folder).chmod(0o755)
@@ -123,7 +125,7 @@ def nginx(slock: tuple[str, int], lua: Path) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def triopoll(slock: tuple[str, int]) -> Iterator[tuple[int, int]]:
-    """Run the service; yield its port and its process."""
+    """Run the service; yield its port and its serving process."""
     port = free_port()
     command = [sys.executable, "-m", "triopoll", "serve", "--bind", f"{HOST}:{port}"]
     environ = {
@@ -156,7 +158,7 @@ def child_of(pid: int) -> int:
 
 
 def set_event(slock: tuple[str, int], key: str, seconds: int) -> None:
-    """Set an event that is clear by default, as redis-cli would."""
+    """Set an event that is clear by default, as redis-cli does."""
     words = f"lock {key} lock_id {key} flag 2 timeout 5 expried {seconds} count 2"
     parts = [part.encode() for part in words.split()]
     data = b"*%d\r\n" % len(parts)
@@ -164,7 +166,7 @@ def set_event(slock: tuple[str, int], key: str, seconds: int) -> None:
     with socket.create_connection(slock, 5) as sock:
         sock.sendall(data)
         if not sock.recv(4096).startswith(b"*"):
-            raise SystemExit("slock does not set the event")
+            raise SystemExit("slock did not set the event")
 
 
 def requests_a_second(port: int, path: str, seconds: int) -> float:
@@ -179,26 +181,26 @@ def requests_a_second(port: int, path: str, seconds: int) -> float:
 
 
 def park(stack: ExitStack, port: int, key: str, count: int) -> list[socket.socket]:
-    """Send so many polls, each on its connection."""
+    """Send that many polls, each on its own connection."""
     data = request(f"/poll/event?event={key}&timeout=120")
     socks: list[socket.socket] = []
     for _ in range(count):
         sock = stack.enter_context(socket.create_connection((HOST, port), 10))
         sock.sendall(data)
         socks.append(sock)
-    # They are parked when the server has nothing to do any more.
+    # The polls are parked when the server is idle.
     time.sleep(1 + count / 2000)
     return socks
 
 
 def wake(slock: tuple[str, int], key: str, socks: Sequence[socket.socket]) -> float:
-    """Set the event; return the seconds until every answer has come."""
+    """Set the event; return the seconds until every answer has arrived."""
     waiting = {sock.fileno(): sock for sock in socks}
     with select.epoll() as readable:
         for descriptor in waiting:
             readable.register(descriptor, select.EPOLLIN)
         if readable.poll(0):
-            raise SystemExit("a poll was answered before its time")
+            raise SystemExit("a poll was answered before the event was set")
         started_at = time.perf_counter()
         set_event(slock, key, 30)
         while waiting:
@@ -217,13 +219,13 @@ def cpu_seconds(pid: int) -> float:
 def measure(
     port: int, pid: int, slock: tuple[str, int], options: argparse.Namespace
 ) -> Figures:
-    key = f"crowd-{pid}"
+    key = f"waiters-{pid}"
     with ExitStack() as stack:
         empty = resident(pid)
-        socks = park(stack, port, key, SMALL_CROWD)
-        small = (resident(pid) - empty) / SMALL_CROWD / 1024
-        socks += park(stack, port, key, options.crowd - SMALL_CROWD)
-        kilobytes = (resident(pid) - empty) / options.crowd / 1024
+        socks = park(stack, port, key, FEW_WAITERS)
+        small = (resident(pid) - empty) / FEW_WAITERS / 1024
+        socks += park(stack, port, key, options.waiters - FEW_WAITERS)
+        kilobytes = (resident(pid) - empty) / options.waiters / 1024
         seconds = wake(slock, key, socks)
     set_event(slock, "bench-set", 600)
     before = cpu_seconds(pid)
@@ -243,30 +245,32 @@ def show(name: str, rounds: Sequence[Figures], baseline: Figures) -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Load the service and the recipe.")
+    parser = argparse.ArgumentParser(description="Compare the service with OpenResty.")
     parser.add_argument("--slock", metavar="HOST:PORT", required=True)
-    parser.add_argument("--lua", type=Path, required=True, help="where slock.lua is")
+    parser.add_argument(
+        "--lua", type=Path, required=True, help="directory of slock.lua"
+    )
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--crowd", type=int, default=5000)
+    parser.add_argument("--waiters", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     host, port = options.slock.rsplit(":", 1)
     slock = (host, int(port))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    recipes: list[Figures] = []
+    openresty: list[Figures] = []
     ours: list[Figures] = []
     for _ in range(options.rounds):
         with nginx(slock, options.lua) as (http_port, pid):
-            recipes.append(measure(http_port, pid, slock, options))
+            openresty.append(measure(http_port, pid, slock, options))
         with triopoll(slock) as (http_port, pid):
             ours.append(measure(http_port, pid, slock, options))
     print(f"{'':<16}{'requests':>10}{'ratio':>6}{'CPU':>10}{'ratio':>6}", end="")
     print(f"{'KB/poll':>14}{'ratio':>6}{'wake all':>11}{'ratio':>6}")
     baseline = Figures(
-        *(statistics.median(each) for each in zip(*recipes, strict=True))
+        *(statistics.median(each) for each in zip(*openresty, strict=True))
     )
-    show(RECIPE, recipes, baseline)
+    show(OPENRESTY, openresty, baseline)
     show("triopoll serve", ours, baseline)
 
 
