@@ -71,9 +71,7 @@ def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
             # The value is not repeated: it may hold a password.
             raise ValueError(f"is not a URL of one of the forms {forms}")
         if len(_hosts(text)) > 1 and _scheme(text) == "embedded":
-            raise ValueError(
-                "names several hosts, and the embedded engine has one"
-            )
+            raise ValueError("names several hosts, and the embedded engine has one")
         return text
 
     return parse
