@@ -1,10 +1,13 @@
 """The steps of this project. Each also runs with ``--no-venv`` where all is installed.
 
-``nox -s lint types layers tests docs build``; ``nox -s live -- --slock HOST:PORT``.
+``nox -s lint types layers tests docs build``; ``nox -s live -- --slock HOST:PORT``;
+``nox -s tests -P PYTHON`` for another interpreter; ``nox -s lowest`` for the oldest
+versions of what the project stands on.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -71,6 +74,9 @@ ASYNC_EXCEPTIONS = {
     "src/trioslock/transport.py": "ASYNC910,ASYNC913",
 }
 
+WORKFLOW = ".github/workflows/ci.yml"
+PYTEST = ("pytest", "-n", "4", "--dist", "loadfile")
+
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project with its server extra and some dependency groups.
@@ -91,6 +97,12 @@ def lint(session: nox.Session) -> None:
     exceptions = " ".join(f"{file}:{rules}" for file, rules in ASYNC_EXCEPTIONS.items())
     session.run("ruff", "format", *([] if fix else ["--check"]), ".")
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
+    session.run("codespell")
+    for schema in (
+        "vendor.github-workflows",
+        "custom.github-workflows-require-timeout",
+    ):
+        session.run("check-jsonschema", f"--builtin-schema={schema}", WORKFLOW)
     flake8 = (
         *("flake8", "--isolated", "--max-line-length=88"),
         f"--startable-in-context-manager={STARTABLE}",
@@ -111,19 +123,37 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def layers(session: nox.Session) -> None:
-    """Check which way the imports point."""
+    """Check which way the imports point, and that each contract can fail."""
     install(session, "lint")
     # Without the cache: one that was written while a module was missing goes on
     # missing it.
     session.run("lint-imports", "--no-cache")
+    session.run("python", ".ci/break_contracts.py")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests with branch coverage."""
+    """Run the tests with branch coverage; after ``--``, options of pytest."""
     install(session, "test")
-    parallel = ("-n", "4", "--dist", "loadfile")
-    session.run("pytest", *parallel, "--cov", "--cov-report=term", *session.posargs)
+    session.run(*PYTEST, "--cov", "--cov-report=term", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that ``pyproject.toml`` allows."""
+    if isinstance(session.virtualenv, PassthroughEnv):
+        session.error("lowest needs an environment of its own: leave out --no-venv")
+    constraints = Path(session.create_tmp(), "lowest.txt")
+    constraints.write_text("\n".join(lowest_versions()) + "\n")
+    session.install("-e", ".[poll]", "--group=test", f"--constraint={constraints}")
+    session.run(*PYTEST, *session.posargs)
+
+
+def lowest_versions() -> list[str]:
+    """Pin each dependency to its lower bound; a constraint names no extras."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["poll"]]
+    return [re.sub(r"(\[.*\])?>=([^,;]+).*", r"==\2", bound) for bound in bounds]
 
 
 @nox.session

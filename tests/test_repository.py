@@ -125,13 +125,20 @@ def served_port() -> Iterator[int]:
         assert process.wait(10) == 0
 
 
-@pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: path.name)
-def test_fragment_has_a_known_type(fragment: Path) -> None:
-    """A news fragment is named <issue>.<type>.md or +<slug>.<type>.md."""
+def test_fragments_are_named_by_their_topic() -> None:
+    """A news fragment is named +<topic>.<type>.md, by a type that towncrier knows."""
     types = "|".join(kind["directory"] for kind in PROJECT["tool"]["towncrier"]["type"])
-    pattern = rf"(\d+|\+[a-z0-9-]+)\.({types})(\.\d+)?\.md"
-    assert re.fullmatch(pattern, fragment.name)
-    assert fragment.read_text().strip()
+    name = re.compile(rf"\+[a-z][a-z0-9-]*\.({types})\.md")
+    assert [path.name for path in FRAGMENTS if not name.fullmatch(path.name)] == []
+    assert [path.name for path in FRAGMENTS if not path.read_text().strip()] == []
+
+
+def test_changelog_has_the_version() -> None:
+    """The newest release in the changelog is the version of the distribution."""
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    newest = re.search(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", changelog, re.MULTILINE)
+    assert newest is not None
+    assert newest.group(1) == PROJECT["project"]["version"]
 
 
 def test_decisions_are_numbered_once() -> None:

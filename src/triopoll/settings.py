@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import SplitResult, urlsplit
 
 __all__ = [
     "ANYBODY",
@@ -54,27 +54,51 @@ class SettingsError(ValueError):
     """A variable is unknown or its value cannot be used; the message names it."""
 
 
+# Not urlsplit(): what it accepts of several hosts and of brackets differs between
+# patch releases of Python.
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)")
+_HOST = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.~-]+)?)\]|(?P<name>[^\[\]:]*))"
+    r"(?::(?P<port>[0-9]{0,5}))?"
+)
+_MAX_PORT = 65_535
+
+
 def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        scheme = _split(text).scheme
-        if scheme not in schemes or "://" not in text:
+        if _scheme(text) not in schemes:
             forms = ", ".join(f"{scheme}://" for scheme in schemes)
             # The value is not repeated: it may hold a password.
             raise ValueError(f"is not a URL of one of the forms {forms}")
+        if len(_hosts(text)) > 1 and _scheme(text) == "embedded":
+            raise ValueError("names several hosts, and the embedded engine has one")
         return text
 
     return parse
 
 
-def _split(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        # The members of a replica set are several hosts, each with its port.
-        for member in parts.netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{member}").port
-    except ValueError as error:
-        raise ValueError("is not a URL: the host or the port is malformed") from error
-    return parts
+def _scheme(text: str) -> str:
+    match = _URL.match(text)
+    return match["scheme"].lower() if match else ""
+
+
+def _hosts(text: str) -> list[tuple[str, int | None]]:
+    """Return host and port of each member of a URL; "" and None where it has none.
+
+    Raises:
+        ValueError: A host or a port is malformed.
+    """
+    match = _URL.match(text)
+    authority = match["authority"] if match else ""
+    return [_host(member) for member in authority.rpartition("@")[2].split(",")]
+
+
+def _host(member: str) -> tuple[str, int | None]:
+    match = _HOST.fullmatch(member)
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or (port or 0) > _MAX_PORT:
+        raise ValueError("is not a URL: the host or the port is malformed")
+    return (match["v6"] or match["name"]).lower(), port
 
 
 def _seconds(text: str) -> float:
@@ -248,7 +272,7 @@ class Settings:
     @property
     def keeps_messages(self) -> bool:
         """Return whether messages are kept in this process."""
-        return urlsplit(self.redis_url).scheme == "memory"
+        return _scheme(self.redis_url) == "memory"
 
     def reserves(self, key: str) -> bool:
         """Return whether a list of this key would be among keys that are not lists."""
@@ -257,10 +281,10 @@ class Settings:
     @property
     def embedded_address(self) -> tuple[str, int] | None:
         """Return host and port of the embedded engine, or None if there is none."""
-        parts = urlsplit(self.slock_url)
-        if parts.scheme != "embedded":
+        if _scheme(self.slock_url) != "embedded":
             return None
-        return parts.hostname or "127.0.0.1", 5658 if parts.port is None else parts.port
+        host, port = _hosts(self.slock_url)[0]
+        return host or "127.0.0.1", 5658 if port is None else port
 
 
 def settings_from(environ: Mapping[str, str]) -> Settings:

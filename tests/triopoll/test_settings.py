@@ -83,6 +83,11 @@ def test_an_empty_variable_is_an_absent_one() -> None:
         ("TRIOPOLL_SLOCK_URL", "slock:127.0.0.1"),
         ("TRIOPOLL_SLOCK_URL", "embedded://127.0.0.1:port"),
         ("TRIOPOLL_SLOCK_URL", "embedded://127.0.0.1:99999"),
+        ("TRIOPOLL_SLOCK_URL", "embedded://[::1]:1,[::2]:2"),
+        ("TRIOPOLL_SLOCK_URL", "slock://a:5658,[::1"),
+        ("TRIOPOLL_SLOCK_URL", "slock://a:5658,[::1]x:5658"),
+        ("TRIOPOLL_SLOCK_URL", "slock://a:5658,x[::1]:5658"),
+        ("TRIOPOLL_SLOCK_URL", "slock://a:5658,[host]:5658"),
         ("TRIOPOLL_REDIS_URL", "postgres://h/1"),
         ("TRIOPOLL_REDIS_URL", "redis://[::1"),
         ("TRIOPOLL_METRICS_FROM", "everybody"),
@@ -145,10 +150,20 @@ def test_embedded_address(url: str, address: tuple[str, int] | None) -> None:
     assert Settings(slock_url=url).embedded_address == address
 
 
+# A bracketed host may stand at any place: urlsplit() of some Pythons refuses those
+# that do not come first.
+REPLICA_SETS = (
+    "slock://a:5658,b:5659,[::1]/3",
+    "slock://a:5658,[::1]:5658",
+    "slock://[::1]:5658,a:5658",
+    "slock://[fe80::1%eth0]:5658,[fe80::2%eth0]:5658/0",
+)
+
+
 def test_a_replica_set_is_one_url() -> None:
     """Several hosts, each with a port of its own; a bad one among them is named."""
-    url = "slock://a:5658,b:5659,[::1]/3"
-    assert settings_from({"TRIOPOLL_SLOCK_URL": url}).slock_url == url
+    for url in REPLICA_SETS:
+        assert settings_from({"TRIOPOLL_SLOCK_URL": url}).slock_url == url
     with pytest.raises(SettingsError, match="TRIOPOLL_SLOCK_URL"):
         settings_from({"TRIOPOLL_SLOCK_URL": "slock://a:5658,b:many"})
 

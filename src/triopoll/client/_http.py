@@ -7,6 +7,7 @@ connection with it, because what is left on it belongs to nobody.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ _MAX_HEAD = 64 * 2**10
 _READ = 64 * 2**10
 # A kept connection that dies this soon was dead when it was used again.
 _STALE_SECONDS = 1.0
+# A host in brackets, and its port; a user name before it is refused by its own name.
+_BRACKETED = re.compile(r"(?:.*@)?\[[^\[\]]+\](?::\d*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class Site:
             ValueError: It is no http or https URL, or has more than a path.
         """
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        # urlsplit() of some Pythons finds the host "::1" in "a[::1]b".
+        misplaced = "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc)
+        if parts.scheme not in ("http", "https") or not parts.hostname or misplaced:
             raise ValueError(f"{url!r} is not of the form http[s]://HOST[:PORT][/PATH]")
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError("the server's URL may have a path, and nothing else")
