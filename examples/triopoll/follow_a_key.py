@@ -24,7 +24,7 @@ async def follow(url: str, key: str, place: trio.Path, count: int) -> None:
                     print(f"missed: {gap}")
                     continue
                 print(message.text)
-                # After the work: if the program is killed first, the message comes again.
+                # After the work: a program that is killed first gets it again.
                 await place.write_text(messages.cursor)
                 count -= 1
 
