@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.services import find_free_port
-from tests.triopoll.asgi_calls import Request, serving
+from tests.triopoll.asgi_calls import Call, serving
 
 from triopoll.app import Triopoll
 from triopoll.settings import Settings
@@ -39,7 +39,7 @@ async def test_who_may_read_the_metrics(
         slock_url=f"embedded://127.0.0.1:{find_free_port()}", metrics_from=readers
     )
     async with serving(Triopoll(settings)) as app:
-        request = Request("/metrics")
+        request = Call("/metrics")
         request.peer = None if peer is None else (peer, 1)
         await request.run(app)
     start = request.sent[0]
@@ -64,7 +64,7 @@ async def test_probes_are_not_limited() -> None:
     async with serving(Triopoll(settings)) as app:
 
         async def ask(path: str) -> tuple[int, bytes]:
-            request = Request(path)
+            request = Call(path)
             request.peer = ("8.8.8.8", 1)
             await request.run(app)
             return request.sent[0]["status"], request.body

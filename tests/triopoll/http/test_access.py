@@ -35,7 +35,7 @@ OURS = "access-test-logs:"
 PAGE = "https://app.example"
 
 
-@pytest.fixture(scope="module", params=["triopoll", "quart door"])
+@pytest.fixture(scope="module", params=["triopoll", "hypercorn"])
 def closed(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:

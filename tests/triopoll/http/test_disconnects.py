@@ -148,7 +148,7 @@ async def test_a_service_that_is_killed_leaves_no_waiter(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["triopoll", "quart door"])
+@pytest.mark.parametrize("server", ["triopoll", "hypercorn"])
 async def test_a_worker_killed_between_pop_and_answer(
     slock_url: str, tmp_path: Path, key: str, server: str
 ) -> None:

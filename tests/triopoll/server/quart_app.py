@@ -1,13 +1,13 @@
-"""A Quart-Trio application with PollConnection, for servers in processes."""
+"""The application with a Quart route of a user's own, for servers in processes."""
 
 from __future__ import annotations
 
-from quart_trio import QuartTrio
+from tests.services import find_free_port
 
-from triopoll._connection import PollConnection
+from triopoll import Triopoll
+from triopoll.settings import Settings
 
-app = QuartTrio(__name__)
-app.asgi_http_class = PollConnection
+app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{find_free_port()}"))
 
 
 @app.route("/hello")

@@ -250,7 +250,7 @@ def test_workers_do_not_outlive_their_supervisor(tmp_path: Path) -> None:
 def test_connections_close_under_either_server(
     tmp_path: Path, server_name: str, options: tuple[str, ...]
 ) -> None:
-    """With PollConnection: after Connection: close, HTTP/1.0, idle keep-alive."""
+    """Of a Quart route: after Connection: close, HTTP/1.0, idle keep-alive."""
     app = "tests.triopoll.server.quart_app:app"
     with ServerProcess(
         tmp_path / "log", *options, app=app, server=server_name

@@ -16,14 +16,12 @@ from tests.triopoll.server.harness import HASTY, QUICK, Client, run_server
 from tests.triopoll.server.park_app import ParkApp
 from tests.triopoll.support import eventually
 
-from triopoll._connection import PollConnection
 from triopoll.ops.drain import Drain
 from triopoll.server import HttpServer, serve
 
 
 def quart_app() -> QuartTrio:
     app = QuartTrio(__name__)
-    app.asgi_http_class = PollConnection
     app.drain = drain = Drain()  # type: ignore[attr-defined]
 
     @app.route("/park")
