@@ -7,6 +7,7 @@ once for each process, since clients poll again with the same query.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -16,8 +17,9 @@ __all__ = ["MAX_FIELDS", "BadQuery", "Query", "is_utf8", "parse_query", "read_nu
 # A wait may name 50 keys, with up to two fields for each.
 MAX_FIELDS = 100
 _CACHED_BYTES = 256
-# float() also accepts "nan", "1_0", "1e3" and "٣", which a person does not mean.
-_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+", re.ASCII)
+# What programs write for a number of seconds: Python and JavaScript write small ones
+# with an exponent. float() also accepts "nan", "1_0", " 1" and "٣".
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _MAX_NUMBER_LENGTH = 32
 
 
@@ -67,12 +69,13 @@ def read_number(text: str) -> int | float | None:
     """Return the number that a parameter spells, or None if it spells none.
 
     Args:
-        text: At most 32 characters: digits, with an optional fraction. No sign, no
-            exponent.
+        text: At most 32 characters: digits, with an optional fraction and exponent. No
+            sign, and nothing above what a float can hold.
     """
     if len(text) > _MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(text):
         return None
-    return int(text) if text.isdecimal() else float(text)
+    number = int(text) if text.isdecimal() else float(text)
+    return number if number < math.inf else None
 
 
 def _parse(raw: bytes) -> Query:

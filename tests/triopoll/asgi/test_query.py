@@ -86,11 +86,14 @@ def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
         ("2.5", 2.5),
         ("2.", 2.0),
         (".5", 0.5),
+        ("1e3", 1000.0),
+        ("1.5E-3", 0.0015),
+        ("1e-999", 0.0),
         ("9" * 32, int("9" * 32)),
     ],
 )
 def test_numbers(text: str, number: float) -> None:
-    """Digits, with an optional fraction; an int where there is none."""
+    """An int where there are digits only."""
     assert read_number(text) == number
     assert type(read_number(text)) is type(number)
 
@@ -98,8 +101,22 @@ def test_numbers(text: str, number: float) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", ".", "-1", "+1", "1e3", "1e-3", "nan", "inf", "1_0", "٣", " 1", "1\n"),
-        *("0x1", "9" * 33),
+        *(
+            "",
+            ".",
+            "-1",
+            "+1",
+            "1e",
+            "e3",
+            "1e1.5",
+            "nan",
+            "inf",
+            "1_0",
+            "٣",
+            " 1",
+            "1\n",
+        ),
+        *("0x1", "9" * 33, "1e999", "1e1000"),
     ],
 )
 def test_what_is_not_a_number(text: str) -> None:
