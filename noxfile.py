@@ -171,7 +171,8 @@ def docs(session: nox.Session) -> None:
         *("sphinx-build", "-W", "--keep-going", "-E", "-q"),
         *("-b", "html", "docs", "docs/_build/html"),
     )
-    session.run("pytest", "-q", "tests/test_repository.py")
+    pages = ("tests/test_repository.py", "tests/test_documentation.py")
+    session.run("pytest", "-q", *pages)
 
 
 @nox.session

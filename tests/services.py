@@ -23,9 +23,14 @@ REQUIRE_TOOLS = "TRIOSLOCK_REQUIRE_TOOLS"
 START_LIMIT = 10.0
 
 
-def find_tool(name: str) -> str:
-    """Return the path of a program, or skip (or fail) the test that needs it."""
-    path = shutil.which(name)
+def find_tool(name: str, search: str | None = None) -> str:
+    """Return the path of a program, or skip (or fail) the test that needs it.
+
+    Args:
+        name: The program's name.
+        search: Where to look, in the form of PATH; by default in PATH itself.
+    """
+    path = shutil.which(name, path=search)
     if path is not None:
         return path
     reason = f"{name} is not installed"

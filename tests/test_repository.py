@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.services import wait_for_line
 
 ROOT = Path(__file__).parent.parent
@@ -165,6 +166,34 @@ def test_index_describes_each_page(index: Path) -> None:
     )
     pages = [path.name for path in index.parent.glob("*.md") if path != index]
     assert sorted(rows) == sorted(pages)
+
+
+def test_workflow_runs_what_the_noxfile_has() -> None:
+    """Hosted CI runs each default session, and the lowest versions."""
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    commands = re.findall(r"^ *- run: nox -s (.*)$", workflow, re.MULTILINE)
+    noxfile = (ROOT / "noxfile.py").read_text()
+    default = re.search(r"^nox\.options\.sessions = (\[.*\])$", noxfile, re.MULTILINE)
+    assert default is not None
+    wanted = {*ast.literal_eval(default.group(1)), "lowest"}
+    assert set(" ".join(commands).split()) == wanted
+
+
+def test_workflow_runs_on_each_python() -> None:
+    """Hosted CI tests the Python versions that the classifiers name."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    prefix = "Programming Language :: Python :: 3."
+    named = [one for one in PROJECT["project"]["classifiers"] if one.startswith(prefix)]
+    versions = workflow["jobs"]["tests"]["strategy"]["matrix"]["python-version"]
+    assert versions == [one.rpartition(" ")[2] for one in named]
+
+
+def test_each_dependency_has_a_lower_bound() -> None:
+    """``nox -s lowest`` can pin each dependency to its lower bound."""
+    project = PROJECT["project"]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["poll"]]
+    form = re.compile(r"[a-z0-9-]+(\[[a-z]+\])?>=\d+(\.\d+)*(,<\d+(\.\d+)*)?")
+    assert [bound for bound in bounds if not form.fullmatch(bound)] == []
 
 
 def test_no_private_parts_of_other_libraries_are_imported() -> None:

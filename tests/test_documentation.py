@@ -1,0 +1,336 @@
+"""The documentation is true: its commands run, its configuration is accepted."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.documents import (
+    IS_ALIVE,
+    ROOT,
+    Block,
+    Place,
+    all_blocks,
+    environment,
+    running,
+    split_assignments,
+    wait_for_answer,
+)
+from tests.services import RedisServer, find_free_port, find_tool, wait_for_port
+
+from triopoll.settings import settings_from
+
+BLOCKS = all_blocks()
+LANGUAGES = {
+    "",
+    "text",
+    "console",
+    "ini",
+    "js",
+    "json",
+    "nginx",
+    "python",
+    "sh",
+    "yaml",
+}
+# A program that is not run here, and where it is run, or why it cannot be.
+NOT_RUN = {
+    "python3": "makes environments; .ci/run does so by the README's second command",
+    ".ci/install_programs": "needs root; .ci/run calls it",
+    "pip": "installs; .ci/run does so",
+    "echo": "writes into the clone",
+    "source": "belongs to a shell that goes on",
+    "nox": "runs these tests; that its sessions exist is tested",
+    "pytest": "runs these tests",
+    "pre-commit": "changes the clone",
+    "slock": "a real slock server, which no package registry has",
+}
+SERVERS = ("triopoll serve", "python -m trioslock serve", "uvicorn", "granian")
+SERVERS += ("hypercorn",)
+RUN = ("curl", "redis-cli", "python", "triopoll", "openssl")
+
+
+def of_language(*languages: str) -> list[Block]:
+    found = [block for block in BLOCKS if block.language in languages]
+    assert found
+    return found
+
+
+def program_of(command: str) -> str:
+    """The program of a command, without the folder of the environment; "" for none."""
+    _, words = split_assignments(command)
+    return words[0].removeprefix(".venv/bin/") if words else ""
+
+
+def is_server(command: str) -> bool:
+    _, words = split_assignments(command.replace(".venv/bin/", ""))
+    return " ".join(words).startswith(SERVERS)
+
+
+@pytest.fixture(scope="module")
+def place(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
+) -> Iterator[Place]:
+    """A service with its embedded slock server, and Redis."""
+    folder = tmp_path_factory.mktemp("documentation")
+    place = Place(folder, redis_server, slock=find_free_port(), web=find_free_port())
+    variables = {
+        "TRIOPOLL_SLOCK_URL": f"embedded://127.0.0.1:{place.slock}",
+        "TRIOPOLL_REDIS_URL": redis_server.url,
+        "TRIOPOLL_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    command = ["triopoll", "serve", "--bind", f"127.0.0.1:{place.web}"]
+    with running(command, variables, folder):
+        wait_for_answer(place.web, IS_ALIVE)
+        yield place
+
+
+def test_every_block_says_its_language() -> None:
+    """A block in a language that these tests do not know would be unchecked."""
+    directive = re.compile(r"\{[\w-]+\}")
+    unknown = [
+        f"{block}: {block.language}"
+        for block in BLOCKS
+        if block.language not in LANGUAGES and not directive.fullmatch(block.language)
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("block", of_language("console", "sh"), ids=str)
+def test_every_program_is_known(block: Block) -> None:
+    """Each command is run below, or a reason is given why it is not."""
+    subprocess.run(["bash", "-n", "-c", "\n".join(block.commands())], check=True)
+    for command in block.commands():
+        program = program_of(command)
+        assert not program or program in (*NOT_RUN, *RUN) or is_server(command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", of_language("console", "sh"), ids=str)
+def test_commands_run(block: Block, place: Place) -> None:
+    """Commands end without an error, and servers start and end without one.
+
+    What only sets variables of the service is read as the service would read it.
+    """
+    commands = [line for line in block.commands() if program_of(line) not in NOT_RUN]
+    for command in filter(is_server, commands):
+        place.serve(command)
+    variables = place.run([line for line in commands if not is_server(line)])
+    settings_from(variables)
+
+
+def test_sessions_of_nox_exist() -> None:
+    """Pages, workflow and script name sessions that the noxfile has."""
+    sessions = nox_sessions()
+    files = [*(ROOT / name for name in (".ci/run", ".github/workflows/ci.yml"))]
+    files += {ROOT / block.page for block in BLOCKS}
+    for file in files:
+        for named in re.findall(
+            r"\bnox\b[^\n`]*? -s ((?:[a-z]+ ?)+)", file.read_text()
+        ):
+            assert set(named.split()) <= sessions, file
+
+
+def nox_sessions() -> set[str]:
+    tree = ast.parse((ROOT / "noxfile.py").read_text())
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(
+            ast.unparse(one).startswith("nox.session") for one in node.decorator_list
+        )
+    }
+
+
+@pytest.mark.parametrize("block", of_language("json"), ids=str)
+def test_json_is_json(block: Block) -> None:
+    """What a response or a request looks like can be parsed."""
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", of_language("python"), ids=str)
+def test_python_compiles(block: Block) -> None:
+    """A snippet compiles, as a part of an asynchronous function."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compile(block.text, str(block), "exec", flags=flags, dont_inherit=True)
+
+
+def yaml_block(key: str) -> Any:
+    (found,) = [
+        document
+        for block in of_language("yaml")
+        if key in (document := yaml.safe_load(block.text))
+    ]
+    return found
+
+
+def test_every_yaml_block_is_checked() -> None:
+    """There is a test for each of them, by its kind."""
+    first_keys = [next(iter(yaml.safe_load(one.text))) for one in of_language("yaml")]
+    assert sorted(first_keys) == ["apiVersion", "scrape_configs"]
+
+
+@pytest.mark.slow
+def test_kubernetes_manifest(place: Place) -> None:
+    """The pod starts with the sample's arguments, and its probes are answered."""
+    manifest = yaml_block("apiVersion")
+    assert (manifest["apiVersion"], manifest["kind"]) == ("apps/v1", "Deployment")
+    spec = manifest["spec"]
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert re.fullmatch(r"[\w./-]+:[\w.-]+", container["image"])
+    place.serve(" ".join(container["args"]))
+    settings_from({one["name"]: one["value"] for one in container["env"]})
+    (port,) = container["ports"]
+    for probe in (container["livenessProbe"], container["readinessProbe"]):
+        assert probe["httpGet"]["port"] == port["containerPort"]
+        place.run([f"curl http://127.0.0.1:8000{probe['httpGet']['path']}"])
+
+
+def test_kubernetes_gives_the_pod_its_time() -> None:
+    """The grace period is above the delay, the window, the grace and the shutdown."""
+    pod = yaml_block("apiVersion")["spec"]["template"]["spec"]
+    arguments = pod["containers"][0]["args"]
+    delay = float(dict(pairwise(arguments))["--drain-delay"])
+    assert pod["terminationGracePeriodSeconds"] > delay + 10 + 2 + 10
+
+
+def test_prometheus_configuration() -> None:
+    """The jobs have a name and targets of the form host:port."""
+    (job,) = yaml_block("scrape_configs")["scrape_configs"]
+    assert job.keys() == {"job_name", "static_configs"}
+    (static,) = job["static_configs"]
+    assert static.keys() == {"targets"}
+    assert all(re.fullmatch(r"[\w.-]+:\d+", target) for target in static["targets"])
+
+
+def unit() -> tuple[str, dict[str, list[str]]]:
+    """The text of the systemd unit, and the values of each key of its service."""
+    (block,) = of_language("ini")
+    service = block.text.partition("[Service]")[2].partition("\n[")[0]
+    values: dict[str, list[str]] = {}
+    for line in service.split():
+        values.setdefault(line.partition("=")[0], [])
+    for key in values:
+        values[key] = re.findall(rf"^{re.escape(key)}=(.*)$", service, re.MULTILINE)
+    return block.text, values
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """systemd knows each key of the unit and accepts its value."""
+    text, _ = unit()
+    configparser.ConfigParser(strict=False).read_string(text)
+    file = tmp_path / "triopoll.service"
+    file.write_text(
+        re.sub(r"(?<=^ExecStart=)\S+", "/bin/true", text, flags=re.MULTILINE)
+    )
+    done = subprocess.run(
+        [find_tool("systemd-analyze"), "verify", "--man=no", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_systemd_unit_starts(place: Place) -> None:
+    """The service starts with the unit's command and its variables."""
+    _, service = unit()
+    place.serve(" ".join([*service["Environment"], *service["ExecStart"]]))
+
+
+def nginx_configuration(block: Block, folder: Path, place: Place, port: int) -> Path:
+    """Write a whole configuration around a sample, on ports of this place."""
+    text = place.moved(block.text).replace("listen 443", f"listen 127.0.0.1:{port}")
+    text = re.sub(r"/etc/ssl/poll\.example", str(folder / "poll"), text)
+    if "server {" not in text:
+        text = f"server {{ listen 127.0.0.1:{port}; location / {{ {text} }} }}"
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    file = folder / "nginx.conf"
+    file.write_text(
+        f"daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{temporary}{text}\n}}\n"
+    )
+    return file
+
+
+def make_certificate(folder: Path) -> None:
+    """Make the certificate that the sample names, signed by itself."""
+    command = [find_tool("openssl"), "req", "-x509", "-newkey", "ed25519", "-nodes"]
+    command += ["-subj", "/CN=poll.example", "-days", "2"]
+    command += ["-keyout", f"{folder}/poll.key", "-out", f"{folder}/poll.pem"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("block", of_language("nginx"), ids=str)
+def test_nginx_accepts_its_configuration(
+    block: Block, place: Place, tmp_path: Path
+) -> None:
+    """nginx knows each directive and accepts it where it stands."""
+    make_certificate(tmp_path)
+    file = nginx_configuration(block, tmp_path, place, find_free_port())
+    done = subprocess.run(
+        [find_tool("nginx", NGINX_PATH), "-t", "-q", "-c", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Debian has nginx where only root looks.
+NGINX_PATH = f"{environment()['PATH']}:/usr/sbin"
+
+
+@pytest.mark.slow
+def test_nginx_forwards_the_service_and_nothing_else(
+    place: Place, tmp_path: Path
+) -> None:
+    """Polls, /v1 and websockets pass; what is for the operator does not."""
+    (block,) = [one for one in of_language("nginx") if "server {" in one.text]
+    port = find_free_port()
+    make_certificate(tmp_path)
+    file = nginx_configuration(block, tmp_path, place, port)
+    command = [find_tool("nginx", NGINX_PATH), "-c", str(file)]
+    with subprocess.Popen(command) as nginx:
+        try:
+            wait_for_port(port, nginx)
+            assert status(port, "/poll/event?event=nginx&timeout=0.1") == "200"
+            assert (
+                status(port, "/v1/messages?key=nginx&cursor=all&timeout=0.1") == "200"
+            )
+            assert status(port, "/v1/ws", *UPGRADE) == "101"
+            for path in ("/metrics", "/readyz", "/livez", "/openapi.json"):
+                assert status(port, path) == "404"
+        finally:
+            nginx.terminate()
+
+
+UPGRADE = (
+    *("--http1.1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"),
+    *("-H", "Sec-WebSocket-Version: 13"),
+    *("-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+)
+
+
+def status(port: int, path: str, *options: str) -> str:
+    """The status of a response through nginx; a connection that stays open is cut."""
+    url = f"https://127.0.0.1:{port}{path}"
+    command = [find_tool("curl"), "-sk", "--max-time", "1", *options]
+    command += ["-o", "/dev/null", "-w", "%{http_code}", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout
