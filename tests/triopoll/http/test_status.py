@@ -1,4 +1,4 @@
-"""``/livez``, ``/readyz`` and ``/metrics`` with each adapter, on real backends."""
+"""``/livez``, ``/readyz`` and ``/metrics`` under each server, on real backends."""
 
 from __future__ import annotations
 
