@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ._backoff import Backoff
 from ._connect import connector
-from ._exchange import Connection, Exchange, Owner
 from ._link import Link
 from ._replset import Changes, OpenTransport, ReplicaSession, ReplicaSet
+from ._request_table import Connection, Exchange, Owner
 from ._requester import Expectation, LossListener, Requester
-from ._roster import MemberState, Role, SetState
 from ._session import Connector, Session, SessionSettings, SessionStatistics
+from ._topology import MemberState, Role, SetState
 
 __all__ = [
     "Backoff",

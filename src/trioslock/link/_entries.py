@@ -46,7 +46,7 @@ from ..protocol import (
 from ._requester import attempt_of
 
 if TYPE_CHECKING:
-    from ._exchange import Exchange
+    from ._request_table import Exchange
     from ._requester import LossListener
 
 _log = logging.getLogger("trioslock.link")

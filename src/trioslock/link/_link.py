@@ -44,9 +44,9 @@ from ..protocol import (
     ResultCode,
 )
 from ..transport import NETWORK_ERRORS, Transport
-from ._backlog import Backlog
 from ._entries import GivingBack, Taking
-from ._exchange import Connection, Owner
+from ._fair_queue import Backlog
+from ._request_table import Connection, Owner
 
 # More results than this in one read are a crowd, which is handed out a few in each pass
 # of the scheduler. How many depends on what the woken tasks do next: 5 us each for one

@@ -32,9 +32,9 @@ from ..protocol import (
 )
 from ..transport import Transport
 from ._entries import LOCK, UNLOCK
-from ._exchange import Owner
 from ._link import Link
-from ._roster import Address
+from ._request_table import Owner
+from ._topology import Address
 
 _OK = int(ResultCode.SUCCED)
 _EXPIRED = int(ResultCode.EXPRIED)

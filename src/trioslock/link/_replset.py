@@ -27,10 +27,10 @@ from ..protocol import LockCommand, LockResult, ResultCode
 from ..transport import NETWORK_ERRORS, Transport
 from ._backoff import Backoff
 from ._entries import LOCK
-from ._exchange import Connection, Owner
 from ._member import MemberLink
-from ._roster import Address, AskLeader, Connect, Cut, Order, Roster, SetState
+from ._request_table import Connection, Owner
 from ._session import Session, SessionSettings, SessionStatistics
+from ._topology import Address, AskLeader, Connect, Cut, Order, Roster, SetState
 
 OpenTransport = Callable[[str, int], Awaitable[Transport]]
 """Opens a connection to a host and port; raises a network error if it cannot."""

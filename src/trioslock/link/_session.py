@@ -55,9 +55,9 @@ from ._entries import (
     Update,
     Wait,
 )
-from ._exchange import Connection, Exchange, Outage
+from ._request_table import Connection, Exchange, Outage
 from ._requester import SEQUENCE_BYTES, LossListener, attempt_of
-from ._roster import SetState
+from ._topology import SetState
 
 _ID = Struct(">8sQ")
 _ID_STEP = 256**SEQUENCE_BYTES

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioslock import Backoff, Client, ConnectionLost, LockLost, NoLeader
 from trioslock.client import open_replica_client, open_session_client
 from trioslock.link import Connection, Role, Session, SessionSettings, SetState
-from trioslock.link._roster import Cut
+from trioslock.link._topology import Cut
 from trioslock.protocol import InitResult, LockResult, to_key
 
 KEY = to_key("job")

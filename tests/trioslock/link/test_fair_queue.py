@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioslock import Client, Event
-from trioslock.link._backlog import Backlog
+from trioslock.link._fair_queue import Backlog
 from trioslock.protocol import CommandType, LockResult, PlainResult, Result
 from trioslock.testing import open_network
 

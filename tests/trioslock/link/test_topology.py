@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trioslock.link._roster import (
+from trioslock.link._topology import (
     MEMBER_LIMIT,
     Address,
     AskLeader,
