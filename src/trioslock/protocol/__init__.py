@@ -68,7 +68,7 @@ from ._payload import Data, Value
 from ._protobuf import Field as ProtobufField
 from ._protobuf import decode_fields, decode_message, encode_entry, encode_message
 from ._server_side import BadHeader, Dialect, Event, ServerSide
-from ._text import TextRequest
+from .resp import RespRequest
 
 __all__ = [
     "FOREVER",
@@ -114,7 +114,7 @@ __all__ = [
     "StateResult",
     "SubscribeCommand",
     "SubscribeResult",
-    "TextRequest",
+    "RespRequest",
     "TimeoutFlag",
     "UnlockFlag",
     "Value",

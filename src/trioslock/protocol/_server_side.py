@@ -4,9 +4,9 @@ Order of calls, for whoever does the I/O:
 
 1. ``receive_data(data)`` takes what was read.
 2. ``next_event()`` until it returns ``NEED_DATA``: commands from a binary
-   connection, `TextRequest` from a text one.
+   connection, `RespRequest` from a text one.
 3. ``send(result)`` returns the bytes of a binary result. Text replies are made by
-   the functions of ``_text`` and need no state.
+   the functions of ``resp`` and need no state.
 
 The dialect is chosen by the first two bytes: ``56 01`` is binary, ``*`` is text,
 anything else is neither. (The real server looks at the first *read* instead, and
@@ -31,7 +31,7 @@ from ._commands import Command, PlainCommand, PlainResult, Result
 from ._connection import NEED_DATA, NeedData
 from ._constants import FRAME_SIZE, ID_SIZE, MAGIC, VERSION, CommandType, ResultCode
 from ._frames import command_trailer_size, decode_command, encode_result
-from ._text import TextReader, TextRequest
+from .resp import RespReader, RespRequest
 
 _ADMIN = int(CommandType.ADMIN)
 _BINARY_START = bytes((MAGIC, VERSION))
@@ -51,24 +51,24 @@ class BadHeader(NamedTuple):
     result: PlainResult
 
 
-Event = Command | TextRequest | BadHeader
+Event = Command | RespRequest | BadHeader
 
 
 class ServerSide:
     """Turn bytes into commands or text requests, and results into bytes.
 
     Buffers hold one incomplete frame with its trailer (64 bytes and at most 1 MiB)
-    or one incomplete text request (`MAX_TEXT_SIZE`), and what was received and not
+    or one incomplete text request (`MAX_REQUEST_SIZE`), and what was received and not
     asked for yet: the caller bounds that by not reading on (see ``buffered``).
     """
 
-    __slots__ = ("_buffer", "_dialect", "_error", "_offset", "_text")
+    __slots__ = ("_buffer", "_dialect", "_error", "_offset", "_resp")
 
     def __init__(self) -> None:
         self._dialect = Dialect.UNKNOWN
         self._buffer = bytearray()
         self._offset = 0
-        self._text = TextReader()
+        self._resp = RespReader()
         self._error: RemoteProtocolError | None = None
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class ServerSide:
     @property
     def buffered(self) -> int:
         """Bytes received that are not cut into events yet."""
-        return len(self._buffer) - self._offset + self._text.buffered
+        return len(self._buffer) - self._offset + self._resp.buffered
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer.
@@ -94,7 +94,7 @@ class ServerSide:
         if self._error is not None:
             raise self._error
         if self._dialect is Dialect.TEXT:
-            self._text.receive(data)
+            self._resp.receive(data)
         else:
             self._buffer += data
 
@@ -130,8 +130,8 @@ class ServerSide:
             self._choose_dialect()
         if self._dialect is not Dialect.TEXT:
             return self._next_command()
-        words = self._text.next_request()
-        return NEED_DATA if words is None else TextRequest(words)
+        words = self._resp.next_request()
+        return NEED_DATA if words is None else RespRequest(words)
 
     def _next_command(self) -> Command | BadHeader | NeedData:
         start = self._offset
@@ -148,7 +148,7 @@ class ServerSide:
         self._offset = body + size
         command = decode_command(buffer, start, trailer)
         if command[0] == _ADMIN and type(command) is PlainCommand:
-            self._turn_to_text()
+            self._switch_to_resp()
         return command
 
     def _choose_dialect(self) -> None:
@@ -157,11 +157,11 @@ class ServerSide:
             self._dialect = Dialect.BINARY
         elif not _BINARY_START.startswith(head):
             # Not even "*" is looked for: the text reader knows what it takes.
-            self._turn_to_text()
+            self._switch_to_resp()
 
-    def _turn_to_text(self) -> None:
+    def _switch_to_resp(self) -> None:
         self._dialect = Dialect.TEXT
-        self._text.receive(self._buffer[self._offset :])
+        self._resp.receive(self._buffer[self._offset :])
         self._buffer.clear()
         self._offset = 0
 

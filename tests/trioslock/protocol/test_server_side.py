@@ -17,9 +17,9 @@ from trioslock.protocol import (
     Dialect,
     PlainCommand,
     PlainResult,
+    RespRequest,
     ResultCode,
     ServerSide,
-    TextRequest,
     encode_command,
     encode_result,
 )
@@ -67,7 +67,7 @@ def test_takes_text_from_its_first_byte() -> None:
     assert events_of(side) == []
     assert side.dialect is Dialect.TEXT
     side.receive_data(TEXT[1:])
-    assert events_of(side) == [TextRequest([b"PING"])]
+    assert events_of(side) == [RespRequest([b"PING"])]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_admin_turns_to_text() -> None:
     assert events_of(side) == [PING, ADMIN]
     assert side.dialect is Dialect.TEXT
     side.receive_data(TEXT[3:])
-    assert events_of(side) == [TextRequest([b"PING"])]
+    assert events_of(side) == [RespRequest([b"PING"])]
 
 
 def test_refuses_large_data_before_it_comes() -> None:

@@ -19,30 +19,30 @@ from trioslock.protocol import (
     LockFlag,
     LockResult,
     decode_command,
-    text,
+    resp,
     to_key,
 )
-from trioslock.protocol.text import CommandError, TextState
+from trioslock.protocol.resp import CommandError, RespState
 
 
 @pytest.fixture
-def state() -> TextState:
+def state() -> RespState:
     counter = itertools.count(1)
-    return TextState(lambda: next(counter).to_bytes(16, "big"), db=3)
+    return RespState(lambda: next(counter).to_bytes(16, "big"), db=3)
 
 
-def read(state: TextState, line: str) -> LockCommand:
-    return text.read_lock([word.encode() for word in line.split(" ")], state)
+def read(state: RespState, line: str) -> LockCommand:
+    return resp.read_lock([word.encode() for word in line.split(" ")], state)
 
 
-def test_defaults(state: TextState) -> None:
+def test_defaults(state: RespState) -> None:
     """15 s of wait, 120 s of lease, one holder, one level, the request's id."""
     first = (1).to_bytes(16, "big")
     expected = LockCommand(1, first, 0, 3, first, to_key("k"), 15, 0, 120, 0, 0, 0)
     assert read(state, "LOCK k") == expected
 
 
-def test_all_options_in_any_case(state: TextState) -> None:
+def test_all_options_in_any_case(state: RespState) -> None:
     """Upper halves of TIMEOUT and EXPRIED are the flag words; counts are human."""
     line = (
         "lock k lock_id a Flag 258 TIMEOUT 67108865 EXPRIED 1073741825"
@@ -80,13 +80,13 @@ def test_all_options_in_any_case(state: TextState) -> None:
     ],
 )
 def test_numbers_are_cut_to_their_fields(
-    state: TextState, option: str, place: int, value: int
+    state: RespState, option: str, place: int, value: int
 ) -> None:
     """As the real server cuts them; a data flag without data is dropped."""
     assert read(state, f"LOCK k {option}")[place] == value
 
 
-def test_unlock_takes_the_last_id(state: TextState) -> None:
+def test_unlock_takes_the_last_id(state: RespState) -> None:
     """And LOCK_ID wins over it."""
     state.lock_id = to_key("mine")
     assert read(state, "UNLOCK k")[:5:4] == (CommandType.UNLOCK, to_key("mine"))
@@ -94,7 +94,7 @@ def test_unlock_takes_the_last_id(state: TextState) -> None:
     assert read(state, "PUSH k").lock_id == to_key("mine")
 
 
-def test_wills(state: TextState) -> None:
+def test_wills(state: RespState) -> None:
     """WILL makes one of LOCK and UNLOCK, not of PUSH."""
     assert read(state, "LOCK k WILL 1").type == CommandType.WILL_LOCK
     assert read(state, "UNLOCK k WILL 1").type == CommandType.WILL_UNLOCK
@@ -114,7 +114,7 @@ def test_wills(state: TextState) -> None:
         ("SET a SET b", Data.set("b")),
     ],
 )
-def test_data_options(state: TextState, option: str, data: Data) -> None:
+def test_data_options(state: RespState, option: str, data: Data) -> None:
     """The last of several counts, and the flag says that there is data."""
     command = read(state, f"LOCK k {option}")
     assert command.data == data.encode()
@@ -130,7 +130,7 @@ def test_data_options(state: TextState, option: str, data: Data) -> None:
         ("EXPRIED", DataStage.EXPIRY),
     ],
 )
-def test_execute_takes_the_rest(state: TextState, word: str, stage: DataStage) -> None:
+def test_execute_takes_the_rest(state: RespState, word: str, stage: DataStage) -> None:
     """The words behind it belong to the inner command alone."""
     line = f"LOCK k LOCK_ID a EXECUTE {word} LOCK k2 LOCK_ID b SET v"
     command = read(state, line)
@@ -157,32 +157,32 @@ def test_execute_takes_the_rest(state: TextState, word: str, stage: DataStage) -
         ("LOCK k TIMEOUT 9223372036854775808", "ERR Command Parse TIMEOUT Error"),
     ],
 )
-def test_errors(state: TextState, line: str, message: str) -> None:
+def test_errors(state: RespState, line: str, message: str) -> None:
     """Each with the real server's words."""
     with pytest.raises(CommandError) as caught:
         read(state, line)
     assert str(caught.value) == message
 
 
-def test_execute_cannot_nest_without_end(state: TextState) -> None:
+def test_execute_cannot_nest_without_end(state: RespState) -> None:
     """Some levels are fine, hundreds are refused before they cost anything."""
     read(state, "LOCK k" + " EXECUTE NOW LOCK k" * 8)
     with pytest.raises(CommandError, match="EXECUTE"):
         read(state, "LOCK k" + " EXECUTE NOW LOCK k" * 250)
 
 
-def test_data_above_the_limit_is_refused(state: TextState) -> None:
+def test_data_above_the_limit_is_refused(state: RespState) -> None:
     """A value that no data frame can carry is an error, not the connection's end."""
     words = [b"LOCK", b"k", b"SET", b"v" * 1_048_576]
     with pytest.raises(CommandError, match="Size"):
-        text.read_lock(words, state)
+        resp.read_lock(words, state)
 
 
 @given(st.lists(st.sampled_from([b"LOCK", b"k", b"EXECUTE", b"NOW", b"SET", b"1"])))
 def test_any_words_give_a_command_or_an_error(words: list[bytes]) -> None:
     """Never another exception."""
     try:
-        text.read_lock([b"LOCK", *words], TextState(lambda: bytes(16)))
+        resp.read_lock([b"LOCK", *words], RespState(lambda: bytes(16)))
     except CommandError:
         pass
 
@@ -208,7 +208,7 @@ def test_reply_without_data(code: int, name: bytes) -> None:
     """12 elements; also for the code that the real server has no name for."""
     number = b"%d" % code
     head = HEAD % (len(number), number, len(name), name)
-    assert text.lock_reply(result(code)) == b"*12\r\n" + head
+    assert resp.lock_reply(result(code)) == b"*12\r\n" + head
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_reply_without_data(code: int, name: bytes) -> None:
 def test_reply_with_data(data: Data, part: bytes) -> None:
     """14 elements, the last in the shape of the value; a lie is shown as bytes."""
     expected = b"*14\r\n" + HEAD % (1, b"0", 2, b"OK") + b"$4\r\nDATA\r\n" + part
-    assert text.lock_reply(result(data=data.encode())) == expected
+    assert resp.lock_reply(result(data=data.encode())) == expected
 
 
 def test_unlimited_counts_wrap() -> None:
     """One more than 0xffff and 0xff is 0, as the real server shows it."""
-    reply = text.lock_reply(result()._replace(max_count=0xFFFF, rcount=0xFF))
+    reply = resp.lock_reply(result()._replace(max_count=0xFFFF, rcount=0xFF))
     assert b"\r\nCOUNT\r\n$1\r\n0\r\n" in reply
     assert b"\r\nRCOUNT\r\n$1\r\n0\r\n" in reply
 

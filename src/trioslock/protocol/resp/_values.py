@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .._errors import LocalProtocolError, RemoteProtocolError
-from ._commands import LockCommand, LockResult
-from ._constants import (
+from ..._errors import LocalProtocolError, RemoteProtocolError
+from .._commands import LockCommand, LockResult
+from .._constants import (
     MAX_UINT16,
     CommandType,
     ExpiryFlag,
@@ -31,10 +31,10 @@ from ._constants import (
     TimeoutFlag,
     UnlockFlag,
 )
-from ._durations import MILLISECOND_LIMIT, WireDuration
-from ._keys import to_key
-from ._payload import DATA_HEADER_SIZE, Data
-from ._text import (
+from .._durations import MILLISECOND_LIMIT, WireDuration
+from .._keys import to_key
+from .._payload import DATA_HEADER_SIZE, Data
+from ._framing import (
     NIL,
     OK,
     CommandError,
@@ -44,12 +44,12 @@ from ._text import (
     parse_integer,
     simple,
 )
-from ._text_lock import ARGS_COUNT_ERROR, TextState, read_value
+from ._lock import ARGS_COUNT_ERROR, RespState, read_value
 
 Responder = Callable[[LockResult], bytes]
 """Makes the reply from the command's result."""
 
-Writer = Callable[[list[bytes], TextState, float], tuple[LockCommand, Responder]]
+Writer = Callable[[list[bytes], RespState, float], tuple[LockCommand, Responder]]
 """Takes the words, the connection's state and the wall clock in seconds."""
 
 Reader = Callable[[bytes | None], bytes]
@@ -130,7 +130,7 @@ _TIMED_OPTIONS: Final[
 }
 
 
-def _read_options(request: _Request, words: list[bytes], state: TextState) -> None:
+def _read_options(request: _Request, words: list[bytes], state: RespState) -> None:
     pending = iter(words)
     for word in pending:
         option = word.upper()
@@ -186,7 +186,7 @@ def _with_name(data: Data, name: bytes) -> bytes:
     return _encode(Data(data.raw, data.flag, data.operation, data.stage, named))
 
 
-def _lock(request: _Request, state: TextState) -> LockCommand:
+def _lock(request: _Request, state: RespState) -> LockCommand:
     lease = request.lease
     if lease == _NONE and request.default_lease is not None:
         lease = request.default_lease
@@ -212,7 +212,7 @@ def _lock(request: _Request, state: TextState) -> LockCommand:
 
 
 def _set(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 3)
     request.data = _with_name(Data.set(words[2]), words[1])
@@ -224,13 +224,13 @@ def _set(
 
 
 def _get_set(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     return _set(words, state, wall)[0], _answer_get_set
 
 
 def _set_if_absent(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 3)
     request.data = _with_name(Data.set(words[2]), words[1])
@@ -243,7 +243,7 @@ def _set_if_absent(
 
 
 def _set_with_lease(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 4)
     unit = _milliseconds if words[0].upper() == b"PSETEX" else _seconds
@@ -254,7 +254,7 @@ def _set_with_lease(
 
 
 def _append(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 3)
     request.data = _with_name(Data.append(words[2]), words[1])
@@ -265,7 +265,7 @@ def _append(
 
 
 def _increment(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 2)
     by = 1
@@ -280,7 +280,7 @@ def _increment(
 
 
 def _expire(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 3)
     request.lease = _LEASES[words[0].upper()](words[2], wall)
@@ -288,7 +288,7 @@ def _expire(
 
 
 def _delete(
-    words: list[bytes], state: TextState, wall: float
+    words: list[bytes], state: RespState, wall: float
 ) -> tuple[LockCommand, Responder]:
     request = _new_request(words, 2)
     command = _lock(request, state)._replace(

@@ -1,7 +1,7 @@
 r"""The frames of the text dialect: RESP arrays in, RESP replies out.
 
 A request is an array of bulk strings, ``*1\r\n$4\r\nPING\r\n``; nothing
-else is one: no inline commands, no LF without CR. `TextReader` cuts the stream into
+else is one: no inline commands, no LF without CR. `RespReader` cuts the stream into
 requests. It has two ways to do so. What arrives whole, in the form that every client
 library sends, is split at its line ends in one go. Everything else (a request in
 pieces, a word that holds a line end, a count with a leading zero) goes through a
@@ -20,12 +20,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from .._errors import RemoteProtocolError
+from ..._errors import RemoteProtocolError
 
-MAX_TEXT_SIZE = 2 * 1_048_576
+MAX_REQUEST_SIZE = 2 * 1_048_576
 """Largest sum of the words of one request: a value of 1 MiB and room to spare."""
 
-MAX_TEXT_WORDS = 1024
+MAX_REQUEST_WORDS = 1024
 """Most words of one request."""
 
 _MAX_LINE = 32
@@ -35,7 +35,7 @@ _CRLF = b"\r\n"
 _SIZE_LINES: Final = {size: b"$%d" % size for size in range(4096)}
 
 
-class TextRequest(NamedTuple):
+class RespRequest(NamedTuple):
     """One request of the text dialect: at least one word."""
 
     words: list[bytes]
@@ -45,11 +45,11 @@ class CommandError(RemoteProtocolError):
     """A text request that is answered with ``-ERR``; the connection goes on."""
 
 
-class TextReader:
+class RespReader:
     """Cut a stream of bytes into text requests.
 
     Bytes are looked at when a request is asked for. The buffers hold one incomplete
-    request (`MAX_TEXT_SIZE`) and what was received since.
+    request (`MAX_REQUEST_SIZE`) and what was received since.
     """
 
     __slots__ = (
@@ -130,7 +130,7 @@ class TextReader:
             if lines[start][:1] != b"*" or not count.isdigit() or len(count) > 4:
                 break
             end = start + 1 + 2 * int(count)
-            if end > last or not 0 < int(count) <= MAX_TEXT_WORDS:
+            if end > last or not 0 < int(count) <= MAX_REQUEST_WORDS:
                 break
             words = lines[start + 2 : end : 2]
             sizes = list(map(_SIZE_LINES.get, map(len, words)))
@@ -205,10 +205,10 @@ class TextReader:
     def _check_limits(self, size: int) -> None:
         if size < 0:
             raise RemoteProtocolError("a text request has a word of negative length")
-        if self._count > MAX_TEXT_WORDS or self._size + size > MAX_TEXT_SIZE:
+        if self._count > MAX_REQUEST_WORDS or self._size + size > MAX_REQUEST_SIZE:
             raise RemoteProtocolError(
-                f"a text request is above {MAX_TEXT_WORDS} words "
-                f"or {MAX_TEXT_SIZE} bytes"
+                f"a text request is above {MAX_REQUEST_WORDS} words "
+                f"or {MAX_REQUEST_SIZE} bytes"
             )
 
 

@@ -1,19 +1,19 @@
-"""The text dialect, gathered: request words to commands, results to replies.
+"""The text dialect, which is RESP: request words to commands, results to replies.
 
-A second door of this package, so that users write ``text.bulk(...)``.
+Import the package and write ``resp.bulk(...)``: its names are short.
 """
 
 from __future__ import annotations
 
-from ._text import (
-    MAX_TEXT_SIZE,
-    MAX_TEXT_WORDS,
+from ._framing import (
+    MAX_REQUEST_SIZE,
+    MAX_REQUEST_WORDS,
     NIL,
     OK,
     PONG,
     CommandError,
-    TextReader,
-    TextRequest,
+    RespReader,
+    RespRequest,
     array,
     bulk,
     bulk_number,
@@ -23,20 +23,20 @@ from ._text import (
     parse_integer,
     simple,
 )
-from ._text_lock import (
+from ._lock import (
     ARGS_COUNT_ERROR,
     NO_ID,
-    TextState,
+    RespState,
     lock_reply,
     read_lock,
     read_value,
 )
-from ._text_values import READERS, WRITERS, Reader, Responder, Writer
+from ._values import READERS, WRITERS, Reader, Responder, Writer
 
 __all__ = [
     "ARGS_COUNT_ERROR",
-    "MAX_TEXT_SIZE",
-    "MAX_TEXT_WORDS",
+    "MAX_REQUEST_SIZE",
+    "MAX_REQUEST_WORDS",
     "NIL",
     "NO_ID",
     "OK",
@@ -46,9 +46,9 @@ __all__ = [
     "CommandError",
     "Reader",
     "Responder",
-    "TextReader",
-    "TextRequest",
-    "TextState",
+    "RespReader",
+    "RespRequest",
+    "RespState",
     "Writer",
     "array",
     "bulk",

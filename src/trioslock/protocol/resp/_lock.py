@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from .._errors import LocalProtocolError, RemoteProtocolError
-from ._commands import LockCommand, LockResult
-from ._constants import (
+from ..._errors import LocalProtocolError, RemoteProtocolError
+from .._commands import LockCommand, LockResult
+from .._constants import (
     ID_SIZE,
     MAX_RCOUNT,
     MAX_UINT16,
@@ -25,9 +25,9 @@ from ._constants import (
     DataStage,
     LockFlag,
 )
-from ._keys import to_key
-from ._payload import DATA_HEADER_SIZE, Data
-from ._text import CommandError, array, bulk, bulk_number, integer, parse_integer
+from .._keys import to_key
+from .._payload import DATA_HEADER_SIZE, Data
+from ._framing import CommandError, array, bulk, bulk_number, integer, parse_integer
 
 DEFAULT_WAIT = 15
 """Seconds that a text LOCK waits when it has no TIMEOUT."""
@@ -74,7 +74,7 @@ _STAGES: Final = {
 
 
 @dataclass(slots=True)
-class TextState:
+class RespState:
     """What a text connection remembers from one command to the next.
 
     Attributes:
@@ -107,7 +107,7 @@ class _Options:
     data: bytes | None = None
 
 
-def read_lock(words: list[bytes], state: TextState, depth: int = 0) -> LockCommand:
+def read_lock(words: list[bytes], state: RespState, depth: int = 0) -> LockCommand:
     """Read the words of a LOCK, UNLOCK or PUSH.
 
     Args:
@@ -136,7 +136,7 @@ def read_lock(words: list[bytes], state: TextState, depth: int = 0) -> LockComma
     return _build(name, words[1], options, state)
 
 
-def _build(name: bytes, key: bytes, options: _Options, state: TextState) -> LockCommand:
+def _build(name: bytes, key: bytes, options: _Options, state: RespState) -> LockCommand:
     request_id = state.new_id()
     lock_id = options.lock_id
     if lock_id is None:
@@ -163,7 +163,7 @@ def _build(name: bytes, key: bytes, options: _Options, state: TextState) -> Lock
     )
 
 
-def _execute(words: list[bytes], state: TextState, depth: int) -> bytes:
+def _execute(words: list[bytes], state: RespState, depth: int) -> bytes:
     """Read the command behind EXECUTE and its stage, which takes all words left.
 
     The real server reads those words once more as options of the outer command,

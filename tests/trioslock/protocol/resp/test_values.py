@@ -14,10 +14,10 @@ from trioslock.protocol import (
     LockFlag,
     LockResult,
     PropertyCode,
-    text,
+    resp,
     to_key,
 )
-from trioslock.protocol.text import CommandError, TextState
+from trioslock.protocol.resp import CommandError, RespState
 
 UNLIMITED = 0x4000
 LOGGED = 0x2100
@@ -26,11 +26,11 @@ MS = 0x0400
 MINUTES = 0x0040
 
 
-def write(line: str, *, wait: int = 15) -> tuple[LockCommand, text.Responder]:
+def write(line: str, *, wait: int = 15) -> tuple[LockCommand, resp.Responder]:
     counter = itertools.count(1)
-    state = TextState(lambda: next(counter).to_bytes(16, "big"), db=3, wait=wait)
+    state = RespState(lambda: next(counter).to_bytes(16, "big"), db=3, wait=wait)
     words = [word.encode() for word in line.split(" ")]
-    return text.WRITERS[words[0].upper()](words, state, 1_700_000_000.5)
+    return resp.WRITERS[words[0].upper()](words, state, 1_700_000_000.5)
 
 
 def result(code: int, data: Data | None = None) -> LockResult:
@@ -234,10 +234,10 @@ def test_answers_to_malformed_data() -> None:
 def test_readers(data: Data | None, get: bytes, length: bytes) -> None:
     """GET and STRLEN show the first value; the others whether there is one."""
     frame = data.encode() if data else None
-    assert text.READERS[b"GET"](frame) == get
-    assert text.READERS[b"STRLEN"](frame) == length
+    assert resp.READERS[b"GET"](frame) == get
+    assert resp.READERS[b"STRLEN"](frame) == length
     held = frame is not None
-    assert text.READERS[b"EXISTS"](frame) == b":%d\r\n" % held
-    assert text.READERS[b"TYPE"](frame) == (b"+string\r\n" if held else b"+none\r\n")
-    dump = b"$-1\r\n" if frame is None else text.bulk(frame)
-    assert text.READERS[b"DUMP"](frame) == dump
+    assert resp.READERS[b"EXISTS"](frame) == b":%d\r\n" % held
+    assert resp.READERS[b"TYPE"](frame) == (b"+string\r\n" if held else b"+none\r\n")
+    dump = b"$-1\r\n" if frame is None else resp.bulk(frame)
+    assert resp.READERS[b"DUMP"](frame) == dump

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioslock import RemoteProtocolError
-from trioslock.protocol import text
-from trioslock.protocol.text import MAX_TEXT_SIZE, MAX_TEXT_WORDS, TextReader
+from trioslock.protocol import resp
+from trioslock.protocol.resp import MAX_REQUEST_SIZE, MAX_REQUEST_WORDS, RespReader
 
 PLAIN = b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n"
 VECTORS = [
@@ -31,7 +31,7 @@ VECTORS = [
 ]
 
 
-def read_all(reader: TextReader) -> list[list[bytes]]:
+def read_all(reader: RespReader) -> list[list[bytes]]:
     found = []
     while (words := reader.next_request()) is not None:
         found.append(words)
@@ -41,7 +41,7 @@ def read_all(reader: TextReader) -> list[list[bytes]]:
 @pytest.mark.parametrize(("wire", "words"), VECTORS)
 def test_reads_a_whole_request(wire: bytes, words: list[bytes]) -> None:
     """In one piece it is there at once, and nothing is kept."""
-    reader = TextReader()
+    reader = RespReader()
     reader.receive(wire)
     assert read_all(reader) == [words]
     assert reader.buffered == 0
@@ -50,7 +50,7 @@ def test_reads_a_whole_request(wire: bytes, words: list[bytes]) -> None:
 @pytest.mark.parametrize(("wire", "words"), VECTORS)
 def test_reads_byte_by_byte(wire: bytes, words: list[bytes]) -> None:
     """In bytes it is there with the last one, and not before."""
-    reader = TextReader()
+    reader = RespReader()
     for place in range(len(wire)):
         assert reader.next_request() is None
         reader.receive(wire[place : place + 1])
@@ -60,7 +60,7 @@ def test_reads_byte_by_byte(wire: bytes, words: list[bytes]) -> None:
 @pytest.mark.parametrize(("wire", "words"), VECTORS)
 def test_keeps_what_trails(wire: bytes, words: list[bytes]) -> None:
     """The start of a next request waits for its rest."""
-    reader = TextReader()
+    reader = RespReader()
     reader.receive(wire + PLAIN[:9])
     assert read_all(reader) == [words]
     assert reader.buffered == 9
@@ -71,7 +71,7 @@ def test_keeps_what_trails(wire: bytes, words: list[bytes]) -> None:
 @pytest.mark.parametrize(("wire", "words"), VECTORS)
 def test_reads_a_pipeline(wire: bytes, words: list[bytes]) -> None:
     """Requests in unusual form do not disturb their neighbours."""
-    reader = TextReader()
+    reader = RespReader()
     reader.receive((PLAIN + wire) * 20 + PLAIN)
     assert read_all(reader) == [[b"ECHO", b"x"], words] * 20 + [[b"ECHO", b"x"]]
 
@@ -92,16 +92,16 @@ def test_reads_a_pipeline(wire: bytes, words: list[bytes]) -> None:
         b"*1\r\n$-1\r\n",
         b"*1\r\n$4\r\nPINGxx",
         b"*1\r\n$4\r\nPING\rx",
-        b"*%d\r\n" % (MAX_TEXT_WORDS + 1),
-        b"*1\r\n$%d\r\n" % (MAX_TEXT_SIZE + 1),
-        b"*2\r\n$1\r\na\r\n$%d\r\n" % MAX_TEXT_SIZE,
+        b"*%d\r\n" % (MAX_REQUEST_WORDS + 1),
+        b"*1\r\n$%d\r\n" % (MAX_REQUEST_SIZE + 1),
+        b"*2\r\n$1\r\na\r\n$%d\r\n" % MAX_REQUEST_SIZE,
         b"*99999999999999999999\r\n",
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False])
 def test_refuses_what_is_no_request(wire: bytes, at_once: bool) -> None:
     """What came before is still given out; then every call raises."""
-    reader = TextReader()
+    reader = RespReader()
     pieces = [PLAIN + wire] if at_once else [bytes([byte]) for byte in PLAIN + wire]
     for piece in pieces:
         reader.receive(piece)
@@ -113,9 +113,9 @@ def test_refuses_what_is_no_request(wire: bytes, at_once: bool) -> None:
 
 def test_holds_no_more_than_the_limits() -> None:
     """A request as large as is allowed is read; it took no second copy to wait."""
-    word = b"v" * (MAX_TEXT_SIZE - 3)
+    word = b"v" * (MAX_REQUEST_SIZE - 3)
     wire = b"*2\r\n$3\r\nSET\r\n$%d\r\n%b\r\n" % (len(word), word)
-    reader = TextReader()
+    reader = RespReader()
     for start in range(0, len(wire), 65_536):
         assert reader.next_request() is None
         reader.receive(wire[start : start + 65_536])
@@ -129,8 +129,8 @@ WORDS = st.lists(st.binary(max_size=40), min_size=1, max_size=8)
 @given(st.lists(WORDS, max_size=5), st.lists(st.integers(1, 60), max_size=40))
 def test_chunks_do_not_matter(requests: list[list[bytes]], sizes: list[int]) -> None:
     """Any words, cut anywhere, come out as they went in."""
-    wire = b"".join(text.array(words) for words in requests)
-    reader = TextReader()
+    wire = b"".join(resp.array(words) for words in requests)
+    reader = RespReader()
     found = []
     for size in sizes:
         reader.receive(wire[:size])
@@ -143,7 +143,7 @@ def test_chunks_do_not_matter(requests: list[list[bytes]], sizes: list[int]) -> 
 @given(st.lists(st.binary(max_size=60), max_size=10))
 def test_garbage_is_refused_or_waited_for(chunks: list[bytes]) -> None:
     """No bytes make the reader raise anything else or keep more than it got."""
-    reader = TextReader()
+    reader = RespReader()
     for chunk in chunks:
         reader.receive(b"*" + chunk)
     try:
@@ -172,23 +172,23 @@ def test_garbage_is_refused_or_waited_for(chunks: list[bytes]) -> None:
 )
 def test_integers(word: bytes, number: int | None) -> None:
     """Decimal, 64 bits, nothing that only Python takes for a number."""
-    assert text.parse_integer(word) == number
+    assert resp.parse_integer(word) == number
 
 
 def test_replies() -> None:
     """Each kind of reply, as it stands on the wire."""
-    assert text.simple("OK") == b"+OK\r\n"
-    assert text.error("ERR a\r\nb") == b"-ERR a  b\r\n"
-    assert text.integer(-2) == b":-2\r\n"
-    assert text.bulk(b"a\r\nb") == b"$4\r\na\r\nb\r\n"
-    assert text.bulk_number(12) == b"$2\r\n12\r\n"
-    assert text.bulk_number(65535) == b"$5\r\n65535\r\n"
-    assert text.array([]) == b"*0\r\n"
-    assert text.array([b"a"]) == b"*1\r\n$1\r\na\r\n"
+    assert resp.simple("OK") == b"+OK\r\n"
+    assert resp.error("ERR a\r\nb") == b"-ERR a  b\r\n"
+    assert resp.integer(-2) == b":-2\r\n"
+    assert resp.bulk(b"a\r\nb") == b"$4\r\na\r\nb\r\n"
+    assert resp.bulk_number(12) == b"$2\r\n12\r\n"
+    assert resp.bulk_number(65535) == b"$5\r\n65535\r\n"
+    assert resp.array([]) == b"*0\r\n"
+    assert resp.array([b"a"]) == b"*1\r\n$1\r\na\r\n"
 
 
 def test_lists_have_three_shapes() -> None:
     """None is a status line, one a bare string, several an array."""
-    assert text.listing([]) == b"+\r\n"
-    assert text.listing([b"a"]) == b"$1\r\na\r\n"
-    assert text.listing([b"a", b"b"]) == b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"
+    assert resp.listing([]) == b"+\r\n"
+    assert resp.listing([b"a"]) == b"$1\r\na\r\n"
+    assert resp.listing([b"a", b"b"]) == b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"
