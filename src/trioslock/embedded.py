@@ -31,11 +31,10 @@ from trio.lowlevel import (
 )
 
 from .client import Client, Service, open_session_client
-from .engine import EngineLimits
+from .engine import EngineLimits, answer_call
 from .host import EngineHost
 from .link import Connection, Owner, Session, SessionSettings
 from .protocol import ID_SIZE, CallCommand, Command, InitCommand, Result
-from .session import answer_call
 
 __all__ = ["open_embedded"]
 

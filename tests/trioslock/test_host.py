@@ -7,7 +7,7 @@ import logging
 import pytest
 import trio
 import trio.testing
-from tests.trioslock.session.world import lock_command
+from tests.trioslock.server.world import lock_command
 
 from trioslock.engine import Engine
 from trioslock.host import EngineHost, HostPeer

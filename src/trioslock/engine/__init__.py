@@ -6,6 +6,7 @@ wants to be called. It opens no socket, starts no task and knows no clock.
 
 from __future__ import annotations
 
+from ._calls import NEVER_LOGGED, answer_call
 from ._engine import Engine
 from ._keeping import SavedHolder, SavedKey
 from ._types import (
@@ -19,6 +20,8 @@ from ._types import (
 )
 
 __all__ = [
+    "NEVER_LOGGED",
+    "answer_call",
     "ClaimView",
     "ClosePeer",
     "Counters",

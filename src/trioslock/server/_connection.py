@@ -19,9 +19,10 @@ from collections.abc import Callable
 import trio
 
 from ..host import EngineHost
-from ..session import ClientView, Session, Surroundings
 from ..transport import NETWORK_ERRORS, Transport
 from ._limits import ServerLimits
+from ._ports import ClientView, Surroundings
+from ._session import Session
 
 logger = logging.getLogger(__name__)
 

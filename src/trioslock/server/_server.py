@@ -23,11 +23,12 @@ import trio
 from .._ids import random_ids
 from ..engine import EngineLimits
 from ..host import EngineHost
-from ..session import VERSION, ClientView
 from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import Connection
 from ._limits import ServerLimits
+from ._ports import ClientView
+from ._resp_commands import VERSION
 from ._services import open_service_nursery
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class Server:
         """
         await self._ended.wait()
 
-    # What sessions ask, see trioslock.session.Surroundings.
+    # What sessions ask, see Surroundings.
 
     def clients(self) -> Iterable[ClientView]:
         """Return all connections, as ``CLIENT LIST`` shows them."""

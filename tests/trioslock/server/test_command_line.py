@@ -10,7 +10,7 @@ import time
 
 import pytest
 from tests.trioslock.server.programs import serving
-from tests.trioslock.session.world import request
+from tests.trioslock.server.world import request
 
 from trioslock.__main__ import main
 

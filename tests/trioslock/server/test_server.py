@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
-from tests.trioslock.session.world import lock_command, request
+from tests.trioslock.server.world import lock_command, request
 
 from trioslock.engine import Engine, EngineLimits
 from trioslock.host import EngineHost

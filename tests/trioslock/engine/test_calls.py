@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.trioslock.session.world import SessionWire, SessionWorld, lock_command
+from tests.trioslock.server.world import SessionWire, SessionWorld, lock_command
 
+from trioslock.engine import _calls
 from trioslock.protocol import (
     CallCommand,
     CallResult,
@@ -16,7 +17,6 @@ from trioslock.protocol import (
     encode_message,
     to_key,
 )
-from trioslock.session import _lists
 
 START = 1_700_000_000
 
@@ -127,6 +127,6 @@ def test_content_has_a_limit(
     wire: SessionWire, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list that no frame can carry is an error, and is not built to its end."""
-    monkeypatch.setattr(_lists, "MAX_DATA_SIZE", 20)
+    monkeypatch.setattr(_calls, "MAX_DATA_SIZE", 20)
     result = call(wire, method, encode_message([(2, to_key("k"))]))
     assert (result.result, result.error) == (ResultCode.ERROR, "ENCODE_ERROR")

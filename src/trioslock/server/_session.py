@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._errors import RemoteProtocolError
+from ..engine import answer_call
 from ..protocol import (
     NEED_DATA,
     BadHeader,
@@ -25,15 +26,14 @@ from ..protocol import (
     LockResult,
     PlainCommand,
     PlainResult,
+    RespRequest,
     Result,
     ResultCode,
     ServerSide,
-    TextRequest,
-    text,
+    resp,
 )
-from ._lists import answer_call
 from ._ports import EnginePort, Surroundings
-from ._text_commands import Farewell, Pending, TextCommands
+from ._resp_commands import Farewell, Pending, RespCommands
 
 OUTPUT_PAUSE = 262_144
 """Bytes of output not taken at which a session executes nothing more."""
@@ -63,8 +63,8 @@ class Session:
         "_awaited",
         "_output",
         "_port",
+        "_resp",
         "_side",
-        "_text",
         "client_id",
         "closing",
         "commands",
@@ -78,10 +78,10 @@ class Session:
         new_id: Callable[[], bytes],
     ) -> None:
         self._side = ServerSide()
-        self._text = TextCommands(surroundings, new_id)
+        self._resp = RespCommands(surroundings, new_id)
         self._port: EnginePort
         self._output: list[bytes] = []
-        self._awaited: tuple[bytes, text.Responder] | None = None
+        self._awaited: tuple[bytes, resp.Responder] | None = None
         self.output_size: int = 0
         self.closing: bool = False
         self.client_id: bytes = bytes(16)
@@ -108,7 +108,7 @@ class Session:
 
     def connect(self, port: EnginePort) -> None:
         """Take the door to the engine; once, before any bytes."""
-        self._port = self._text.port = port
+        self._port = self._resp.port = port
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; they are executed by ``pump``."""
@@ -172,8 +172,8 @@ class Session:
         self.commands += 1
         if isinstance(event, LockCommand):
             self._port.submit(event, settle=False)
-        elif isinstance(event, TextRequest):
-            self._execute_text(event.words)
+        elif isinstance(event, RespRequest):
+            self._execute_resp(event.words)
         elif isinstance(event, CallCommand):
             self._write(self._side.send(answer_call(event, self._port.engine)))
         elif isinstance(event, BadHeader):
@@ -186,17 +186,17 @@ class Session:
                 self.client_id = event.client_id
             self._port.submit(event, settle=False)
 
-    def _execute_text(self, words: list[bytes]) -> None:
-        answer = self._text.run(words)
+    def _execute_resp(self, words: list[bytes]) -> None:
+        answer = self._resp.run(words)
         if isinstance(answer, bytes):
             self._write(answer)
         elif isinstance(answer, Farewell):
             self._write(answer.reply)
             self.close()
         else:
-            self._submit_text(answer)
+            self._submit_resp(answer)
 
-    def _submit_text(self, pending: Pending) -> None:
+    def _submit_resp(self, pending: Pending) -> None:
         if pending.respond is None:
             self._write(pending.reply)
         else:

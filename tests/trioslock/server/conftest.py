@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.trioslock.session.world import SessionWire, SessionWorld
+from tests.trioslock.server.world import SessionWire, SessionWorld
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tests.trioslock.session.world import (
+from tests.trioslock.server.world import (
     SessionWire,
     SessionWorld,
     codes,

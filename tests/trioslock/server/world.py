@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from trioslock.engine import Engine
 from trioslock.host import EngineHost
 from trioslock.protocol import ClientSide, CommandType, LockCommand, Result, to_key
-from trioslock.session import ClientView, Session
+from trioslock.server._ports import ClientView
+from trioslock.server._session import Session
 
 
 class FakeServer:

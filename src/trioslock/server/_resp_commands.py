@@ -1,6 +1,6 @@
 """The text dialect's commands: words in, a reply or a command for the engine out.
 
-`COMMANDS` is the table. Each function gets the connection's `TextCommands` and the
+`COMMANDS` is the table. Each function gets the connection's `RespCommands` and the
 words and returns one of three: the reply's bytes; `Pending`, a command whose result
 makes the reply; `Farewell`, a reply to close after.
 
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
 from .._errors import RemoteProtocolError
-from ..engine import Counters, KeyView
+from ..engine import NEVER_LOGGED, Counters, KeyView
 from ..protocol import (
     MAX_DATABASE,
     CommandType,
@@ -27,11 +27,10 @@ from ..protocol import (
     LockResult,
     PropertyCode,
     ResultCode,
-    text,
+    resp,
     to_key,
 )
-from ..protocol.text import CommandError
-from ._lists import NEVER_LOGGED
+from ..protocol.resp import CommandError
 from ._ports import EnginePort, Surroundings
 
 MAX_LISTED = 100_000
@@ -70,7 +69,7 @@ Answer = bytes | Pending | Farewell
 _Item = TypeVar("_Item")
 
 
-class TextCommands:
+class RespCommands:
     """Answer the requests of one text connection.
 
     Args:
@@ -82,30 +81,30 @@ class TextCommands:
 
     def __init__(self, surroundings: Surroundings, new_id: Callable[[], bytes]) -> None:
         self.port: EnginePort
-        self.state = text.TextState(new_id)
+        self.state = resp.RespState(new_id)
         self.surroundings = surroundings
 
     def run(self, words: list[bytes]) -> Answer:
         """Answer one request; what is wrong with it is answered too."""
         command = COMMANDS.get(words[0].upper())
         if command is None:
-            return text.error("ERR Unknown Command")
+            return resp.error("ERR Unknown Command")
         try:
             return command(self, words)
         except CommandError as error:
-            return text.error(str(error))
+            return resp.error(str(error))
 
     def answer_lock(self, result: LockResult) -> bytes:
         """Return the reply to a LOCK; a granted one's id is remembered."""
         if result.result == _SUCCED:
             self.state.lock_id = result.lock_id
-        return text.lock_reply(result)
+        return resp.lock_reply(result)
 
     def answer_unlock(self, result: LockResult) -> bytes:
         """Return the reply to an UNLOCK; after a good one no id is remembered."""
         if result.result == _SUCCED:
-            self.state.lock_id = text.NO_ID
-        return text.lock_reply(result)
+            self.state.lock_id = resp.NO_ID
+        return resp.lock_reply(result)
 
     @property
     def wall(self) -> float:
@@ -119,7 +118,7 @@ def _require(words: list[bytes], least: int, message: str) -> None:
 
 
 def _number(word: bytes, message: str) -> int:
-    number = text.parse_integer(word)
+    number = resp.parse_integer(word)
     if number is None:
         raise CommandError(message)
     return number
@@ -134,93 +133,93 @@ def _check_database(db: int) -> None:
 # The connection.
 
 
-def _ping(session: TextCommands, words: list[bytes]) -> Answer:
-    return text.PONG if len(words) == 1 else _echo(session, words)
+def _ping(session: RespCommands, words: list[bytes]) -> Answer:
+    return resp.PONG if len(words) == 1 else _echo(session, words)
 
 
-def _echo(session: TextCommands, words: list[bytes]) -> Answer:
+def _echo(session: RespCommands, words: list[bytes]) -> Answer:
     if len(words) != 2:
-        return text.error("ERR Command Arguments Error")
-    return text.bulk(words[1])
+        return resp.error("ERR Command Arguments Error")
+    return resp.bulk(words[1])
 
 
-def _select(session: TextCommands, words: list[bytes]) -> Answer:
+def _select(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Parse Len Error")
     session.state.db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
-    return text.OK
+    return resp.OK
 
 
-def _timeout(session: TextCommands, words: list[bytes]) -> Answer:
+def _timeout(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 3, "ERR Command Parse Len Error")
     if words[1].upper() != b"SET":
-        return text.integer(session.state.wait)
+        return resp.integer(session.state.wait)
     error = "ERR Command Parse Timeout Value Error"
     session.state.wait = _number(words[2], error) & 0xFFFF
-    return text.OK
+    return resp.OK
 
 
-def _quit(session: TextCommands, words: list[bytes]) -> Answer:
-    return Farewell(text.OK)
+def _quit(session: RespCommands, words: list[bytes]) -> Answer:
+    return Farewell(resp.OK)
 
 
 # Locks and values.
 
 
-def _lock(session: TextCommands, words: list[bytes]) -> Answer:
-    command = text.read_lock(words, session.state)
+def _lock(session: RespCommands, words: list[bytes]) -> Answer:
+    command = resp.read_lock(words, session.state)
     _check_database(command.db)
     if command.type == _WILL_LOCK:
-        return Pending(command, None, text.OK)
+        return Pending(command, None, resp.OK)
     return Pending(command, session.answer_lock)
 
 
-def _unlock(session: TextCommands, words: list[bytes]) -> Answer:
-    command = text.read_lock(words, session.state)
+def _unlock(session: RespCommands, words: list[bytes]) -> Answer:
+    command = resp.read_lock(words, session.state)
     _check_database(command.db)
     if command.type == _WILL_UNLOCK:
-        return Pending(command, None, text.OK)
+        return Pending(command, None, resp.OK)
     if not session.port.engine.database_exists(command.db):
         raise CommandError("ERR Uknown DB Error")
     return Pending(command, session.answer_unlock)
 
 
-def _push(session: TextCommands, words: list[bytes]) -> Answer:
+def _push(session: RespCommands, words: list[bytes]) -> Answer:
     """Run a LOCK without waiting for its result, which is dropped.
 
     The real server sends it in place of the reply to a later command.
     """
-    command = text.read_lock(words, session.state)
+    command = resp.read_lock(words, session.state)
     _check_database(command.db)
-    return Pending(command, None, text.OK)
+    return Pending(command, None, resp.OK)
 
 
-def _write_value(session: TextCommands, words: list[bytes]) -> Answer:
-    writer = text.WRITERS[words[0].upper()]
+def _write_value(session: RespCommands, words: list[bytes]) -> Answer:
+    writer = resp.WRITERS[words[0].upper()]
     command, respond = writer(words, session.state, session.wall)
     _check_database(command.db)
     return Pending(command, respond)
 
 
-def _read_value(session: TextCommands, words: list[bytes]) -> Answer:
+def _read_value(session: RespCommands, words: list[bytes]) -> Answer:
     view = _view(session, words)
     data = view.data if view is not None and view.levels else None
-    return text.READERS[words[0].upper()](data)
+    return resp.READERS[words[0].upper()](data)
 
 
-def _time_to_live(session: TextCommands, words: list[bytes]) -> Answer:
+def _time_to_live(session: RespCommands, words: list[bytes]) -> Answer:
     view = _view(session, words)
     if view is None or not view.holders:
-        return text.integer(-2)
+        return resp.integer(-2)
     end = view.holders[0].expires_at
     if end is None:
-        return text.integer(-1)
+        return resp.integer(-1)
     if words[0].upper() == b"PTTL":
-        return text.integer(end * 1000 - int(session.wall * 1000))
-    return text.integer(end - int(session.wall))
+        return resp.integer(end * 1000 - int(session.wall * 1000))
+    return resp.integer(end - int(session.wall))
 
 
-def _view(session: TextCommands, words: list[bytes]) -> KeyView | None:
-    _require(words, 2, text.ARGS_COUNT_ERROR)
+def _view(session: RespCommands, words: list[bytes]) -> KeyView | None:
+    _require(words, 2, resp.ARGS_COUNT_ERROR)
     engine, db = session.port.engine, session.state.db
     _check_database(db)
     # To read from a database is to use it: from now on it exists.
@@ -231,12 +230,12 @@ def _view(session: TextCommands, words: list[bytes]) -> KeyView | None:
 # Lists.
 
 
-def _keys(session: TextCommands, words: list[bytes]) -> Answer:
+def _keys(session: RespCommands, words: list[bytes]) -> Answer:
     pattern = words[1] if len(words) > 1 else b"*"
-    return text.listing(_limited(_names(session, pattern)))
+    return resp.listing(_limited(_names(session, pattern)))
 
 
-def _scan(session: TextCommands, words: list[bytes]) -> Answer:
+def _scan(session: RespCommands, words: list[bytes]) -> Answer:
     cursor = words[1] if len(words) > 1 else b"0"
     start = max(0, _number(cursor, "ERR Command Parse Cursor Error"))
     pattern, count = b"*", DEFAULT_SCAN
@@ -244,7 +243,7 @@ def _scan(session: TextCommands, words: list[bytes]) -> Answer:
     for option in pending:
         value = next(pending, None)
         if value is None:
-            raise CommandError(text.ARGS_COUNT_ERROR)
+            raise CommandError(resp.ARGS_COUNT_ERROR)
         if option.upper() == b"MATCH":
             pattern = value
         elif option.upper() == b"COUNT":
@@ -258,10 +257,10 @@ def _scan(session: TextCommands, words: list[bytes]) -> Answer:
             break
         if index >= start:
             found.append(name)
-    return b"*2\r\n" + text.bulk_number(following) + text.array(found)
+    return b"*2\r\n" + resp.bulk_number(following) + resp.array(found)
 
 
-def _names(session: TextCommands, pattern: bytes) -> Iterator[bytes]:
+def _names(session: RespCommands, pattern: bytes) -> Iterator[bytes]:
     """Return the names of held keys whose data carries one."""
     if len(pattern) > MAX_PATTERN:
         raise CommandError("ERR Command Parse Pattern Error")
@@ -291,13 +290,13 @@ def _limited(items: Iterable[_Item]) -> list[_Item]:
     return found
 
 
-def _show(session: TextCommands, words: list[bytes]) -> Answer:
+def _show(session: RespCommands, words: list[bytes]) -> Answer:
     engine, db = session.port.engine, session.state.db
     if not engine.database_exists(db):
-        return text.error("ERR DB Empty")
+        return resp.error("ERR DB Empty")
     if len(words) == 1 or words[1:] == [b"*"]:
         views = _limited(engine.held_keys(db))
-        return text.listing(
+        return resp.listing(
             word
             for view in views
             for word in (view.key.hex().encode(), b"%d" % view.levels)
@@ -305,8 +304,8 @@ def _show(session: TextCommands, words: list[bytes]) -> Answer:
     view = engine.inspect(db, to_key(words[1]))
     waiting = len(words) == 3 and words[2].upper() == b"WAIT"
     if view is None or not (view.levels or waiting):
-        return text.error("ERR Unknown Lock Manager Error")
-    return text.listing(_claim_words(view, waiting=waiting))
+        return resp.error("ERR Unknown Lock Manager Error")
+    return resp.listing(_claim_words(view, waiting=waiting))
 
 
 def _claim_words(view: KeyView, *, waiting: bool) -> Iterator[bytes]:
@@ -332,7 +331,7 @@ def _claim_words(view: KeyView, *, waiting: bool) -> Iterator[bytes]:
 # The server.
 
 
-def _info(session: TextCommands, words: list[bytes]) -> Answer:
+def _info(session: RespCommands, words: list[bytes]) -> Answer:
     wanted = words[1].lower().decode("latin-1") if len(words) > 1 else None
     sections = {**session.surroundings.info(), "Keyspace": _keyspace(session)}
     lines: list[str] = []
@@ -341,10 +340,10 @@ def _info(session: TextCommands, words: list[bytes]) -> Answer:
             lines.append(f"# {title}")
             lines += [f"{name}:{value}" for name, value in entries.items()]
             lines.append("")
-    return text.bulk("\r\n".join(lines).encode())
+    return resp.bulk("\r\n".join(lines).encode())
 
 
-def _keyspace(session: TextCommands) -> dict[str, str]:
+def _keyspace(session: RespCommands) -> dict[str, str]:
     engine = session.port.engine
     return {
         f"db{db}": _counter_line(engine.counters(db))
@@ -371,31 +370,31 @@ def _counter_line(counters: Counters) -> str:
     return ",".join([*values, "wait_ack_count=0", "slow_key_count=0"])
 
 
-def _config(session: TextCommands, words: list[bytes]) -> Answer:
+def _config(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Arguments Error")
     if words[1].upper() == b"SET":
         _require(words, 4, "ERR Command Arguments Error")
-        return text.error("ERR UnSupport Config Set Parameter")
+        return resp.error("ERR UnSupport Config Set Parameter")
     wanted = words[2].upper().decode("latin-1") if len(words) > 2 else None
     if wanted == "DATABASES":
-        return text.listing([b"databases", b"%d" % MAX_DATABASE])
+        return resp.listing([b"databases", b"%d" % MAX_DATABASE])
     found = [
         part.encode()
         for pair in session.surroundings.config().items()
         if wanted in {None, pair[0]}
         for part in pair
     ]
-    return text.listing(found) if found else text.error("ERR Unknown Config Parameter")
+    return resp.listing(found) if found else resp.error("ERR Unknown Config Parameter")
 
 
-def _client(session: TextCommands, words: list[bytes]) -> Answer:
+def _client(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Arguments Error")
     if words[1].upper() != b"KILL":
-        return text.bulk(_client_lines(session.surroundings))
+        return resp.bulk(_client_lines(session.surroundings))
     _require(words, 3, "ERR Command Arguments Error")
     if session.surroundings.kill(words[2].decode("latin-1")):
-        return text.OK
-    return text.error("ERR No such client")
+        return resp.OK
+    return resp.error("ERR No such client")
 
 
 def _client_lines(surroundings: Surroundings) -> bytes:
@@ -408,47 +407,47 @@ def _client_lines(surroundings: Surroundings) -> bytes:
     return "".join([*lines, "\r\n"]).encode()
 
 
-def _flush_database(session: TextCommands, words: list[bytes]) -> Answer:
+def _flush_database(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Parse Len Error")
     db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
     if not session.port.engine.database_exists(db):
-        return text.error("ERR No Such DB")
+        return resp.error("ERR No Such DB")
     session.port.flush_database(db)
-    return text.OK
+    return resp.OK
 
 
-def _flush_all(session: TextCommands, words: list[bytes]) -> Answer:
+def _flush_all(session: RespCommands, words: list[bytes]) -> Answer:
     for db in range(MAX_DATABASE + 1):
         if session.port.engine.database_exists(db):
             session.port.flush_database(db)
-    return text.OK
+    return resp.OK
 
 
-def _shutdown(session: TextCommands, words: list[bytes]) -> Answer:
+def _shutdown(session: RespCommands, words: list[bytes]) -> Answer:
     if session.surroundings.shutdown():
-        return Farewell(text.OK)
-    return text.error("ERR Shutdown Not Allowed")
+        return Farewell(resp.OK)
+    return resp.error("ERR Shutdown Not Allowed")
 
 
-def _rewrite_log(session: TextCommands, words: list[bytes]) -> Answer:
-    return text.error("Rewrite Error")
+def _rewrite_log(session: RespCommands, words: list[bytes]) -> Answer:
+    return resp.error("Rewrite Error")
 
 
-def _replicate(session: TextCommands, words: list[bytes]) -> Answer:
+def _replicate(session: RespCommands, words: list[bytes]) -> Answer:
     """Answer SLAVEOF: this node leads itself and cannot follow anybody."""
     if len(words) == 1 or not words[1]:
-        return text.OK
+        return resp.OK
     if len(words) < 3 or not words[2]:
-        return text.error("ERR Command Arguments Error")
-    return text.error("ERR Change Error")
+        return resp.error("ERR Command Arguments Error")
+    return resp.error("ERR Change Error")
 
 
-def _replica_set(session: TextCommands, words: list[bytes]) -> Answer:
+def _replica_set(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Arguments Error")
-    return text.error("ERR Not Replset server")
+    return resp.error("ERR Not Replset server")
 
 
-COMMANDS: Final[dict[bytes, Callable[[TextCommands, list[bytes]], Answer]]] = {
+COMMANDS: Final[dict[bytes, Callable[[RespCommands, list[bytes]], Answer]]] = {
     b"PING": _ping,
     b"ECHO": _echo,
     b"SELECT": _select,
@@ -457,8 +456,8 @@ COMMANDS: Final[dict[bytes, Callable[[TextCommands, list[bytes]], Answer]]] = {
     b"LOCK": _lock,
     b"UNLOCK": _unlock,
     b"PUSH": _push,
-    **dict.fromkeys(text.WRITERS, _write_value),
-    **dict.fromkeys(text.READERS, _read_value),
+    **dict.fromkeys(resp.WRITERS, _write_value),
+    **dict.fromkeys(resp.READERS, _read_value),
     b"TTL": _time_to_live,
     b"PTTL": _time_to_live,
     b"KEYS": _keys,

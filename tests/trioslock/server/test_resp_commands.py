@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.trioslock.session.world import (
+from tests.trioslock.server.world import (
     SessionWire,
     SessionWorld,
     lock_command,
@@ -13,7 +13,7 @@ from tests.trioslock.session.world import (
 )
 
 from trioslock.protocol import encode_command, to_key
-from trioslock.session import _text_commands as text_commands
+from trioslock.server import _resp_commands as resp_commands
 
 Ask = Callable[..., bytes]
 
@@ -135,7 +135,7 @@ def test_scan_comes_to_an_end(ask: Ask) -> None:
 
 def test_lists_have_an_end(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """With too many keys they are refused rather than built."""
-    monkeypatch.setattr(text_commands, "MAX_LISTED", 2)
+    monkeypatch.setattr(resp_commands, "MAX_LISTED", 2)
     for name in ("a", "b"):
         ask(f"SET {name} 1")
     assert ask("KEYS").startswith(b"*2\r\n")

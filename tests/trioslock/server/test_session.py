@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.trioslock.session.world import (
+from tests.trioslock.server.world import (
     SessionWire,
     SessionWorld,
     codes,
@@ -26,7 +26,7 @@ from trioslock.protocol import (
     encode_command,
     to_key,
 )
-from trioslock.session import OUTPUT_PAUSE
+from trioslock.server._session import OUTPUT_PAUSE
 
 PING = encode_command(PlainCommand(CommandType.PING, b"request id 0016x"))
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 from .._errors import RemoteProtocolError
-from ..engine import ClaimView, Engine, KeyView
 from ..protocol import (
     ID_SIZE,
     MAX_DATA_SIZE,
@@ -26,6 +25,8 @@ from ..protocol import (
     encode_entry,
     encode_message,
 )
+from ._engine import Engine
+from ._types import ClaimView, KeyView
 
 PROTOBUF = 3
 UTF_8 = 1
