@@ -33,14 +33,14 @@ from trio.lowlevel import (
 from .client import Client, Service, open_session_client
 from .engine import EngineLimits, answer_call
 from .host import EngineHost
-from .link import Connection, Owner, Session, SessionSettings
+from .link import BaseLink, ClientSession, Owner, SessionSettings
 from .protocol import ID_SIZE, CallCommand, Command, InitCommand, Result
 
 __all__ = ["open_embedded"]
 
 
-class EngineLink(Connection):
-    """An exchange over a peer of an engine's host.
+class EngineLink(BaseLink):
+    """A table over a peer of an engine's host.
 
     Args:
         host: The host; somebody runs it.
@@ -125,7 +125,7 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
         self._client = open_session_client(self._connect, settings, db=db)
         self._clock: Service | None = None
 
-    async def _connect(self, session: Session) -> EngineLink:
+    async def _connect(self, session: ClientSession) -> EngineLink:
         assert self._host is not None
         await trio.lowlevel.checkpoint()
         return EngineLink(self._host, session, session.settings.client_id)

@@ -14,11 +14,11 @@ from trio.lowlevel import enable_ki_protection
 from ..link import (
     Backoff,
     Changes,
+    ClientSession,
     Connector,
     OpenTransport,
     ReplicaSession,
     ReplicaSet,
-    Session,
     SessionSettings,
     SessionStatistics,
     connector,
@@ -104,7 +104,7 @@ class Client(Database):
 class _OpenClient(AbstractAsyncContextManager[Client, bool]):
     """The life of a client around a body."""
 
-    def __init__(self, session: Session, db: int, wait_connected: bool) -> None:
+    def __init__(self, session: ClientSession, db: int, wait_connected: bool) -> None:
         self._client = Client(session, db)
         self._session = session
         self._wait_connected = wait_connected
@@ -226,7 +226,7 @@ def open_session_client(
         db: The database that the client itself stands for.
         wait_connected: As for `open_client`.
     """
-    return _OpenClient(Session(connect, settings), db, wait_connected)
+    return _OpenClient(ClientSession(connect, settings), db, wait_connected)
 
 
 def open_replica_client(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 
-from ..link import Session
+from ..link import ClientSession
 from ..primitives import (
     NO_FLAGS,
     SESSION,
@@ -46,7 +46,7 @@ Key = str | bytes
 _KEPT_HANDLES = 1024
 
 
-def _plain_lock(session: Session, db: int, flags: Flags, key: Key) -> Lock:
+def _plain_lock(session: ClientSession, db: int, flags: Flags, key: Key) -> Lock:
     return Lock(session, to_key(key), db=db, flags=flags)
 
 
@@ -65,7 +65,7 @@ class Database:
 
     def __init__(
         self,
-        session: Session,
+        session: ClientSession,
         number: int,
         *,
         flags: Flags = NO_FLAGS,

@@ -9,7 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import SlockError
-from ..link import Session
+from ..link import ClientSession
 from ..primitives import Subscription
 from ._service import Service
 
@@ -22,7 +22,7 @@ class OpenSubscription(AbstractAsyncContextManager[Subscription, bool]):
         subscription: Made over that session.
     """
 
-    def __init__(self, session: Session, subscription: Subscription) -> None:
+    def __init__(self, session: ClientSession, subscription: Subscription) -> None:
         self._session = session
         self._subscription = subscription
         self._service = Service(

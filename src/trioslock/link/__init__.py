@@ -1,27 +1,28 @@
 """Requests over a connection: their replies, their withdrawal, its loss.
 
-Primitives see `Requester` alone (its module tells what they may rely on);
-`Session` is the one there is, over TCP (`connector`) or anything else that is a
-`Connection`.
+Primitives see `Requester` alone, and its module says what they may rely on.
+`ClientSession` implements it over TCP (`connector`) or any other `BaseLink`;
+`ReplicaSession` does so for a replica set.
 """
 
 from __future__ import annotations
 
 from ._backoff import Backoff
-from ._connect import connector
+from ._entries import Owner
 from ._link import Link
 from ._replset import Changes, OpenTransport, ReplicaSession, ReplicaSet
-from ._request_table import Connection, Exchange, Owner
+from ._request_table import BaseLink, RequestTable
 from ._requester import Expectation, LossListener, Requester
-from ._session import Connector, Session, SessionSettings, SessionStatistics
+from ._session import ClientSession, Connector, connector
+from ._settings import SessionSettings, SessionStatistics
 from ._topology import MemberState, Role, SetState
 
 __all__ = [
     "Backoff",
+    "BaseLink",
     "Changes",
-    "Connection",
+    "ClientSession",
     "Connector",
-    "Exchange",
     "Expectation",
     "Link",
     "LossListener",
@@ -30,9 +31,9 @@ __all__ = [
     "Owner",
     "ReplicaSession",
     "ReplicaSet",
+    "RequestTable",
     "Requester",
     "Role",
-    "Session",
     "SessionSettings",
     "SessionStatistics",
     "SetState",

@@ -37,9 +37,36 @@ class Backoff:
         """Yield one delay after another, without end.
 
         Args:
-            source: Where the jitter comes from.
+            source: Gives the jitter.
         """
         delay = self.first
         while True:
             yield delay * (1 - self.jitter * source.random())
             delay = min(delay * self.factor, self.limit)
+
+
+class Retries:
+    """The delays between the attempts to hold one connection.
+
+    Args:
+        backoff: Their bounds.
+        source: Gives the jitter.
+    """
+
+    def __init__(self, backoff: Backoff, source: random.Random | None = None) -> None:
+        self._backoff = backoff
+        self._source = source or random.SystemRandom()
+        self._delays = backoff.delays(self._source)
+
+    def delay_after(self, lasted: float) -> float:
+        """Return the seconds to wait until the next attempt.
+
+        Args:
+            lasted: Seconds that the last connection lasted, 0 if none was made. The
+                delays start again at the first one when it lasted longer than
+                ``Backoff.limit``. A server that accepts connections and drops them
+                at once so gets growing delays too.
+        """
+        if lasted > self._backoff.limit:
+            self._delays = self._backoff.delays(self._source)
+        return next(self._delays)

@@ -1,14 +1,14 @@
-"""Results that have been read and wait for their turn: a queue for each key.
+"""Results that were read and not yet delivered: one queue for each key.
 
-A server can wake thousands at once, and their results come in one go. Whoever is
-woken runs in the next pass of the scheduler, all of them before anything else gets to
-run: a lone task on another key would wait for thousands. So a crowd's results are
-handed out a few at a time, each key in its turn.
+A server can wake thousands of tasks at once, and their results arrive in one read. A
+task that gets its result runs in the next pass of the scheduler, and all of them run
+before any other task: a task that waits for another key would wait for thousands. So a
+large read is delivered in batches, one result of each key in turn.
 
-A result that waits here is, to the task that it is for, one that has not been read
-yet: the task may be cancelled as if it were still on the wire. The order of results
-of one key is kept. Between keys there is none to keep: what a server tells of two of
-them says nothing about which came first.
+For its task, a result in this queue is one that has not been read: the task can still
+be cancelled, as if the result were on the wire. Results of one key keep their order.
+Results of different keys need none: their order in the stream says nothing about
+which happened first.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from collections import deque
 
 from ..protocol import CommandType, LockResult, Result
 
-__all__ = ["Backlog"]
+__all__ = ["FairQueue"]
 
 _PUBLISH = int(CommandType.PUBLISH)
-# What is of no key; and what was published, whatever its key is: subscribers are told
-# in order.
+# Results without a key, and events of subscriptions whatever their key: a subscriber
+# gets its events in the order of the stream.
 _OTHERS = (-1, b"")
 
 
-class Backlog:
-    """Results in the order of their arrival, but for each key by itself."""
+class FairQueue:
+    """Results in order of arrival within each key, and round-robin between keys."""
 
     def __init__(self) -> None:
+        # In order of turns: the first key is served next. No queue is empty.
         self._queues: dict[tuple[int, bytes], deque[Result]] = {}
 
     def __repr__(self) -> str:
-        return f"<Backlog: {len(self)} results of {len(self._queues)} keys>"
+        return f"<FairQueue: {len(self)} results of {len(self._queues)} keys>"
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -41,7 +42,7 @@ class Backlog:
         return bool(self._queues)
 
     def add(self, result: Result) -> None:
-        """Put a result behind the others of its key."""
+        """Append a result to the queue of its key."""
         place = _OTHERS
         if isinstance(result, LockResult) and result.type != _PUBLISH:
             place = (result.db, result.key)
@@ -51,13 +52,14 @@ class Backlog:
         queue.append(result)
 
     def take(self, count: int) -> list[Result]:
-        """Return so many results, or all there are, one of each key in turn."""
+        """Remove and return ``count`` results or all there are, one a key in turn."""
         taken: list[Result] = []
         queues = self._queues
         while queues and len(taken) < count:
+            # Over a copy of the keys: each one served moves to the end of the dict.
             for place in list(queues)[: count - len(taken)]:
                 queue = queues.pop(place)
                 taken.append(queue.popleft())
                 if queue:
-                    queues[place] = queue  # behind those whose turn has not come
+                    queues[place] = queue
         return taken

@@ -1,17 +1,16 @@
-"""One connection: shake hands, write what has gathered, read, stay alive.
+"""One connection over a transport: handshake, writing, reading, heartbeat.
 
 Three tasks live as long as the connection: a writer, a reader, a heartbeat.
-The first to find the connection broken ends the other two.
+The first one to find the connection broken ends the other two.
 
 Writing costs a system call, and that call is most of the cost of a command. So
-a command is sent at once only when nothing else is going on (the last read
-brought one reply at most); otherwise it joins what the tasks of this scheduler
-pass have gathered, and the writer, woken by the first of them, sends everything
-in the next pass with one call.
+a command is sent at once only when the link is idle (the last read brought one
+reply at most). Otherwise it joins the commands of this scheduler pass, and the
+writer, woken by the first of them, sends all of them in the next pass with one call.
 
-Reading hands out what has come at once, unless it is a crowd: then the tasks that
-it wakes would all run before anything else does, and a `Backlog` gives each key its
-turn instead.
+Reading delivers what has arrived at once, unless it is a large read: then the tasks
+that it wakes would all run before any other task, and a `FairQueue` spreads them
+over several passes.
 
 Prior art: the coalescing writers of Go's net/http2 and of aiokafka; trio's own
 ``SocketStream`` has none. A writer woken by ``trio.Event`` costs about twice as
@@ -38,34 +37,34 @@ from ..protocol import (
     InitCommand,
     InitResult,
     NeedData,
-    Pattern,
     PlainCommand,
+    PreparedLock,
     Result,
     ResultCode,
 )
 from ..transport import NETWORK_ERRORS, Transport
-from ._entries import GivingBack, Taking
-from ._fair_queue import Backlog
-from ._request_table import Connection, Owner
+from ._entries import Owner, PendingPreparedLock, PendingPreparedUnlock
+from ._fair_queue import FairQueue
+from ._request_table import BaseLink
 
-# More results than this in one read are a crowd, which is handed out a few in each pass
-# of the scheduler. How many depends on what the woken tasks do next: 5 us each for one
-# that asks for another lock, 100 us where it answers an HTTP request. So the number
-# follows the time that the passes take.
-_CROWD = 128
-_FEWEST = 8
-_QUICK_PASS = 0.002
-_SLOW_PASS = 0.004
+# More results than this in one read are delivered in batches, one in each pass of the
+# scheduler. The best size of a batch depends on what the woken tasks do next: 5 us each
+# for one that requests another lock, 100 us where it answers an HTTP request. So the
+# size follows the measured length of the passes.
+_LARGE_READ = 128
+_SMALLEST_BATCH = 8
+_SHORT_PASS = 0.002
+_LONG_PASS = 0.004
 
 
-class Link(Connection):
-    """An exchange over one transport.
+class Link(BaseLink):
+    """A request table over one transport.
 
     Args:
         transport: A connection that is open and has not been used.
         owner: The session that the link works for.
-        heartbeat: Seconds of silence after which the peer is asked whether it
-            lives; after as many more without a byte the connection is dead.
+        heartbeat: Seconds of silence after which the peer gets a PING; after as many
+            more without a byte the connection counts as dead.
     """
 
     def __init__(
@@ -85,11 +84,13 @@ class Link(Connection):
         # Frames not sent yet, in order. They are keys of a dict, so that a
         # cancelled one is dropped without a search.
         self._unsent: dict[bytes, None] = {}
+        # The writer while it waits for frames. None also before it has started and
+        # while it writes: then frames are only collected.
         self._writer: Task | None = None
-        self._alone = False
-        self._backlog = Backlog()
-        self._few = 2 * _FEWEST
-        self._heard_at = 0.0
+        self._idle = False
+        self._queue = FairQueue()
+        self._batch_size = 2 * _SMALLEST_BATCH
+        self._received_at = 0.0
         self._scope = trio.CancelScope()
 
     def __repr__(self) -> str:
@@ -104,11 +105,6 @@ class Link(Connection):
         """Commands not written yet, and withdrawals not answered yet."""
         return len(self._unsent) + self.withdrawing
 
-    @property
-    def unsent(self) -> int:
-        """Commands not written yet."""
-        return len(self._unsent)
-
     async def shake_hands(self, client_id: bytes) -> None:
         """Send INIT and wait for its answer, before anything else.
 
@@ -119,8 +115,16 @@ class Link(Connection):
             RemoteProtocolError: The peer does not speak the protocol.
 
         Cancellation:
-            The link is of no use; close it.
+            The connection is closed, as it is after an error.
         """
+        try:
+            await self._shake_hands(client_id)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+
+    async def _shake_hands(self, client_id: bytes) -> None:
         command = InitCommand(self.new_id(), client_id)
         try:
             await self._transport.send_all(self._side.send(command))
@@ -142,7 +146,7 @@ class Link(Connection):
             self.receive(result)
 
     def node_changed(self, result: InitResult) -> None:
-        """Note what the node says of itself now."""
+        """Keep the role that the node reports."""
         self.init_type = result.init_type
 
     async def _first_results(self) -> list[Result]:
@@ -154,13 +158,13 @@ class Link(Connection):
         return results
 
     async def run(self) -> None:
-        """Serve the connection until it ends; ``ended_by`` says of what.
+        """Serve the connection until it ends; ``ended_by`` gives the reason.
 
         Cancellation:
             The connection is closed.
         """
-        self._alone = True
-        self._heard_at = trio.current_time()
+        self._idle = True
+        self._received_at = trio.current_time()
         try:
             with self._scope:
                 async with trio.open_nursery() as self._services:
@@ -181,6 +185,7 @@ class Link(Connection):
             self._break(error)
 
     def _break(self, error: Exception) -> None:
+        # The first error is the cause; the others follow from the broken connection.
         if self.ended_by is None:
             self.ended_by = error
         self._scope.cancel()
@@ -191,19 +196,20 @@ class Link(Connection):
         """Send a command now or with the others of this pass."""
         self._post(self._side.send(command))
 
-    def post_lock(self, pattern: Pattern, attempt: bytes) -> None:
-        """Send the LOCK of a pattern now or with the others of this pass."""
-        self._post(pattern.lock_frame(attempt))
+    def post_lock(self, prepared: PreparedLock, attempt: bytes) -> None:
+        """Send the LOCK of a prepared lock now or with the others of this pass."""
+        self._post(prepared.lock_frame(attempt))
 
-    def post_unlock(self, pattern: Pattern, attempt: bytes) -> None:
-        """Send the UNLOCK of a pattern now or with the others of this pass."""
-        self._post(pattern.unlock_frame(attempt))
+    def post_unlock(self, prepared: PreparedLock, attempt: bytes) -> None:
+        """Send the UNLOCK of a prepared lock now or with the others of this pass."""
+        self._post(prepared.unlock_frame(attempt))
 
     def _post(self, frame: bytes) -> None:
         if self._writer is None:
             self._unsent[frame] = None
-        elif self._alone and not self._unsent:
-            self._alone = False
+        elif self._idle and not self._unsent:
+            # Once for each read: the next command in this pass is collected.
+            self._idle = False
             self._send_now(frame)
         else:
             self._unsent[frame] = None
@@ -228,6 +234,7 @@ class Link(Connection):
         """Drop a command that has not been written."""
         if not self._unsent:
             return False
+        # A frame whose first part was written is not found here: it counts as sent.
         frame = self._side.send(command)
         if frame not in self._unsent:
             return False
@@ -241,7 +248,7 @@ class Link(Connection):
                 await wait_task_rescheduled(self._stop_writer)
             data = b"".join(self._unsent)
             self._unsent = {}
-            self.owner.room()
+            self.owner.load_reduced()
             size = self._transport.send_nowait(data)
             if size < len(data):
                 await self._transport.send_all(memoryview(data)[size:])
@@ -256,42 +263,45 @@ class Link(Connection):
         try:
             await self._read_on()
         except Exception:
-            # The end of the connection came behind them.
-            self._hand_out_backlog(len(self._backlog))
+            # The queued results came before the end of the connection, so their tasks
+            # get them and not ConnectionLost.
+            self._deliver_queued(len(self._queue))
             raise
 
     async def _read_on(self) -> NoReturn:
         while True:
             data = await self._transport.receive()
-            self._heard_at = trio.current_time()
+            self._received_at = trio.current_time()
             self._side.receive_data(data)
             if not data:
                 raise ConnectionLost("the server closed the connection")
-            self._alone = len(data) < 2 * FRAME_SIZE
-            if len(data) <= _CROWD * FRAME_SIZE and not self._backlog:
-                self._hand_out()
+            self._idle = len(data) < 2 * FRAME_SIZE
+            if len(data) <= _LARGE_READ * FRAME_SIZE and not self._queue:
+                self._deliver()
                 continue
-            if not self._backlog:
-                self._services.start_soon(self._guard, self._hand_out_in_turns)
+            # While anything is queued, everything is: a result of the same key must
+            # not overtake it.
+            if not self._queue:
+                self._services.start_soon(self._guard, self._deliver_in_batches)
             for result in self._side.results():
-                self._backlog.add(result)
+                self._queue.add(result)
 
-    async def _hand_out_in_turns(self) -> None:
-        while self._backlog:
-            self._hand_out_backlog(self._few)
+    async def _deliver_in_batches(self) -> None:
+        while self._queue:
+            self._deliver_queued(self._batch_size)
             began_at = trio.current_time()
             await trio.lowlevel.checkpoint()
             took = trio.current_time() - began_at
-            if took < _QUICK_PASS:
-                self._few = min(2 * self._few, _CROWD)
-            elif took > _SLOW_PASS:
-                self._few = max(self._few // 2, _FEWEST)
+            if took < _SHORT_PASS:
+                self._batch_size = min(2 * self._batch_size, _LARGE_READ)
+            elif took > _LONG_PASS:
+                self._batch_size = max(self._batch_size // 2, _SMALLEST_BATCH)
 
-    def _hand_out_backlog(self, count: int) -> None:
-        for result in self._backlog.take(count):
+    def _deliver_queued(self, count: int) -> None:
+        for result in self._queue.take(count):
             self.receive(result)
 
-    def _hand_out(self) -> None:
+    def _deliver(self) -> None:
         """Hand what has been read to the entries, in its order."""
         side = self._side
         while True:
@@ -307,7 +317,7 @@ class Link(Connection):
         Returns:
             How many there were.
         """
-        # Spelled out, and without a LockResult for each: this is the hot path.
+        # The hot path of a client: no LockResult and no call for each of them.
         locks, unlocks, held = self.locks, self.unlocks, self.held
         number = 0
         for head, request_id, rest in self._side.heads():
@@ -315,15 +325,16 @@ class Link(Connection):
                 break
             if head == UNLOCKED:
                 entry = unlocks.get(request_id)
-                if type(entry) is GivingBack:
+                if type(entry) is PendingPreparedUnlock:
                     del unlocks[request_id]
                     reschedule(entry.task, entry)
                     number += 1
                     continue
             elif head == LOCKED:
                 entry = locks.get(request_id)
-                # Asked for anew, it has an id that its holder does not know yet.
-                if type(entry) is Taking and entry.attempt == request_id:
+                # An attempt that was sent again has an id that its task does not
+                # know: it gets the whole result.
+                if type(entry) is PendingPreparedLock and entry.attempt == request_id:
                     del locks[request_id]
                     held[request_id] = entry
                     reschedule(entry.task, entry)
@@ -333,23 +344,27 @@ class Link(Connection):
                 break
             self.receive(self._side.success(number))
             number += 1
+            # `receive` may have broken the link: the rest is not delivered.
             if self.ended_by is not None:
                 break
         return number
 
-    # Staying alive.
+    # Heartbeat.
 
     async def _keep_alive(self) -> None:
         while True:
-            quiet_until = self._heard_at + self._heartbeat
-            await trio.sleep_until(quiet_until)
-            if self._heard_at + self._heartbeat > quiet_until:
+            silent_until = self._received_at + self._heartbeat
+            await trio.sleep_until(silent_until)
+            # Bytes that arrived meanwhile have moved the end of the silence.
+            if self._received_at + self._heartbeat > silent_until:
                 continue
             asked_at = trio.current_time()
             with trio.move_on_after(self._heartbeat):
                 await self.ask(PlainCommand(CommandType.PING, self.new_id()))
                 self.round_trip = trio.current_time() - asked_at
-            if self._heard_at < asked_at:
+            # Any byte proves that the peer lives: a PING may wait behind much data.
+            if self._received_at < asked_at:
                 raise ConnectionLost(
-                    f"the server gave no sign of life for {2 * self._heartbeat:g} s"
+                    f"the server sent nothing for {2 * self._heartbeat:g} s, "
+                    "not even an answer to a PING"
                 )

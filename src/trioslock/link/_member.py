@@ -1,13 +1,13 @@
 """The connection to one member of a replica set.
 
-A `MemberLink` serves two masters. The replica set keeps it connected and hears
-what its node says (``serve``, `Watcher`); the session, while this member is the
-carrier, sends its requests over it (``run`` ends when that is over).
+A `MemberLink` has two users. The replica set keeps it connected and reacts to what
+its node reports (``serve``, `Watcher`). The session sends its requests over it while
+the member is active (``run`` returns when that is over).
 
 From the moment at which the link is *void* (it broke, or was cut) it delivers
-nothing more, though bytes that were read in the same moment may follow: a node
-that has stopped leading answers waits as it likes. Nor does it send: what is
-posted until the session has let go of it counts as not sent.
+nothing more, though bytes of the same read may follow: a node that has stopped
+leading answers waits as it likes. Nor does it send: what is posted until the session
+has detached from it counts as not sent.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from ..protocol import (
     UnlockFlag,
 )
 from ..transport import Transport
-from ._entries import LOCK, UNLOCK
+from ._entries import Owner
 from ._link import Link
-from ._request_table import Owner
+from ._request_table import LOCK, UNLOCK
 from ._topology import Address
 
 _OK = int(ResultCode.SUCCED)
 _EXPIRED = int(ResultCode.EXPRIED)
 _NO_LEADER = int(ResultCode.STATE_ERROR)
 _FORWARD_BROKE = int(ResultCode.ERROR)
-_NOBODY = bytes(ID_SIZE)
+_NO_ID = bytes(ID_SIZE)
 
 
 class Watcher(Protocol):
-    """Who hears what the node behind a link says."""
+    """Receives what the node behind a link reports."""
 
     def opened(self, link: MemberLink) -> None:
         """Note that the link serves from now on."""
 
     def pushed(self, link: MemberLink, init_type: int) -> None:
-        """Note what the node says of its role now."""
+        """Note the role that the node reports now."""
 
-    def proved(self, link: MemberLink, number: int) -> None:
-        """Note that the leader has answered a question for proof."""
+    def verified(self, link: MemberLink, number: int) -> None:
+        """Note that the leader has answered a probe."""
 
     def refused(self, link: MemberLink) -> None:
         """Note that the node cannot do what only a leader can."""
 
     def broken(self, link: MemberLink, error: Exception) -> None:
-        """Note that the link is void, though nobody cut it."""
+        """Note that the link is void without having been cut."""
 
-    def stray(self, result: LockResult) -> None:
-        """Take a reply that belongs to an attempt made over another link."""
+    def misrouted(self, result: LockResult) -> None:
+        """Receive a reply that belongs to an attempt made over another link."""
 
 
 class MemberLink(Link):
@@ -71,13 +71,13 @@ class MemberLink(Link):
     Args:
         transport: A connection that is open and has not been used.
         owner: The session.
-        address: Whom it is connected to.
-        watcher: Who hears what the member says.
+        address: Host and port of the member.
+        watcher: Receives what the member reports.
         heartbeat: As for `Link`.
     """
 
     tasks: trio.Nursery
-    """Runs what ends with the link; there while it serves."""
+    """For tasks that end with the link; exists while it serves."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class MemberLink(Link):
         super().__init__(transport, owner, heartbeat=heartbeat)
         self.address = address
         self.void: bool = False
-        self.strays: int = 0
         self._over = trio.Event()
         self._watcher = watcher
-        self._proofs: dict[bytes, int] = {}
-        # Commands that the node refused to do: as good as not sent.
+        self._probes: dict[bytes, int] = {}
+        # Type and request id of commands that the node refused: not executed, so
+        # they count as not sent.
         self._refused: set[tuple[int, bytes]] = set()
 
     async def serve(self) -> None:
@@ -111,7 +111,7 @@ class MemberLink(Link):
             nursery.cancel_scope.cancel()
 
     async def run(self) -> None:
-        """Carry the session's requests until the link is void.
+        """Send the session's requests until the link is void.
 
         Cancellation:
             The link is cut.
@@ -132,16 +132,17 @@ class MemberLink(Link):
             self.cut(str(error) or repr(error))
             self._watcher.broken(self, error)
 
-    # Out.
+    # Sending.
 
     def _post(self, frame: bytes) -> None:
         if self.void:
+            # Kept, so that `retract` finds it: it can be sent again elsewhere.
             self._unsent[frame] = None
         else:
             super()._post(frame)
 
     def retract(self, command: Command) -> bool:
-        """Return whether a command was not sent, or refused: not done either."""
+        """Return whether a command was not sent, or was refused by the node."""
         if isinstance(command, LockCommand):
             name = (command.type, command.request_id)
             if name in self._refused:
@@ -149,21 +150,21 @@ class MemberLink(Link):
         return super().retract(command)
 
     async def ask_leader(self) -> Address | None:
-        """Return whom the node names as its leader, if it names another.
+        """Return the leader that the node names, None if it names none.
 
         Raises:
             ConnectionLost: The link broke before the answer.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped when it comes.
         """
         answer = await self.ask(PlainCommand(int(CommandType.LEADER), self.new_id()))
         return parse_address(answer.host) if isinstance(answer, LeaderResult) else None
 
-    def ask_proof(self, number: int) -> None:
-        """Ask what only the leader can answer: to release what nobody holds."""
+    def probe(self, number: int) -> None:
+        """Ask what only the leader can answer: the release of a key that is free."""
         request_id = self.new_id()
-        self._proofs[request_id] = number
+        self._probes[request_id] = number
         self.post(
             LockCommand(
                 type=UNLOCK,
@@ -181,51 +182,53 @@ class MemberLink(Link):
             )
         )
 
-    # In.
+    # Receiving.
 
     def succeed(self) -> int:
-        """Hand on plain successes, unless the link is void."""
+        """Hand over plain successes, unless the link is void."""
         return 0 if self.void else super().succeed()
 
     def receive(self, result: Result) -> None:
-        """Hand on a result, unless the link is void or the node refuses."""
+        """Hand over a result, unless the link is void or the node refuses."""
         if self.void:
             self.strays += 1
         elif type(result) is LockResult and self._refuses(result):
-            self._put_back(result)
+            self._keep_for_replay(result)
             self._watcher.refused(self)
         else:
             super().receive(result)
 
     def _refuses(self, result: LockResult) -> bool:
-        """Return whether the node says that it has no leader (any more).
+        """Return whether the node reports that it has no leader (any more).
 
         A follower whose way to the leader broke answers one of the commands
         that it had forwarded, with an otherwise empty result 11. A leader's own
-        result 11 has a key.
+        result 11 has a lock id.
         """
         if result.result == _NO_LEADER:
             return True
-        return result.result == _FORWARD_BROKE and result.lock_id == _NOBODY
+        return result.result == _FORWARD_BROKE and result.lock_id == _NO_ID
 
-    def _put_back(self, result: LockResult) -> None:
-        self._proofs.pop(result.request_id, None)
-        # The entry stays where it is, to be replayed: result 10 is certain to
-        # mean "not done", result 11 is not.
+    def _keep_for_replay(self, result: LockResult) -> None:
+        self._probes.pop(result.request_id, None)
+        # The entry stays where it is until the link is cut. Result 10 is certain to
+        # mean "not executed", result 11 is not.
         if result.result == _NO_LEADER:
             self._refused.add((result.type, result.request_id))
 
-    def stray(self, result: LockResult) -> None:
-        """Take a reply that no entry here waits for."""
-        if result.type == UNLOCK and result.request_id in self._proofs:
-            self._watcher.proved(self, self._proofs.pop(result.request_id))
-            return
-        super().stray(result)
-        if result.type == LOCK and result.result in {_OK, _EXPIRED}:
-            self._watcher.stray(result)
+    def unmatched(self, result: Result) -> None:
+        """Take a reply without an entry: to a probe, or meant for another link."""
+        if type(result) is not LockResult:
+            super().unmatched(result)
+        elif result.type == UNLOCK and result.request_id in self._probes:
+            self._watcher.verified(self, self._probes.pop(result.request_id))
+        else:
+            super().unmatched(result)
+            if result.type == LOCK and result.result in {_OK, _EXPIRED}:
+                self._watcher.misrouted(result)
 
     def node_changed(self, result: InitResult) -> None:
-        """Tell what the node says of its role."""
+        """Report the role that the node pushed."""
         # With an error it cannot reach the leader that it may still name.
         known = result.result == _OK
         self.init_type: int = result.init_type if known else 0

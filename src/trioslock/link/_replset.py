@@ -1,20 +1,19 @@
-"""A session with a replica set: a link to each member, requests over one.
+"""A session with a replica set: a link to each member, requests over one of them.
 
-`ReplicaSet` keeps connected to all members and does what its `Roster` decides.
-`ReplicaSession` is a `Session` whose connections are the set's carriers, one
-after another. So everything that a session does when its connection breaks,
-it does when the leader changes: what is in doubt is withdrawn at the new
+`ReplicaSet` keeps connected to all members and executes the orders of its `Topology`.
+`ReplicaSession` is a `ClientSession` whose connections are the links to the set's
+active members, one after another. So whatever a session does when its connection
+breaks, it does when the leader changes: attempts in doubt are undone at the new
 leader, grants are renewed there, and requests that stand by are sent.
 
-All links have the same client id. A reply for which there is no connection any
-more then reaches another link of ours instead of nobody: the notice of a lost
-grant is passed on, and a grant that nobody wants is given back.
+All links have the same client id. So a node that has no connection left for a reply
+sends it to another link of this client: the notice of a lost grant is passed on, and a
+grant that no task waits for is released.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from math import inf
 from typing import Protocol
@@ -25,37 +24,46 @@ from trio.lowlevel import enable_ki_protection
 from .._errors import ConnectionLost, NoLeader, SlockError
 from ..protocol import LockCommand, LockResult, ResultCode
 from ..transport import NETWORK_ERRORS, Transport
-from ._backoff import Backoff
-from ._entries import LOCK
+from ._backoff import Backoff, Retries
+from ._entries import Owner
 from ._member import MemberLink
-from ._request_table import Connection, Owner
-from ._session import Session, SessionSettings, SessionStatistics
-from ._topology import Address, AskLeader, Connect, Cut, Order, Roster, SetState
+from ._request_table import LOCK, BaseLink
+from ._session import ClientSession, with_new_client_id
+from ._settings import SessionSettings, SessionStatistics
+from ._topology import (
+    Address,
+    AskLeader,
+    Connect,
+    Disconnect,
+    Order,
+    SetState,
+    Topology,
+)
 
 OpenTransport = Callable[[str, int], Awaitable[Transport]]
 """Opens a connection to a host and port; raises a network error if it cannot."""
 
 LEADERLESS_DELAY = 0.5
-"""Longest delay in seconds until a node without a leader is asked again."""
+"""Longest delay in seconds until a node without a leader is connected again."""
 
-# Between two carriers there is nothing to wait for.
+# The session has no delays of its own: the links to the members have theirs.
 _AT_ONCE = Backoff(first=0.001, factor=1, limit=0.001, jitter=0)
 _FAILURES = (*NETWORK_ERRORS, SlockError, trio.TooSlowError)
 _EXPIRED = int(ResultCode.EXPRIED)
 
 
 class SetOwner(Owner, Protocol):
-    """What a replica set asks of the session that it works for."""
+    """The session of a replica set, as the set uses it."""
 
-    def overheard(self, result: LockResult) -> None:
-        """Take a reply to an attempt that was made over another link."""
+    def misrouted(self, result: LockResult) -> None:
+        """Receive a reply to an attempt that was made over another link."""
 
 
 class Changes:
     """An async iterator over the states of a replica set, the present one first.
 
-    A slow reader gets the latest state, not each one between; so nothing piles
-    up. It ends when the client is closed.
+    A slow reader gets the latest state, not each one between, so nothing is queued.
+    It ends when the client is closed.
     """
 
     def __init__(self, replica_set: ReplicaSet) -> None:
@@ -79,15 +87,15 @@ class Changes:
 
 
 class ReplicaSet:
-    """Keep connected to all members; say which link carries the requests.
+    """Keep connected to all members; give the session the link of the active one.
 
     Args:
         addresses: The members known from the start.
         open_transport: Opens a connection to one of them.
-        settings: The client's settings; those that tell how to connect are used
-            for each member.
+        settings: The client's settings; those about connecting are used for each
+            member.
         owner: The session.
-        heartbeat: As for `Link`; also the seconds between two proofs of a
+        heartbeat: As for `Link`; also the seconds between two probes of a
             follower that forwards.
     """
 
@@ -108,21 +116,22 @@ class ReplicaSet:
         self._backoff = settings.backoff
         self._owner = owner
         self._heartbeat = heartbeat
-        self._roster = Roster(proof_interval=heartbeat)
+        self._topology = Topology(probe_interval=heartbeat)
+        # Links that are open and not void.
         self._links: dict[Address, MemberLink] = {}
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.CancelScope()
+        # Replaced by a new event with each change.
         self._changed = trio.Event()
         self._closed = False
-        self._random = random.SystemRandom()
 
     def __repr__(self) -> str:
-        return f"<ReplicaSet: {self._roster!r}>"
+        return f"<ReplicaSet: {self._topology!r}>"
 
     @property
     def state(self) -> SetState:
-        """The members, and who of them leads, as it is seen now."""
-        return self._roster.state
+        """The members and their leader, as far as is known now."""
+        return self._topology.state
 
     def add_member(self, host: str, port: int) -> None:
         """Connect to one more member; nothing happens if it is one already.
@@ -136,7 +145,7 @@ class ReplicaSet:
         if self._nursery is None:
             self._addresses.append((host, port))
         else:
-            self._obey(self._roster.add((host, port), trio.current_time()))
+            self._execute(self._topology.add((host, port), trio.current_time()))
 
     def changes(self) -> Changes:
         """Return an async iterator of states, the present one first."""
@@ -146,27 +155,27 @@ class ReplicaSet:
         """Wait for a state other than number ``seen``; None at the end.
 
         Cancellation:
-            Nothing is changed by it.
+            Nothing has changed.
         """
         await trio.lowlevel.checkpoint()
-        while self._roster.state.changes == seen and not self._closed:
+        while self.state.changes == seen and not self._closed:
             await self._changed.wait()
-        return None if self._closed else self._roster.state
+        return None if self._closed else self.state
 
-    async def carrier(self) -> MemberLink:
-        """Wait for a link that can carry requests.
+    async def active_link(self) -> MemberLink:
+        """Wait for a link that can send requests.
 
         Raises:
             NoLeader: There was none within the time for connecting.
 
         Cancellation:
-            Nothing is changed by it.
+            Nothing has changed.
         """
         with trio.move_on_after(self._settings.connect_timeout):
             await trio.lowlevel.checkpoint()
-            while self._roster.carrier is None:
+            while self._topology.active is None:
                 await self._changed.wait()
-            return self._links[self._roster.carrier]
+            return self._links[self._topology.active]
         raise NoLeader(f"no member leads, or reaches a leader: {self._members()}")
 
     def _members(self) -> str:
@@ -188,7 +197,7 @@ class ReplicaSet:
         try:
             async with trio.open_nursery() as self._nursery:
                 for address in self._addresses:
-                    self._obey(self._roster.add(address, trio.current_time()))
+                    self._execute(self._topology.add(address, trio.current_time()))
                 await self._keep_time()
         finally:
             self._closed = True
@@ -199,30 +208,28 @@ class ReplicaSet:
             with trio.CancelScope() as self._alarm:
                 self._set_alarm()
                 await trio.sleep_forever()
-            self._obey(self._roster.advance(trio.current_time()))
+            self._execute(self._topology.advance(trio.current_time()))
 
     def _set_alarm(self) -> None:
-        deadline = self._roster.next_deadline()
+        deadline = self._topology.next_deadline()
         self._alarm.deadline = inf if deadline is None else deadline
 
     @enable_ki_protection
     async def _stay_connected(self, address: Address) -> None:
-        delays = self._delays()
+        retries = Retries(self._backoff)
         while True:
-            started_at = trio.current_time()
             try:
                 link = await self._connect(address)
             except _FAILURES as error:
                 self._lose(address, error)
-                await trio.sleep(_patience(delays, error))
+                delay = retries.delay_after(0)
+                if isinstance(error, NoLeader):
+                    delay = min(delay, LEADERLESS_DELAY)
+                await trio.sleep(delay)
                 continue
+            started_at = trio.current_time()
             await self._serve(link)
-            if trio.current_time() - started_at > self._backoff.limit:
-                delays = self._delays()
-            await trio.sleep(next(delays))
-
-    def _delays(self) -> Iterator[float]:
-        return self._backoff.delays(self._random)
+            await trio.sleep(retries.delay_after(trio.current_time() - started_at))
 
     async def _connect(self, address: Address) -> MemberLink:
         with trio.fail_after(self._settings.connect_timeout):
@@ -233,28 +240,23 @@ class ReplicaSet:
                 watcher=self,
                 heartbeat=self._heartbeat,
             )
-            try:
-                await link.shake_hands(self._settings.client_id)
-            except BaseException:
-                with trio.CancelScope(shield=True):
-                    await link.aclose()
-                raise
+            await link.shake_hands(self._settings.client_id)
         return link
 
     async def _serve(self, link: MemberLink) -> None:
         try:
             await link.serve()
         finally:
-            # Cancelled, if it is not void yet: the session must let go of it.
+            # Cancelled before the link is void: the session must detach from it.
             link.cut("the client is closed")
             if self._links.pop(link.address, None) is not None:
                 self._lose(link.address, ConnectionLost("the client is closed"))
 
-    # What is done about the roster's orders.
+    # Orders of the topology.
 
-    def _obey(self, orders: list[Order]) -> None:
+    def _execute(self, orders: list[Order]) -> None:
         for order in orders:
-            self._carry_out(order)
+            self._execute_one(order)
         self._note_change()
 
     def _note_change(self) -> None:
@@ -262,7 +264,7 @@ class ReplicaSet:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _carry_out(self, order: Order) -> None:
+    def _execute_one(self, order: Order) -> None:
         if isinstance(order, Connect):
             assert self._nursery is not None
             self._nursery.start_soon(self._stay_connected, order.address)
@@ -271,58 +273,62 @@ class ReplicaSet:
         link = self._links.get(order.address)
         if link is None:
             return
-        if isinstance(order, Cut):
+        if isinstance(order, Disconnect):
+            # Removed first: `broken` is for links that nothing has cut.
             del self._links[order.address]
             link.cut(order.reason)
         elif isinstance(order, AskLeader):
             link.tasks.start_soon(self._ask_leader, link)
         else:
-            link.ask_proof(order.number)
+            link.probe(order.number)
 
     @enable_ki_protection
     async def _ask_leader(self, link: MemberLink) -> None:
         leader = await link.ask_leader()
         now = trio.current_time()
-        self._obey(self._roster.named(link.address, leader, now))
+        self._execute(self._topology.named(link.address, leader, now))
 
     def _lose(self, address: Address, error: Exception) -> None:
         reason = str(error) or type(error).__name__
-        self._obey(self._roster.disconnected(address, reason, trio.current_time()))
+        now = trio.current_time()
+        self._execute(self._topology.disconnected(address, reason, now))
 
-    # What the links tell: see Watcher.
+    # Reports of the links: see Watcher.
 
     def opened(self, link: MemberLink) -> None:
         """Take a link into use."""
         self._links[link.address] = link
         now = trio.current_time()
-        self._obey(self._roster.connected(link.address, link.init_type, now))
+        self._execute(self._topology.connected(link.address, link.init_type, now))
 
     def pushed(self, link: MemberLink, init_type: int) -> None:
-        """Note a change of role; what came with the handshake is known anyway."""
+        """Note a change of role."""
+        # A push that came with the handshake is in `init_type` when the link opens.
         if self._links.get(link.address) is link:
             now = trio.current_time()
-            self._obey(self._roster.pushed(link.address, init_type, now))
+            self._execute(self._topology.pushed(link.address, init_type, now))
 
-    def proved(self, link: MemberLink, number: int) -> None:
+    def verified(self, link: MemberLink, number: int) -> None:
         """Note that a follower forwards."""
-        self._obey(self._roster.proved(link.address, number, trio.current_time()))
+        now = trio.current_time()
+        self._execute(self._topology.verified(link.address, number, now))
 
     def refused(self, link: MemberLink) -> None:
-        """Note that a member has no leader, whatever it said before."""
-        self._obey(self._roster.refused(link.address, trio.current_time()))
+        """Note that a member has no leader, whatever it reported before."""
+        self._execute(self._topology.refused(link.address, trio.current_time()))
 
     def broken(self, link: MemberLink, error: Exception) -> None:
         """Note the end of a connection."""
         del self._links[link.address]
         self._lose(link.address, error)
 
-    def stray(self, result: LockResult) -> None:
-        """Pass on what belongs to a request over another link."""
-        self._owner.overheard(result)
+    def misrouted(self, result: LockResult) -> None:
+        """Pass on a reply to a request that was made over another link."""
+        self._owner.misrouted(result)
 
 
-class ReplicaSession(Session):
-    """Requests of one client, over one carrier of a replica set after another.
+class ReplicaSession(ClientSession):
+    """Requests of one client, over one active member of a replica set after another.
 
     Args:
         addresses: The members known from the start.
@@ -340,21 +346,21 @@ class ReplicaSession(Session):
         heartbeat: float,
     ) -> None:
         self._open_transport = open_transport
-        self._wishes = settings
+        self._set_settings = settings
         self._heartbeat = heartbeat
         own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
-        super().__init__(self._next_carrier, own)
+        super().__init__(self._next_active_link, own)
         self.replica_set: ReplicaSet = ReplicaSet(
             addresses, open_transport, settings, self, heartbeat=heartbeat
         )
 
-    def fork(self) -> Session:
+    def fork(self) -> ClientSession:
         """Return another session to the same set, under a client id of its own."""
         members = self.replica_set.state.members
         return ReplicaSession(
             [member.address for member in members],
             self._open_transport,
-            self._fork_settings(self._wishes),
+            with_new_client_id(self._set_settings),
             heartbeat=self._heartbeat,
         )
 
@@ -364,28 +370,25 @@ class ReplicaSession(Session):
 
     @enable_ki_protection
     async def run(self) -> None:
-        """Stay connected until cancelled: see `Session.run`."""
+        """Stay connected until cancelled: see `ClientSession.run`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.replica_set.run)
             await super().run()
 
-    async def _next_carrier(self, _session: Session) -> Connection:
-        return await self.replica_set.carrier()
+    async def _next_active_link(self, _session: ClientSession) -> BaseLink:
+        return await self.replica_set.active_link()
 
-    def overheard(self, result: LockResult) -> None:
-        """Take a reply to an attempt that was made over another link.
-
-        Replies find another link of the same client id when their own is gone.
-        """
-        exchange = self._exchange
+    def misrouted(self, result: LockResult) -> None:
+        """Report a loss, or undo a grant, of an attempt made over another link."""
+        table = self._table
         if result.result == _EXPIRED:
-            exchange.lose_attempt(result.request_id, "expired")
-        elif result.lock_id == result.request_id and not exchange.holds(result.lock_id):
-            exchange.disown(_attempt(result))
+            table.lose_attempt(result.request_id, "expired")
+        elif result.lock_id == result.request_id and not table.holds(result.lock_id):
+            table.undo(_attempt(result))
 
 
 def _attempt(result: LockResult) -> LockCommand:
-    """Return enough of a LOCK to withdraw it, made from its result."""
+    """Return enough of a LOCK to undo it, made from its result."""
     return LockCommand(
         type=LOCK,
         request_id=result.request_id,
@@ -400,9 +403,3 @@ def _attempt(result: LockResult) -> LockCommand:
         max_count=result.max_count,
         rcount=result.rcount,
     )
-
-
-def _patience(delays: Iterator[float], error: Exception) -> float:
-    """Return the seconds until a member is tried again."""
-    delay = next(delays)
-    return min(delay, LEADERLESS_DELAY) if isinstance(error, NoLeader) else delay

@@ -1,25 +1,23 @@
-"""The tables of one connection: who waits for which reply, what is held.
+"""The requests of one connection that wait for a reply, and the grants held.
 
-Replies are matched by command type and request id, so an attempt's LOCK and
-UNLOCK may share one id. Kept apart from the entries under way is ``held``:
-grants whose loss someone wants to hear of, by the id of their attempt (the last
-two bytes are zero), so that a notice that carries the id of a later update finds
-its grant as well.
+Replies are matched by command type and request id, so the LOCK and the UNLOCK of an
+attempt may share one id. Beside the entries under way stands ``held``: the grants
+with a listener, by the id of their attempt (the last two bytes are zero), so that a
+notice under the id of a later UPDATE finds its grant as well.
 
-`Exchange` does the bookkeeping; a subclass brings the way out (``post``,
-``retract``). `Outage` is the one without a way out: entries stand by in it
-until there is a connection again.
+`RequestTable` does the bookkeeping. `BaseLink` adds a connection. `Disconnected` is
+the table between two connections: entries stand by in it until the next one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from trio.lowlevel import current_task, wait_task_rescheduled
 
-from .._errors import LossReason
+from .._errors import ConnectionLost, LossReason
 from ..protocol import (
     CallCommand,
     CallResult,
@@ -29,8 +27,9 @@ from ..protocol import (
     InitResult,
     LeaderResult,
     LockCommand,
+    LockFlag,
     LockResult,
-    Pattern,
+    PreparedLock,
     Result,
     ResultCode,
     StateCommand,
@@ -39,27 +38,24 @@ from ..protocol import (
     SubscribeResult,
     TimeoutFlag,
 )
-from ._entries import (
-    LOCK,
-    RENEWAL_SHIFT,
-    UNLOCK,
-    UPDATE,
-    Call,
-    Disowned,
-    Entry,
-    OwedRelease,
-    Question,
-    Renewal,
-    Standby,
-    Wait,
+from ._entries import Owner, PendingCall, PendingLock, PendingQuery, StandbyEntry
+from ._orphans import (
+    GrantRenewal,
+    OrphanRequest,
+    OrphanUnlock,
+    OrphanUpdate,
     Withdrawal,
     withdrawal,
 )
 from ._requester import SEQUENCE_BYTES, attempt_of
 
+LOCK = int(CommandType.LOCK)
+UNLOCK = int(CommandType.UNLOCK)
+_OK = int(ResultCode.SUCCED)
 _EXPIRED = int(ResultCode.EXPRIED)
 _INIT = int(CommandType.INIT)
 _PUBLISH = int(CommandType.PUBLISH)
+_UPDATE = int(LockFlag.UPDATE)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
 _SEQUENCE_LIMIT = 256**SEQUENCE_BYTES
 _TYPES: dict[type, int] = {
@@ -74,42 +70,32 @@ _TYPES: dict[type, int] = {
     SubscribeResult: int(CommandType.SUBSCRIBE),
 }
 
+RENEWAL_SHIFT = 2
+"""Seconds by which a renewed lease must end later than the old one can: the
+server drops an update whose end is within one second of the present end."""
 
-class Owner(Protocol):
-    """What an exchange asks of the session that it works for."""
-
-    def new_id(self) -> bytes:
-        """Return a fresh request id."""
-        ...
-
-    def linger(self, call: Call) -> None:
-        """Start the clock for a call that holds a cancellation back."""
-
-    def room(self) -> None:
-        """Note that ``load`` has gone down."""
-
-    def published(self, result: LockResult) -> None:
-        """Take what the server tells a subscriber."""
+Entry = StandbyEntry | OrphanRequest
 
 
-class Exchange(ABC):
-    """Match replies with entries, over one connection.
+class RequestTable(ABC):
+    """Match replies with entries.
 
     Args:
-        owner: The session that the exchange works for.
+        owner: The session that the table works for.
     """
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.new_id: Callable[[], bytes] = owner.new_id
-        self.held: dict[bytes, Wait] = {}
+        self.held: dict[bytes, PendingLock] = {}
         self.locks: dict[bytes, Entry] = {}
         self.unlocks: dict[bytes, Entry] = {}
+        # Indexed by command type: LOCK is 1, UNLOCK is 2.
         self.tables: tuple[dict[bytes, Entry], dict[bytes, Entry]] = (
             self.locks,
             self.unlocks,
         )
-        self.questions: dict[tuple[int, bytes], Question] = {}
+        self.queries: dict[tuple[int, bytes], PendingQuery] = {}
         self.withdrawing: int = 0
         self.strays: int = 0
         self.expired = False
@@ -123,17 +109,17 @@ class Exchange(ABC):
             LocalProtocolError: The protocol cannot carry it; nothing was sent.
         """
 
-    def post_lock(self, pattern: Pattern, attempt: bytes) -> None:
-        """Send the LOCK of a pattern, as ``post`` does."""
-        self.post(pattern.lock(attempt))
+    def post_lock(self, prepared: PreparedLock, attempt: bytes) -> None:
+        """Send the LOCK of a prepared lock, as ``post`` does."""
+        self.post(prepared.lock(attempt))
 
-    def post_unlock(self, pattern: Pattern, attempt: bytes) -> None:
-        """Send the UNLOCK of a pattern, as ``post`` does."""
-        self.post(pattern.unlock(attempt))
+    def post_unlock(self, prepared: PreparedLock, attempt: bytes) -> None:
+        """Send the UNLOCK of a prepared lock, as ``post`` does."""
+        self.post(prepared.unlock(attempt))
 
     @abstractmethod
     def retract(self, command: Command) -> bool:
-        """Take a command back that was not sent yet; return whether it was."""
+        """Drop a command that was not sent yet; return whether it was dropped."""
 
     @property
     def load(self) -> int:
@@ -142,78 +128,81 @@ class Exchange(ABC):
 
     @property
     def in_flight(self) -> int:
-        """Commands without a reply, parked waits included."""
+        """Commands without a reply, waits on the server included."""
         locks, unlocks = self.tables
-        return len(locks) + len(unlocks) + len(self.questions)
+        return len(locks) + len(unlocks) + len(self.queries)
 
     # Entries.
 
     def register(self, command: LockCommand, entry: Entry) -> None:
-        """Expect the reply to ``command``."""
+        """Hand the reply to ``command`` to ``entry``."""
         self.tables[command.type - LOCK][command.request_id] = entry
 
     def unregister(self, command: Command) -> None:
-        """Expect the reply to ``command`` no longer."""
+        """Ignore the reply to ``command``."""
         if isinstance(command, LockCommand):
             self.tables[command.type - LOCK].pop(command.request_id, None)
         else:
-            self.questions.pop(question_key(command), None)
+            self.queries.pop(query_key(command), None)
 
-    async def ask(self, command: Command) -> Result:
-        """Send a command that is no LOCK or UNLOCK; return its answer.
-
-        Raises:
-            ConnectionLost: The connection broke before the answer.
-
-        Cancellation:
-            Nobody sees the answer.
-        """
-        question = Question(self, command, current_task())
-        self.post(command)
-        self.questions[question_key(command)] = question
-        return cast(Result, await wait_task_rescheduled(question.abort))
-
-    def has(self, command: LockCommand, entry: Entry) -> bool:
+    def has(self, command: LockCommand, entry: object) -> bool:
         """Return whether ``entry`` still waits for the reply to ``command``."""
         return self.tables[command.type - LOCK].get(command.request_id) is entry
 
+    async def ask(self, command: Command) -> Result:
+        """Send a command that is no LOCK or UNLOCK; return its reply.
+
+        Raises:
+            ConnectionLost: The connection broke before the reply.
+
+        Cancellation:
+            The reply is dropped when it comes.
+        """
+        query = PendingQuery(self, command, current_task())
+        self.post(command)
+        self.queries[query_key(command)] = query
+        return cast(Result, await wait_task_rescheduled(query.abort))
+
     def withdraw(self, command: LockCommand) -> None:
-        """Take back a LOCK that waits: drop it unsent, or undo it behind it."""
+        """Take back a LOCK that waits: drop it unsent, or send an UNLOCK behind it."""
         self.unregister(command)
         if self.retract(command):
             return
-        undo = withdrawal(command)
+        unlock = withdrawal(command)
         entry = Withdrawal(self, command)
         self.register(command, entry)
-        self.register(undo, entry)
+        self.register(unlock, entry)
         self.withdrawing += 1
-        self.post(undo)
+        self.post(unlock)
 
-    def disown(self, command: LockCommand) -> None:
-        """Make sure that nothing waits or is held under an attempt's lock id."""
-        undo = withdrawal(command)._replace(request_id=self.new_id())
-        self.register(undo, Disowned(self, command))
+    def undo(self, command: LockCommand) -> None:
+        """Send an UNLOCK, so that nothing waits or is held under a LOCK's lock id."""
+        unlock = withdrawal(command)._replace(request_id=self.new_id())
+        self.register(unlock, OrphanUnlock(self, command))
         self.withdrawing += 1
-        self.post(undo)
+        self.post(unlock)
 
     def withdrawn(self) -> None:
-        """Note that a withdrawal has been answered."""
+        """Note that a withdrawal has its last reply."""
         self.withdrawing -= 1
-        self.owner.room()
+        self.owner.load_reduced()
 
-    def owe(self, command: LockCommand) -> None:
-        """Let a release, sent or not, take effect without its caller."""
-        self.register(command, OwedRelease(self, command))
+    def release_later(self, command: LockCommand) -> None:
+        """Let an UNLOCK, sent or not, take effect without its caller."""
+        self.register(command, OrphanUnlock(self, command))
         self.withdrawing += 1
 
-    def doubt(self, command: LockCommand) -> None:
-        """Remember an attempt whose fate is unknown. Only an outage does."""
-        raise NotImplementedError(f"{self!r} has a connection: nothing is in doubt")
+    def abandon(self, command: LockCommand, *, update: bool = False) -> None:
+        """Drop a command, or let it run without its caller if it was sent."""
+        self.unregister(command)
+        if not self.retract(command):
+            kind = OrphanUpdate if update else OrphanRequest
+            self.register(command, kind(self, command))
 
     # Grants.
 
     def holds(self, request_id: bytes) -> bool:
-        """Return whether a grant of this attempt has a holder to tell."""
+        """Return whether an attempt's grant has a listener."""
         return attempt_of(request_id) in self.held
 
     def follow_up(self, request_id: bytes) -> bytes:
@@ -222,43 +211,40 @@ class Exchange(ABC):
         held = self.held.get(attempt)
         if held is None:
             return self.new_id()
+        # 1 to 65,535, then 1 again: 0 is the attempt itself.
         held.sequence = held.sequence % (_SEQUENCE_LIMIT - 1) + 1
         sequence = held.sequence.to_bytes(SEQUENCE_BYTES, "big")
         return attempt[:-SEQUENCE_BYTES] + sequence
 
     def extended(self, update: LockCommand) -> None:
-        """Note the lease that an update has given to a grant."""
+        """Note the lease that an UPDATE has given to a grant."""
         held = self.held.get(attempt_of(update.request_id))
         if held is not None:
             held.command = held.command._replace(
                 expiry=update.expiry, expiry_flag=update.expiry_flag
             )
 
-    def renew(self, held: Wait) -> None:
+    def renew(self, held: PendingLock) -> None:
         """Ask whether a grant is still held; move its lease to this connection.
 
-        A lease in seconds starts anew by it. For a session lease one update is
-        not enough: the server drops those that end like the present lease.
+        A lease in seconds starts anew by it. A session lease needs two updates:
+        the server drops one that ends like the present lease.
         """
         command = held.command
         for extra in (RENEWAL_SHIFT, 0) if held.in_session else (0,):
             update = command._replace(
                 request_id=self.follow_up(command.request_id),
-                flag=UPDATE,
+                flag=_UPDATE,
                 timeout=0,
                 timeout_flag=command.timeout_flag & _PRIORITY,
                 expiry=command.expiry + extra,
                 data=None,
             )
-            self.register(update, Renewal(self, update, held))
+            self.register(update, GrantRenewal(self, update, held))
             self.post(update)
 
-    def lose(self, held: Wait, reason: LossReason) -> None:
-        """Tell a holder, once, that its grant has ended."""
-        self.lose_attempt(held.command.request_id, reason)
-
     def lose_attempt(self, request_id: bytes, reason: LossReason) -> None:
-        """Tell the holder of an attempt's grant, if there is one, of its end."""
+        """Report the loss of an attempt's grant to its listener, once."""
         held = self.held.pop(attempt_of(request_id), None)
         if held is not None:
             held.lost(reason)
@@ -274,74 +260,84 @@ class Exchange(ABC):
         if result.type == UNLOCK:
             entry = self.unlocks.pop(result.request_id, None)
         elif result.type == LOCK:
-            if result.result == _EXPIRED:
-                self._notice(result)
+            if result.result == _EXPIRED and self.holds(result.request_id):
+                self.lose_attempt(result.request_id, "expired")
                 return
+            # No sound server answers a LOCK that waits with "expired". If one
+            # does, the task gets it like any other result.
             entry = self.locks.pop(result.request_id, None)
         elif result.type == _PUBLISH:
             self.owner.published(result)
             return
         if entry is None:
-            self.stray(result)
+            self.unmatched(result)
         else:
             entry.settle(result)
 
-    def _notice(self, result: LockResult) -> None:
-        if self.holds(result.request_id):
-            self.lose_attempt(result.request_id, "expired")
-            return
-        entry = self.locks.pop(result.request_id, None)
-        if entry is None:
-            self.stray(result)
-        else:
-            # No sound server answers in this way; who waits must hear of it.
-            entry.settle(result)
+    def unmatched(self, result: Result) -> None:
+        """Count a reply that matches no request under way."""
+        self.strays += not self._is_second_answer(result)
 
-    def stray(self, result: LockResult) -> None:
-        """Count a reply that nobody waits for."""
-        self.strays += 1
+    def _is_second_answer(self, result: Result) -> bool:
+        """Return whether a result is about a LOCK that was answered before.
+
+        The server answers a LOCK once more when its lease ends, and when it grants it
+        again after an UNLOCK that put it back into the queue (a wake-up of a group;
+        its lock id is not its request id). Without a listener both are of no interest.
+        """
+        return (
+            type(result) is LockResult
+            and result.type == LOCK
+            and (
+                result.result == _EXPIRED
+                or (result.result == _OK and result.lock_id != result.request_id)
+            )
+            and self.owner.made(result.request_id)
+        )
 
     def _receive_other(self, result: Result) -> None:
-        question = self.questions.pop(question_key(result), None)
-        if question is not None:
-            question.settle(result)
+        query = self.queries.pop(query_key(result), None)
+        if query is not None:
+            query.settle(result)
         elif isinstance(result, InitResult):
             self.node_changed(result)
         else:
-            self.strays += 1
+            self.unmatched(result)
 
     def node_changed(self, result: InitResult) -> None:
         """Note a pushed change of the node's role. An engine has none."""
-        self.strays += 1
+        self.unmatched(result)
 
     # The end of a connection.
 
-    def hand_over(self, outage: Outage) -> None:
+    def suspend_all(self, disconnected: Disconnected) -> None:
         """Let every entry decide what the broken connection means for it."""
-        outage.held.update(self.held)
+        disconnected.held.update(self.held)
         self.held.clear()
         for entry in self._drain():
             sent = not self.retract(entry.command)
-            entry.suspend(outage, sent)
-        questions = list(self.questions.values())
-        self.questions.clear()
-        for question in questions:
-            question.suspend(outage, sent=True)
+            entry.suspend(disconnected, sent)
+        # The reply to a query is about its connection, so none is asked again.
+        for query in self._drain_queries():
+            query.fail(ConnectionLost("the connection ended before the answer"))
 
-    def give_back_all(self, error: Exception) -> None:
-        """Give back all grants and waits, and fail every task that waits here.
+    def close_all(self, error: Exception) -> None:
+        """Release all grants and end all waits; fail every task that waits here.
 
         Withdrawals and releases under way go on.
         """
         for held in list(self.held.values()):
-            self.lose(held, "disconnected")
-            self.disown(held.command)
+            self.lose_attempt(held.command.request_id, "disconnected")
+            self.undo(held.command)
         for entry in self._entries():
             entry.close(error)
-        questions = list(self.questions.values())
-        self.questions.clear()
-        for question in questions:
-            question.fail(error)
+        for query in self._drain_queries():
+            query.fail(error)
+
+    def _drain_queries(self) -> list[PendingQuery]:
+        queries = list(self.queries.values())
+        self.queries.clear()
+        return queries
 
     def _entries(self) -> list[Entry]:
         # A withdrawal stands in both tables; each entry comes out once.
@@ -356,14 +352,14 @@ class Exchange(ABC):
         return entries
 
 
-class Connection(Exchange):
-    """An exchange that has a way out, as a connector makes it."""
+class BaseLink(RequestTable):
+    """A request table over a connection, as a connector makes it."""
 
     ended_by: Exception | None = None
 
     @abstractmethod
     async def run(self) -> None:
-        """Serve the connection until it ends; ``ended_by`` says of what.
+        """Serve the connection until it ends; ``ended_by`` gives the reason.
 
         Cancellation:
             The connection is closed.
@@ -374,87 +370,77 @@ class Connection(Exchange):
         """Close a connection that does not run."""
 
 
-class Outage(Exchange):
-    """No connection: entries stand by, and doubts are noted, until the next."""
+class Disconnected(RequestTable):
+    """No connection: entries stand by, and attempts to undo are kept."""
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(owner)
-        self._doubts: list[LockCommand] = []
+        self._to_undo: list[LockCommand] = []
 
     def __repr__(self) -> str:
         return (
-            f"<Outage: {self.in_flight} standing by, {len(self.held)} held, "
-            f"{len(self._doubts)} in doubt>"
+            f"<Disconnected: {self.in_flight} standing by, {len(self.held)} held, "
+            f"{len(self._to_undo)} to undo>"
         )
 
     @property
     def load(self) -> int:
-        """Attempts to be withdrawn when there is a connection again."""
-        return len(self._doubts)
+        """Attempts to undo when there is a connection again."""
+        return len(self._to_undo)
 
     def post(self, command: Command) -> None:
         """Do nothing: the command's entry stands by and sends it later."""
 
     def retract(self, command: Command) -> bool:
-        """Return True: nothing leaves here."""
+        """Return True: nothing is sent from here."""
         return True
 
     def withdraw(self, command: LockCommand) -> None:
-        """Take back a wait that stands by, and what was sent of it before."""
-        entry = self.tables[0].pop(command.request_id)
-        if isinstance(entry, Wait) and entry.in_doubt:
-            self.doubt(command)
+        """End a wait that stands by, and undo what was sent of it before."""
+        entry = self.locks.pop(command.request_id)
+        if isinstance(entry, PendingLock) and entry.in_doubt:
+            self.undo(command)
 
-    def disown(self, command: LockCommand) -> None:
-        """Note the attempt, to be undone when there is a connection."""
-        self.doubt(command)
+    def undo(self, command: LockCommand) -> None:
+        """Keep the attempt, to be undone when there is a connection."""
+        self._to_undo.append(command)
 
-    def owe(self, command: LockCommand) -> None:
-        """Note the grant, to be released when there is a connection."""
+    def release_later(self, command: LockCommand) -> None:
+        """Keep the grant, to be released when there is a connection."""
         self.unregister(command)
-        self.doubt(command)
+        self.undo(command)
 
-    def doubt(self, command: LockCommand) -> None:
-        """Note an attempt of which the server may have heard."""
-        self._doubts.append(command)
-
-    def hand_on(self, exchange: Exchange) -> None:
-        """Give everything to a new connection: doubts, grants, requests."""
-        for command in self._doubts:
-            exchange.disown(command)
-        self._doubts.clear()
-        exchange.held.update(self.held)
+    def resume_all(self, link: RequestTable) -> None:
+        """Hand everything to a new connection: what to undo, grants, requests."""
+        # In this order: a request that stands by may be for the key of an attempt
+        # that is to be undone, and would wait for it.
+        for command in self._to_undo:
+            link.undo(command)
+        self._to_undo.clear()
+        link.held.update(self.held)
         self.held.clear()
-        for held in list(exchange.held.values()):
-            exchange.renew(held)
+        for held in list(link.held.values()):
+            link.renew(held)
         for entry in self._drain():
-            if isinstance(entry, Standby):
-                entry.resume(exchange)
+            if isinstance(entry, StandbyEntry):
+                entry.resume(link)
 
     def expire(self) -> None:
         """End what cannot outlive the session: its leases and their releases."""
         self.expired = True
         for held in list(self.held.values()):
             if held.in_session:
-                self.lose(held, "disconnected")
-                # The server may be late in ending it, or may have got it back
-                # from a log with a lease that starts anew.
-                self.doubt(held.command)
-        for entry in self._bounded_calls():
-            self.unregister(entry.command)
-            entry.expire()
-
-    def _bounded_calls(self) -> list[Call]:
-        """Return the calls that do not wait longer than the session lives."""
-        return [
-            entry
-            for table in self.tables
-            for entry in table.values()
-            if isinstance(entry, Call) and entry.bounded
-        ]
+                self.lose_attempt(held.command.request_id, "disconnected")
+                # The server may end it late, or may have read it back from its log
+                # with a lease that starts anew.
+                self.undo(held.command)
+        for entry in self._entries():
+            if isinstance(entry, PendingCall) and entry.bounded:
+                self.unregister(entry.command)
+                entry.expire()
 
 
-def question_key(message: Command | Result) -> tuple[int, bytes]:
+def query_key(message: Command | Result) -> tuple[int, bytes]:
     """Return type and request id of a command or result, equal for both."""
     kind = getattr(message, "type", None)
     return (_TYPES[type(message)] if kind is None else kind, message.request_id)

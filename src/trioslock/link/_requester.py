@@ -1,8 +1,8 @@
-"""The seam between primitives and whatever carries their commands.
+"""The interface between primitives and the connection that sends their commands.
 
 A primitive builds `LockCommand` tuples and hands them to a `Requester`. It does
-not know whether they travel over TCP, to one of several nodes, or to an engine
-in this process. What it may rely on:
+not know whether they go to a server over TCP, to one of several nodes, or to an
+engine in this process. What it may rely on:
 
 **Ids.** ``new_id()`` gives 16 bytes that no other attempt of any client has:
 a random prefix and a counter. *One attempt uses one id*: as request id and as
@@ -11,30 +11,30 @@ matched by type and id). The last two bytes are zero; ``follow_up(id)`` fills
 them in for further LOCKs about the same grant (UPDATE), so that a notice that
 carries any of them finds its grant.
 
-**Waiting and taking** is ``acquire(command, listener)``. It is a wait that is
-withdrawn on the server when it is cancelled, and a ``listener`` given is told
-when the grant it got is lost.
+**Waiting for a grant** is ``acquire(command, listener)``. The wait is withdrawn on
+the server when it is cancelled, and the ``listener`` gets the loss of the grant
+reported.
 
 **Everything else** is ``request(command)``: one command, one answer, at once.
 
-**Giving back** is ``release(command)``: it ends the notices, and a cancelled
+**Releasing** is ``release(command)``: it ends the notices, and a cancelled
 release still gets its answer within the client's grace.
 
 What happens to each when the connection breaks:
 
 ===========  ==========================================================
-``acquire``  Replayed: the old attempt is withdrawn by its lock id, then
-             asked for anew under a fresh id; so *take the ids from the
+``acquire``  Replayed: the old attempt is undone by its lock id, then a
+             new one is made under a fresh id; so *use the ids of the
              result*. The place in the queue is lost. With
              ``replay=False``: ``ConnectionLost``.
 ``request``  ``ConnectionLost`` if it may have reached the server, unless
-             ``replay=True`` says that doing it twice does no harm.
+             ``replay=True`` states that doing it twice does no harm.
 ``release``  Replayed: an UNLOCK of one's own lock id frees that grant or
              nothing. Gives up with ``ConnectionLost`` after
              ``session_ttl``.
 held grants  Renewed, so that session leases follow the new connection and
              the server's notices find it; a lease in seconds starts anew.
-             If the server says no, the holder is told.
+             If the server denies it, the loss is reported.
 ===========  ==========================================================
 
 While there is no connection, ``acquire`` and ``request`` wait for one before
@@ -51,7 +51,7 @@ from ..protocol import (
     Command,
     LockCommand,
     LockResult,
-    Pattern,
+    PreparedLock,
     Result,
     WireDuration,
 )
@@ -68,10 +68,10 @@ def attempt_of(request_id: bytes) -> bytes:
 
 
 class LossListener(Protocol):
-    """Who is told that a grant ended without its doing."""
+    """Gets the loss of a grant reported."""
 
     def lost(self, reason: LossReason) -> None:
-        """Note the loss. Called at most once a grant, on the trio thread.
+        """Note the loss. Called at most once for a grant, on the trio thread.
 
         It may be called before the task that waited for the grant has run.
         """
@@ -85,11 +85,11 @@ class Expectation(Protocol):
         """Wait for the answer, whatever its result code.
 
         Raises:
-            ConnectionLost: The connection broke; it may have been done.
+            ConnectionLost: The connection broke; the command may have run.
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped when it comes.
         """
         ...
 
@@ -99,7 +99,7 @@ class Expectation(Protocol):
 
 
 class Requester(Protocol):
-    """Carry commands to a server and bring back what it says to each."""
+    """Send commands to a server, and return its answer to each."""
 
     @property
     def session_ttl(self) -> float:
@@ -133,15 +133,15 @@ class Requester(Protocol):
     ) -> LockResult:
         """Send a LOCK and wait for its answer, however long that takes.
 
-        There is no checkpoint between the answer and the return: what was
-        granted is returned, even if the scope is cancelled meanwhile.
+        There is no checkpoint between the answer and the return: a grant is
+        returned even if the scope is cancelled meanwhile.
 
         Args:
             command: A LOCK. Its lock id is renewed at a replay if it is equal
                 to its request id, else kept.
-            listener: Told of the loss of the grant, until ``release`` or
+            listener: Gets the loss of the grant reported, until ``release`` or
                 ``forget``. None for waits that hold nothing (lease 0).
-            replay: Ask again after a broken connection.
+            replay: Make a new attempt after a broken connection.
 
         Returns:
             The answer, whatever its result code. ``request_id`` and ``lock_id``
@@ -155,38 +155,38 @@ class Requester(Protocol):
 
         Cancellation:
             Nothing is left: what was not sent is dropped; what was sent is
-            withdrawn behind it on the same connection, and given back if the
+            withdrawn behind it on the same connection, and released if the
             grant crossed the withdrawal.
         """
         ...
 
-    def take(
-        self, pattern: Pattern, attempt: bytes, listener: LossListener
+    def acquire_prepared(
+        self, prepared: PreparedLock, attempt: bytes, listener: LossListener
     ) -> Awaitable[LockResult | None]:
-        """Send the LOCK of a pattern: as ``acquire`` with replay, but faster.
+        """Send a prepared LOCK: as ``acquire`` with replay, but faster.
 
-        To be awaited at once; it is sent before.
+        It is sent before the return; await the result at once.
 
         Args:
-            pattern: What to send, but for the id.
+            prepared: The LOCK, but for its id.
             attempt: A new id.
-            listener: Told of the loss of the grant.
+            listener: Gets the loss of the grant reported.
 
         Returns:
-            The answer, whatever its result code; or None: granted under the id
-            ``attempt``, and there is nothing more to say.
+            The answer, whatever its result code; or None for a grant under the id
+            ``attempt`` whose answer has nothing to add.
         """
         ...
 
-    def give_back(
-        self, pattern: Pattern, attempt: bytes
+    def release_prepared(
+        self, prepared: PreparedLock, attempt: bytes
     ) -> Awaitable[LockResult | None]:
-        """Send the UNLOCK of a pattern: as ``release``, but faster.
+        """Send a prepared UNLOCK: as ``release``, but faster.
 
-        To be awaited at once; it is sent before.
+        It is sent before the return; await the result at once.
 
         Returns:
-            The answer; or None: it is released, and there is nothing more to say.
+            The answer; or None for a release whose answer has nothing to add.
         """
         ...
 
@@ -197,8 +197,8 @@ class Requester(Protocol):
 
         Args:
             command: A LOCK with timeout 0, or an UNLOCK.
-            replay: Send it again after a broken connection: doing it twice
-                does no harm.
+            replay: Send it again after a broken connection, because doing it
+                twice does no harm.
             linger: Hold a cancellation back until the answer is there, for at
                 most the client's grace.
 
@@ -211,17 +211,17 @@ class Requester(Protocol):
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            A command that was not sent is dropped. One that was sent takes its
-            effect, and nobody sees the answer.
+            A command that was not sent is dropped. One that was sent takes
+            effect, and its answer is dropped.
         """
         ...
 
     async def update(self, command: LockCommand) -> LockResult:
         """Send a LOCK with the update flag about a grant of one's own.
 
-        Like ``request`` with ``replay`` and ``linger``. An answer of 0 says
-        that the grant had been lost and is held anew; where nobody sees that
-        answer any more, it is given back here.
+        Like ``request`` with ``replay`` and ``linger``. An answer of 0 means
+        that the grant had been lost and is held anew; if the caller is gone by
+        then, it is released here.
 
         Args:
             command: Its request id comes from ``follow_up``.
@@ -229,7 +229,7 @@ class Requester(Protocol):
         ...
 
     async def release(self, command: LockCommand) -> LockResult:
-        """Send the UNLOCK that ends a grant; its holder hears nothing more.
+        """Send the UNLOCK that ends a grant, and report no loss of it any more.
 
         Args:
             command: An UNLOCK whose request id is that of the grant.
@@ -250,13 +250,13 @@ class Requester(Protocol):
         ...
 
     def forget(self, request_id: bytes) -> None:
-        """End the notices about a grant that is given up without a release."""
+        """End the notices about a grant that ends without a release."""
         ...
 
-    def tell(self, command: LockCommand) -> None:
-        """Send a command whose answer nobody needs.
+    def post(self, command: LockCommand) -> None:
+        """Send a command without waiting for its answer.
 
-        It goes behind everything sent before, cancelled waits included. Without
+        It goes behind everything sent before, withdrawals included. Without
         a connection it is dropped.
 
         Args:
@@ -291,6 +291,6 @@ class Requester(Protocol):
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped when it comes.
         """
         ...

@@ -1,24 +1,24 @@
 """A client's requests over one connection after another.
 
-The session is what primitives see (`Requester`). It owns the exchange of the
-moment: a `Link` while connected, an `Outage` between connections. When a
-connection ends, its entries are handed to the outage, where each decides
-whether it stands by; when there is a new one, they are handed on to it: first
-what is in doubt is withdrawn, then session leases are renewed, then the
-requests that stand by are sent, all in one write.
+The session is what primitives see (`Requester`). It has one request table at a time: a
+`Link` while connected, a `Disconnected` between connections. When a connection ends,
+its entries move to the disconnected table, where each decides whether it stands by.
+When there is a new connection they move on to it: first attempts in doubt are undone,
+then session leases are renewed, then the requests that stand by are sent, all in one
+write.
 
 How sure a holder can be after a lost connection: a session lease may end at any
 moment from then on, since the server renews it only while the connection lives.
-The holder is told when the server says no on reconnect, and at the latest
-``session_ttl`` after the loss. What must not happen twice in between needs a
-fencing token.
+The holder gets the loss reported when the server denies the renewal on reconnect, and
+at the latest ``session_ttl`` after the loss. What must not happen twice in between
+needs a fencing token.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import count
 from math import ceil
 from struct import Struct
@@ -38,86 +38,36 @@ from ..protocol import (
     ExpiryFlag,
     LockCommand,
     LockResult,
-    Pattern,
+    PreparedLock,
     Result,
     TimeoutFlag,
     WireDuration,
 )
-from ..transport import NETWORK_ERRORS
-from ._backoff import Backoff
+from ..transport import NETWORK_ERRORS, Transport
+from ._backoff import Backoff, Retries
 from ._entries import (
-    Call,
-    Expected,
-    Forgotten,
-    GivingBack,
-    Release,
-    Taking,
-    Update,
-    Wait,
+    ExpectedReply,
+    PendingCall,
+    PendingLock,
+    PendingPreparedLock,
+    PendingPreparedUnlock,
+    PendingUnlock,
+    PendingUpdate,
 )
-from ._request_table import Connection, Exchange, Outage
+from ._link import Link
+from ._orphans import OrphanRequest
+from ._request_table import BaseLink, Disconnected, RequestTable
 from ._requester import SEQUENCE_BYTES, LossListener, attempt_of
-from ._topology import SetState
+from ._settings import SessionSettings, SessionStatistics
 
-_ID = Struct(">8sQ")
+# An id is a random prefix of the session, a counter, and two bytes of zeros that
+# number the follow-ups of an attempt.
+_PREFIX_SIZE = 8
+_ID = Struct(f">{_PREFIX_SIZE}sQ")
 _ID_STEP = 256**SEQUENCE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """How a session behaves; `trioslock.open_client` documents each."""
-
-    client_id: bytes
-    session_ttl: float = 10.0
-    connect_timeout: float = 5.0
-    backoff: Backoff | None = field(default_factory=Backoff)
-    close_grace: float = 2.0
-    max_inflight: int = 16_384
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.session_ttl <= 60_000:
-            raise ValueError(
-                f"session_ttl must be 1 to 60000 seconds, not {self.session_ttl!r}"
-            )
-        if not self.connect_timeout > 0 or not self.close_grace >= 0:
-            raise ValueError("connect_timeout must be > 0 and close_grace >= 0")
-        if self.max_inflight < 1:
-            raise ValueError(f"max_inflight must be > 0, not {self.max_inflight!r}")
-        if len(self.client_id) != ID_SIZE:
-            raise ValueError(
-                f"a client id must be {ID_SIZE} bytes, not {self.client_id!r}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatistics:
-    """What a session has under way.
-
-    Attributes:
-        connected: Whether there is a connection now.
-        in_flight: Commands without a reply, parked waits included.
-        unsettled: Commands not written yet and withdrawals not answered yet;
-            what ``max_inflight`` bounds.
-        held: Grants whose loss would be told.
-        tasks_waiting_to_send: Tasks for which there is no room or connection.
-        connections: Connections made so far.
-        strays: Replies that nobody waited for.
-        round_trip: Seconds that the latest heartbeat took, or None.
-        replica_set: The members and who of them leads; None for one server.
-    """
-
-    connected: bool
-    in_flight: int
-    unsettled: int
-    held: int
-    tasks_waiting_to_send: int
-    connections: int
-    strays: int
-    round_trip: float | None
-    replica_set: SetState | None = None
-
-
-class Session:
+class ClientSession:
     """Requests of one client, over one connection after another.
 
     Args:
@@ -131,18 +81,21 @@ class Session:
         self.on_publish: Callable[[LockResult], None] | None = None
         self.on_connected: Callable[[], None] | None = None
         self._connect = connect
-        self._exchange: Exchange = Outage(self)
-        self._connection: Connection | None = None
+        self._table: RequestTable = Disconnected(self)
+        # The table while it is a connection, else None.
+        self._link: BaseLink | None = None
         self._nursery: trio.Nursery | None = None
+        # Tasks that wait for a connection, or for room on it.
         self._gate = ParkingLot()
         self._attempted = trio.Event()
+        # Exists while `settle` waits for the table to become empty.
         self._quiet: trio.Event | None = None
+        # Why new requests are refused; None while they are accepted.
         self._refusal: Exception | None = None
         self._error: Exception | None = None
         self._connections = 0
         self._strays = 0
-        self._random = random.SystemRandom()
-        self._id_prefix = self._random.randbytes(8)
+        self._id_prefix = secrets.token_bytes(_PREFIX_SIZE)
         self._id_numbers = count(_ID_STEP, _ID_STEP)
         self._limit = settings.max_inflight
         ttl = ceil(settings.session_ttl)
@@ -150,23 +103,23 @@ class Session:
         self._session_lease = WireDuration(ttl, int(ExpiryFlag.KEEPALIVE))
 
     def __repr__(self) -> str:
-        return f"<Session: {self._exchange!r}>"
+        return f"<{type(self).__name__}: {self._table!r}>"
 
     def statistics(self) -> SessionStatistics:
         """Return what is under way now."""
-        exchange = self._exchange
+        table = self._table
         return SessionStatistics(
-            connected=self._connection is not None,
-            in_flight=exchange.in_flight,
-            unsettled=exchange.load,
-            held=len(exchange.held),
+            connected=self._link is not None,
+            in_flight=table.in_flight,
+            unsettled=table.load,
+            held=len(table.held),
             tasks_waiting_to_send=len(self._gate),
             connections=self._connections,
-            strays=self._strays + exchange.strays,
-            round_trip=exchange.round_trip,
+            strays=self._strays + table.strays,
+            round_trip=table.round_trip,
         )
 
-    # What primitives ask for: see Requester.
+    # The interface of primitives: see Requester.
 
     @property
     def session_ttl(self) -> float:
@@ -189,7 +142,7 @@ class Session:
 
     def follow_up(self, request_id: bytes) -> bytes:
         """Return the next request id for a grant made under ``request_id``."""
-        return self._exchange.follow_up(request_id)
+        return self._table.follow_up(request_id)
 
     @enable_ki_protection
     async def acquire(
@@ -200,90 +153,93 @@ class Session:
         replay: bool = True,
     ) -> LockResult:
         """Send a LOCK and wait for its answer: see `Requester.acquire`."""
-        exchange = self._exchange
-        if self._connection is None or exchange.load >= self._limit:
-            exchange = await self._admit()
-        entry = Wait(exchange, command, listener, current_task(), replay)
-        exchange.post(command)
-        exchange.locks[command.request_id] = entry
+        table = self._table
+        if self._link is None or table.load >= self._limit:
+            table = await self._admit()
+        entry = PendingLock(table, command, listener, current_task(), replay)
+        # Sent before it is registered: `post` raises if it cannot encode the command,
+        # and no reply can arrive before the next checkpoint.
+        table.post(command)
+        table.locks[command.request_id] = entry
         result: LockResult = await wait_task_rescheduled(entry.abort)
         return result
 
     @enable_ki_protection
-    def take(
-        self, pattern: Pattern, attempt: bytes, listener: LossListener
+    def acquire_prepared(
+        self, prepared: PreparedLock, attempt: bytes, listener: LossListener
     ) -> Awaitable[LockResult | None]:
-        """Send the LOCK of a pattern and wait: see `Requester.take`."""
-        exchange = self._exchange
-        if self._connection is None or exchange.load >= self._limit:
-            return self._take_later(pattern, attempt, listener)
-        entry = Taking(exchange, pattern, attempt, listener, current_task())
-        exchange.post_lock(pattern, attempt)
-        exchange.locks[attempt] = entry
+        """Send a prepared LOCK and wait: see `Requester.acquire_prepared`."""
+        table = self._table
+        if self._link is None or table.load >= self._limit:
+            return self._acquire_prepared_later(prepared, attempt, listener)
+        entry = PendingPreparedLock(table, prepared, attempt, listener, current_task())
+        table.post_lock(prepared, attempt)
+        table.locks[attempt] = entry
         return wait_task_rescheduled(entry.abort)  # noqa: ASYNC105 - by the caller
 
     @enable_ki_protection
-    async def _take_later(
-        self, pattern: Pattern, attempt: bytes, listener: LossListener
+    async def _acquire_prepared_later(
+        self, prepared: PreparedLock, attempt: bytes, listener: LossListener
     ) -> LockResult | None:
         await self._admit()
-        return await self.take(pattern, attempt, listener)
+        return await self.acquire_prepared(prepared, attempt, listener)
 
     @enable_ki_protection
     async def request(
         self, command: LockCommand, *, replay: bool = False, linger: bool = False
     ) -> LockResult:
         """Send a command that is answered at once: see `Requester.request`."""
-        exchange = await self._admit()
-        entry = Call(exchange, command, current_task(), replay, linger)
-        return await self._call(exchange, entry)
+        table = await self._admit()
+        entry = PendingCall(table, command, current_task(), replay, linger)
+        return await self._call(table, entry)
 
     @enable_ki_protection
     async def update(self, command: LockCommand) -> LockResult:
         """Send an UPDATE of a grant: see `Requester.update`."""
-        exchange = await self._admit()
-        return await self._call(exchange, Update(exchange, command, current_task()))
+        table = await self._admit()
+        return await self._call(table, PendingUpdate(table, command, current_task()))
 
     @enable_ki_protection
     async def release(self, command: LockCommand) -> LockResult:
         """Send the UNLOCK of a grant: see `Requester.release`."""
-        exchange = self._exchange
-        exchange.held.pop(attempt_of(command.request_id), None)
-        if self._connection is None and (refusal := self._refuse_release()):
-            exchange.owe(command)
+        table = self._table
+        table.held.pop(attempt_of(command.request_id), None)
+        if self._link is None and (refusal := self._refuse_release()):
+            table.release_later(command)
             await trio.lowlevel.checkpoint()
             raise refusal
-        return await self._call(exchange, Release(exchange, command, current_task()))
+        # A release is not subject to the limit of `_admit`: it makes room.
+        return await self._call(table, PendingUnlock(table, command, current_task()))
 
     @enable_ki_protection
-    def give_back(
-        self, pattern: Pattern, attempt: bytes
+    def release_prepared(
+        self, prepared: PreparedLock, attempt: bytes
     ) -> Awaitable[LockResult | None]:
-        """Send the UNLOCK of a pattern: see `Requester.give_back`."""
-        exchange = self._exchange
-        if self._connection is None:
-            return self.release(pattern.unlock(attempt))
-        exchange.held.pop(attempt, None)
-        entry = GivingBack(exchange, pattern, attempt, current_task())
-        exchange.post_unlock(pattern, attempt)
-        exchange.unlocks[attempt] = entry
+        """Send a prepared UNLOCK: see `Requester.release_prepared`."""
+        table = self._table
+        if self._link is None:
+            return self.release(prepared.unlock(attempt))
+        table.held.pop(attempt, None)
+        entry = PendingPreparedUnlock(table, prepared, attempt, current_task())
+        table.post_unlock(prepared, attempt)
+        table.unlocks[attempt] = entry
         return wait_task_rescheduled(entry.abort)  # noqa: ASYNC105 - by the caller
 
     def forget(self, request_id: bytes) -> None:
-        """End the notices about a grant that is given up without a release."""
-        self._exchange.held.pop(attempt_of(request_id), None)
+        """End the notices about a grant that ends without a release."""
+        self._table.held.pop(attempt_of(request_id), None)
 
-    def tell(self, command: LockCommand) -> None:
-        """Send a command whose answer nobody needs: see `Requester.tell`."""
-        exchange = self._connection
-        if exchange is not None:
-            exchange.post(command)
-            exchange.register(command, Forgotten(exchange, command))
+    def post(self, command: LockCommand) -> None:
+        """Send a command without waiting for its answer: see `Requester.post`."""
+        link = self._link
+        if link is not None:
+            link.post(command)
+            link.register(command, OrphanRequest(link, command))
 
-    def expect(self, command: LockCommand) -> Expected:
+    def expect(self, command: LockCommand) -> ExpectedReply:
         """Expect an answer that comes by itself: see `Requester.expect`."""
-        entry = Expected(self._exchange, command)
-        self._exchange.register(command, entry)
+        entry = ExpectedReply(self._table, command)
+        self._table.register(command, entry)
         return entry
 
     def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -294,65 +250,67 @@ class Session:
     @enable_ki_protection
     async def ask(self, command: Command) -> Result:
         """Send a command that is no LOCK or UNLOCK: see `Requester.ask`."""
-        exchange = await self._admit()
-        return await exchange.ask(command)
+        table = await self._admit()
+        return await table.ask(command)
 
-    async def _call(self, exchange: Exchange, entry: Call) -> LockResult:
-        exchange.post(entry.command)
-        exchange.register(entry.command, entry)
+    async def _call(self, table: RequestTable, entry: PendingCall) -> LockResult:
+        table.post(entry.command)
+        table.register(entry.command, entry)
         result: LockResult = await wait_task_rescheduled(entry.abort)
         return result
 
     def _refuse_release(self) -> Exception | None:
         if self._refusal is not None:
-            return _afresh(self._refusal)
-        if self._exchange.expired:
+            return _copy_of(self._refusal)
+        if self._table.expired:
             return ConnectionLost(
                 f"there has been no connection for {self.session_ttl:g} s"
             )
         return None
 
-    async def _admit(self) -> Exchange:
+    async def _admit(self) -> RequestTable:
         """Wait for a connection with room; a checkpoint only if there is none."""
+        # In a loop: another task may have taken the room before this one runs.
         while self._refusal is None:
-            if self._connection is not None and self._exchange.load < self._limit:
-                return self._exchange
+            if self._link is not None and self._table.load < self._limit:
+                return self._table
             await self._gate.park()
-        raise _afresh(self._refusal)
+        raise _copy_of(self._refusal)
 
-    # What the exchange asks for: see Owner.
+    # The interface of the request table: see Owner.
 
-    def room(self) -> None:
+    def made(self, request_id: bytes) -> bool:
+        """Return whether an id is one of ``new_id`` or a follow-up of one."""
+        return request_id.startswith(self._id_prefix)
+
+    def load_reduced(self) -> None:
         """Admit as many tasks as there is room for."""
-        free = self._limit - self._exchange.load
-        if self._gate and free > 0 and self._connection is not None:
+        free = self._limit - self._table.load
+        if self._gate and free > 0 and self._link is not None:
             self._gate.unpark(count=free)
-        if self._quiet is not None and not self._exchange.load:
+        if self._quiet is not None and not self._table.load:
             self._quiet.set()
 
-    def linger(self, call: Call) -> None:
-        """Give a cancelled call the grace to get its answer."""
+    def linger(self, call: PendingCall) -> None:
+        """Give a cancelled call the client's grace to get its answer."""
         assert self._nursery is not None
         self._nursery.start_soon(self._end_linger, call)
 
     @enable_ki_protection
-    async def _end_linger(self, call: Call) -> None:
+    async def _end_linger(self, call: PendingCall) -> None:
         await trio.sleep(self.settings.close_grace)
         call.give_up()
 
     def published(self, result: LockResult) -> None:
-        """Hand on what the server tells a subscriber."""
+        """Hand an event to the subscription."""
         if self.on_publish is not None:
             self.on_publish(result)
 
     # The life of the session.
 
-    def fork(self) -> Session:
+    def fork(self) -> ClientSession:
         """Return another session to the same server, under a client id of its own."""
-        return Session(self._connect, self._fork_settings(self.settings))
-
-    def _fork_settings(self, settings: SessionSettings) -> SessionSettings:
-        return replace(settings, client_id=self._random.randbytes(ID_SIZE))
+        return ClientSession(self._connect, with_new_client_id(self.settings))
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -377,7 +335,7 @@ class Session:
             ConnectionLost: It has failed.
         """
         await self._attempted.wait()
-        if self._connection is None and self._error is not None:
+        if self._link is None and self._error is not None:
             raise ConnectionLost(f"cannot connect: {self._error!r}") from self._error
 
     async def wait_connected(self) -> None:
@@ -391,7 +349,7 @@ class Session:
         await self._admit()
 
     async def settle(self) -> None:
-        """Give back everything, and wait until the server has heard of it.
+        """Release everything, and wait until the server has answered.
 
         New requests are refused from now on; tasks that still wait get
         ``trio.ClosedResourceError``.
@@ -401,28 +359,26 @@ class Session:
             end with the connection.
         """
         self._refuse(trio.ClosedResourceError("this client is closed"))
-        if self._connection is not None and self._exchange.load:
+        if self._link is not None and self._table.load:
             self._quiet = trio.Event()
             await self._quiet.wait()
         else:
             await trio.lowlevel.checkpoint()
 
     async def _stay_connected(self) -> None:
-        delays = self._delays()
-        while (connection := await self._reconnect(delays)) is not None:
+        retries = Retries(self.settings.backoff or Backoff())
+        while (link := await self._reconnect(retries)) is not None:
             started_at = trio.current_time()
-            self._attach(connection)
+            self._attach(link)
             try:
-                await connection.run()
+                await link.run()
             finally:
-                self._detach(connection)
-            if self._backoff is None:
+                self._detach(link)
+            if self.settings.backoff is None:
                 return
-            if trio.current_time() - started_at > self._backoff.limit:
-                delays = self._delays()
-            await trio.sleep(next(delays))
+            await trio.sleep(retries.delay_after(trio.current_time() - started_at))
 
-    async def _reconnect(self, delays: Iterator[float]) -> Connection | None:
+    async def _reconnect(self, retries: Retries) -> BaseLink | None:
         """Try until connected; None if there is to be no further attempt."""
         while True:
             try:
@@ -431,59 +387,58 @@ class Session:
             except (*NETWORK_ERRORS, SlockError, trio.TooSlowError) as error:
                 self._error = error
                 self._attempted.set()
-            if self._backoff is None:
+            if self.settings.backoff is None:
                 return None
-            await trio.sleep(next(delays))
+            await trio.sleep(retries.delay_after(0))
 
-    @property
-    def _backoff(self) -> Backoff | None:
-        return self.settings.backoff
-
-    def _delays(self) -> Iterator[float]:
-        return (self._backoff or Backoff()).delays(self._random)
-
-    def _attach(self, connection: Connection) -> None:
-        outage = self._exchange
-        assert isinstance(outage, Outage)
-        self._exchange = self._connection = connection
+    def _attach(self, link: BaseLink) -> None:
+        disconnected = self._table
+        assert isinstance(disconnected, Disconnected)
+        self._table = self._link = link
         self._connections += 1
         self._error = None
-        outage.hand_on(connection)
+        disconnected.resume_all(link)
         self._attempted.set()
         if self.on_connected is not None:
             self.on_connected()
-        self.room()
+        self.load_reduced()
 
-    def _detach(self, connection: Connection) -> None:
-        self._connection = None
-        self._exchange = outage = Outage(self)
-        self._strays += connection.strays
+    def _detach(self, link: BaseLink) -> None:
+        self._link = None
+        self._table = disconnected = Disconnected(self)
+        self._strays += link.strays
         self._error = ConnectionLost(
-            f"the connection ended: {connection.ended_by or 'closed'}"
+            f"the connection ended: {link.ended_by or 'closed'}"
         )
-        connection.hand_over(outage)
+        link.suspend_all(disconnected)
         assert self._nursery is not None
-        self._nursery.start_soon(self._end_outage, outage)
+        self._nursery.start_soon(self._expire_after_ttl, disconnected)
         if self._quiet is not None:
             self._quiet.set()
 
     @enable_ki_protection
-    async def _end_outage(self, outage: Outage) -> None:
+    async def _expire_after_ttl(self, disconnected: Disconnected) -> None:
         await trio.sleep(self.session_ttl)
-        if self._exchange is outage:
-            outage.expire()
+        if self._table is disconnected:
+            disconnected.expire()
 
     def _refuse(self, error: Exception) -> None:
         """Refuse new requests, and fail those that wait, from now on."""
+        # The first reason stays: it is the cause of the later ones.
         if self._refusal is None:
             self._refusal = error
-        self._exchange.give_back_all(self._refusal)
+        self._table.close_all(self._refusal)
         self._attempted.set()
         self._gate.unpark_all()
 
 
+def with_new_client_id(settings: SessionSettings) -> SessionSettings:
+    """Return the same settings for another client."""
+    return replace(settings, client_id=secrets.token_bytes(ID_SIZE))
+
+
 def _given_up(error: Exception | None) -> ConnectionLost | None:
-    """Return what requests are told when there will be no other connection."""
+    """Return what requests fail with when there will be no other connection."""
     if error is None or isinstance(error, ConnectionLost):
         return error
     lost = ConnectionLost(f"cannot connect: {error!r}")
@@ -491,12 +446,31 @@ def _given_up(error: Exception | None) -> ConnectionLost | None:
     return lost
 
 
-def _afresh(error: Exception) -> Exception:
+def _copy_of(error: Exception) -> Exception:
     """Return a copy to raise: each raise makes the traceback of an error longer."""
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy
 
 
-Connector = Callable[[Session], Awaitable[Connection]]
+Connector = Callable[[ClientSession], Awaitable[BaseLink]]
 """Makes a connection for a session, and shakes hands with its client id."""
+
+
+def connector(
+    open_transport: Callable[[], Awaitable[Transport]], *, heartbeat: float
+) -> Connector:
+    """Return a connector that connects over transports.
+
+    Args:
+        open_transport: Opens a new one each time; raises a network error if it
+            cannot.
+        heartbeat: As for `Link`.
+    """
+
+    async def connect(session: ClientSession) -> Link:
+        link = Link(await open_transport(), session, heartbeat=heartbeat)
+        await link.shake_hands(session.settings.client_id)
+        return link
+
+    return connect

@@ -1,29 +1,27 @@
-"""Who leads a replica set, and through which member requests go: no I/O.
+"""Which member of a replica set leads, and which one gets the requests: no I/O.
 
-`Roster` is told what each member said of itself (INIT answers, pushes, LEADER
-answers), that a connection was made or lost, and the time. It answers with
-orders, and with ``carrier``: the member whose connection carries the requests.
+`Topology` takes events: what each member reports of itself (INIT answers, pushes,
+LEADER answers), connections made and lost, and the time. It returns orders for the
+caller, and ``active`` is the member whose connection gets the requests.
 
 The rules, each from what real nodes do:
 
-1. A member that says it leads is the carrier. If several say so, the one that
-   most others name as leader; then the one that is the carrier; then the one
-   that said so last. (A leader cut off from the others still says it for a
-   while.)
+1. A member that reports to be the leader is active. If several do: the one that most
+   others name as leader; then the one that is active; then the one that reported it
+   last. (A leader cut off from the others goes on reporting it for a while.)
 2. Where none has led for ``fallback_delay``, a follower that knows a leader may
-   forward, once it has *proved* it by an answer that came from the leader. A
-   follower goes on naming a leader that froze, and accepts what it can only
-   lose. A follower that knows no leader is never asked for a proof: it would
-   hold back everything on that connection for up to two seconds.
-3. A connection that stops being the carrier is cut, always. Its waits are void:
-   a follower never answers what it had forwarded to a leader that is gone, and
-   a leader that stepped down keeps its waiters and grants them later on its
-   own, unknown to the new leader. They are waits that end with their
-   connection, so cutting it is what withdraws them there.
-4. A forwarding carrier proves itself again every ``proof_interval``; without an
-   answer within the next one it is cut.
-5. A member that stays without a leader for ``stale_after`` is cut, to be asked
-   anew: a node tells of each change of leader, but not of its first role.
+   forward, once it is *verified* by the answer to a probe that only the leader can
+   answer. A follower goes on naming a leader that froze, and accepts requests that it
+   can only lose. A follower that knows no leader is never probed: it would hold back
+   everything on that connection for up to two seconds.
+3. A connection that stops being active is always cut. Its waits are void: a follower
+   never answers what it had forwarded to a leader that is gone, and a leader that
+   stepped down keeps its waiters and grants them later on its own, unknown to the new
+   leader. These waits end with their connection, so cutting it withdraws them there.
+4. A forwarding member is probed again every ``probe_interval``; without an answer
+   within the next one it is cut.
+5. A member that stays without a leader for ``stale_after`` is cut and connected anew:
+   a node reports each change of leader, but not its first role.
 """
 
 from __future__ import annotations
@@ -35,16 +33,16 @@ from enum import Enum
 from ..protocol import InitType
 
 MEMBER_LIMIT = 64
-"""Most members that are kept; what LEADER answers can make us connect to."""
+"""Most members that are kept: LEADER answers add members without the caller."""
 
-PROOF_RETRY = 0.5
-"""Seconds until a follower that refused a proof is asked again."""
+PROBE_RETRY = 0.5
+"""Seconds until a follower that refused a probe is probed again."""
 
 Address = tuple[str, int]
 
 
 class Role(Enum):
-    """What a member said of itself last."""
+    """What a member reported of itself last."""
 
     DOWN = "down"
     LEADER = "leader"
@@ -55,11 +53,11 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MemberState:
-    """One member, as it is seen now.
+    """One member at one moment.
 
     Attributes:
         address: Host and port.
-        role: What it said last, or ``DOWN`` without a connection.
+        role: What it reported last, or ``DOWN`` without a connection.
         connections: Connections made to it so far.
         learned: It was named by another member, not by the caller.
         error: Why there is no connection, or why the last one ended.
@@ -74,18 +72,18 @@ class MemberState:
 
 @dataclass(frozen=True, slots=True)
 class SetState:
-    """A replica set, as it is seen now.
+    """A replica set at one moment.
 
     Attributes:
         leader: The member that leads, as far as is known.
-        carrier: The member through which requests go: the leader, a follower
-            that forwards, or None while requests wait.
+        active: The member that gets the requests: the leader, a follower that
+            forwards, or None while requests wait.
         members: All members, in the order in which they became known.
         changes: How many changes there have been; grows with each state.
     """
 
     leader: Address | None
-    carrier: Address | None
+    active: Address | None
     members: tuple[MemberState, ...]
     changes: int
 
@@ -103,13 +101,13 @@ class SetState:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Stay connected to a member that is new."""
+    """Stay connected to a new member."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Disconnect:
     """End the connection to a member now, and make a new one."""
 
     address: Address
@@ -118,16 +116,16 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class AskLeader:
-    """Ask a member who its leader is."""
+    """Ask a member for the address of its leader."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
-class AskProof:
+class Probe:
     """Ask, through a follower, what only the leader can answer.
 
-    ``number`` goes back with the answer: one to an earlier question may have
+    ``number`` goes back with the answer: the answer to an earlier probe may have
     come from a leader that is gone.
     """
 
@@ -135,7 +133,7 @@ class AskProof:
     number: int
 
 
-Order = Connect | Cut | AskLeader | AskProof
+Order = Connect | Disconnect | AskLeader | Probe
 
 
 @dataclass(slots=True)
@@ -143,10 +141,10 @@ class _Member:
     state: MemberState
     named: Address | None = None
     claim: int = 0
-    proved: bool = False
-    asked_at: float | None = None
-    question: int = 0
-    ask_again_at: float = 0.0
+    verified: bool = False
+    probed_at: float | None = None
+    probe: int = 0
+    probe_again_at: float = 0.0
     since: float = 0.0
 
     @property
@@ -158,34 +156,33 @@ class _Member:
         return self.state.role
 
 
-class Roster:
-    """Decide who carries the requests of a replica set.
+class Topology:
+    """Decide which member of a replica set gets the requests.
 
-    Each method that tells of an event returns the orders that follow from it;
-    the caller carries them out, in order, and then looks at ``carrier``.
+    Each method that takes an event returns the orders that follow from it. The
+    caller executes them in order, and then reads ``active``.
 
     Args:
-        proof_interval: Seconds between two proofs of a forwarding carrier.
+        probe_interval: Seconds between two probes of a forwarding member.
         fallback_delay: Seconds without a leader until followers may forward.
-        stale_after: Seconds after which a member without a leader is asked
-            anew.
+        stale_after: Seconds after which a member without a leader is connected anew.
     """
 
     def __init__(
         self,
         *,
-        proof_interval: float = 5.0,
+        probe_interval: float = 5.0,
         fallback_delay: float = 1.0,
         stale_after: float = 5.0,
     ) -> None:
-        self.carrier: Address | None = None
-        self._proof_interval = proof_interval
+        self.active: Address | None = None
+        self._probe_interval = probe_interval
         self._fallback_delay = fallback_delay
         self._stale_after = stale_after
         self._members: dict[Address, _Member] = {}
         self._claims = 0
         self._changes = 0
-        self._questions = 0
+        self._probes = 0
         self._leaderless_since: float | None = None
 
     def __repr__(self) -> str:
@@ -193,14 +190,14 @@ class Roster:
             f"{host}:{port} {member.role.value}"
             for (host, port), member in self._members.items()
         )
-        return f"<Roster: {roles}; carrier {self.carrier}>"
+        return f"<Topology: {roles}; active {self.active}>"
 
     @property
     def state(self) -> SetState:
         """What is known now."""
         return SetState(
             leader=self._leader(),
-            carrier=self.carrier,
+            active=self.active,
             members=tuple(member.state for member in self._members.values()),
             changes=self._changes,
         )
@@ -213,10 +210,10 @@ class Roster:
     def add(
         self, address: Address, now: float, *, learned: bool = False
     ) -> list[Order]:
-        """Take a member in; nothing happens if it is known already.
+        """Add a member; nothing happens if it is known already.
 
         Raises:
-            ValueError: There are as many members as are kept.
+            ValueError: There are `MEMBER_LIMIT` members.
         """
         if address in self._members:
             return []
@@ -228,29 +225,31 @@ class Roster:
         return [Connect(address), *self._decide(now)]
 
     def connected(self, address: Address, init_type: int, now: float) -> list[Order]:
-        """Note a connection, and what the member said at its start."""
+        """Note a connection, and the role that the member reported at its start."""
         member = self._members[address]
         connections = member.state.connections + 1
         member.state = replace(member.state, connections=connections, error=None)
-        return [*self._hear(member, init_type, now), *self._decide(now)]
+        return [*self._set_role(member, init_type, now), *self._decide(now)]
 
     def pushed(self, address: Address, init_type: int, now: float) -> list[Order]:
-        """Note what a member said later, unasked."""
+        """Note a role that a member reported later, unasked."""
         member = self._members[address]
         if member.role is Role.DOWN:
-            return []  # said on a connection that has been cut
+            return []  # from a connection that has been cut
         role = member.role
-        orders = self._hear(member, init_type, now)
+        orders = self._set_role(member, init_type, now)
         still_leads = role is Role.LEADER and member.role is Role.LEADER
-        if address == self.carrier and not still_leads:
+        # Rule 3. A forwarding follower with a new leader counts too: its waits are
+        # with the old leader.
+        if address == self.active and not still_leads:
             reason = f"it was {role.value} and is {member.role.value} now"
-            orders = [self._cut(member, reason, now)]
+            orders = [self._disconnect(member, reason, now)]
         return [*orders, *self._decide(now)]
 
     def named(
         self, address: Address, leader: Address | None, now: float
     ) -> list[Order]:
-        """Note whom a member named as its leader."""
+        """Note the leader that a member named."""
         member = self._members[address]
         if member.role is Role.DOWN or leader is None:
             return []
@@ -259,14 +258,14 @@ class Roster:
             return self._decide(now)
         return self.add(leader, now, learned=True)
 
-    def proved(self, address: Address, number: int, now: float) -> list[Order]:
-        """Note that the leader has answered through a follower."""
+    def verified(self, address: Address, number: int, now: float) -> list[Order]:
+        """Note that the leader has answered a probe through a follower."""
         member = self._members[address]
-        if member.asked_at is None or member.question != number:
-            return []  # asked before the member's leader changed
-        member.asked_at = None
-        member.proved = True
-        member.ask_again_at = now + self._proof_interval
+        if member.probed_at is None or member.probe != number:
+            return []  # probed before the member's leader changed
+        member.probed_at = None
+        member.verified = True
+        member.probe_again_at = now + self._probe_interval
         return self._decide(now)
 
     def refused(self, address: Address, now: float) -> list[Order]:
@@ -274,19 +273,19 @@ class Roster:
         member = self._members[address]
         if member.role is Role.DOWN:
             return []
-        if address == self.carrier:
+        if address == self.active:
             return [
-                self._cut(member, "it cannot reach a leader", now),
+                self._disconnect(member, "it cannot reach a leader", now),
                 *self._decide(now),
             ]
-        self._disprove(member, now + PROOF_RETRY)
+        self._unverify(member, now + PROBE_RETRY)
         return self._decide(now)
 
     def disconnected(self, address: Address, error: str, now: float) -> list[Order]:
         """Note that there is no connection, and why."""
         member = self._members[address]
         changed = member.role is not Role.DOWN or member.state.error != error
-        self._forget(member, error, now)
+        self._set_down(member, error, now)
         self._changes += changed
         return self._decide(now)
 
@@ -296,16 +295,16 @@ class Roster:
         for member in self._members.values():
             reason = self._overdue(member, now)
             if reason is not None:
-                orders.append(self._cut(member, reason, now))
+                orders.append(self._disconnect(member, reason, now))
         return [*orders, *self._decide(now)]
 
     def next_deadline(self) -> float | None:
         """Return when ``advance`` has something to do, or None."""
         return min(self._deadlines(), default=None)
 
-    # What follows from what is known.
+    # Decisions.
 
-    def _hear(self, member: _Member, init_type: int, now: float) -> list[Order]:
+    def _set_role(self, member: _Member, init_type: int, now: float) -> list[Order]:
         role = _role(init_type)
         if role is Role.LEADER and member.role is not Role.LEADER:
             self._claims += 1
@@ -314,89 +313,94 @@ class Roster:
             self._changes += 1
         member.state = replace(member.state, role=role)
         member.since = now
+        # What it named, and what a probe showed, was about its old role.
         member.named = None
-        self._disprove(member, now)
+        self._unverify(member, now)
         return [AskLeader(member.address)] if role is Role.FOLLOWER else []
 
     def _decide(self, now: float) -> list[Order]:
-        """Choose the carrier; cut the one that it replaces."""
+        """Choose the active member; cut the one that it replaces."""
         orders: list[Order] = []
         chosen: _Member | None
         leaders = self._with_role(Role.LEADER)
         if leaders:
             self._leaderless_since = None
             chosen = max(leaders, key=self._rank)
+            # A probe that was answered while another member led proves nothing later.
             for member in self._with_role(Role.FOLLOWER):
-                if member.address != self.carrier:
-                    self._disprove(member, now)
+                if member.address != self.active:
+                    self._unverify(member, now)
         else:
             if self._leaderless_since is None:
                 self._leaderless_since = now
-            orders += self._ask_proofs(now)
+            orders += self._probe_candidates(now)
             chosen = self._forwarder(now)
-        return self._carry(chosen, now) + orders
+        return self._activate(chosen, now) + orders
 
-    def _carry(self, chosen: _Member | None, now: float) -> list[Order]:
+    def _activate(self, chosen: _Member | None, now: float) -> list[Order]:
         address = chosen.address if chosen is not None else None
-        if address == self.carrier:
+        if address == self.active:
             return []
         orders: list[Order] = []
-        old = self._members[self.carrier] if self.carrier is not None else None
+        old = self._members[self.active] if self.active is not None else None
         if old is not None and old.role is not Role.DOWN:
-            orders.append(self._cut(old, "another member carries the requests", now))
-        self.carrier = address
+            reason = "another member gets the requests"
+            orders.append(self._disconnect(old, reason, now))
+        self.active = address
         self._changes += 1
         return orders
 
     def _rank(self, member: _Member) -> tuple[int, bool, int]:
+        """Order members that all report to lead: rule 1."""
         votes = sum(other.named == member.address for other in self._members.values())
-        return votes, member.address == self.carrier, member.claim
+        return votes, member.address == self.active, member.claim
 
     def _may_forward(self, now: float) -> bool:
         since = self._leaderless_since
         return since is not None and now >= since + self._fallback_delay
 
     def _forwarder(self, now: float) -> _Member | None:
-        proved = [m for m in self._with_role(Role.FOLLOWER) if m.proved]
-        if not proved or not self._may_forward(now):
+        verified = [m for m in self._with_role(Role.FOLLOWER) if m.verified]
+        if not verified or not self._may_forward(now):
             return None
-        chosen = max(proved, key=lambda member: member.address == self.carrier)
-        for member in proved:
-            # Only the carrier's proof is renewed; that of another grows old.
+        chosen = max(verified, key=lambda member: member.address == self.active)
+        for member in verified:
+            # Only the active member is probed again; the answers of others grow old.
             if member is not chosen:
-                self._disprove(member, now)
+                self._unverify(member, now)
         return chosen
 
-    def _ask_proofs(self, now: float) -> list[Order]:
+    def _probe_candidates(self, now: float) -> list[Order]:
         if not self._may_forward(now):
             return []
         orders: list[Order] = []
         for member in self._candidates():
-            if member.asked_at is None and now >= member.ask_again_at:
-                self._questions += 1
-                member.question = self._questions
-                member.asked_at = now
-                orders.append(AskProof(member.address, member.question))
+            if member.probed_at is None and now >= member.probe_again_at:
+                self._probes += 1
+                member.probe = self._probes
+                member.probed_at = now
+                orders.append(Probe(member.address, member.probe))
         return orders
 
     def _candidates(self) -> Iterator[_Member]:
-        """Yield whom to ask for a proof: the carrier, else all followers."""
+        """Yield the members to probe: the active follower, else all followers."""
         for member in self._with_role(Role.FOLLOWER):
-            if self._carrier_forwards() and member.address != self.carrier:
+            if self._active_forwards() and member.address != self.active:
                 continue
             yield member
 
-    def _carrier_forwards(self) -> bool:
-        carrier = self._members.get(self.carrier) if self.carrier is not None else None
-        return carrier is not None and carrier.role is Role.FOLLOWER
+    def _active_forwards(self) -> bool:
+        active = self._members.get(self.active) if self.active is not None else None
+        return active is not None and active.role is Role.FOLLOWER
 
     def _overdue(self, member: _Member, now: float) -> str | None:
+        """Return why a member is to be cut now (rules 4 and 5), or None."""
         if member.role is Role.LEADERLESS and now >= member.since + self._stale_after:
-            return "it has had no leader for long"
+            return f"it has had no leader for {self._stale_after:g} s"
         if (
-            member.address == self.carrier
-            and member.asked_at is not None
-            and now >= member.asked_at + self._proof_interval
+            member.address == self.active
+            and member.probed_at is not None
+            and now >= member.probed_at + self._probe_interval
         ):
             return "the leader behind it does not answer"
         return None
@@ -408,10 +412,10 @@ class Roster:
             return
         allowed_at = self._leaderless_since + self._fallback_delay
         for member in self._candidates():
-            if member.asked_at is None:
-                yield max(allowed_at, member.ask_again_at)
-            elif member.address == self.carrier:
-                yield member.asked_at + self._proof_interval
+            if member.probed_at is None:
+                yield max(allowed_at, member.probe_again_at)
+            elif member.address == self.active:
+                yield member.probed_at + self._probe_interval
 
     def _leader(self) -> Address | None:
         leaders = self._with_role(Role.LEADER)
@@ -423,26 +427,28 @@ class Roster:
     def _with_role(self, role: Role) -> list[_Member]:
         return [member for member in self._members.values() if member.role is role]
 
-    def _disprove(self, member: _Member, ask_again_at: float) -> None:
-        member.proved = False
-        member.asked_at = None
-        member.ask_again_at = ask_again_at
+    def _unverify(self, member: _Member, probe_again_at: float) -> None:
+        member.verified = False
+        member.probed_at = None
+        member.probe_again_at = probe_again_at
 
-    def _cut(self, member: _Member, reason: str, now: float) -> Cut:
-        self._forget(member, reason, now)
+    def _disconnect(self, member: _Member, reason: str, now: float) -> Disconnect:
+        self._set_down(member, reason, now)
         self._changes += 1
-        return Cut(member.address, reason)
+        return Disconnect(member.address, reason)
 
-    def _forget(self, member: _Member, error: str, now: float) -> None:
+    def _set_down(self, member: _Member, error: str, now: float) -> None:
         member.state = replace(member.state, role=Role.DOWN, error=error)
         member.named = None
         member.since = now
-        self._disprove(member, now)
-        if member.address == self.carrier:
-            self.carrier = None
+        self._unverify(member, now)
+        # Requests wait until `_decide` has chosen another member.
+        if member.address == self.active:
+            self.active = None
 
 
 def _role(init_type: int) -> Role:
+    # In this order: a leader that shuts down still has the bit of a leader.
     if init_type & InitType.SHUTTING_DOWN:
         return Role.LEAVING
     if init_type & InitType.LEADER:

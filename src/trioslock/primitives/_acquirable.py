@@ -21,7 +21,7 @@ from ..protocol import (
     Data,
     LockCommand,
     LockResult,
-    Pattern,
+    PreparedLock,
     ResultCode,
     TimeoutFlag,
     UnlockFlag,
@@ -101,8 +101,8 @@ class Acquirable(Handle):
             rcount = priority
         self._count = count
         self._rcount = rcount
-        self._waiting: Pattern | None = None
-        self._trying: Pattern | None = None
+        self._waiting: PreparedLock | None = None
+        self._trying: PreparedLock | None = None
         self._entered: dict[Task, Grant] = {}
 
     def _state(self) -> str:
@@ -167,7 +167,7 @@ class Acquirable(Handle):
                 self._have_renewed(grant, asked_at)
         result: LockResult | None
         if data is None:
-            result = await requester.take(pattern, attempt, grant)
+            result = await requester.acquire_prepared(pattern, attempt, grant)
         else:
             command = pattern.lock(attempt)._replace(data=data.encode())
             result = await requester.acquire(command, grant, replay=self._replay)
@@ -182,7 +182,7 @@ class Acquirable(Handle):
             grant.count_from(asked_at if from_request else trio.current_time())
         return grant
 
-    def _make_pattern(self, wait: int, wait_flag: int) -> Pattern:
+    def _make_pattern(self, wait: int, wait_flag: int) -> PreparedLock:
         """Return what every attempt sends; kept, since a handle may be used again."""
         lock = LockCommand(
             _LOCK,
@@ -197,7 +197,7 @@ class Acquirable(Handle):
             self._count,
             self._rcount,
         )
-        pattern = Pattern(lock, self._grant_type.unlock_of(lock))
+        pattern = PreparedLock(lock, self._grant_type.unlock_of(lock))
         if wait:
             self._waiting = pattern
         else:

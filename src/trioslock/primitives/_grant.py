@@ -23,7 +23,7 @@ from ..protocol import (
     LockCommand,
     LockFlag,
     LockResult,
-    Pattern,
+    PreparedLock,
     ResultCode,
     TimeoutFlag,
     WireDuration,
@@ -80,7 +80,9 @@ class Grant:
     _unlock_flag = 0
     _renewal: Renewal | None = None
 
-    def __init__(self, requester: Requester, pattern: Pattern, attempt: bytes) -> None:
+    def __init__(
+        self, requester: Requester, pattern: PreparedLock, attempt: bytes
+    ) -> None:
         self._requester = requester
         self._pattern = pattern
         self._attempt = attempt
@@ -274,7 +276,7 @@ class Grant:
             # was released meanwhile is given back already, behind the update.
             self._end("expired")
             if not self._released:
-                await self._requester.give_back(self._pattern, self._attempt)
+                await self._requester.release_prepared(self._pattern, self._attempt)
         elif result.result == _REFUSED:
             self._requester.forget(self._attempt)
             self._end("taken")
@@ -333,7 +335,9 @@ class Grant:
             self._renewal.stop()
         result: LockResult | None
         if data is None:
-            result = await self._requester.give_back(self._pattern, self._attempt)
+            result = await self._requester.release_prepared(
+                self._pattern, self._attempt
+            )
         else:
             result = await self._requester.release(self._unlock(data))
         if result is not None and result.result != _OK:
@@ -442,7 +446,7 @@ class Grant:
     def _leave(self) -> Awaitable[LockResult | None]:
         """Release at the end of a body."""
         self._released = True
-        return self._requester.give_back(self._pattern, self._attempt)
+        return self._requester.release_prepared(self._pattern, self._attempt)
 
 
 async def let_go(grant: Grant) -> None:

@@ -67,7 +67,7 @@ class WriteSide(Acquirable):
         try:
             return await super()._attempt(wait, wait_flag, data)
         except trio.Cancelled:
-            self._requester.tell(self._nudge())
+            self._requester.post(self._nudge())
             raise
 
     def _nudge(self) -> LockCommand:

@@ -202,9 +202,9 @@ class TreeLeaf(Acquirable):
         another one behind it does.
         """
         leaf = self._shared(WireDuration(1, 0))
-        self._requester.tell(leaf)
+        self._requester.post(leaf)
         undo = self._unlock(lock_id=leaf.lock_id, flag=UnlockFlag.TREE)
-        self._requester.tell(undo._replace(timeout_flag=_NO_WAIT.flag))
+        self._requester.post(undo._replace(timeout_flag=_NO_WAIT.flag))
 
     def _shared(
         self, lease: WireDuration, *, lock_id: bytes | None = None, flag: int = 0

@@ -63,8 +63,8 @@ from ._frames import (
     result_trailer_size,
 )
 from ._keys import to_key
-from ._patterns import Pattern
 from ._payload import Data, Value
+from ._prepared import PreparedLock
 from ._protobuf import Field as ProtobufField
 from ._protobuf import decode_fields, decode_message, encode_entry, encode_message
 from ._server_side import BadHeader, Dialect, Event, ServerSide
@@ -102,7 +102,7 @@ __all__ = [
     "LockFlag",
     "LockResult",
     "NeedData",
-    "Pattern",
+    "PreparedLock",
     "PlainCommand",
     "PlainResult",
     "PropertyCode",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioslock import Client, Event
-from trioslock.link._fair_queue import Backlog
+from trioslock.link._fair_queue import FairQueue
 from trioslock.protocol import CommandType, LockResult, PlainResult, Result
 from trioslock.testing import open_network
 
@@ -32,7 +32,7 @@ def keyed(taken: Sequence[Result]) -> list[LockResult]:
 @given(st.lists(st.sampled_from([b"a", b"b", b"c"])), st.lists(st.integers(1, 9)))
 def test_each_key_keeps_its_order(keys: Sequence[bytes], counts: list[int]) -> None:
     """All comes out, however much is taken at a time."""
-    backlog = Backlog()
+    backlog = FairQueue()
     for number, key in enumerate(keys):
         backlog.add(result(key, number))
     out: list[LockResult] = []
@@ -51,7 +51,7 @@ def test_each_key_keeps_its_order(keys: Sequence[bytes], counts: list[int]) -> N
 
 def test_keys_take_turns() -> None:
     """Who came last on another key is in the first handful."""
-    backlog = Backlog()
+    backlog = FairQueue()
     for number in range(100):
         backlog.add(result(b"crowd", number))
     backlog.add(result(b"lone", 100))
@@ -60,12 +60,12 @@ def test_keys_take_turns() -> None:
         b"lone",
         b"crowd",
     ]
-    assert repr(backlog) == "<Backlog: 98 results of 1 keys>"
+    assert repr(backlog) == "<FairQueue: 98 results of 1 keys>"
 
 
 def test_what_was_published_stays_in_order() -> None:
     """Subscribers are told of changes in the order in which they happened."""
-    backlog = Backlog()
+    backlog = FairQueue()
     said = [result(b"ab"[i % 2 : i % 2 + 1], i, PUBLISH) for i in range(6)]
     for each in said:
         backlog.add(each)

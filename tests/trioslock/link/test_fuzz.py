@@ -1,7 +1,7 @@
 """Fuzzed streams from a server: named errors or a reconnect, and nothing left.
 
 ``TRIOSLOCK_FUZZ_STREAMS`` says how many streams are run, 8,000 by default. One in
-twenty goes through a whole client, the others through parser and exchange alone.
+twenty goes through a whole client, the others through parser and table alone.
 ``TRIOSLOCK_FUZZ_SEED`` starts elsewhere. A failure names the seed of its stream.
 """
 
@@ -22,13 +22,12 @@ from trio.testing import MockClock, memory_stream_pair
 
 from trioslock import Client, Data, RemoteProtocolError, SlockError
 from trioslock.client import open_session_client
-from trioslock.link import Backoff, Exchange, SessionSettings, connector
-from trioslock.link._entries import (
-    Disowned,
-    Forgotten,
-    ForgottenUpdate,
-    OwedRelease,
-    Wait,
+from trioslock.link import Backoff, RequestTable, SessionSettings, connector
+from trioslock.link._entries import PendingLock
+from trioslock.link._orphans import (
+    OrphanRequest,
+    OrphanUnlock,
+    OrphanUpdate,
     Withdrawal,
 )
 from trioslock.protocol import (
@@ -50,7 +49,7 @@ PARTS = 8
 BUFFER_LIMIT = FRAME_SIZE + 4 + (1 << 20) + READ_SIZE
 
 LOCK, UNLOCK = 1, 2
-_OWING = (Disowned, OwedRelease, Withdrawal)
+_OWING = (OrphanUnlock, Withdrawal)
 
 
 class Owner:
@@ -63,16 +62,19 @@ class Owner:
         self._count += 1
         return self._count.to_bytes(14, "big") + bytes(2)
 
+    def made(self, request_id: bytes) -> bool:
+        return False
+
     def linger(self, call: object) -> None:
         raise AssertionError("nobody is cancelled here")
 
-    def room(self) -> None: ...
+    def load_reduced(self) -> None: ...
 
     def published(self, result: LockResult) -> None: ...
 
 
-class Unconnected(Exchange):
-    """An exchange whose commands are kept."""
+class Unconnected(RequestTable):
+    """A table whose commands are kept."""
 
     def __init__(self) -> None:
         super().__init__(Owner())  # type: ignore[arg-type]
@@ -100,36 +102,36 @@ class Holder:
         self.losses += 1
 
 
-def populate(exchange: Unconnected, source: random.Random) -> list[Holder]:
+def populate(table: Unconnected, source: random.Random) -> list[Holder]:
     """Put one of each under way; return who holds something."""
     holders: list[Holder] = []
     for kind in source.sample(range(6), source.randint(1, 6)):
-        attempt = exchange.new_id()
+        attempt = table.new_id()
         lock = LockCommand(
             LOCK, attempt, 0, 0, attempt, b"k" * 16, 9, 0, 9, 0x200, 0, 0
         )
         if kind == 0:
-            exchange.withdraw(lock)
+            table.withdraw(lock)
         elif kind == 1:
-            exchange.disown(lock)
+            table.undo(lock)
         elif kind == 2:
-            exchange.owe(lock._replace(type=UNLOCK))
-            exchange.post(lock._replace(type=UNLOCK))
+            table.release_later(lock._replace(type=UNLOCK))
+            table.post(lock._replace(type=UNLOCK))
         elif kind in (3, 4):
-            forgotten = Forgotten if kind == 3 else ForgottenUpdate
-            exchange.register(lock, forgotten(exchange, lock))
-            exchange.post(lock)
+            forgotten = OrphanRequest if kind == 3 else OrphanUpdate
+            table.register(lock, forgotten(table, lock))
+            table.post(lock)
         else:
-            holders.append(hold(exchange, lock))
-            exchange.renew(exchange.held[attempt[:-2]])
+            holders.append(hold(table, lock))
+            table.renew(table.held[attempt[:-2]])
     return holders
 
 
-def hold(exchange: Exchange, lock: LockCommand) -> Holder:
+def hold(table: RequestTable, lock: LockCommand) -> Holder:
     holder = Holder()
     # The task of a wait is of no use once it is granted.
-    entry: Any = Wait(exchange, lock, holder, None, True)  # type: ignore[arg-type]
-    exchange.held[lock.request_id[:-2]] = entry
+    entry: Any = PendingLock(table, lock, holder, None, True)  # type: ignore[arg-type]
+    table.held[lock.request_id[:-2]] = entry
     return holder
 
 
@@ -166,18 +168,18 @@ def read_values(result: Result) -> None:
 def run_stream(seed: int) -> None:
     mutate = Mutator(seed, rate=0.5)
     source = mutate.random
-    exchange, side = Unconnected(), ClientSide()
-    holders = populate(exchange, source)
+    table, side = Unconnected(), ClientSide()
+    holders = populate(table, source)
     answered = 0
     try:
         for _ in range(6):
-            # What an answer makes the exchange send is answered in the next round.
-            chunk = b"".join(answer(c, source) for c in exchange.posted[answered:])
-            answered = len(exchange.posted)
+            # What an answer makes the table send is answered in the next round.
+            chunk = b"".join(answer(c, source) for c in table.posted[answered:])
+            answered = len(table.posted)
             side.receive_data(mutate(chunk) if chunk else mutate.frame())
             assert side.buffered <= BUFFER_LIMIT
             for result in side.results():
-                exchange.receive(result)
+                table.receive(result)
                 try:
                     read_values(result)
                 except RemoteProtocolError:
@@ -186,8 +188,8 @@ def run_stream(seed: int) -> None:
         side.receive_data(b"")
     except RemoteProtocolError:
         assert side.buffered == 0
-    assert exchange.withdrawing == exchange.owing()
-    assert exchange.in_flight <= len(exchange.posted) + 8
+    assert table.withdrawing == table.owing()
+    assert table.in_flight <= len(table.posted) + 8
     assert all(holder.losses <= 1 for holder in holders)
 
 
@@ -205,15 +207,15 @@ def test_fuzzed_replies_leave_the_tables_consistent(part: int) -> None:
 
 @given(st.lists(st.one_of(results.map(encode_result), st.binary(max_size=200))))
 def test_any_frames_are_read_or_refused(chunks: list[bytes]) -> None:
-    exchange, side = Unconnected(), ClientSide()
+    table, side = Unconnected(), ClientSide()
     try:
         for chunk in chunks:
             side.receive_data(chunk)
             for result in side.results():
-                exchange.receive(result)
+                table.receive(result)
     except RemoteProtocolError:
         return
-    assert exchange.in_flight == 0
+    assert table.in_flight == 0
     assert side.buffered <= sum(map(len, chunks))
 
 
@@ -237,13 +239,13 @@ class FuzzedNetwork:
         ours, wire = memory_stream_pair()
         far, theirs = memory_stream_pair()
         self._nursery.start_soon(self._server.serve_stream, theirs)
-        self._nursery.start_soon(self._carry, wire, far, None)
+        self._nursery.start_soon(self._activate, wire, far, None)
         mutate = Mutator(f"{self._seed}/{self.connections}")
         self.connections += 1
-        self._nursery.start_soon(self._carry, far, wire, mutate)
+        self._nursery.start_soon(self._activate, far, wire, mutate)
         return StreamTransport(ours)
 
-    async def _carry(self, source: Any, target: Any, mutate: Mutator | None) -> None:
+    async def _activate(self, source: Any, target: Any, mutate: Mutator | None) -> None:
         try:
             while data := bytes(await source.receive_some(READ_SIZE)):
                 if mutate is not None:

@@ -13,16 +13,16 @@ from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trioslock._errors import ConnectionLost, LossReason
-from trioslock.link._entries import Call, Taking
+from trioslock.link._entries import PendingCall, PendingPreparedLock
 from trioslock.link._member import MemberLink, parse_address
 from trioslock.protocol import (
     InitResult,
     LeaderResult,
     LockCommand,
     LockResult,
-    Pattern,
     PlainCommand,
     PlainResult,
+    PreparedLock,
     Result,
     encode_result,
 )
@@ -40,10 +40,13 @@ class Ids:
     def new_id(self) -> bytes:
         return next(self._counter).to_bytes(16, "big")
 
-    def linger(self, call: Call) -> None:
+    def made(self, request_id: bytes) -> bool:
+        return 0 < int.from_bytes(request_id, "big") < 1000
+
+    def linger(self, call: PendingCall) -> None:
         raise AssertionError
 
-    def room(self) -> None:
+    def load_reduced(self) -> None:
         """Nobody waits for room."""
 
 
@@ -59,8 +62,8 @@ class Listener:
     def pushed(self, link: MemberLink, init_type: int) -> None:
         self.heard.append(("pushed", init_type))
 
-    def proved(self, link: MemberLink, number: int) -> None:
-        self.heard.append(("proved", number))
+    def verified(self, link: MemberLink, number: int) -> None:
+        self.heard.append(("verified", number))
 
     def refused(self, link: MemberLink) -> None:
         self.heard.append("refused")
@@ -68,8 +71,8 @@ class Listener:
     def broken(self, link: MemberLink, error: Exception) -> None:
         self.heard.append("broken")
 
-    def stray(self, result: LockResult) -> None:
-        self.heard.append(("stray", result.result))
+    def misrouted(self, result: LockResult) -> None:
+        self.heard.append(("misrouted", result.result))
 
 
 @dataclass
@@ -215,25 +218,25 @@ async def test_a_leaders_own_error_is_an_answer() -> None:
 async def test_a_proof_is_an_answer_from_the_leader() -> None:
     """Nobody holds what is released, and only a leader can say so."""
     async with serving() as world:
-        world.link.ask_proof(5)
+        world.link.probe(5)
         frame = await world.read()
         request_id = frame[3:19]
         command = lock(request_id)._replace(type=2)
         await world.say(answer(command, 6))
-        assert world.listener.heard == [("proved", 5)]
+        assert world.listener.heard == [("verified", 5)]
         await world.say(answer(command, 6))
-        assert world.listener.heard == [("proved", 5)]
-        world.link.ask_proof(6)
+        assert world.listener.heard == [("verified", 5)]
+        world.link.probe(6)
         refused = lock((await world.read())[3:19])._replace(type=2)
         await world.say(answer(refused, 10))
-        assert world.listener.heard == [("proved", 5), "refused"]
+        assert world.listener.heard == [("verified", 5), "refused"]
 
 
 async def test_void_counts_within_one_read() -> None:
     """What an answer makes void delivers no success that came along with it."""
 
     class Cutter(Listener):
-        def proved(self, link: MemberLink, number: int) -> None:
+        def verified(self, link: MemberLink, number: int) -> None:
             link.cut("the watcher says so")
 
     class Nobody:
@@ -243,10 +246,12 @@ async def test_void_counts_within_one_read() -> None:
     async with serving(Cutter()) as world:
         link = world.link
         plain = lock(b"p" * 14 + bytes(2))
-        pattern = Pattern(plain, plain._replace(type=2))
+        pattern = PreparedLock(plain, plain._replace(type=2))
 
         async def take() -> None:
-            entry = Taking(link, pattern, plain.request_id, Nobody(), current_task())
+            entry = PendingPreparedLock(
+                link, pattern, plain.request_id, Nobody(), current_task()
+            )
             link.post_lock(pattern, plain.request_id)
             link.locks[plain.request_id] = entry
             await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
@@ -256,9 +261,9 @@ async def test_void_counts_within_one_read() -> None:
             nursery.start_soon(take)
             await wait_all_tasks_blocked()
             assert await world.read() == pattern.lock_frame(plain.request_id)
-            link.ask_proof(5)
-            proof = lock((await world.read())[3:19])._replace(type=2)
-            await world.say(answer(proof, 0), answer(plain, 0))
+            link.probe(5)
+            probe = lock((await world.read())[3:19])._replace(type=2)
+            await world.say(answer(probe, 0), answer(plain, 0))
             assert (link.void, link.strays, link.in_flight) == (True, 1, 1)
             nursery.cancel_scope.cancel()
 
@@ -268,7 +273,7 @@ async def test_grants_and_notices_of_other_links_are_passed_on() -> None:
     async with serving() as world:
         await world.say(*(answer(lock(OTHERS), result) for result in (0, 9, 8, 6)))
         await world.say(answer(lock(OTHERS)._replace(type=2), 0))
-        assert world.listener.heard == [("stray", 0), ("stray", 9)]
+        assert world.listener.heard == [("misrouted", 0), ("misrouted", 9)]
         assert world.link.strays == 5
 
 

@@ -12,8 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioslock import Backoff, Client, ConnectionLost, LockLost, NoLeader
 from trioslock.client import open_replica_client, open_session_client
-from trioslock.link import Connection, Role, Session, SessionSettings, SetState
-from trioslock.link._topology import Cut
+from trioslock.link import BaseLink, ClientSession, Role, SessionSettings, SetState
+from trioslock.link._topology import Disconnect
 from trioslock.protocol import InitResult, LockResult, to_key
 
 KEY = to_key("job")
@@ -59,7 +59,7 @@ async def test_requests_go_to_the_leader(autojump_clock: MockClock) -> None:
         async with client.lock("job"):
             assert fake.claims(KEY) == [(0, 0), (1, 0), (0, 0)]
         state = state_of(client)
-        assert state.carrier == state.leader == fake.b.address
+        assert state.active == state.leader == fake.b.address
         await wait_all_tasks_blocked()
         assert state_of(client).member(fake.a.address).role is Role.FOLLOWER
 
@@ -110,7 +110,7 @@ async def test_a_demoted_leader_grants_nothing(autojump_clock: MockClock) -> Non
             )
             assert old.claims(KEY) == (1, 0)
             await wait_all_tasks_blocked()
-            assert state_of(client).carrier is None
+            assert state_of(client).active is None
             fake.lead(fake.b)
             await wait_all_tasks_blocked()
         assert not holder.held
@@ -135,7 +135,7 @@ async def test_late_results_in_the_same_read_are_ignored(
             connection.put(grant_of(command))
             fake.a.thaw()
             await wait_all_tasks_blocked()
-            assert state_of(client).carrier is None
+            assert state_of(client).active is None
             assert client.statistics().in_flight == 1
             assert client.statistics().strays == 1
             fake.lead(fake.b)
@@ -148,7 +148,7 @@ def grant_of(command: object) -> LockResult:
 
 
 async def test_a_grant_that_was_not_logged_is_lost(autojump_clock: MockClock) -> None:
-    """The body is cancelled; what the question for it took is given back."""
+    """The body is cancelled; what the query for it took is given back."""
     async with open_set() as (fake, client):
         lost: list[LockLost] = []
 
@@ -241,14 +241,14 @@ async def test_a_frozen_leader_is_found(autojump_clock: MockClock) -> None:
         started_at = trio.current_time()
         fake.a.freeze()
         async for state in client.changes():
-            if state.carrier is None:
+            if state.active is None:
                 break
         assert trio.current_time() - started_at == pytest.approx(10)
-        assert "no sign of life" in str(state.member(fake.a.address).error)
+        assert "the server sent nothing for 10 s" in str(state.member(fake.a.address).error)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold, client, 0)
             await trio.sleep(60)
-            assert state_of(client).carrier is None
+            assert state_of(client).active is None
             fake.a.thaw()
 
 
@@ -259,14 +259,14 @@ async def test_a_follower_forwards(autojump_clock: MockClock) -> None:
         fake.lead(fake.a)
         async with client.lock("job") as grant:
             state = state_of(client)
-            assert state.carrier in {fake.b.address, fake.c.address}
+            assert state.active in {fake.b.address, fake.c.address}
             assert state.leader == fake.a.address
             assert fake.a.claims(KEY) == (1, 0)
             await trio.sleep(5 * TTL)
             assert grant.held
             fake.unreachable.clear()
             async for state in client.changes():
-                if state.carrier == fake.a.address:
+                if state.active == fake.a.address:
                     break
             await trio.sleep(5 * TTL)
             assert grant.held
@@ -289,7 +289,7 @@ async def test_forwarded_waits_are_void_when_the_leader_dies(
             assert fake.a.claims(KEY) == (1, 5)
             fake.crash(fake.a)
             await wait_all_tasks_blocked()
-            assert state_of(client).carrier is None
+            assert state_of(client).active is None
             fake.lead(fake.b, logged=[KEY])
             # The link to the new leader was cut with its forwarding role.
             await client.wait_connected()
@@ -301,7 +301,7 @@ async def test_forwarded_waits_are_void_when_the_leader_dies(
 async def test_a_frozen_leader_behind_a_follower_is_found(
     autojump_clock: MockClock,
 ) -> None:
-    """The follower answers pings; the proof that it forwards does not come."""
+    """The follower answers pings; the probe that it forwards does not come."""
     async with open_set(None) as (fake, client):
         fake.unreachable.add(fake.a.address)
         fake.lead(fake.a)
@@ -309,7 +309,7 @@ async def test_a_frozen_leader_behind_a_follower_is_found(
         fake.a.freeze()
         with trio.fail_after(3 * 5):
             async for state in client.changes():
-                if state.carrier is None:
+                if state.active is None:
                     break
         fake.a.thaw()
 
@@ -431,10 +431,10 @@ async def test_of_two_leaders_the_followers_tell_the_right_one(
         fake.b.push(fake.b.init_type)
         fake.c.push(fake.c.init_type)
         await wait_all_tasks_blocked()
-        assert state_of(client).carrier == fake.b.address
+        assert state_of(client).active == fake.b.address
         await trio.sleep(10)
         assert state_of(client).member(fake.a.address).role is Role.LEADER
-        assert state_of(client).carrier == fake.b.address
+        assert state_of(client).active == fake.b.address
 
 
 async def test_a_push_behind_the_handshake_counts(autojump_clock: MockClock) -> None:
@@ -444,11 +444,11 @@ async def test_a_push_behind_the_handshake_counts(autojump_clock: MockClock) -> 
         fake.lead(fake.a)
         await trio.sleep(2)
         state = state_of(client)
-        assert state.carrier != fake.a.address
+        assert state.active != fake.a.address
         assert state.member(fake.a.address).role is Role.LEADERLESS
         fake.a.said_at_once = []
         await trio.sleep(10)
-        assert state_of(client).carrier == fake.a.address
+        assert state_of(client).active == fake.a.address
 
 
 async def test_an_order_about_a_link_that_is_gone_is_dropped(
@@ -458,8 +458,8 @@ async def test_an_order_about_a_link_that_is_gone_is_dropped(
     async with open_set() as (fake, client):
         fake.crash(fake.c)
         await wait_all_tasks_blocked()
-        client._replica_set()._obey([Cut(fake.c.address, "late")])
-        assert state_of(client).carrier == fake.a.address
+        client._replica_set()._execute([Disconnect(fake.c.address, "late")])
+        assert state_of(client).active == fake.a.address
 
 
 async def test_closing_without_a_leader_takes_no_time(
@@ -498,7 +498,7 @@ async def test_changes_end_with_the_client(autojump_clock: MockClock) -> None:
             await wait_all_tasks_blocked()
     numbers = [state.changes for state in seen]
     assert numbers == sorted(set(numbers))
-    assert fake.b.address in [state.carrier for state in seen]
+    assert fake.b.address in [state.active for state in seen]
 
 
 async def test_members_are_added_and_learned(autojump_clock: MockClock) -> None:
@@ -517,14 +517,14 @@ async def test_members_are_added_and_learned(autojump_clock: MockClock) -> None:
             client.add_member("b", 2)
             await client.wait_connected()
             state = state_of(client)
-            assert state.carrier == fake.a.address
+            assert state.active == fake.a.address
             assert state.member(fake.a.address).learned
             client.add_member("c", 3)
             client.add_member("c", 3)
             await wait_all_tasks_blocked()
             assert state_of(client).member(fake.c.address).role is Role.FOLLOWER
             assert not state_of(client).member(fake.c.address).learned
-            assert "carrier ('a', 1)" in repr(client._replica_set())
+            assert "active ('a', 1)" in repr(client._replica_set())
         with pytest.raises(trio.ClosedResourceError):
             client.add_member("d", 4)
         assert [state async for state in client.changes()] == []
@@ -536,7 +536,7 @@ async def test_a_client_of_one_server_has_no_members(
 ) -> None:
     """It says so."""
 
-    async def connect(session: Session) -> Connection:
+    async def connect(session: ClientSession) -> BaseLink:
         raise OSError("no server")
 
     async with open_session_client(connect, SETTINGS, wait_connected=False) as client:

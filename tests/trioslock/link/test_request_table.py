@@ -11,8 +11,9 @@ import pytest
 import trio
 
 from trioslock._errors import LossReason
-from trioslock.link import Exchange
-from trioslock.link._entries import Call, ForgottenUpdate, Wait
+from trioslock.link import RequestTable
+from trioslock.link._entries import PendingCall, PendingLock
+from trioslock.link._orphans import OrphanUpdate
 from trioslock.protocol import (
     Command,
     CommandType,
@@ -30,23 +31,27 @@ class Owner:
     def __init__(self) -> None:
         self.ids = 0
         self.rooms = 0
+        self.knows_its_ids = False
 
     def new_id(self) -> bytes:
         self.ids += 1
         return b"fresh".ljust(8, b"-") + (self.ids << 16).to_bytes(8, "big")
 
+    def made(self, request_id: bytes) -> bool:
+        return self.knows_its_ids and request_id.startswith(b"fresh")
+
     def linger(self, call: Any) -> None:
         raise AssertionError("nothing here lingers")
 
-    def room(self) -> None:
+    def load_reduced(self) -> None:
         self.rooms += 1
 
     def published(self, result: LockResult) -> None:
         raise AssertionError("nothing here is published")
 
 
-class Wire(Exchange):
-    """An exchange whose commands pile up."""
+class Wire(RequestTable):
+    """A table whose commands pile up."""
 
     def __init__(self) -> None:
         super().__init__(Owner())
@@ -130,7 +135,7 @@ def test_what_no_server_should_answer_is_logged_and_undone_once_more(
 def hold(wire: Wire) -> tuple[LockCommand, Ear]:
     ear = Ear()
     command = lock(wire)
-    wire.held[command.request_id] = Wait(
+    wire.held[command.request_id] = PendingLock(
         wire,
         command,
         ear,
@@ -172,7 +177,7 @@ def test_an_update_that_nobody_waits_for_gives_back_what_it_took() -> None:
     wire = Wire()
     command, ear = hold(wire)
     update = command._replace(request_id=wire.follow_up(command.request_id), flag=2)
-    wire.register(update, ForgottenUpdate(wire, update))
+    wire.register(update, OrphanUpdate(wire, update))
     wire.receive(answer(update, 0))
     assert ear.heard == ["expired"]
     (undo,) = wire.posted
@@ -180,7 +185,7 @@ def test_an_update_that_nobody_waits_for_gives_back_what_it_took() -> None:
     assert (undo.type, undo.lock_id) == (UNLOCK, command.lock_id)
     command, ear = hold(wire)
     update = command._replace(request_id=wire.follow_up(command.request_id), flag=2)
-    wire.register(update, ForgottenUpdate(wire, update))
+    wire.register(update, OrphanUpdate(wire, update))
     wire.receive(answer(update, 5))
     assert ear.heard == []
     assert wire.posted == [undo]
@@ -197,18 +202,16 @@ def test_replies_to_nothing_are_counted() -> None:
     assert wire.posted == []
 
 
-def test_doubts_are_for_outages_only() -> None:
-    wire = Wire()
-    with pytest.raises(NotImplementedError):
-        wire.doubt(lock(wire))
-
-
 async def test_an_entry_is_what_its_task_wakes_with() -> None:
     """It is an outcome, and a command that it does not have is nobody's pattern."""
     wire = Wire()
     command = lock(wire)
-    entries = [Call(wire, command, trio.lowlevel.current_task(), False, False)] * 2
-    entries.append(Call(wire, command, trio.lowlevel.current_task(), False, False))
+    entries = [
+        PendingCall(wire, command, trio.lowlevel.current_task(), False, False)
+    ] * 2
+    entries.append(
+        PendingCall(wire, command, trio.lowlevel.current_task(), False, False)
+    )
     assert entries[0] == entries[1] != entries[2]
     assert len(set(entries)) == 2
     entry = entries[0]

@@ -227,7 +227,7 @@ async def test_without_a_majority_requests_wait_within_their_scope(
 
 async def leads_nobody(client: Client) -> bool:
     state = client.statistics().replica_set
-    return state is not None and state.carrier is None
+    return state is not None and state.active is None
 
 
 async def take_and_give_back(client: Client) -> None:
@@ -278,7 +278,7 @@ async def test_members_are_learned(cluster: Cluster) -> None:
     leader = await cluster.leader()
     async with open_client(url, heartbeat=1.0) as client:
         async for state in client.changes():
-            if state.carrier == (leader.host, leader.port):
+            if state.active == (leader.host, leader.port):
                 break
         assert state.member((leader.host, leader.port)).learned
         assert state.leader == (leader.host, leader.port)
@@ -317,8 +317,8 @@ async def test_a_follower_forwards_while_the_leader_cannot_be_reached(
     ):
         state = client.statistics().replica_set
         assert state is not None
-        assert state.carrier is not None
-        assert state.member(state.carrier).role is Role.FOLLOWER
+        assert state.active is not None
+        assert state.member(state.active).role is Role.FOLLOWER
         assert state.leader == (leader.host, leader.port)
         crowd = Crowd(client)
         async with client.lock("mine"):

@@ -18,7 +18,7 @@ _LOCK_ID = _AFTER_REQUEST_ID + 2
 _AFTER_LOCK_ID = _LOCK_ID + ID_SIZE
 
 
-class Pattern:
+class PreparedLock:
     """A LOCK and the UNLOCK that ends its grant, but for the attempt's id.
 
     Args:
@@ -38,7 +38,7 @@ class Pattern:
         self._unlock_parts = _split(encode_lock(unlock))
 
     def __repr__(self) -> str:
-        return f"<Pattern of {self._lock!r}>"
+        return f"<PreparedLock of {self._lock!r}>"
 
     @property
     def key(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Pattern: packed beforehand or on the spot, the bytes are the same."""
+"""PreparedLock: packed beforehand or on the spot, the bytes are the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from tests.trioslock.protocol.strategies import ids, lock_commands
 
 from trioslock import LocalProtocolError
-from trioslock.protocol import LockCommand, Pattern, encode_lock
+from trioslock.protocol import LockCommand, PreparedLock, encode_lock
 
 LOCK = LockCommand(1, bytes(16), 0, 3, bytes(16), b"k" * 16, 10, 0, 10, 0, 0, 0)
 UNLOCK = LOCK._replace(type=2, timeout=0, expiry=0)
@@ -18,7 +18,7 @@ def test_a_frame_is_the_command_s_own(
     lock: LockCommand, unlock: LockCommand, attempt: bytes
 ) -> None:
     """Whatever the fields are, only the two ids are filled in."""
-    pattern = Pattern(lock, unlock)
+    pattern = PreparedLock(lock, unlock)
     assert pattern.lock_frame(attempt) == encode_lock(pattern.lock(attempt))
     assert pattern.unlock_frame(attempt) == encode_lock(pattern.unlock(attempt))
     for made, given_ in (
@@ -35,10 +35,10 @@ def test_a_frame_is_the_command_s_own(
 def test_what_cannot_be_packed_makes_no_pattern(wrong: dict[str, object]) -> None:
     """The error comes before anything is sent."""
     with pytest.raises(LocalProtocolError):
-        Pattern(LOCK._replace(**wrong), UNLOCK)  # type: ignore[arg-type]
+        PreparedLock(LOCK._replace(**wrong), UNLOCK)  # type: ignore[arg-type]
     with pytest.raises(LocalProtocolError):
-        Pattern(LOCK, UNLOCK._replace(**wrong))  # type: ignore[arg-type]
+        PreparedLock(LOCK, UNLOCK._replace(**wrong))  # type: ignore[arg-type]
 
 
 def test_repr_shows_the_lock() -> None:
-    assert repr(LOCK) in repr(Pattern(LOCK, UNLOCK))
+    assert repr(LOCK) in repr(PreparedLock(LOCK, UNLOCK))

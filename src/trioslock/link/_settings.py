@@ -1,0 +1,64 @@
+"""How a session behaves, and what it reports about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..protocol import ID_SIZE
+from ._backoff import Backoff
+from ._topology import SetState
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a session behaves; `trioslock.open_client` documents each."""
+
+    client_id: bytes
+    session_ttl: float = 10.0
+    connect_timeout: float = 5.0
+    backoff: Backoff | None = field(default_factory=Backoff)
+    close_grace: float = 2.0
+    max_inflight: int = 16_384
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.session_ttl <= 60_000:
+            raise ValueError(
+                f"session_ttl must be 1 to 60000 seconds, not {self.session_ttl!r}"
+            )
+        if not self.connect_timeout > 0 or not self.close_grace >= 0:
+            raise ValueError("connect_timeout must be > 0 and close_grace >= 0")
+        if self.max_inflight < 1:
+            raise ValueError(f"max_inflight must be > 0, not {self.max_inflight!r}")
+        if len(self.client_id) != ID_SIZE:
+            raise ValueError(
+                f"a client id must be {ID_SIZE} bytes, not {self.client_id!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """What a session has under way.
+
+    Attributes:
+        connected: Whether there is a connection now.
+        in_flight: Commands without a reply, waits on the server included.
+        unsettled: Commands not written yet and withdrawals not answered yet;
+            what ``max_inflight`` bounds.
+        held: Grants whose loss would be reported.
+        tasks_waiting_to_send: Tasks for which there is no room or connection.
+        connections: Connections made so far.
+        strays: Replies that matched no request under way, or arrived on a connection
+            that had been given up.
+        round_trip: Seconds that the latest heartbeat took, or None.
+        replica_set: The members and their leader; None for one server.
+    """
+
+    connected: bool
+    in_flight: int
+    unsettled: int
+    held: int
+    tasks_waiting_to_send: int
+    connections: int
+    strays: int
+    round_trip: float | None
+    replica_set: SetState | None = None
