@@ -31,10 +31,10 @@ from trio.lowlevel import (
 )
 
 from .client import Client, Service, open_session_client
-from .engine import EngineLimits, answer_call
+from .engine import EngineLimits
 from .host import EngineHost
 from .link import BaseLink, ClientSession, Owner, SessionSettings
-from .protocol import ID_SIZE, CallCommand, Command, InitCommand, Result
+from .protocol import ID_SIZE, Command, InitCommand, Result
 
 __all__ = ["open_embedded"]
 
@@ -67,10 +67,7 @@ class EngineLink(BaseLink):
         if not self._peer.attached:
             # Closed; what is registered is handed over when `run` returns.
             return
-        if isinstance(command, CallCommand):
-            self._take(answer_call(command, self._peer.engine))
-        else:
-            self._peer.submit(command)
+        self._peer.submit(command)
 
     def retract(self, command: Command) -> bool:
         """Return False: a command has always been executed."""

@@ -69,7 +69,7 @@ async def test_the_end_of_the_server_ends_the_client() -> None:
     """The engine's host closes its peers: nothing hangs."""
     async with open_server(host=None) as server:
         async with open_embedded(server.host_engine) as client:
-            link = client._session._connection
+            link = client._session._link
             link._scope.cancel()
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(ConnectionLost):

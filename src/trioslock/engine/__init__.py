@@ -1,14 +1,14 @@
 """The embedded engine, sans-IO: keys, holders, waiters and leases of one node.
 
-``Engine`` takes commands and the time, and returns replies and the next time it
-wants to be called. It opens no socket, starts no task and knows no clock.
+``Engine`` takes commands and the time, and returns replies and the time at which it
+must be called again. It opens no socket, starts no task and reads no clock.
 """
 
 from __future__ import annotations
 
-from ._calls import NEVER_LOGGED, answer_call
+from ._calls import NEVER_LOGGED
 from ._engine import Engine
-from ._keeping import SavedHolder, SavedKey
+from ._persistence import SavedHolder, SavedKey
 from ._types import (
     ClaimView,
     ClosePeer,
@@ -21,7 +21,6 @@ from ._types import (
 
 __all__ = [
     "NEVER_LOGGED",
-    "answer_call",
     "ClaimView",
     "ClosePeer",
     "Counters",

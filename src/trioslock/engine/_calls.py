@@ -1,7 +1,7 @@
-"""CALL: the lists of keys, holders and waiters that a binary client can ask for.
+"""CALL: the lists of keys, holders and waiters that a binary client can request.
 
-Content is protobuf, see ``trioslock.protocol.ProtobufField``. Other methods belong to
-replication and are answered as unknown.
+The content is protobuf, see ``trioslock.protocol.ProtobufField``. Other methods belong
+to replication and are answered as unknown.
 
 Source: snower/slock 2.1.12, ``server/protocol.go`` (``commandHandleListLockCommand``
 and its siblings), ``protocol/protobuf/db.proto``.
@@ -9,8 +9,8 @@ and its siblings), ``protocol/protobuf/db.proto``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
 
 from .._errors import RemoteProtocolError
 from ..protocol import (
@@ -25,17 +25,32 @@ from ..protocol import (
     encode_entry,
     encode_message,
 )
-from ._engine import Engine
 from ._types import ClaimView, KeyView
 
-PROTOBUF = 3
-UTF_8 = 1
+_PROTOBUF = 3
+_UTF_8 = 1
 _NEVER = 0x7FFF_FFFF_FFFF_FFFF
 NEVER_LOGGED = 0xFF
-"""What lists show as the time until a lock is written to the log."""
+"""The time until a lock is written to the log, as lists show it where there is none."""
 
 _DATA_VALUE = 6
-"""Where the value starts in a data frame, properties included."""
+"""Offset of the value in a data frame, properties included."""
+
+
+class Reader(Protocol):
+    """The engine, for reading."""
+
+    def database_exists(self, db: int) -> bool:
+        """Return whether a database has been used."""
+        ...
+
+    def inspect(self, db: int, key: bytes) -> KeyView | None:
+        """Return a key with its holders and waiters."""
+        ...
+
+    def held_keys(self, db: int) -> Iterator[KeyView]:
+        """Yield the held keys of a database."""
+        ...
 
 
 class _CallError(Exception):
@@ -47,8 +62,8 @@ class _CallError(Exception):
         self.name = name
 
 
-def answer_call(command: CallCommand, engine: Engine) -> CallResult:
-    """Answer a CALL from the engine's read side."""
+def answer_call(command: CallCommand, engine: Reader) -> CallResult:
+    """Return the list that a CALL requests, or an error."""
     try:
         content = _METHODS[command.method](command, engine)
         if len(content) > MAX_DATA_SIZE:
@@ -63,11 +78,13 @@ def answer_call(command: CallCommand, engine: Engine) -> CallResult:
 def _result(
     command: CallCommand, code: ResultCode, error: str, content: bytes
 ) -> CallResult:
-    return CallResult(command.request_id, int(code), 0, PROTOBUF, UTF_8, error, content)
+    return CallResult(
+        command.request_id, int(code), 0, _PROTOBUF, _UTF_8, error, content
+    )
 
 
-def _request(command: CallCommand, engine: Engine) -> tuple[int, bytes]:
-    """Return the database and the key that a list is asked for."""
+def _request(command: CallCommand, engine: Reader) -> tuple[int, bytes]:
+    """Return the database and the key of a request for a list."""
     try:
         fields = decode_message(command.content)
     except RemoteProtocolError as cause:
@@ -80,7 +97,7 @@ def _request(command: CallCommand, engine: Engine) -> tuple[int, bytes]:
     return db, key[:ID_SIZE].ljust(ID_SIZE, b"\0")
 
 
-def _list_keys(command: CallCommand, engine: Engine) -> bytes:
+def _list_keys(command: CallCommand, engine: Reader) -> bytes:
     db, _ = _request(command, engine)
     entries: list[bytes] = []
     size = 0
@@ -88,29 +105,30 @@ def _list_keys(command: CallCommand, engine: Engine) -> bytes:
         entry = encode_entry(1, _key_message(view))
         entries.append(entry)
         size += len(entry)
+        # Checked here too: a list that no frame can carry is not built to its end.
         if size > MAX_DATA_SIZE:
             raise _CallError(ResultCode.ERROR, "ENCODE_ERROR")
     return b"".join(entries)
 
 
-def _list_holders(command: CallCommand, engine: Engine) -> bytes:
+def _list_holders(command: CallCommand, engine: Reader) -> bytes:
     view = _held_key(command, engine)
     return _claims_message(view, map(_holder_message, view.holders))
 
 
-def _list_waiters(command: CallCommand, engine: Engine) -> bytes:
+def _list_waiters(command: CallCommand, engine: Reader) -> bytes:
     view = _held_key(command, engine)
     return _claims_message(view, map(_waiter_message, view.waiters))
 
 
-_METHODS: Final[dict[str, Callable[[CallCommand, Engine], bytes]]] = {
+_METHODS: Final[dict[str, Callable[[CallCommand, Reader], bytes]]] = {
     "LIST_LOCK": _list_keys,
     "LIST_LOCKED": _list_holders,
     "LIST_WAIT": _list_waiters,
 }
 
 
-def _held_key(command: CallCommand, engine: Engine) -> KeyView:
+def _held_key(command: CallCommand, engine: Reader) -> KeyView:
     db, key = _request(command, engine)
     view = engine.inspect(db, key)
     if view is None or not view.levels:
@@ -145,7 +163,7 @@ def _holder_message(claim: ClaimView) -> bytes:
         (4, end),
         (5, claim.levels),
         (6, NEVER_LOGGED),
-        # A holder waits no more, which the real server calls timed out.
+        # The state "timed out": the real server sets it on every holder.
         (7, 1),
         (11, _command_message(claim.command)),
     ]

@@ -1,12 +1,12 @@
 """When waits and leases end.
 
-Most of them end on a full second, thousands together, and nearly all are taken
-back before. So items that end in the same millisecond share a bucket, an
-insertion-ordered dict: adding and taking back cost O(1) and leave nothing
-behind. Only the buckets are in a heap. A bucket that was emptied stays until
-its time or until the empty ones outnumber the others, so that a lock taken and
-released in turn does not make and break one each time, and the sweep is
-amortised over the buckets it removes.
+Most of them end on a full second, thousands together, and nearly all are disarmed
+before. So items that end in the same millisecond share a bucket, an
+insertion-ordered dict: arming and disarming cost O(1) and leave nothing behind.
+Only the buckets are in a heap. An empty bucket stays until its time or until the
+empty ones outnumber the others, so that a lock taken and released in turn does not
+make and remove one each time. The cost of a sweep is amortised over the buckets that
+it removes.
 
 Times are whole wall milliseconds; 0 means "not armed".
 """
@@ -20,7 +20,7 @@ _EMPTY_BUCKETS_KEPT = 64
 
 
 class Timed(Protocol):
-    """Something with a deadline, which belongs to `Deadlines` alone."""
+    """Something with a deadline. `Deadlines` alone sets it."""
 
     due: int
 
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=Timed)
 
 
 class Deadlines(Generic[T]):
-    """Items by the time when they are due."""
+    """Items by the time at which they are due."""
 
     __slots__ = ("_buckets", "_empty", "_times")
 
@@ -43,7 +43,7 @@ class Deadlines(Generic[T]):
 
     @property
     def buckets(self) -> int:
-        """How many buckets are kept, empty ones included."""
+        """Number of buckets, empty ones included."""
         return len(self._buckets)
 
     def arm(self, item: T, due: int) -> None:
@@ -58,13 +58,13 @@ class Deadlines(Generic[T]):
         item.due = due
 
     def disarm(self, item: T) -> None:
-        """Take ``item`` back; one that is not armed is left alone."""
+        """Remove ``item``; one that is not armed is left alone."""
         due = item.due
         if not due:
             return
         item.due = 0
         bucket = self._buckets.get(due)
-        if bucket is None:  # its bucket is being worked off just now
+        if bucket is None:  # `pop` has returned its bucket
             return
         del bucket[item]
         if not bucket:
@@ -81,10 +81,10 @@ class Deadlines(Generic[T]):
         return times[0] if times else None
 
     def pop(self) -> list[T]:
-        """Take the earliest bucket out and return its items in order of arming.
+        """Remove the earliest bucket and return its items in order of arming.
 
-        They keep their ``due``: whoever works them off passes over those whose
-        ``due`` has changed meanwhile.
+        They keep their ``due``. The caller skips those whose ``due`` has changed by
+        the time their turn comes: an earlier item of the bucket has disarmed them.
         """
         due = self.next()
         if due is None:

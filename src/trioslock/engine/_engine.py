@@ -9,9 +9,9 @@ The order of calls for an integrator::
     for reply in engine.drop_peer(peer, now): ...
 
 ``now`` is any clock in seconds that does not go back. Waits and leases in seconds
-end on full *wall* seconds, which are at ``now + wall_offset``. What is due by
-``now`` is worked off before anything else. What begins on such an occasion, a lease
-that a waiter gets or a wait on a reversed key, begins at ``now``.
+end on full *wall* seconds, at ``now + wall_offset``. Whatever is due by ``now`` ends
+first. A lease that a waiter gets by that, or a wait on a reversed key, begins at
+``now``.
 
 Source: snower/slock 2.1.12, ``server/protocol.go`` (``ProcessCommand``,
 ``BinaryServerProtocol.Close``).
@@ -25,7 +25,6 @@ from typing import assert_never
 
 from ..protocol import (
     CallCommand,
-    CallResult,
     Command,
     CommandType,
     InitCommand,
@@ -41,13 +40,15 @@ from ..protocol import (
     SubscribeCommand,
     SubscribeResult,
 )
-from . import _endings
-from ._keeping import SavedKey, restore, save
+from . import _expiry
+from ._calls import answer_call
+from ._keyspace import Claim, Key
 from ._lock import lock
 from ._peers import Peer, Peers
+from ._persistence import SavedKey, restore, save
 from ._subscriptions import Subscriptions
 from ._table import Table, TableFullError
-from ._times import wait_end
+from ._times import FOREVER, wait_end
 from ._types import (
     ClaimView,
     ClosePeer,
@@ -59,7 +60,6 @@ from ._types import (
 )
 from ._unlock import unlock
 from ._values import check_frame
-from ._waiters import FOREVER, Claim
 
 _LOCK = int(CommandType.LOCK)
 _UNLOCK = int(CommandType.UNLOCK)
@@ -76,8 +76,8 @@ _OtherCommand = (
     InitCommand | StateCommand | SubscribeCommand | CallCommand | PlainCommand
 )
 
-# ``now + wall_offset`` is rounded at some 2e-7 s: a deadline that comes back as
-# ``now`` must not fall short of itself.
+# The sum ``now + wall_offset`` has an error of some 2e-7 s. Without this a caller that
+# passes ``next_deadline()`` as ``now`` could find nothing due.
 _ROUNDING = 1e-5
 
 
@@ -102,11 +102,11 @@ class Engine:
         """Make an empty engine.
 
         Args:
-            limits: What it keeps before it refuses.
+            limits: How much it keeps before it refuses.
             wall_offset: Wall time minus the clock that ``now`` comes from.
             subscribe_enabled: Whether SUBSCRIBE works; a real server refuses it
                 unless it is started with ``--subscribe_enabled``.
-            new_id: Makes 16-byte request ids for commands that the server itself
+            new_id: Makes 16-byte request ids for commands that the engine itself
                 starts; by default they are counted.
         """
         limits = limits or EngineLimits()
@@ -133,16 +133,16 @@ class Engine:
     # Peers.
 
     def add_peer(self, now: float) -> int:
-        """Open a peer and return its number, which is never used again."""
+        """Add a peer and return its number, which is never used again."""
         self._table_at(now)
         return self._peers.add().id
 
     def drop_peer(self, peer: int, now: float) -> list[Reply]:
         """Close a peer and run its wills.
 
-        Its locks and waits stay. Keep-alive ones are not renewed any more; what
-        results come for the others goes to the peer registered under the same
-        client id at that moment, or to nobody.
+        Its locks and waits stay. Keep-alive ones are no longer renewed. Results for
+        the others go to the peer that is registered under the same client id at that
+        moment, and are dropped if there is none.
 
         Returns:
             Replies to other peers, in order.
@@ -163,19 +163,18 @@ class Engine:
     # Commands and time.
 
     def submit(self, peer: int, command: Command, now: float) -> list[Reply]:
-        """Carry out a command.
+        """Execute a command.
 
         Args:
-            peer: Who sends it.
+            peer: The sender.
             command: A LOCK or UNLOCK whose data frame is malformed is refused
-                with result 11, as is any that is above a limit. CALL has no
-                methods here: it is answered with result 4.
+                with result 11, as is any that is above a limit.
             now: The time.
 
         Returns:
             All replies in order, those of timers that were due first; some may
             be for other peers. ``ClosePeer`` means that the peer is to be
-            closed behind what was sent to it before.
+            closed after what was sent to it before.
 
         Raises:
             KeyError: There is no such peer (any more).
@@ -189,7 +188,7 @@ class Engine:
         return table.replies
 
     def advance(self, now: float) -> list[Reply]:
-        """Work off what is due by ``now`` and return the replies in order."""
+        """End whatever is due by ``now`` and return the replies in order."""
         return self._begin(now).replies
 
     def next_deadline(self) -> float | None:
@@ -203,14 +202,14 @@ class Engine:
         table = self._begin(now)
         database = table.keyspace.find(db)
         if database is not None:
-            _endings.flush(table, database)
+            _expiry.flush(table, database)
             self._run_deferred()
         return table.replies
 
-    # What is there.
+    # Reading.
 
     def database_exists(self, db: int) -> bool:
-        """Say whether a database has been used."""
+        """Return whether a database has been used."""
         return self._table.keyspace.find(db) is not None
 
     def open_database(self, db: int) -> bool:
@@ -219,37 +218,28 @@ class Engine:
 
     def inspect(self, db: int, key: bytes) -> KeyView | None:
         """Return a key with its holders and waiters, or None if it has neither."""
-        database = self._table.keyspace.find(db)
-        found = database.keys.get(key) if database is not None else None
-        if database is None or found is None:
+        found = self._table.keyspace.find_key(db, key)
+        if found is None:
             return None
-        return KeyView(
-            database.number,
-            found.name,
-            found.levels,
-            found.data,
-            tuple(map(_view, found.holders)),
-            tuple(map(_view, found.waiters or ())),
-        )
+        holders, waiters = map(_view, found.holders), map(_view, found.waiters or ())
+        return _key_view(found, tuple(holders), tuple(waiters))
 
     def peek(self, db: int, key: bytes) -> KeyView | None:
-        """Return a key with its first holder alone, however many there are."""
-        database = self._table.keyspace.find(db)
-        found = database.keys.get(key) if database is not None else None
-        if database is None or found is None:
+        """Return a key with its first holder alone, however many it has."""
+        found = self._table.keyspace.find_key(db, key)
+        if found is None:
             return None
-        first = tuple(map(_view, itertools.islice(found.holders, 1)))
-        return KeyView(database.number, found.name, found.levels, found.data, first)
+        return _key_view(found, tuple(map(_view, itertools.islice(found.holders, 1))))
 
     def held_keys(self, db: int) -> Iterator[KeyView]:
-        """Go through the held keys of a database, without holders and waiters.
+        """Yield the held keys of a database, without holders and waiters.
 
-        To be used up before the engine is called again.
+        Exhaust the iterator before the engine is called again.
         """
         database = self._table.keyspace.find(db)
         for key in database.keys.values() if database is not None else ():
             if key.levels:
-                yield KeyView(key.db.number, key.name, key.levels, key.data)
+                yield _key_view(key)
 
     def counters(self, db: int) -> Counters:
         """Return the counters of a database, all zero for one never used."""
@@ -259,7 +249,7 @@ class Engine:
         return database.counters(self._table.second)
 
     def statistics(self) -> EngineStatistics:
-        """Return what is kept at this moment."""
+        """Return counts of what is kept now."""
         table = self._table
         return EngineStatistics(
             peers=len(self._peers),
@@ -273,17 +263,17 @@ class Engine:
             data_bytes=table.data_bytes,
         )
 
-    # What outlives the process.
+    # Persistence.
 
     def watch_changes(self) -> None:
         """Note from now on which keys change, for `take_changes`."""
         self._table.changed = set()
 
     def take_changes(self) -> Set[tuple[int, bytes]]:
-        """Return the keys, as database and name, of which `save` may say otherwise.
+        """Return the keys that have changed since the last call.
 
         Returns:
-            Those since the last call; always none before `watch_changes`.
+            Database and name of each; always none before `watch_changes`.
         """
         changed = self._table.changed
         if not changed:
@@ -292,13 +282,12 @@ class Engine:
         return changed
 
     def save(self, db: int, key: bytes) -> SavedKey | None:
-        """Return what is to be kept of a key, or None if it need not be kept."""
-        database = self._table.keyspace.find(db)
-        found = database.keys.get(key) if database is not None else None
+        """Return a key as it is to be saved, or None if it is not."""
+        found = self._table.keyspace.find_key(db, key)
         return None if found is None else save(found)
 
     def restore(self, saved: Iterable[SavedKey], now: float) -> None:
-        """Hold keys again that another engine has saved.
+        """Hold keys that another engine has saved.
 
         A lease that has ended meanwhile ends at the next tick, with no notice.
 
@@ -324,14 +313,15 @@ class Engine:
         return table
 
     def _begin(self, now: float) -> Table:
-        """Set the clock, start a new list of replies, and work off what is due."""
+        """Set the clock, start a new list of replies, and end whatever is due."""
         table = self._table_at(now)
         table.replies = []
         deadlines = table.deadlines
         while (due := deadlines.next()) is not None and due <= table.wall_ms:
             for claim in deadlines.pop():
+                # An earlier one of the same bucket may have disarmed this one.
                 if claim.due == due:
-                    _endings.fire(table, claim)
+                    _expiry.fire(table, claim)
             self._run_deferred()
         if self._subscriptions:
             self._subscriptions.advance(table.wall_ms)
@@ -352,7 +342,7 @@ class Engine:
             self._table.answer(owner, command, _ERROR, 0, 0, None)
 
     def _run(self, owner: Peer, command: LockCommand) -> None:
-        """Run a command, and after it what it makes the server start."""
+        """Run a command, and after it the commands that it starts."""
         table = self._table
         if command.type == _LOCK:
             lock(table, owner, command)
@@ -362,10 +352,10 @@ class Engine:
             self._run_deferred()
 
     def _run_deferred(self) -> None:
-        """Run what the server started; each may start more.
+        """Run the commands that the engine has started; each may start more.
 
-        It ends: EXECUTE entries are parts of what started them, a key is reversed
-        once a flag, and each step up a tree releases a lock.
+        This terminates: EXECUTE entries are parts of the frame that started them, a
+        key is reversed once for each flag, and each step up a tree releases a lock.
         """
         table = self._table
         while table.deferred:
@@ -400,7 +390,7 @@ class Engine:
             case SubscribeCommand():
                 return self._subscribe(owner, command)
             case CallCommand():
-                return [Reply(owner.id, _unknown_method(command))]
+                return [Reply(owner.id, answer_call(command, self))]
             case PlainCommand():
                 return _answer_plain(owner, command)
             case _:
@@ -436,11 +426,12 @@ def _answer_plain(owner: Peer, command: PlainCommand) -> list[Reply]:
     return replies
 
 
-def _unknown_method(command: CallCommand) -> CallResult:
-    code = int(ResultCode.UNKNOWN_COMMAND)
-    return CallResult(
-        command.request_id, code, 0, command.encoding, command.charset, "", b""
-    )
+def _key_view(
+    key: Key,
+    holders: tuple[ClaimView, ...] = (),
+    waiters: tuple[ClaimView, ...] = (),
+) -> KeyView:
+    return KeyView(key.db.number, key.name, key.levels, key.data, holders, waiters)
 
 
 def _view(claim: Claim) -> ClaimView:

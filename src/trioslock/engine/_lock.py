@@ -1,11 +1,21 @@
-"""LOCK: what a request for a key comes to.
+"""LOCK: decide between a grant, a wait and a refusal.
 
-The order of the questions is the server's and shows in the results: the early
-check, the holder with the same lock id, whether the queue is in the way, whether
-it fits, versions, waiting, refusal.
+The checks run in the server's order, which shows in the results (in parentheses):
 
-Source: snower/slock 2.1.12, ``server/db.go`` (``LockDB.Lock``); the decision
-list of section 3.4 of the server reference.
+1. There is no such database (3).
+2. With CONCURRENT_CHECK and no timeout: the key has more levels than the request
+   allows, or is free and the request waits for an unlock (8).
+3. With SHOW: the first holder's parameters, if the key is held (7). With SHOW and
+   UPDATE the request is about the first holder.
+4. The lock id holds the key: update it (5), add a level (0), or refuse (5).
+5. Waiters block the request, unless its priority is above theirs. On a free key they
+   block none, but a request with WAIT_WHEN_UNLOCKED always waits.
+6. Not blocked, and within the counts: grant (0).
+7. The lock id has a version below the first holder's: grant, with that version (0).
+8. There is a timeout: wait. NOT_WHEN_DATA does not wait for a key with a value.
+9. Refuse (8).
+
+Source: snower/slock 2.1.12, ``server/db.go`` (``LockDB.Lock``).
 """
 
 from __future__ import annotations
@@ -18,11 +28,10 @@ from ..protocol import (
     ResultCode,
     TimeoutFlag,
 )
-from ._keyspace import Key
+from ._keyspace import Claim, Key
 from ._peers import Peer
 from ._table import Table, TableFullError
-from ._times import keeps_lease, lease_end
-from ._waiters import FOREVER, Claim
+from ._times import FOREVER, keeps_lease, lease_end
 
 _MAX_LEVELS = 0xFF
 _SHOW = int(LockFlag.SHOW)
@@ -52,7 +61,7 @@ _ERROR = int(ResultCode.ERROR)
 
 
 def lock(table: Table, owner: Peer, command: LockCommand) -> None:
-    """Carry out a LOCK: answer it, or let it wait."""
+    """Execute a LOCK: answer it, or let it wait."""
     db = table.keyspace.open(command.db)
     if db is None:
         table.answer(owner, command, _UNKNOWN_DB, 0, 0, None)
@@ -68,12 +77,13 @@ def lock(table: Table, owner: Peer, command: LockCommand) -> None:
         _decide(table, owner, key, command)
     except TableFullError:
         table.answer(owner, command, _ERROR, key.levels, 0, key.data)
+    # A key that was made for this request alone goes with its value.
     if not key.levels:
-        table.settle(key)
+        table.free_if_unused(key)
 
 
 def _fails_early(key: Key, command: LockCommand) -> bool:
-    """Say whether the early check refuses: no room, or nothing to wait for."""
+    """Return whether check 2 refuses: no room, or nothing to wait for."""
     if command.timeout:
         return False
     if command.max_count < UNLIMITED_COUNT and key.levels > command.max_count:
@@ -92,7 +102,7 @@ def _decide(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
             return
         blocked = True
     else:
-        # A free key is taken even if event waiters queue on it.
+        # The waiters of a free key wait for an unlock (events), not for their turn.
         blocked = False
     if (not blocked or key.may_pass(command)) and key.fits(command):
         _grant(table, owner, key, command)
@@ -121,11 +131,11 @@ def _grant(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
 
 
 def _awaits_ack(key: Key, command: LockCommand) -> bool:
-    """Say whether the grant is one that has to be acknowledged.
+    """Return whether a grant waits for other nodes to acknowledge it.
 
-    A single node acknowledges at once. What remains of the matter: such a grant
-    is not followed by a wake-up pass. The first holder says whether a key is
-    logged at all.
+    A single node acknowledges at once. All that remains is that such a grant is not
+    followed by a wake-up pass. The first holder decides whether a key is logged at
+    all: without a log nothing is acknowledged.
     """
     if command.flag & _FROM_AOF:
         return False
@@ -135,7 +145,7 @@ def _awaits_ack(key: Key, command: LockCommand) -> bool:
 
 
 def _catch_up(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
-    """Grant to a version older than the holder's at once, and tell it the newer."""
+    """Grant to a version older than the holder's at once; answer with the newer."""
     first = key.first_holder
     assert first is not None
     before = key.data
@@ -152,7 +162,7 @@ def _catch_up(table: Table, owner: Peer, key: Key, command: LockCommand) -> None
 
 
 def _meets_holder(table: Table, owner: Peer, key: Key, command: LockCommand) -> bool:
-    """Answer what a holder decides, and return whether one did."""
+    """Answer a request that a holder decides; return whether one did."""
     if command.flag & _SHOW:
         first = key.first_holder
         assert first is not None
@@ -188,6 +198,7 @@ def _show(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
 def _reenter(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> None:
     key = holder.key
     before = key.data
+    # A lease of 0 is over at once: it is answered and adds no level.
     if command.expiry:
         if command.data is not None:
             table.operate(key, holder, command, edge=False)
@@ -223,7 +234,7 @@ def _replace_command(
 ) -> None:
     if command.data is not None:
         command = command._replace(data=None)
-    table.note(holder.key)
+    table.mark_changed(holder.key)
     holder.command = command
     holder.owner = owner
     if not keeps_lease(command):
@@ -231,7 +242,7 @@ def _replace_command(
 
 
 def _changes_nothing(table: Table, holder: Claim, command: LockCommand) -> bool:
-    """Compare an update with what is: counts, priority flag and end of lease.
+    """Compare an update with the holder: counts, priority flag and end of lease.
 
     The end may differ by a second (a minute in minutes). With the millisecond
     flag, or unlimited with 0xffff, it is not compared at all.

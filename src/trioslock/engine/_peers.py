@@ -1,8 +1,9 @@
-"""Peers: who sends commands, and who gets the results after they have gone.
+"""Peers: the senders of commands, and the recipients of results after they have gone.
 
-A claim belongs to the peer that asked for it. When that peer is gone, results
-go to whoever is registered under the same client id at that moment, and from
-then on that peer speaks for the claim: its results and its keep-alive.
+A claim belongs to the peer that requested it. When that peer is gone, its results
+go to the peer that is registered under the same client id at that moment. From then
+on that peer is its *successor*: it gets the results and its connection keeps the
+claim alive.
 
 Source: snower/slock 2.1.12, ``server/protocol.go`` (``ProxyServerProtocol``,
 ``BinaryServerProtocol.Init`` and ``Close``).
@@ -14,15 +15,15 @@ from ..protocol import LockCommand
 
 
 class Peer:
-    """One connection, or what is left of it while a claim belongs to it."""
+    """One connection; it outlives the connection as the owner of claims."""
 
-    __slots__ = ("client_id", "heir", "id", "open", "subscribed", "wills")
+    __slots__ = ("client_id", "id", "open", "subscribed", "successor", "wills")
 
     def __init__(self, peer_id: int) -> None:
         self.id = peer_id
         self.open = True
         self.client_id: bytes | None = None
-        self.heir: Peer | None = None
+        self.successor: Peer | None = None
         self.wills: list[LockCommand] | None = None
         self.subscribed = False
 
@@ -42,7 +43,7 @@ class Peers:
 
     @property
     def client_ids(self) -> int:
-        """How many client ids are registered."""
+        """Number of client ids that are registered."""
         return len(self._by_client_id)
 
     def add(self) -> Peer:
@@ -55,12 +56,12 @@ class Peers:
         """Return an open peer.
 
         Raises:
-            KeyError: There is none of this number.
+            KeyError: No open peer has this number.
         """
         return self._open[peer_id]
 
     def register(self, peer: Peer, client_id: bytes) -> bool:
-        """Put a peer under a client id and return whether another one was there."""
+        """Register a peer under a client id; return whether it replaces another."""
         self._unregister(peer)
         other = self._by_client_id.get(client_id)
         peer.client_id = client_id
@@ -68,35 +69,35 @@ class Peers:
         return other is not None
 
     def close(self, peer_id: int) -> Peer:
-        """Take a peer out.
+        """Remove a peer.
 
         Raises:
-            KeyError: There is none of this number.
+            KeyError: No open peer has this number.
         """
         peer = self._open.pop(peer_id)
         peer.open = False
         self._unregister(peer)
         return peer
 
-    def speaker(self, owner: Peer) -> Peer | None:
-        """Return who gets a result for ``owner``: itself, an heir, or nobody."""
+    def recipient(self, owner: Peer) -> Peer | None:
+        """Return the peer that gets a result for ``owner``, None if there is none."""
         if owner.open:
             return owner
-        if owner.heir is not None and owner.heir.open:
-            return owner.heir
+        if owner.successor is not None and owner.successor.open:
+            return owner.successor
         if owner.client_id is None:
             return None
-        owner.heir = self._by_client_id.get(owner.client_id)
-        return owner.heir
+        owner.successor = self._by_client_id.get(owner.client_id)
+        return owner.successor
 
     @staticmethod
     def keeps_alive(owner: Peer) -> bool:
-        """Say whether a connection stands behind the claims of ``owner``.
+        """Return whether a connection keeps the claims of ``owner`` alive.
 
-        One that only has the same client id does not, as long as no result has
+        A peer with the same client id does so from the first result on that has
         gone to it.
         """
-        return owner.open or (owner.heir is not None and owner.heir.open)
+        return owner.open or (owner.successor is not None and owner.successor.open)
 
     def _unregister(self, peer: Peer) -> None:
         client_id = peer.client_id

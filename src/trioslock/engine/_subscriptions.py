@@ -1,9 +1,8 @@
-"""Subscriptions: who is told of waits that ended in vain and of leases that ended.
+"""Subscriptions: peers that get an event when a wait or a lease ends by itself.
 
-A subscription belongs to a peer and may outlive it for some seconds, buffering
-meanwhile; the same client and subscribe id pick it up again from another peer.
-While a peer is there its results go out at once: how much may be on the way to
-it is a matter of the connection.
+A subscription belongs to a peer and may outlive it for some seconds, buffering events
+meanwhile; another peer resumes it by client and subscribe id. While a peer is there
+its events go out at once: bounding what is under way to it is the connection's task.
 
 Source: snower/slock 2.1.12, ``server/subscribe.go``.
 """
@@ -33,8 +32,8 @@ _ERROR = int(ResultCode.ERROR)
 _DONE = int(ResultCode.SUCCED)
 
 
-class Subscription:
-    """The key masks of one subscriber, and its results while it is away."""
+class EngineSubscription:
+    """The key masks of one subscriber, and its events while it is away."""
 
     __slots__ = (
         "buffer",
@@ -60,7 +59,7 @@ class Subscription:
         self.due = 0
 
     def wants(self, key: int) -> bool:
-        """Say whether a key, read as a number, shares a set bit with a mask."""
+        """Return whether a key, read as a number, shares a set bit with a mask."""
         return any(key & mask for mask in self.masks)
 
 
@@ -71,8 +70,8 @@ class Subscriptions:
 
     def __init__(self, limits: EngineLimits) -> None:
         self._limits = limits
-        self._all: dict[int, Subscription] = {}
-        self._deadlines: Deadlines[Subscription] = Deadlines()
+        self._all: dict[int, EngineSubscription] = {}
+        self._deadlines: Deadlines[EngineSubscription] = Deadlines()
         self._serial = 0
         self._published = 0
 
@@ -81,7 +80,7 @@ class Subscriptions:
 
     @property
     def timers(self) -> int:
-        """How many subscriptions wait for their subscriber with a limit."""
+        """Number of subscriptions that end unless their subscriber comes back."""
         return len(self._deadlines)
 
     # Commands.
@@ -90,8 +89,8 @@ class Subscriptions:
         """Add a mask to a subscription or remove one.
 
         A new subscription is made for id 0 and for one that does not exist. The
-        result comes before what was buffered. With the last mask gone the
-        subscription ends and the peer is closed.
+        result precedes the buffered events. Without a mask the subscription ends
+        and the peer is closed.
 
         Returns:
             The replies; result 11 for an id of another client, and above the
@@ -117,13 +116,15 @@ class Subscriptions:
             replies.append(Reply(peer.id, ClosePeer("unsubscribed")))
         return replies
 
-    def _new(self, peer: Peer, client_id: int) -> Subscription:
+    def _new(self, peer: Peer, client_id: int) -> EngineSubscription:
         self._serial += 1
-        subscription = Subscription(self._serial, client_id, peer)
+        subscription = EngineSubscription(self._serial, client_id, peer)
         self._all[subscription.id] = subscription
         return subscription
 
-    def _is_full(self, subscription: Subscription, command: SubscribeCommand) -> bool:
+    def _is_full(
+        self, subscription: EngineSubscription, command: SubscribeCommand
+    ) -> bool:
         if command.subscribe_type == _REMOVE:
             return False
         mask = int.from_bytes(command.mask, "little")
@@ -133,9 +134,9 @@ class Subscriptions:
         )
 
     def _change_masks(
-        self, subscription: Subscription, command: SubscribeCommand
+        self, subscription: EngineSubscription, command: SubscribeCommand
     ) -> bool:
-        """Add or remove the mask and return whether the subscription lives on."""
+        """Add or remove the mask; return whether the subscription goes on."""
         mask = int.from_bytes(command.mask, "little")
         if command.subscribe_type != _REMOVE:
             subscription.masks[mask] = None
@@ -157,7 +158,7 @@ class Subscriptions:
         levels: int,
         data: bytes | None,
     ) -> Iterator[Reply]:
-        """Tell all who want to know of this key; give the replies one by one."""
+        """Yield one event for each subscription of this key whose peer is there."""
         self._published += 1
         key = int.from_bytes(command.key, "little")
         head = self._published.to_bytes(8, "little") + _REPLICA_SET_VERSION
@@ -183,8 +184,8 @@ class Subscriptions:
             else:
                 self._keep(subscription, result)
 
-    def _keep(self, subscription: Subscription, result: LockResult) -> None:
-        """Buffer a result; a full buffer ends the subscription."""
+    def _keep(self, subscription: EngineSubscription, result: LockResult) -> None:
+        """Buffer an event; a full buffer ends the subscription."""
         size = FRAME_SIZE + len(result.data or b"")
         limit = self._limits.subscription_buffer
         if subscription.max_size:
@@ -196,7 +197,7 @@ class Subscriptions:
         subscription.buffer.append(result)
         subscription.buffered += size
 
-    # Peers and time, the latter in wall milliseconds.
+    # Peers and time; times are wall milliseconds.
 
     def drop_peer(self, peer: Peer, wall_ms: int) -> None:
         """End the subscriptions of a peer, or keep them for a while."""
@@ -213,11 +214,11 @@ class Subscriptions:
                 del self._all[subscription.id]
 
     def next_deadline(self) -> int | None:
-        """Return when the first orphan ends."""
+        """Return when the first subscription without a peer ends."""
         return self._deadlines.next()
 
     def advance(self, wall_ms: int) -> None:
-        """End the orphans whose time is over."""
+        """End the subscriptions whose peer has not come back in time."""
         while (due := self._deadlines.next()) is not None and due <= wall_ms:
             for subscription in self._deadlines.pop():
                 del self._all[subscription.id]

@@ -1,12 +1,12 @@
-"""The table: all claims, and the moves that every decision is made of.
+"""The table: all claims, and the steps of which every decision is made.
 
-`_lock`, `_unlock` and `_endings` decide; what they decide is done here: a claim
-becomes a holder, waits, leaves; a key's value changes; a wake-up pass runs; a
-result goes out. Replies are collected in order in ``replies`` until the engine
-hands them over. Commands that the server itself starts (EXECUTE, reversed keys,
-trees) stand in ``deferred`` and run when the command at hand is through.
+`_lock`, `_unlock` and `_expiry` decide; the steps are here: a claim becomes a holder,
+waits, leaves; a key's value changes; a wake-up pass runs; a result goes out. Replies
+are collected in order in ``replies`` until the engine returns them. Commands that the
+engine itself starts (EXECUTE, reversed keys, trees) are queued in ``deferred`` and run
+after the present command.
 
-Limits are looked at before anything changes: `TableFullError` leaves the table as it
+Limits are checked before anything changes: `TableFullError` leaves the table as it
 was.
 
 Source: snower/slock 2.1.12, ``server/db.go`` and ``server/lock.go``.
@@ -27,13 +27,12 @@ from ..protocol import (
     TimeoutFlag,
 )
 from ._deadlines import Deadlines
-from ._keyspace import Key, Keyspace
+from ._keyspace import Claim, Key, Keyspace
 from ._peers import Peer, Peers
 from ._subscriptions import Subscriptions
-from ._times import EXACT_BELOW, lease_end, wait_end
+from ._times import EXACT_BELOW, FOREVER, lease_end, wait_end
 from ._types import EngineLimits, Reply
-from ._values import Change, Execute, ValueTooLargeError, operate
-from ._waiters import FOREVER, Claim
+from ._values import Execute, ValueChange, ValueTooLargeError, operate
 
 _SUCCED = int(ResultCode.SUCCED)
 _ERROR = int(ResultCode.ERROR)
@@ -56,14 +55,14 @@ class Table:
     Attributes:
         second: The wall second of this call.
         wall_ms: The wall millisecond of this call, rounded down.
-        replies: What this call has said so far.
-        deferred: Commands that the server starts, each with its owner.
+        replies: The replies of this call so far.
+        deferred: Commands that the engine starts, each with its owner.
         keys: Keys held or waited for.
         holders: Holders of all keys.
         waiters: Waiters of all keys.
         data_bytes: Bytes of data frames kept.
         changed: Keys (database and name) whose holders or value have changed since
-            somebody asked; None if nobody does.
+            ``Engine.take_changes``; None before ``Engine.watch_changes``.
     """
 
     __slots__ = (
@@ -118,9 +117,9 @@ class Table:
         levels: int,
         data: bytes | None,
     ) -> None:
-        """Send the result of a LOCK or UNLOCK to whoever speaks for its owner."""
-        speaker = owner if owner.open else self.peers.speaker(owner)
-        if speaker is None:
+        """Send the result of a LOCK or UNLOCK to its owner or the owner's successor."""
+        recipient = owner if owner.open else self.peers.recipient(owner)
+        if recipient is None:
             return
         result = LockResult(
             command.type,
@@ -130,16 +129,16 @@ class Table:
             command.db,
             command.lock_id,
             command.key,
-            lcount & 0xFFFF,
+            lcount & 0xFFFF,  # as the server, which counts in 16 bits
             command.max_count,
             levels,
             command.rcount,
             data,
         )
-        self.replies.append(Reply(speaker.id, result))
+        self.replies.append(Reply(recipient.id, result))
 
     def publish(self, command: LockCommand, code: int, key: Key, levels: int) -> None:
-        """Tell the subscribers."""
+        """Send an event to the subscribers of a key."""
         if self.subscriptions:
             self.replies.extend(
                 self.subscriptions.publish(command, code, key.levels, levels, key.data)
@@ -147,13 +146,13 @@ class Table:
 
     # Holders.
 
-    def note(self, key: Key) -> None:
-        """Remember that a key's holders or its value have changed."""
+    def mark_changed(self, key: Key) -> None:
+        """Note that a key's holders or its value have changed."""
         if self.changed is not None:
             self.changed.add((key.db.number, key.name))
 
     def grant(self, claim: Claim) -> None:
-        """Make a claim a holder of its key and say so.
+        """Make a claim a holder of its key, and answer it.
 
         Raises:
             TableFullError: A limit is reached.
@@ -165,7 +164,7 @@ class Table:
             self.operate(key, claim, claim.command, edge=not key.levels)
             claim.command = claim.command._replace(data=None)
         self._register(key)
-        self.note(key)
+        self.mark_changed(key)
         claim.levels = 1
         key.levels += 1
         key.holders.append(claim)
@@ -177,11 +176,11 @@ class Table:
         self.answer(claim.owner, claim.command, _SUCCED, key.levels, 1, before)
 
     def hold(self, claim: Claim, levels: int, due: int) -> None:
-        """Make a claim a holder as it was once, for a lease that began then.
+        """Make a claim a holder again, for a lease that began before.
 
         Args:
             claim: With its end in ``expires``.
-            levels: How many it holds.
+            levels: Levels that it holds.
             due: Wall millisecond at which a lease of milliseconds ends, 0 for all
                 others.
         """
@@ -206,7 +205,7 @@ class Table:
         """
         before = key.data
         if command.data is not None:
-            # No entry for a later stage can stay: there is no holder to keep it.
+            # Entries for later stages are dropped: there will be no holder.
             claim = Claim(owner, command, key, self.second)
             self.operate(key, claim, command, edge=key.levels == 1)
             self.drop_executes(claim)
@@ -216,9 +215,9 @@ class Table:
         self.answer(owner, command, _SUCCED, key.levels, 0, before)
 
     def remove_holder(self, claim: Claim) -> None:
-        """Take a holder out with all its levels; nobody is told or woken."""
+        """Remove a holder with all its levels, without a notice or a wake-up."""
         key = claim.key
-        self.note(key)
+        self.mark_changed(key)
         self.deadlines.disarm(claim)
         key.holders.remove(claim)
         key.levels -= claim.levels
@@ -244,7 +243,7 @@ class Table:
         self._start_wait(claim)
 
     def dequeue(self, claim: Claim) -> None:
-        """Take a waiter out; nobody is told or woken."""
+        """Remove a waiter, without an answer or a wake-up."""
         key = claim.key
         self.deadlines.disarm(claim)
         claim.exact = False
@@ -255,7 +254,7 @@ class Table:
             self.data_bytes -= len(claim.command.data)
 
     def wake(self, key: Key) -> None:
-        """Serve waiters from the head of the queue as long as they fit."""
+        """Grant to waiters from the head of the queue as long as they fit."""
         while key.waiting:
             assert key.waiters is not None
             claim = key.waiters.head
@@ -273,8 +272,8 @@ class Table:
 
     # Keys.
 
-    def settle(self, key: Key) -> None:
-        """Forget a key, and its value, if nobody holds it or waits for it."""
+    def free_if_unused(self, key: Key) -> None:
+        """Forget a key, and its value, if it has neither holder nor waiter."""
         if key.levels or key.waiting:
             return
         if key.data is not None:
@@ -290,10 +289,10 @@ class Table:
             self.keys += 1
 
     def check_room(self, key: Key, claims: int, limit: int) -> None:
-        """Look whether one more claim of a kind may be kept, and its key.
+        """Check that one more claim of a kind may be kept, and its key.
 
         Raises:
-            TableFullError: It may not.
+            TableFullError: A limit is reached.
         """
         if claims >= limit or (
             self.keys >= self.limits.keys and key.name not in key.db.keys
@@ -315,10 +314,10 @@ class Table:
 
         Args:
             key: The key.
-            claim: Keeps EXECUTE entries of later stages, and owns those of now.
-            command: The command, a LOCK or an UNLOCK.
+            claim: Keeps EXECUTE entries of later stages; its owner owns those of now.
+            command: A LOCK or an UNLOCK.
             edge: Whether this is the first lock or the last unlock.
-            anew: Whether entries that the claim has kept so far are dropped.
+            anew: Whether to drop the entries that the claim has kept so far.
 
         Raises:
             TableFullError: The value, or what is kept in all, would be too large.
@@ -334,15 +333,18 @@ class Table:
         kept = [each for each in change.executes if each.stage != _STAGE_NOW]
         before = 0 if key.data is None else len(key.data)
         after = 0 if change.value is None else len(change.value)
+        # The only step that can fail; nothing has changed before it.
         self.reserve(after - before + sum(map(_size_of, kept)))
         key.data = change.value
-        self.note(key)
+        self.mark_changed(key)
         if anew:
             self.drop_executes(claim)
         if change.executes:
             self._take_executes(claim, change, kept)
 
-    def _take_executes(self, claim: Claim, change: Change, kept: list[Execute]) -> None:
+    def _take_executes(
+        self, claim: Claim, change: ValueChange, kept: list[Execute]
+    ) -> None:
         for execute in change.executes:
             if execute.stage == _STAGE_NOW:
                 self.deferred.append((claim.owner, execute.command))
@@ -353,14 +355,14 @@ class Table:
         """Count bytes of data that are kept from now on, or fewer if negative.
 
         Raises:
-            TableFullError: They would be too many.
+            TableFullError: ``EngineLimits.data_total`` would be exceeded.
         """
         if size > 0 and self.data_bytes + size > self.limits.data_total:
             raise TableFullError
         self.data_bytes += size
 
     def run_executes(self, claim: Claim, stage: int) -> None:
-        """Start the entries of a stage; the others are dropped with them."""
+        """Start the entries of a stage, and drop all others."""
         key = claim.key
         for execute in claim.executes or ():
             if execute.stage == stage and not (
@@ -387,8 +389,8 @@ class Table:
     def restart_lease(self, claim: Claim) -> None:
         """Count the lease from now, after an update or a re-entry.
 
-        A timer of milliseconds is not moved: it fires at its first time, and
-        what the command says by then is looked at there.
+        A timer of milliseconds is not moved: it fires at its first time, and the
+        command of that moment decides there.
         """
         claim.start = self.second
         claim.expires = lease_end(claim.command, self.second)

@@ -12,7 +12,9 @@ Source: snower/slock 2.1.12, ``server/lock.go`` (``AddLock``,
 from __future__ import annotations
 
 from ..protocol import ExpiryFlag, LockCommand, TimeoutFlag
-from ._waiters import FOREVER
+
+FOREVER = 1 << 62
+"""Wall second at which a lease without end ends."""
 
 EXACT_BELOW = 3000
 """Milliseconds from which on a duration is counted in whole seconds."""
@@ -41,15 +43,15 @@ def wait_end(command: LockCommand, start: int) -> int:
 
 
 def keeps_lease(command: LockCommand) -> bool:
-    """Say whether an update leaves the lease as it is (unlimited, 0xffff)."""
+    """Return whether an update leaves the lease as it is (unlimited, 0xffff)."""
     return bool(command.expiry_flag & _UNLIMITED and command.expiry == _WHOLE_LEASE)
 
 
 def renewal(value: int, flags: int) -> int:
     """Return the seconds by which a keep-alive renews a wait or a lease.
 
-    Never less than one: a lease of milliseconds, once it has run out, is looked
-    at each second.
+    Never less than one: a lease of milliseconds that has run out is checked each
+    second.
     """
     if flags & _MILLISECONDS:
         return max(1, -(-value // 1000))
@@ -57,7 +59,7 @@ def renewal(value: int, flags: int) -> int:
 
 
 def _seconds(value: int, flags: int) -> int:
-    """Read a value by its unit; the two flag words have the same unit bits."""
+    """Return a value in seconds; the two flag words have the same unit bits."""
     if flags & _MILLISECONDS:
         return value // 1000
     return value * 60 if flags & _MINUTES else value

@@ -13,7 +13,7 @@ from ..protocol import MAX_DATA_SIZE, LockCommand, Result
 
 
 class ClosePeer(NamedTuple):
-    """Order to close a peer's connection behind everything sent to it before."""
+    """Order to close a peer's connection after everything sent to it before."""
 
     reason: str
 
@@ -39,8 +39,8 @@ class EngineLimits:
         wills: Wills of one peer.
         subscriptions: Subscriptions of all peers together.
         masks: Key masks of one subscription.
-        subscription_buffer: Bytes kept for one subscription whose peer is away;
-            a smaller wish of the subscriber counts.
+        subscription_buffer: Bytes kept for one subscription whose peer is away,
+            unless the subscriber asks for less.
     """
 
     keys: int = 1_000_000
@@ -70,7 +70,7 @@ class ClaimView(NamedTuple):
 
 
 class KeyView(NamedTuple):
-    """A key as lists of keys show it.
+    """A key, as lists of keys show it.
 
     ``levels`` are those of all holders together, ``data`` is the stored data
     frame with its length field. ``holders`` and ``waiters`` are in order of

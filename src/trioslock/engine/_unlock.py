@@ -1,8 +1,16 @@
 """UNLOCK: release, withdrawal of a wait, return to the queue, trees.
 
+The checks run in the server's order (results in parentheses):
+
+1. There is no such database (3) or no such key (6).
+2. The lock id holds the key: release it (0).
+3. With FIRST, and another holder: release the first one, under its parameters (0).
+4. With CANCEL_WAIT: end the newest wait of the lock id (5; the waiter gets 6). There
+   is none (6).
+5. Another lock id holds the key (7), or none does (6).
+
 Source: snower/slock 2.1.12, ``server/db.go`` (``LockDB.UnLock``,
-``cancelWaitLock``, ``addUnlockLockCommandToWaitLock``, ``unlockTreeLock``); the
-decision list of section 4.2 of the server reference.
+``cancelWaitLock``, ``addUnlockLockCommandToWaitLock``, ``unlockTreeLock``).
 """
 
 from __future__ import annotations
@@ -15,10 +23,9 @@ from ..protocol import (
     TimeoutFlag,
     UnlockFlag,
 )
-from ._keyspace import Database, Key, next_version
+from ._keyspace import Claim, EngineDatabase, Key, next_version
 from ._peers import Peer
 from ._table import Table, TableFullError
-from ._waiters import Claim
 
 _FIRST = int(UnlockFlag.FIRST)
 _CANCEL_WAIT = int(UnlockFlag.CANCEL_WAIT)
@@ -41,7 +48,7 @@ _ERROR = int(ResultCode.ERROR)
 
 
 def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
-    """Carry out an UNLOCK and answer it."""
+    """Execute an UNLOCK and answer it."""
     db = table.keyspace.find(command.db)
     if db is None:
         table.answer(owner, command, _UNKNOWN_DB, 0, 0, None)
@@ -72,16 +79,16 @@ def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
     if key.waiting:
         table.wake(key)
     if not key.levels:
-        table.settle(key)
+        table.free_if_unused(key)
 
 
-def _fail(table: Table, owner: Peer, db: Database, command: LockCommand) -> None:
+def _fail(table: Table, owner: Peer, db: EngineDatabase, command: LockCommand) -> None:
     db.unlock_error_count += 1
     table.answer(owner, command, _UNLOCK_ERROR, 0, 0, None)
 
 
 def _as_holder(command: LockCommand, held: LockCommand) -> LockCommand:
-    """Give a release of the first holder that holder's own parameters."""
+    """Return a release of the first holder with that holder's own parameters."""
     return command._replace(
         lock_id=held.lock_id,
         timeout=held.timeout,
@@ -94,7 +101,7 @@ def _as_holder(command: LockCommand, held: LockCommand) -> LockCommand:
 
 
 def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> None:
-    """Release one level or all; the caller wakes and settles.
+    """Release one level or all; the caller wakes waiters and frees the key.
 
     Raises:
         TableFullError: The data operation is refused; nothing has changed.
@@ -109,6 +116,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
     requeued = None
     if command.flag & _TO_LOCK_WAIT and levels == 1:
         requeued = _requeue_command(command, held)
+        # Before anything changes: a release that is refused must leave the holder.
         if requeued.timeout:
             table.check_room(key, table.waiters, table.limits.waiters)
     if command.data is not None:
@@ -125,8 +133,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
         _requeue(table, owner, key, requeued)
     elif command.flag & _TREE and _leave_tree(table, owner, key, held, command):
         return
-    # The one who returned to the queue holds nothing by now, nor does anybody
-    # behind it: the count is what the release left.
+    # Before the wake-up pass: the levels are those that the release has left.
     table.answer(owner, command, _SUCCED, key.levels, 0, before)
 
 
@@ -137,7 +144,7 @@ def _release_level(
     before = key.data
     if command.data is not None:
         table.operate(key, holder, command, edge=False)
-    table.note(key)
+    table.mark_changed(key)
     holder.levels -= 1
     key.levels -= 1
     key.db.unlock_count += 1
@@ -149,9 +156,9 @@ def _release_level(
 
 
 def _cancel(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
-    """End the newest wait of this lock id: 5 for the canceller, 6 for the waiter.
+    """End the newest wait of a lock id: 5 for the canceller, 6 for the waiter.
 
-    Nobody is woken, even if the waiter stood in the way of others.
+    No other waiter is woken, even if this one has blocked it: so does the server.
     """
     waiter = None if key.waiters is None else key.waiters.newest(command.lock_id)
     if waiter is None:
@@ -162,14 +169,14 @@ def _cancel(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
     key.db.unlock_count += 1
     table.answer(owner, command, _LOCKED_ERROR, key.levels, 0, key.data)
     table.answer(waiter.owner, waiter.command, _UNLOCK_ERROR, key.levels, 0, key.data)
-    table.settle(key)
+    table.free_if_unused(key)
 
 
 # Back to the queue.
 
 
 def _requeue_command(command: LockCommand, held: LockCommand) -> LockCommand:
-    """Return the LOCK of a holder with the UNLOCK's parameters in it."""
+    """Return the LOCK of a holder with the UNLOCK's parameters."""
     lock_id = held.lock_id
     if held.timeout_flag & _VERSION:
         lock_id = next_version(lock_id)
@@ -185,7 +192,7 @@ def _requeue_command(command: LockCommand, held: LockCommand) -> LockCommand:
 
 
 def _requeue(table: Table, owner: Peer, key: Key, requeued: LockCommand) -> None:
-    """Queue a released lock again, as a wait of whoever released it."""
+    """Queue a released lock again, as a wait of the peer that released it."""
     if requeued.timeout:
         table.enqueue(Claim(owner, requeued, key, table.second))
     elif requeued.timeout_flag & _PUBLISH:
@@ -198,14 +205,14 @@ def _requeue(table: Table, owner: Peer, key: Key, requeued: LockCommand) -> None
 def _leave_tree(
     table: Table, owner: Peer, key: Key, held: LockCommand, command: LockCommand
 ) -> bool:
-    """Climb from an emptied node: answer, and unlock the link by the server's hand.
+    """Answer the release of a tree's node, and go on with its parent if it is unused.
 
-    A node with one entry left that is a link to its parent loses that entry; an
-    empty node loses its entry in the parent. The answer names what is unlocked
-    next.
+    A node whose only entry left is a link to its parent loses that entry; an empty
+    node loses its entry in the parent. The engine sends these UNLOCKs itself, and the
+    answer names what is unlocked next.
 
     Returns:
-        Whether it was answered; otherwise the node is still in use.
+        Whether it was answered; if not, the node is still in use.
     """
     if key.levels > 1:
         return False

@@ -1,13 +1,12 @@
-"""The value of a key, and what the operations of data frames make of it.
+"""The value of a key, and the operations of data frames on it.
 
-A value is one whole data frame, its operation byte 0 (SET), or None. An
-operation is one data frame too. Both stay bytes: nothing is parsed that the
-operation does not need. `check_frame` looks at a frame once, when it arrives;
-what passes can be applied to any value.
+A value is one whole data frame, its operation byte 0 (SET), or None. An operation is
+one data frame too. Both stay bytes: nothing is parsed that the operation does not
+need. `check_frame` checks a frame once, when it arrives; a frame that passes can be
+applied to any value.
 
-The real server keeps frames apart by how they came about; none of that shows in
-a reply. Where an operation brings it down (section "Inputs that kill the real
-server" of the reference), the answer here is named at the function.
+Some frames bring the real server down. The function that meets one names it, and
+states what it does instead.
 
 Source: snower/slock 2.1.12, ``server/lock.go`` (``ProcessLockData``),
 ``protocol/command.go`` (``LockCommandData``).
@@ -47,7 +46,7 @@ _LOCK_OR_UNLOCK = frozenset({int(CommandType.LOCK), int(CommandType.UNLOCK)})
 _UINT64_MASK = (1 << 64) - 1
 
 MAX_NESTING = 16
-"""How deep data frames may stand in each other (PIPELINE and EXECUTE)."""
+"""How deep data frames may be nested (PIPELINE and EXECUTE)."""
 
 
 class ValueTooLargeError(Exception):
@@ -55,9 +54,9 @@ class ValueTooLargeError(Exception):
 
 
 class Execute(NamedTuple):
-    """A command that a key's data makes run at a later stage.
+    """A command that a key's data runs at a later stage.
 
-    ``last_only``: only if the key is free and nobody waits by then.
+    ``last_only``: only if the key has neither holder nor waiter by then.
     """
 
     stage: int
@@ -65,8 +64,8 @@ class Execute(NamedTuple):
     command: LockCommand
 
 
-class Change(NamedTuple):
-    """What an operation does: the value afterwards, and commands to run."""
+class ValueChange(NamedTuple):
+    """The result of an operation: the value afterwards, and commands to run."""
 
     value: bytes | None
     executes: tuple[Execute, ...] = ()
@@ -76,16 +75,16 @@ class Change(NamedTuple):
 
 
 def check_frame(frame: bytes, limit: int, depth: int = 0) -> bool:
-    """Say whether a data frame has the shape of one.
+    """Return whether a data frame is well-formed.
 
     Its length field must fit and be at least 2, its properties must end inside
-    it, and a PIPELINE must not stand deeper than `MAX_NESTING`. (The real server
-    ends on a length of 0 or 1.)
+    it, and a PIPELINE must not be nested deeper than `MAX_NESTING`. (The real server
+    crashes on a length of 0 or 1.)
 
     Args:
         frame: The frame with its length field.
         limit: Largest length field.
-        depth: How many pipelines it stands in.
+        depth: Number of pipelines around it.
     """
     size = len(frame) - _LENGTH_SIZE
     if not 2 <= size <= limit or _LENGTH.unpack_from(frame)[0] != size:
@@ -108,7 +107,7 @@ def _value_start(frame: bytes) -> int:
 
 
 def _parts(frame: bytes) -> Iterator[bytes]:
-    """Cut a PIPELINE into its frames; a tail that is no frame ends it.
+    """Split a PIPELINE into its frames; a tail that is no frame ends it.
 
     The real server stops at a frame that is longer than what is left and ends on
     fewer than four bytes left.
@@ -127,16 +126,16 @@ def _parts(frame: bytes) -> Iterator[bytes]:
 
 def operate(
     value: bytes | None, frame: bytes, *, db: int, limit: int, edge: bool
-) -> Change:
-    """Return what a checked data frame makes of a value.
+) -> ValueChange:
+    """Apply a checked data frame to a value.
 
     Args:
         value: The value before.
         frame: The operation; it has passed `check_frame`.
         db: Database of the key: an EXECUTE for another one is ignored.
         limit: Largest length field of a value.
-        edge: Whether this is the first lock or the last unlock of the key, the
-            only one that a frame with the flag "first or last" applies to.
+        edge: Whether this is the first lock or the last unlock of the key. A frame
+            with the flag "first or last" applies to no other.
 
     Raises:
         ValueTooLargeError: The value would be above ``limit``.
@@ -146,32 +145,32 @@ def operate(
     if operation == _EXECUTE:
         return _execute(value, frame, db, stage, edge)
     if stage or (frame[5] & _FIRST_OR_LAST and not edge):
-        return Change(value)
+        return ValueChange(value)
     if operation == _PIPELINE:
         return _pipeline(value, frame, db, limit, edge)
     method = _OPERATIONS.get(operation)
     if method is None:
-        return Change(value)
+        return ValueChange(value)
     after = method(value, frame)
     if after is not None and len(after) - _LENGTH_SIZE > limit:
         raise ValueTooLargeError
-    return Change(after)
+    return ValueChange(after)
 
 
 def _execute(
     value: bytes | None, frame: bytes, db: int, stage: int, edge: bool
-) -> Change:
+) -> ValueChange:
     last_only = bool(frame[5] & _FIRST_OR_LAST)
     if stage == DataStage.NOW and last_only and not edge:
-        return Change(value)
+        return ValueChange(value)
     command = _embedded(frame)
     if command is None or command.db != db:
-        return Change(value)
-    return Change(value, (Execute(stage, last_only, command),))
+        return ValueChange(value)
+    return ValueChange(value, (Execute(stage, last_only, command),))
 
 
 def _embedded(frame: bytes) -> LockCommand | None:
-    """Read the LOCK or UNLOCK of an EXECUTE; what is none of them is ignored."""
+    """Return the LOCK or UNLOCK of an EXECUTE, None for anything else."""
     place = _value_start(frame)
     behind = place + FRAME_SIZE
     if behind > len(frame) or frame[place + 2] not in _LOCK_OR_UNLOCK:
@@ -191,10 +190,10 @@ def _embedded(frame: bytes) -> LockCommand | None:
 
 def _pipeline(
     value: bytes | None, frame: bytes, db: int, limit: int, edge: bool
-) -> Change:
-    """Run the parts; each plain one starts from the value before the pipeline.
+) -> ValueChange:
+    """Apply the parts. Each starts from the value before the pipeline.
 
-    So of the plain ones only the last counts, and only that one is applied.
+    So only the last one that is no EXECUTE counts, and only that one is applied.
     """
     executes: list[Execute] = []
     last: bytes | None = None
@@ -206,7 +205,7 @@ def _pipeline(
             executes += operate(None, part, db=db, limit=limit, edge=edge).executes
     if last is not None:
         value = operate(value, last, db=db, limit=limit, edge=edge).value
-    return Change(value, tuple(executes))
+    return ValueChange(value, tuple(executes))
 
 
 def _set(value: bytes | None, frame: bytes) -> bytes | None:
@@ -220,8 +219,8 @@ def _unset(value: bytes | None, frame: bytes) -> bytes | None:
 def _increment(value: bytes | None, frame: bytes) -> bytes | None:
     """Add two numbers, whatever their types.
 
-    An operand of eight bytes lends its flag and properties. Any other size ends
-    the real server or breaks its framing; here the stored value's are kept.
+    The flag and properties are those of the operand if it has eight bytes. Any other
+    size crashes the real server or breaks its framing; here the stored value's stay.
     """
     start = _value_start(frame)
     number = _number(frame, start, 8)
@@ -244,7 +243,7 @@ def _append(value: bytes | None, frame: bytes) -> bytes | None:
 def _shift(value: bytes | None, frame: bytes) -> bytes | None:
     """Drop bytes from the front; more than there are leaves an empty value.
 
-    (The real server ends on more than there are.)
+    (The real server crashes on more than there are.)
     """
     if value is None:
         return None
@@ -272,10 +271,10 @@ def _pop(value: bytes | None, frame: bytes) -> bytes | None:
 
 
 def _skip_items(value: bytes, place: int, count: int) -> int:
-    """Return where the array goes on behind ``count`` items, empty ones not counted.
+    """Return the offset behind ``count`` items of an array, empty ones not counted.
 
-    An item that is longer than what is left ends the array. (The real server
-    ends on it: a SET with the array flag stores any bytes.)
+    An item that is longer than the rest ends the array. (The real server crashes on
+    it: a SET with the array flag stores any bytes.)
     """
     while count and place + _LENGTH_SIZE < len(value):
         size: int = _LENGTH.unpack_from(value, place)[0]

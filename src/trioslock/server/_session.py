@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._errors import RemoteProtocolError
-from ..engine import answer_call
 from ..protocol import (
     NEED_DATA,
     BadHeader,
-    CallCommand,
     CommandType,
     Dialect,
     Event,
@@ -174,8 +172,6 @@ class Session:
             self._port.submit(event, settle=False)
         elif isinstance(event, RespRequest):
             self._execute_resp(event.words)
-        elif isinstance(event, CallCommand):
-            self._write(self._side.send(answer_call(event, self._port.engine)))
         elif isinstance(event, BadHeader):
             self._write(self._side.send(event.result))
             self.close()

@@ -1,7 +1,7 @@
 """A naive model of the engine: lists, scans, and the rules word by word.
 
 It is slow and obvious on purpose. It shares no code with the engine but the
-commands and results; the numbers are those of the reference. Time is whole wall
+commands and results; the numbers are those of the real server. Time is whole wall
 milliseconds.
 """
 
@@ -21,7 +21,7 @@ class Party:
     number: int
     open: bool = True
     client_id: bytes | None = None
-    heir: Party | None = None
+    successor: Party | None = None
     wills: list[LockCommand] = field(default_factory=list)
 
 
@@ -117,15 +117,15 @@ class Model:
         kind = 0x0D if known else 0x0C
         self.out.append((party.number, InitResult(command.request_id, 0, kind)))
 
-    def speaker(self, party: Party) -> Party | None:
+    def recipient(self, party: Party) -> Party | None:
         if party.open:
             return party
-        if party.heir is None or not party.heir.open:
-            party.heir = self.registered.get(party.client_id or b"none")
-        return party.heir
+        if party.successor is None or not party.successor.open:
+            party.successor = self.registered.get(party.client_id or b"none")
+        return party.successor
 
     def is_alive(self, party: Party) -> bool:
-        return party.open or (party.heir is not None and party.heir.open)
+        return party.open or (party.successor is not None and party.successor.open)
 
     def answer(
         self, party: Party, command: LockCommand, code: int, levels: int = 0
@@ -144,8 +144,8 @@ class Model:
         levels: int,
         value: bytes | None,
     ) -> None:
-        speaker = self.speaker(party)
-        if speaker is None:
+        recipient = self.recipient(party)
+        if recipient is None:
             return
         result = LockResult(
             command.type,
@@ -161,7 +161,7 @@ class Model:
             command.rcount,
             value,
         )
-        self.out.append((speaker.number, result))
+        self.out.append((recipient.number, result))
 
     # Running.
 

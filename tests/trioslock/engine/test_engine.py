@@ -63,9 +63,9 @@ def test_leader_has_no_address(talk: Talk) -> None:
     assert talk.send(PlainCommand(10, ID))[0].result == LeaderResult(ID, 0, "")
 
 
-def test_call_has_no_methods_here(talk: Talk) -> None:
-    """They belong to the session."""
-    command = CallCommand(ID, 0, 3, 1, "LIST_LOCK", b"")
+def test_a_call_of_an_unknown_method_is_refused(talk: Talk) -> None:
+    """Result 4, without an error's name; the methods are in test_calls."""
+    command = CallCommand(ID, 0, 3, 1, "LIST_LEADERS", b"")
     assert talk.send(command)[0].result == CallResult(ID, 4, 0, 3, 1, "", b"")
 
 
@@ -79,7 +79,7 @@ def test_init_tells_of_another_connection(talk: Talk) -> None:
 
 
 def test_state_counts(talk: Talk) -> None:
-    """What section 1.3 of the reference says of each counter."""
+    """Each counter counts what its name says, levels and not holders."""
     unused = talk.send(StateCommand(ID, 0, 3))[0].result
     assert unused == StateResult(ID, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0)
     talk.send(lock("a", rcount=1, expiry=2))
@@ -111,15 +111,15 @@ def test_commands_of_a_peer_that_has_gone_are_an_error(talk: Talk) -> None:
 
 def test_wills_run_in_order(talk: Talk) -> None:
     """Their results go to a peer with the same client id, if there is one."""
-    heir = talk.engine.add_peer(talk.now)
+    successor = talk.engine.add_peer(talk.now)
     talk.send(InitCommand(ID, CLIENT))
-    talk.send(InitCommand(ID, CLIENT), heir)
+    talk.send(InitCommand(ID, CLIENT), successor)
     talk.send(lock("a"))
     assert talk.send(unlock("a", type=9)) == []
     assert talk.send(lock("b", type=8, data=VALUE)) == []
     assert talk.engine.statistics().data_bytes == len(VALUE)
     replies = talk.engine.drop_peer(talk.peer, talk.now)
-    assert [each.peer for each in replies] == [heir, heir]
+    assert [each.peer for each in replies] == [successor, successor]
     assert [codes_of(each) for each in replies] == [0, 0]
     assert talk.value() == VALUE
 
@@ -135,17 +135,17 @@ def test_wills_after_init_do_no_harm(talk: Talk) -> None:
 
 
 def test_a_keep_alive_follows_whoever_speaks(talk: Talk) -> None:
-    """A wait granted to an heir is renewed as long as the heir is there."""
+    """A wait granted to an successor is renewed as long as the successor is there."""
     other = talk.engine.add_peer(talk.now)
     talk.send(InitCommand(ID, CLIENT))
     talk.send(lock("a"), other)
     talk.send(lock("b", timeout=60, expiry=2, expiry_flag=0x8000))
     talk.engine.drop_peer(talk.peer, talk.now)
-    heir = talk.engine.add_peer(talk.now)
-    talk.send(InitCommand(ID, CLIENT), heir)
-    assert [each.peer for each in talk.send(unlock("a"), other)] == [other, heir]
+    successor = talk.engine.add_peer(talk.now)
+    talk.send(InitCommand(ID, CLIENT), successor)
+    assert [each.peer for each in talk.send(unlock("a"), other)] == [other, successor]
     assert talk.wait(20) == []
-    talk.engine.drop_peer(heir, talk.now)
+    talk.engine.drop_peer(successor, talk.now)
     talk.wait(3)
     assert talk.engine.inspect(0, KEY) is None
 

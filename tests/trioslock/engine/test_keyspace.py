@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 from tests.trioslock.engine.commands import KEY, lock, make_id
 
-from trioslock.engine._keyspace import Database, Key, Keyspace, next_version
+from trioslock.engine._keyspace import (
+    Claim,
+    EngineDatabase,
+    Key,
+    Keyspace,
+    next_version,
+)
 from trioslock.engine._peers import Peer
-from trioslock.engine._waiters import Claim
 
 
 def make_key(max_count: int, levels: int) -> Key:
-    key = Key(Database(0), KEY)
+    key = Key(EngineDatabase(0), KEY)
     if levels:
         key.holders.append(Claim(Peer(1), lock("a", max_count=max_count), key, 0))
         key.levels = levels
@@ -72,7 +77,7 @@ def test_no_database_above_254() -> None:
 
 def test_freed_keys_are_counted_for_a_moment() -> None:
     """In this second and the one before, each once, and not if it is back."""
-    db = Database(0)
+    db = EngineDatabase(0)
     for _ in range(3):
         key = db.keys[KEY] = Key(db, KEY)
         db.free(key, 100)
@@ -87,7 +92,7 @@ def test_freed_keys_are_counted_for_a_moment() -> None:
 
 def test_only_some_freed_names_are_kept() -> None:
     """A million keys a second leave no million names."""
-    db = Database(0)
+    db = EngineDatabase(0)
     for number in range(10_000):
         key = Key(db, make_id(number))
         db.keys[key.name] = key

@@ -12,7 +12,7 @@ from tests.trioslock.engine.commands import OTHER_KEY, Talk, codes_of, lock, unl
 from tests.trioslock.engine.model import frame
 
 from trioslock.engine import EngineStatistics
-from trioslock.engine._waiters import Claim
+from trioslock.engine._keyspace import Claim
 
 MANY = 20_000
 

@@ -29,9 +29,9 @@ def test_the_last_one_registered_speaks() -> None:
     owner, other = peers.add(), peers.add()
     assert not peers.register(owner, ID)
     assert peers.register(other, ID)
-    assert peers.speaker(owner) is owner
+    assert peers.recipient(owner) is owner
     peers.close(owner.id)
-    assert peers.speaker(owner) is other
+    assert peers.recipient(owner) is other
     assert peers.client_ids == 1
 
 
@@ -42,8 +42,8 @@ def test_nobody_speaks_without_a_client_id() -> None:
     peers.register(named, ID)
     peers.close(nameless.id)
     peers.close(named.id)
-    assert peers.speaker(nameless) is None
-    assert peers.speaker(named) is None
+    assert peers.recipient(nameless) is None
+    assert peers.recipient(named) is None
     assert peers.client_ids == 0
 
 
@@ -57,7 +57,7 @@ def test_closing_one_that_was_replaced_keeps_the_other() -> None:
     assert peers.client_ids == 1
     peers.register(new, b"another id".ljust(16))
     assert peers.client_ids == 1
-    assert peers.speaker(old) is None
+    assert peers.recipient(old) is None
 
 
 def test_an_heir_keeps_claims_alive_once_it_has_spoken() -> None:
@@ -67,12 +67,12 @@ def test_an_heir_keeps_claims_alive_once_it_has_spoken() -> None:
     peers.register(owner, ID)
     assert peers.keeps_alive(owner)
     peers.close(owner.id)
-    heir = peers.add()
-    peers.register(heir, ID)
+    successor = peers.add()
+    peers.register(successor, ID)
     assert not peers.keeps_alive(owner)
-    assert peers.speaker(owner) is heir
+    assert peers.recipient(owner) is successor
     assert peers.keeps_alive(owner)
-    assert peers.speaker(owner) is heir
-    peers.close(heir.id)
+    assert peers.recipient(owner) is successor
+    peers.close(successor.id)
     assert not peers.keeps_alive(owner)
-    assert peers.speaker(owner) is None
+    assert peers.recipient(owner) is None

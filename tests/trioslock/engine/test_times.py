@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.trioslock.engine.commands import Talk, codes_of, lock, unlock
 
-from trioslock.engine._times import keeps_lease, lease_end, renewal, wait_end
-from trioslock.engine._waiters import FOREVER
+from trioslock.engine._times import FOREVER, keeps_lease, lease_end, renewal, wait_end
 
 
 @pytest.mark.parametrize(

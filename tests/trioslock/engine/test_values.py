@@ -8,7 +8,7 @@ from tests.trioslock.engine.model import frame
 
 from trioslock.engine._values import (
     MAX_NESTING,
-    Change,
+    ValueChange,
     ValueTooLargeError,
     check_frame,
     operate,
@@ -228,7 +228,7 @@ def execute(inner: bytes, stage: int = 0, flag: int = 0) -> bytes:
     return frame(EXECUTE | stage << 6, flag, None, inner)
 
 
-def change(data: bytes, *, edge: bool = True) -> Change:
+def change(data: bytes, *, edge: bool = True) -> ValueChange:
     assert check_frame(data, LIMIT)
     return operate(plain(b"x"), data, db=0, limit=LIMIT, edge=edge)
 

@@ -244,7 +244,9 @@ async def test_a_frozen_leader_is_found(autojump_clock: MockClock) -> None:
             if state.active is None:
                 break
         assert trio.current_time() - started_at == pytest.approx(10)
-        assert "the server sent nothing for 10 s" in str(state.member(fake.a.address).error)
+        assert "the server sent nothing for 10 s" in str(
+            state.member(fake.a.address).error
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold, client, 0)
             await trio.sleep(60)

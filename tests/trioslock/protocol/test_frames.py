@@ -101,7 +101,7 @@ def _trailer(wire: bytes) -> bytes | None:
 
 @pytest.mark.parametrize(("command", "wire"), COMMANDS)
 def test_command_bytes(command: Command, wire: str) -> None:
-    """Each field stands at the offset that the reference names."""
+    """Each field stands at the offset that upstream's command.go gives it."""
     raw = bytes.fromhex(wire)
     assert encode_command(command) == raw
     assert command_trailer_size(raw, 0) == len(raw) - FRAME_SIZE
@@ -111,7 +111,7 @@ def test_command_bytes(command: Command, wire: str) -> None:
 
 @pytest.mark.parametrize(("result", "wire"), RESULTS)
 def test_result_bytes(result: Result, wire: str) -> None:
-    """Each field stands at the offset that the reference names."""
+    """Each field stands at the offset that upstream's command.go gives it."""
     raw = bytes.fromhex(wire)
     assert encode_result(result) == raw
     assert result_trailer_size(raw, 0) == len(raw) - FRAME_SIZE

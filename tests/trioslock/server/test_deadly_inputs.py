@@ -1,6 +1,6 @@
 """What ends the whole process of the real server is refused or answered here.
 
-Source: slock 2.1.12, sent to a running server (section 12 of its description).
+Source: each of them was sent to a running slock 2.1.12.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""What outlives the process: held keys, as they are saved and put back.
+"""What outlives the process: held keys, as they are saved and restored.
 
-Only what is *held* is kept. Waiters, sessions, subscriptions, wills and counters
-belong to connections, and those are gone with the process. A restored holder
-belongs to nobody: no notice is sent when its lease ends, and a keep-alive lease
-is not renewed. Leases are kept by wall clock, so the time that the process was
-away counts.
+Only what is *held* is saved. Waiters, sessions, subscriptions, wills and counters
+belong to connections, and those end with the process. A restored holder has no
+connection: no notice is sent when its lease ends, and a keep-alive lease is not
+renewed. Leases are kept in wall time, so the time that the process was away counts.
 
 Source: snower/slock 2.1.12, ``server/aof.go`` (what is logged) and
 ``server/lock.go`` (``AddExpried`` on loading).
@@ -15,10 +14,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..protocol import ExpiryFlag, LockCommand
-from ._keyspace import Key
+from ._keyspace import Claim, Key
 from ._peers import Peer
 from ._table import Table
-from ._waiters import Claim
 
 _NEVER_LOG = int(ExpiryFlag.NEVER_LOG)
 
@@ -51,9 +49,9 @@ class SavedKey(NamedTuple):
 
 
 def save(key: Key) -> SavedKey | None:
-    """Return what is to be kept of a key, None if nothing is.
+    """Return a key as it is saved, None if it is not.
 
-    Holders with the flag that they are never to be logged are left out.
+    Holders with the flag NEVER_LOG are left out.
     """
     holders = tuple(
         _saved(claim)
@@ -72,11 +70,11 @@ def _saved(claim: Claim) -> SavedHolder:
 
 
 def restore(table: Table, saved: SavedKey, owner: Peer) -> None:
-    """Hold a key again; a lease that has ended meanwhile ends at the next tick.
+    """Hold a saved key; a lease that has ended meanwhile ends at the next tick.
 
     Args:
-        table: Where the key is not held.
-        saved: What was saved.
+        table: A table without the key.
+        saved: The key.
         owner: A peer that is closed.
 
     Raises:

@@ -7,11 +7,11 @@ import random
 import pytest
 from tests.trioslock.engine.commands import KEY, lock, make_id
 
-from trioslock.engine._keyspace import Database, Key
+from trioslock.engine._keyspace import Claim, EngineDatabase, Key
 from trioslock.engine._peers import Peer
-from trioslock.engine._waiters import Claim, Line, WaitQueue, priority_of
+from trioslock.engine._queues import FifoQueue, PriorityQueue, priority_of
 
-KEY_STATE = Key(Database(0), KEY)
+KEY_STATE = Key(EngineDatabase(0), KEY)
 PEER = Peer(1)
 
 
@@ -26,7 +26,7 @@ def make_claim(name: str | int, priority: int | None = None) -> Claim:
 @pytest.mark.parametrize("size", [0, 1, 8, 9, 30])
 def test_finds_the_oldest_and_the_newest_of_an_id(size: int) -> None:
     """With few claims, and with enough to have an index."""
-    line = Line()
+    line = FifoQueue()
     claims = [make_claim(number % 3) for number in range(size)]
     for claim in claims:
         line.append(claim)
@@ -41,7 +41,7 @@ def test_agrees_with_a_list() -> None:
     """Over random arrivals and departures, of few and of many ids."""
     dice = random.Random(2)
     for _ in range(300):
-        line, plain = Line(), list[Claim]()
+        line, plain = FifoQueue(), list[Claim]()
         names = dice.choice((1, 2, 5, 100))
         for _ in range(120):
             if plain and dice.random() < 0.45:
@@ -67,7 +67,7 @@ def test_agrees_with_a_list() -> None:
 def test_the_queue_puts_priority_first_and_is_fair_inside() -> None:
     """A request without the flag has priority 0, whatever its rcount."""
     dice = random.Random(3)
-    queue, plain = WaitQueue(), list[Claim]()
+    queue, plain = PriorityQueue(), list[Claim]()
     for number in range(400):
         if plain and dice.random() < 0.4:
             claim = dice.choice(plain)
@@ -85,7 +85,7 @@ def test_the_queue_puts_priority_first_and_is_fair_inside() -> None:
 
 def test_the_newest_is_furthest_behind() -> None:
     """Of several waits under one id, in lines of different priority."""
-    queue = WaitQueue()
+    queue = PriorityQueue()
     low, high, other = make_claim("a", 1), make_claim("a", 5), make_claim("b", 0)
     for claim in (low, high, other):
         queue.append(claim)
@@ -98,4 +98,4 @@ def test_the_newest_is_furthest_behind() -> None:
 def test_removing_what_is_not_there_is_told() -> None:
     """A bug of the engine does not go unnoticed."""
     with pytest.raises(AssertionError):
-        WaitQueue().remove(make_claim("a"))
+        PriorityQueue().remove(make_claim("a"))
