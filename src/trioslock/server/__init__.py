@@ -1,7 +1,7 @@
 """Serve an engine on TCP, as a slock server does.
 
-``async with open_server(port=5658) as server`` is all there is to it; the command line
-is ``python -m trioslock serve``.
+Use ``async with open_server(port=5658) as server``, or the command line
+``python -m trioslock serve``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""One connection of a server: a task that reads, and now and then one that writes.
+"""One connection of a server: a task that reads, and at times one that writes.
 
-Nearly always a peer's socket takes what there is to send at once, from whoever has
-caused it: this connection's own reader, another one that released a key, the clock.
-Only what the socket does not take becomes a backlog, and a task is started to write
-it. A peer that does not read is cut, by size of the backlog or by time.
+Nearly always the peer's socket takes at once what there is to send, in the task that
+has caused it: this connection's own reader, another one that released a key, the
+engine's clock. Only what the socket does not take is kept as unsent, and a task is
+started to write it. A peer that does not read is cut, by the size of the unsent data or
+by time.
 
-Who holds what: the reader task owns the connection's end. Everybody else cancels
-`Connection._scope` and leaves the rest to it.
+The reader task ends the connection. All other tasks cancel `ServerConnection._scope`,
+and leave the rest to the reader.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import trio
 
 from ..host import EngineHost
 from ..transport import NETWORK_ERRORS, Transport
+from ._context import ClientView, ServerContext
 from ._limits import ServerLimits
-from ._ports import ClientView, Surroundings
-from ._session import Session
+from ._session import ServerSession
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +31,22 @@ _PIECE = 65_536
 """Bytes written under one send deadline."""
 
 
-class Connection:
+class ServerConnection:
     """Serve one peer over one transport.
 
     Args:
         serial: Number of the connection, for lists.
         transport: The bytes; closed when `run` returns.
-        address: Where the peer is, for lists.
+        address: ``host:port`` of the peer, for lists.
         descriptor: File number, for lists; -1 without one.
         host: The engine's host.
-        surroundings: The server.
+        context: The server.
         limits: Its limits.
-        new_id: Makes ids, see ``Session``.
-        nursery: Where the writing task runs.
+        new_id: Makes ids, see ``ServerSession``.
+        nursery: For the writing task.
     """
 
     __slots__ = (
-        "_backlog",
-        "_backlog_size",
         "_descriptor",
         "_drained",
         "_first_deadline",
@@ -60,6 +59,8 @@ class Connection:
         "_session",
         "_started_at",
         "_transport",
+        "_unsent",
+        "_unsent_size",
         "_write_scope",
         "address",
         "cut",
@@ -74,7 +75,7 @@ class Connection:
         address: str,
         descriptor: int,
         host: EngineHost,
-        surroundings: Surroundings,
+        context: ServerContext,
         limits: ServerLimits,
         new_id: Callable[[], bytes],
         nursery: trio.Nursery,
@@ -88,19 +89,20 @@ class Connection:
         self._limits = limits
         self._nursery = nursery
         self._started_at = time.time()
-        self._session = Session(surroundings, new_id=new_id)
+        self._session = ServerSession(context, new_id=new_id)
         self._peer = host.attach(self._session.deliver, self._session.close, self.flush)
         self._session.connect(self._peer)
         self._scope = trio.CancelScope()
         self._write_scope = trio.CancelScope()
+        # Around the read while a text command waits; cancelled when it is answered.
         self._parked: trio.CancelScope | None = None
         self._first_deadline = math.inf
-        self._backlog: list[bytes] = []
-        self._backlog_size = 0
+        self._unsent: list[bytes] = []
+        self._unsent_size = 0
         self._drained = trio.lowlevel.ParkingLot()
 
     def __repr__(self) -> str:
-        return f"<Connection {self.serial} from {self.address}: {self._session!r}>"
+        return f"<ServerConnection {self.serial} of {self.address}: {self._session!r}>"
 
     @property
     def commands(self) -> int:
@@ -122,8 +124,8 @@ class Connection:
     async def run(self) -> None:
         """Serve until the peer leaves, is cut, or the session closes it.
 
-        Never raises but for cancellation: one connection's trouble, also our own
-        mistake in serving it, must not end the server.
+        It raises nothing but a cancellation: no error of one connection, not even a
+        bug in serving it, may end the server.
 
         Cancellation:
             The connection is closed; its wills have run.
@@ -132,25 +134,26 @@ class Connection:
             with self._scope:
                 await self._serve()
         except NETWORK_ERRORS:
-            # The peer is gone, which is nobody's fault.
+            # The peer is gone: no error of the server.
             pass
         except Exception:
-            logger.exception("%r failed and is closed", self)
+            logger.exception("%r failed; closing this connection", self)
         finally:
             self._write_scope.cancel()
             self._peer.detach()
             await self._transport.aclose()
 
     def flush(self) -> None:
-        """Send what the session has to say, as far as that goes without waiting."""
+        """Send the session's output, as far as that goes without waiting."""
         session = self._session
+        # An answer that the journal could not keep must not leave.
         if self._host.failed:
             return
         if session.output_size:
             self._send(session.take_output())
         if self._parked is not None and not session.waiting:
             self._parked.cancel()
-        if session.closing and not self._backlog_size:
+        if session.closing and not self._unsent_size:
             self._scope.cancel()
 
     def abort(self) -> None:
@@ -173,11 +176,11 @@ class Connection:
             self.flush()
             if session.closing:
                 break
-        while self._backlog_size:
+        while self._unsent_size:
             await self._drained.park()
 
     async def _read(self) -> bytes | None:
-        """Return the next bytes, or None when the session can go on without any."""
+        """Return the next bytes, or None when the session can go on without more."""
         session = self._session
         if session.waiting:
             return await self._read_until_resumed()
@@ -192,9 +195,10 @@ class Connection:
         return None
 
     async def _read_until_resumed(self) -> bytes | None:
-        """Read ahead of a waiting text command, so that a peer's leave is seen."""
+        """Read while a text command waits, so that the end of the peer is noticed."""
         try:
             with trio.CancelScope() as self._parked:
+                # Not beyond the limit: then the end of the peer is noticed later.
                 if self._session.buffered >= self._limits.waiting_input_bytes:
                     await trio.sleep_forever()
                 return await self._transport.receive()
@@ -203,13 +207,13 @@ class Connection:
         return None
 
     async def _let_others_run(self) -> None:
-        if self._backlog_size:
+        if self._unsent_size:
             await self._drained.park()
         else:
             await trio.lowlevel.checkpoint()
 
     def _send(self, data: bytes) -> None:
-        if not self._backlog_size:
+        if not self._unsent_size:
             try:
                 taken = self._transport.send_nowait(data)
             except NETWORK_ERRORS:
@@ -219,25 +223,25 @@ class Connection:
                 return
             data = data[taken:]
             self._write_scope = trio.CancelScope()
-            self._nursery.start_soon(self._write_backlog)
-        self._backlog.append(data)
-        self._backlog_size += len(data)
-        if self._backlog_size > self._limits.output_bytes:
-            self._cut(f"{self._backlog_size} bytes are kept for it")
+            self._nursery.start_soon(self._write_unsent)
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+        if self._unsent_size > self._limits.output_bytes:
+            self._cut(f"{self._unsent_size} bytes are unsent")
 
     def _cut(self, reason: str) -> None:
         logger.warning("%r does not read and is cut: %s", self, reason)
         self.cut = True
         self.abort()
 
-    async def _write_backlog(self) -> None:
-        # What else comes for this peer in this pass of the loop goes out with it.
+    async def _write_unsent(self) -> None:
+        # More output of this scheduler pass goes out with it.
         await trio.lowlevel.checkpoint()
         try:
             with self._write_scope:
-                while self._backlog:
-                    data = b"".join(self._backlog)
-                    self._backlog.clear()
+                while self._unsent:
+                    data = b"".join(self._unsent)
+                    self._unsent.clear()
                     for start in range(0, len(data), _PIECE):
                         await self._write_piece(data[start : start + _PIECE])
                 self._drained.unpark_all()
@@ -245,7 +249,7 @@ class Connection:
         except NETWORK_ERRORS:
             self.abort()
         except Exception:
-            logger.exception("%r failed to write and is closed", self)
+            logger.exception("%r failed in writing; closing this connection", self)
             self.abort()
 
     async def _write_piece(self, piece: bytes) -> None:
@@ -253,6 +257,7 @@ class Connection:
         with trio.move_on_after(limit) as scope:
             await self._transport.send_all(piece)
         if scope.cancelled_caught:
-            self._cut(f"it took no 64 KiB within {limit:g} s")
+            self._cut(f"it took less than 64 KiB within {limit:g} s")
+            # Until the reader, which closes the transport, cancels this scope.
             await trio.sleep_forever()
-        self._backlog_size -= len(piece)
+        self._unsent_size -= len(piece)

@@ -1,4 +1,4 @@
-"""What a server allows one connection, and all of them."""
+"""The bounds of a server and of its connections."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class ServerLimits:
 
     Attributes:
         connections: Open at once; one more is closed as soon as it is accepted.
-        output_bytes: What is kept for a peer that does not read; with more it is cut.
-        send_seconds: How long a peer may take to read 64 KiB before it is cut.
-        first_frame_seconds: How long a first command may be incomplete.
-        waiting_input_bytes: What is read ahead of a text command that waits.
-        drain_seconds: How long connections go on after a shutdown has begun.
+        output_bytes: Kept for a peer that does not read; with more it is cut.
+        send_seconds: Time that a peer may take to read 64 KiB before it is cut.
+        first_frame_seconds: Time that the first command may be incomplete.
+        waiting_input_bytes: Read ahead while a text command waits.
+        drain_seconds: Time that connections go on after a shutdown has begun.
     """
 
     connections: int = 10_000

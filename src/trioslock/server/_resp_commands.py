@@ -1,13 +1,13 @@
-"""The text dialect's commands: words in, a reply or a command for the engine out.
+"""The commands of the text dialect: words to a reply or a command for the engine.
 
 `COMMANDS` is the table. Each function gets the connection's `RespCommands` and the
-words and returns one of three: the reply's bytes; `Pending`, a command whose result
-makes the reply; `Farewell`, a reply to close after.
+words, and returns one of three: the bytes of the reply; `EngineCommand`, whose result
+makes the reply; `CloseAfter`, a reply after which the connection is closed.
 
 Source: snower/slock 2.1.12, ``server/protocol.go`` (``TextServerProtocol``),
-``server/admin.go``. Lists that grow with the number of keys are cut off at
-`MAX_LISTED` with an error, patterns are globs as in Redis (the real server makes an
-unanchored regular expression of them), and ``SCAN`` comes to an end.
+``server/admin.go``. Differences: lists of more than `MAX_LISTED` keys are an error,
+patterns are globs as in Redis (the real server makes an unanchored regular expression
+of them), and ``SCAN`` comes to an end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from .._errors import RemoteProtocolError
 from ..engine import NEVER_LOGGED, Counters, KeyView
+from ..host import HostPeer
 from ..protocol import (
     MAX_DATABASE,
     CommandType,
@@ -31,7 +32,7 @@ from ..protocol import (
     to_key,
 )
 from ..protocol.resp import CommandError
-from ._ports import EnginePort, Surroundings
+from ._context import ServerContext
 
 MAX_LISTED = 100_000
 """Most keys that one KEYS, SHOW or LIST_LOCK returns."""
@@ -50,22 +51,25 @@ _WILL_UNLOCK = int(CommandType.WILL_UNLOCK)
 _SUCCED = int(ResultCode.SUCCED)
 
 
-class Pending(NamedTuple):
-    """A command for the engine; ``respond`` makes the reply from its result."""
+class EngineCommand(NamedTuple):
+    """A command for the engine, and how its reply is made.
+
+    With ``respond`` the reply is made from the result. Without it ``reply`` is sent at
+    once, and the result is dropped.
+    """
 
     command: LockCommand
     respond: Callable[[LockResult], bytes] | None
     reply: bytes = b""
-    """What to answer at once where ``respond`` is None."""
 
 
-class Farewell(NamedTuple):
-    """The last reply of a connection."""
+class CloseAfter(NamedTuple):
+    """A reply after which the connection is closed."""
 
     reply: bytes
 
 
-Answer = bytes | Pending | Farewell
+Answer = bytes | EngineCommand | CloseAfter
 _Item = TypeVar("_Item")
 
 
@@ -73,19 +77,19 @@ class RespCommands:
     """Answer the requests of one text connection.
 
     Args:
-        surroundings: The server.
+        context: The server.
         new_id: Makes ids for commands that bring none.
     """
 
-    __slots__ = ("port", "state", "surroundings")
+    __slots__ = ("context", "peer", "state")
 
-    def __init__(self, surroundings: Surroundings, new_id: Callable[[], bytes]) -> None:
-        self.port: EnginePort
+    def __init__(self, context: ServerContext, new_id: Callable[[], bytes]) -> None:
+        self.peer: HostPeer
         self.state = resp.RespState(new_id)
-        self.surroundings = surroundings
+        self.context = context
 
     def run(self, words: list[bytes]) -> Answer:
-        """Answer one request; what is wrong with it is answered too."""
+        """Answer one request; a wrong one with an error."""
         command = COMMANDS.get(words[0].upper())
         if command is None:
             return resp.error("ERR Unknown Command")
@@ -95,13 +99,13 @@ class RespCommands:
             return resp.error(str(error))
 
     def answer_lock(self, result: LockResult) -> bytes:
-        """Return the reply to a LOCK; a granted one's id is remembered."""
+        """Return the reply to a LOCK; the lock id of a grant is remembered."""
         if result.result == _SUCCED:
             self.state.lock_id = result.lock_id
         return resp.lock_reply(result)
 
     def answer_unlock(self, result: LockResult) -> bytes:
-        """Return the reply to an UNLOCK; after a good one no id is remembered."""
+        """Return the reply to an UNLOCK; a success forgets the lock id."""
         if result.result == _SUCCED:
             self.state.lock_id = resp.NO_ID
         return resp.lock_reply(result)
@@ -109,7 +113,7 @@ class RespCommands:
     @property
     def wall(self) -> float:
         """The wall clock as the engine sees it, in seconds."""
-        return self.port.now() + self.port.engine.wall_offset
+        return self.peer.now() + self.peer.engine.wall_offset
 
 
 def _require(words: list[bytes], least: int, message: str) -> None:
@@ -159,7 +163,7 @@ def _timeout(session: RespCommands, words: list[bytes]) -> Answer:
 
 
 def _quit(session: RespCommands, words: list[bytes]) -> Answer:
-    return Farewell(resp.OK)
+    return CloseAfter(resp.OK)
 
 
 # Locks and values.
@@ -169,18 +173,18 @@ def _lock(session: RespCommands, words: list[bytes]) -> Answer:
     command = resp.read_lock(words, session.state)
     _check_database(command.db)
     if command.type == _WILL_LOCK:
-        return Pending(command, None, resp.OK)
-    return Pending(command, session.answer_lock)
+        return EngineCommand(command, None, resp.OK)
+    return EngineCommand(command, session.answer_lock)
 
 
 def _unlock(session: RespCommands, words: list[bytes]) -> Answer:
     command = resp.read_lock(words, session.state)
     _check_database(command.db)
     if command.type == _WILL_UNLOCK:
-        return Pending(command, None, resp.OK)
-    if not session.port.engine.database_exists(command.db):
+        return EngineCommand(command, None, resp.OK)
+    if not session.peer.engine.database_exists(command.db):
         raise CommandError("ERR Uknown DB Error")
-    return Pending(command, session.answer_unlock)
+    return EngineCommand(command, session.answer_unlock)
 
 
 def _push(session: RespCommands, words: list[bytes]) -> Answer:
@@ -190,14 +194,14 @@ def _push(session: RespCommands, words: list[bytes]) -> Answer:
     """
     command = resp.read_lock(words, session.state)
     _check_database(command.db)
-    return Pending(command, None, resp.OK)
+    return EngineCommand(command, None, resp.OK)
 
 
 def _write_value(session: RespCommands, words: list[bytes]) -> Answer:
     writer = resp.WRITERS[words[0].upper()]
     command, respond = writer(words, session.state, session.wall)
     _check_database(command.db)
-    return Pending(command, respond)
+    return EngineCommand(command, respond)
 
 
 def _read_value(session: RespCommands, words: list[bytes]) -> Answer:
@@ -220,9 +224,9 @@ def _time_to_live(session: RespCommands, words: list[bytes]) -> Answer:
 
 def _view(session: RespCommands, words: list[bytes]) -> KeyView | None:
     _require(words, 2, resp.ARGS_COUNT_ERROR)
-    engine, db = session.port.engine, session.state.db
+    engine, db = session.peer.engine, session.state.db
     _check_database(db)
-    # To read from a database is to use it: from now on it exists.
+    # A database exists from its first read on, as on the real server.
     engine.open_database(db)
     return engine.peek(db, to_key(words[1]))
 
@@ -265,7 +269,7 @@ def _names(session: RespCommands, pattern: bytes) -> Iterator[bytes]:
     if len(pattern) > MAX_PATTERN:
         raise CommandError("ERR Command Parse Pattern Error")
     match = re.compile(fnmatch.translate(pattern.decode("latin-1"))).match
-    for view in session.port.engine.held_keys(session.state.db):
+    for view in session.peer.engine.held_keys(session.state.db):
         name = _name(view.data)
         if name is not None and match(name.decode("latin-1")):
             yield name
@@ -291,7 +295,7 @@ def _limited(items: Iterable[_Item]) -> list[_Item]:
 
 
 def _show(session: RespCommands, words: list[bytes]) -> Answer:
-    engine, db = session.port.engine, session.state.db
+    engine, db = session.peer.engine, session.state.db
     if not engine.database_exists(db):
         return resp.error("ERR DB Empty")
     if len(words) == 1 or words[1:] == [b"*"]:
@@ -312,8 +316,8 @@ def _claim_words(view: KeyView, *, waiting: bool) -> Iterator[bytes]:
     for claim in view.waiters if waiting else view.holders:
         yield claim.lock_id.hex().encode()
         end = 0x7FFF_FFFF_FFFF_FFFF if claim.expires_at is None else claim.expires_at
-        # The last but one says when it is logged, 255 that it never is. Then state
-        # bits: a holder waits no more.
+        # The last two: the time until it is logged, and state bits. Bit 0 means
+        # "timed out", which the real server sets on every holder.
         state = 0 if waiting else 1
         for number in (
             claim.start,
@@ -333,7 +337,7 @@ def _claim_words(view: KeyView, *, waiting: bool) -> Iterator[bytes]:
 
 def _info(session: RespCommands, words: list[bytes]) -> Answer:
     wanted = words[1].lower().decode("latin-1") if len(words) > 1 else None
-    sections = {**session.surroundings.info(), "Keyspace": _keyspace(session)}
+    sections = {**session.context.info(), "Keyspace": _keyspace(session)}
     lines: list[str] = []
     for title, entries in sections.items():
         if wanted in {None, title.lower()}:
@@ -344,7 +348,7 @@ def _info(session: RespCommands, words: list[bytes]) -> Answer:
 
 
 def _keyspace(session: RespCommands) -> dict[str, str]:
-    engine = session.port.engine
+    engine = session.peer.engine
     return {
         f"db{db}": _counter_line(engine.counters(db))
         for db in range(MAX_DATABASE + 1)
@@ -380,7 +384,7 @@ def _config(session: RespCommands, words: list[bytes]) -> Answer:
         return resp.listing([b"databases", b"%d" % MAX_DATABASE])
     found = [
         part.encode()
-        for pair in session.surroundings.config().items()
+        for pair in session.context.config().items()
         if wanted in {None, pair[0]}
         for part in pair
     ]
@@ -390,19 +394,19 @@ def _config(session: RespCommands, words: list[bytes]) -> Answer:
 def _client(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Arguments Error")
     if words[1].upper() != b"KILL":
-        return resp.bulk(_client_lines(session.surroundings))
+        return resp.bulk(_client_lines(session.context))
     _require(words, 3, "ERR Command Arguments Error")
-    if session.surroundings.kill(words[2].decode("latin-1")):
+    if session.context.kill(words[2].decode("latin-1")):
         return resp.OK
     return resp.error("ERR No such client")
 
 
-def _client_lines(surroundings: Surroundings) -> bytes:
+def _client_lines(context: ServerContext) -> bytes:
     lines = [
         f"id={client.id} addr={client.address} fd={client.descriptor} "
         f"protocol={client.dialect} age={client.age} "
         f"client_id={client.client_id.hex()} command_count={client.commands}\r\n"
-        for client in surroundings.clients()
+        for client in context.clients()
     ]
     return "".join([*lines, "\r\n"]).encode()
 
@@ -410,22 +414,22 @@ def _client_lines(surroundings: Surroundings) -> bytes:
 def _flush_database(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Parse Len Error")
     db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
-    if not session.port.engine.database_exists(db):
+    if not session.peer.engine.database_exists(db):
         return resp.error("ERR No Such DB")
-    session.port.flush_database(db)
+    session.peer.flush_database(db)
     return resp.OK
 
 
 def _flush_all(session: RespCommands, words: list[bytes]) -> Answer:
     for db in range(MAX_DATABASE + 1):
-        if session.port.engine.database_exists(db):
-            session.port.flush_database(db)
+        if session.peer.engine.database_exists(db):
+            session.peer.flush_database(db)
     return resp.OK
 
 
 def _shutdown(session: RespCommands, words: list[bytes]) -> Answer:
-    if session.surroundings.shutdown():
-        return Farewell(resp.OK)
+    if session.context.shutdown():
+        return CloseAfter(resp.OK)
     return resp.error("ERR Shutdown Not Allowed")
 
 
@@ -434,7 +438,7 @@ def _rewrite_log(session: RespCommands, words: list[bytes]) -> Answer:
 
 
 def _replicate(session: RespCommands, words: list[bytes]) -> Answer:
-    """Answer SLAVEOF: this node leads itself and cannot follow anybody."""
+    """Answer SLAVEOF: this node is its own leader and cannot follow another."""
     if len(words) == 1 or not words[1]:
         return resp.OK
     if len(words) < 3 or not words[2]:

@@ -1,9 +1,9 @@
 """A slock server on trio: listeners, connections, one engine.
 
-Tasks: one an open connection, one a listener, the engine's clock, and for each peer
-that reads too slowly one that writes. All of them live in the nursery of `open_server`,
-in a scope of their own that ends after the body has left: what the body does on its way
-out still gets its answers.
+Tasks: one for each open connection, one for each listener, the engine's clock, and one
+that writes for each peer that reads too slowly. All of them live in the nursery of
+`open_server`, in a scope of their own that ends after the body has left: what the body
+does on its way out still gets its answers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ..engine import EngineLimits
 from ..host import EngineHost
 from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
-from ._connection import Connection
+from ._connection import ServerConnection
+from ._context import ClientView
 from ._limits import ServerLimits
-from ._ports import ClientView
 from ._resp_commands import VERSION
 from ._services import open_service_nursery
 
@@ -37,16 +37,18 @@ DEFAULT_PORT = 5658
 """The port of a slock server."""
 
 _BACKLOG = 1024
+"""Connections that the kernel queues until they are accepted."""
+
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _ACCEPT_PAUSE = 0.1
 
-# A peer whose machine has gone is found after 60 + 4 * 15 seconds: the protocol
-# itself has no heartbeat from the server's side.
+# A peer whose machine is gone is noticed after 60 + 4 * 15 seconds: the protocol has
+# no heartbeat from the server's side.
 _KEEPALIVE = tuple(
     (level, getattr(socket, name), value)
     for level, name, value in (
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        # macOS spells this one otherwise.
+        # macOS has another name for this one.
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
@@ -56,11 +58,11 @@ _KEEPALIVE = tuple(
 
 
 class ServerStatistics(NamedTuple):
-    """What a server has and had.
+    """Counts of connections.
 
     Attributes:
         connections: Open now.
-        accepted: Ever accepted, the open ones included.
+        accepted: Accepted so far, the open ones included.
         refused: Closed at once because there were too many.
         cut: Closed because they did not read.
     """
@@ -77,7 +79,7 @@ class Server:
     Attributes:
         host_engine: The engine's host; in-process peers attach there.
         port: Port of the first listener; None without one.
-        limits: What a connection is allowed.
+        limits: Bounds of connections.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Server:
         self._allow_shutdown = allow_shutdown
         self._started_at = time.time()
         self._new_id = random_ids()
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, ServerConnection] = {}
         self._accepted = self._refused = self._cut = self._commands = 0
         self._nursery: trio.Nursery | None = None
         self._ending = trio.Event()
@@ -126,7 +128,7 @@ class Server:
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until `shutdown` and the time of grace after it, or cancellation.
+        """Serve until a shutdown and ``limits.drain_seconds`` after it.
 
         Cancellation:
             All connections are closed at once, and so are the listeners.
@@ -166,7 +168,7 @@ class Server:
         return self._allow_shutdown
 
     def begin_shutdown(self) -> None:
-        """Accept nobody any more, and end after the time of grace."""
+        """Accept no connection any more, and end after ``limits.drain_seconds``."""
         self._ending.set()
 
     async def wait_ended(self) -> None:
@@ -177,7 +179,7 @@ class Server:
         """
         await self._ended.wait()
 
-    # What sessions ask, see Surroundings.
+    # The interface of sessions: see ServerContext.
 
     def clients(self) -> Iterable[ClientView]:
         """Return all connections, as ``CLIENT LIST`` shows them."""
@@ -239,8 +241,12 @@ class Server:
             except OSError as error:
                 if error.errno not in _NO_RESOURCES:
                     raise
-                # Open connections will end and give back what is missing.
-                logger.warning("cannot accept a connection: %s", error)
+                # Connections that end free descriptors and memory.
+                logger.warning(
+                    "cannot accept a connection, trying again in %g s: %s",
+                    _ACCEPT_PAUSE,
+                    error,
+                )
                 await trio.sleep(_ACCEPT_PAUSE)
             else:
                 self._admit(stream)
@@ -256,7 +262,7 @@ class Server:
             for level, option, value in _KEEPALIVE:
                 stream.setsockopt(level, option, value)
         except OSError:
-            # The peer has left between its connect and our accept.
+            # The peer has left before the accept.
             stream.socket.close()
             return
         descriptor = stream.socket.fileno()
@@ -270,13 +276,13 @@ class Server:
             raise RuntimeError("the server does not run")
         self._accepted += 1
         serial = self._accepted
-        connection = Connection(
+        connection = ServerConnection(
             serial,
             transport,
             address=address,
             descriptor=descriptor,
             host=self.host_engine,
-            surroundings=self,
+            context=self,
             limits=self.limits,
             new_id=self._new_id,
             nursery=self._nursery,
@@ -322,10 +328,10 @@ async def open_server(
             caller opens and closes it.
 
     Raises:
-        StorageError: What is kept cannot be read; later, it cannot be written: the
-            server ends at once, and no connection is told of what is not kept.
-            A client in this process, on the same host, may have been.
-        OSError: The address is in use, or not this machine's.
+        StorageError: The files cannot be read, or later not be written: then the
+            server ends at once, and sends no answer about a change that is not kept.
+            A client in this process, on the same host, may have got one.
+        OSError: The address is in use, or not one of this machine.
 
     Cancellation:
         As when the body ends: connections are closed at once, what was held stays

@@ -1,8 +1,8 @@
-"""One connection's conversation: events in, commands to the engine, bytes out.
+"""One connection of a server, without I/O: bytes in, commands to the engine, bytes out.
 
-A binary connection runs ahead: every command goes to the engine as it is read, and
-results come when they come. A text connection does one thing at a time: while a LOCK
-waits, what follows stays in the buffer. Both stop while their own output is not taken.
+A binary connection is pipelined: each command goes to the engine as it is read, and
+results go out as they come. A text connection runs one command at a time: while a LOCK
+waits, what follows stays in the buffer. Both stop while their output is not taken.
 
 Source: snower/slock 2.1.12, ``server/protocol.go`` (``BinaryServerProtocol.Process``,
 ``TextServerProtocol.Process``).
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._errors import RemoteProtocolError
+from ..host import HostPeer
 from ..protocol import (
     NEED_DATA,
     BadHeader,
@@ -30,37 +31,36 @@ from ..protocol import (
     ServerSide,
     resp,
 )
-from ._ports import EnginePort, Surroundings
-from ._resp_commands import Farewell, Pending, RespCommands
+from ._context import ServerContext
+from ._resp_commands import CloseAfter, EngineCommand, RespCommands
 
 OUTPUT_PAUSE = 262_144
 """Bytes of output not taken at which a session executes nothing more."""
 
 _BATCH = 256
-"""Commands executed before others get their turn."""
+"""Commands executed in one `ServerSession.pump`."""
 
 _ADMIN = int(CommandType.ADMIN)
 _SUCCED = int(ResultCode.SUCCED)
 
 
-class Session:
+class ServerSession:
     """Answer one connection.
 
     Order of calls: ``receive_data`` with what was read, ``pump`` until it returns
-    False, then ``take_output``. ``pump`` again whenever output was taken or a result
-    was delivered: it may have waited for that. When ``closing`` is true and the output
-    is written, close the connection.
+    False, then ``take_output``. Call ``pump`` again whenever output was taken or a
+    result was delivered: it may have stopped for that. When ``closing`` is true and the
+    output is written, close the connection.
 
     Args:
-        surroundings: The server.
-        new_id: Makes 16 bytes that nobody can guess: ids for text commands that
-            bring none.
+        context: The server.
+        new_id: Makes 16 unpredictable bytes, the ids of text commands that have none.
     """
 
     __slots__ = (
         "_awaited",
         "_output",
-        "_port",
+        "_peer",
         "_resp",
         "_side",
         "client_id",
@@ -71,14 +71,15 @@ class Session:
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        context: ServerContext,
         *,
         new_id: Callable[[], bytes],
     ) -> None:
         self._side = ServerSide()
-        self._resp = RespCommands(surroundings, new_id)
-        self._port: EnginePort
+        self._resp = RespCommands(context, new_id)
+        self._peer: HostPeer
         self._output: list[bytes] = []
+        # Request id of the text command that waits, and what makes its reply.
         self._awaited: tuple[bytes, resp.Responder] | None = None
         self.output_size: int = 0
         self.closing: bool = False
@@ -87,11 +88,11 @@ class Session:
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "waiting" if self.waiting else "open"
-        return f"<Session: {self._side!r}, {state}>"
+        return f"<ServerSession: {self._side!r}, {state}>"
 
     @property
     def dialect(self) -> Dialect:
-        """How the connection speaks."""
+        """The dialect of the connection."""
         return self._side.dialect
 
     @property
@@ -101,15 +102,15 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether a text command waits for its result, and all behind it for that."""
+        """Whether a text command waits for its result, and blocks all behind it."""
         return self._awaited is not None
 
-    def connect(self, port: EnginePort) -> None:
-        """Take the door to the engine; once, before any bytes."""
-        self._port = self._resp.port = port
+    def connect(self, peer: HostPeer) -> None:
+        """Set the peer of the engine; once, before any bytes."""
+        self._peer = self._resp.peer = peer
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the peer; they are executed by ``pump``."""
+        """Take bytes; ``pump`` executes them."""
         if not self.closing:
             self._side.receive_data(data)
 
@@ -117,8 +118,8 @@ class Session:
         """Execute what was received.
 
         Returns:
-            True if it stopped to give others their turn, or until the output is
-            taken; False if it needs more bytes or a result to go on.
+            True if it stopped after `_BATCH` commands, or until the output is taken;
+            False if it needs more bytes or a result to go on.
         """
         for _ in range(_BATCH):
             if self.output_size >= OUTPUT_PAUSE:
@@ -140,8 +141,8 @@ class Session:
         if self._side.dialect is not Dialect.TEXT:
             self._write(self._side.send(result))
             return
-        # A text connection hears of nothing but the command that it waits for:
-        # no end of a lease, no result of a PUSH or of a second key.
+        # A text connection gets the result of the command that it waits for and no
+        # other: no end of a lease, no result of a PUSH or of a command in the data.
         if (
             self._awaited is not None
             and result.request_id == self._awaited[0]
@@ -152,11 +153,11 @@ class Session:
             self._write(respond(result))
 
     def close(self) -> None:
-        """Execute nothing more; what was answered before is still to be sent."""
+        """Execute nothing more; output made before is still to be sent."""
         self.closing = True
 
     def take_output(self) -> bytes:
-        """Return the bytes to send and forget them."""
+        """Return and remove the bytes to send."""
         output = b"".join(self._output)
         self._output.clear()
         self.output_size = 0
@@ -169,32 +170,35 @@ class Session:
     def _execute(self, event: Event) -> None:
         self.commands += 1
         if isinstance(event, LockCommand):
-            self._port.submit(event, settle=False)
+            self._peer.submit(event, settle=False)
         elif isinstance(event, RespRequest):
             self._execute_resp(event.words)
         elif isinstance(event, BadHeader):
             self._write(self._side.send(event.result))
             self.close()
         elif isinstance(event, PlainCommand) and event.type == _ADMIN:
+            # Not by the engine: the side speaks RESP from here on, so `deliver` would
+            # drop its result.
             self._write(self._side.send(PlainResult(_ADMIN, event.request_id, _SUCCED)))
         else:
             if isinstance(event, InitCommand):
                 self.client_id = event.client_id
-            self._port.submit(event, settle=False)
+            self._peer.submit(event, settle=False)
 
     def _execute_resp(self, words: list[bytes]) -> None:
         answer = self._resp.run(words)
         if isinstance(answer, bytes):
             self._write(answer)
-        elif isinstance(answer, Farewell):
+        elif isinstance(answer, CloseAfter):
             self._write(answer.reply)
             self.close()
         else:
             self._submit_resp(answer)
 
-    def _submit_resp(self, pending: Pending) -> None:
-        if pending.respond is None:
-            self._write(pending.reply)
+    def _submit_resp(self, answer: EngineCommand) -> None:
+        # Before the submit: the engine may answer within it.
+        if answer.respond is None:
+            self._write(answer.reply)
         else:
-            self._awaited = pending.command.request_id, pending.respond
-        self._port.submit(pending.command, settle=False)
+            self._awaited = answer.command.request_id, answer.respond
+        self._peer.submit(answer.command, settle=False)

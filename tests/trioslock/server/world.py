@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from trioslock.engine import Engine
 from trioslock.host import EngineHost
 from trioslock.protocol import ClientSide, CommandType, LockCommand, Result, to_key
-from trioslock.server._ports import ClientView
-from trioslock.server._session import Session
+from trioslock.server._context import ClientView
+from trioslock.server._session import ServerSession
 
 
 class FakeServer:
-    """The surroundings of sessions: a server that is not there."""
+    """The context of sessions, without a server."""
 
     def __init__(self) -> None:
         self.killed: list[str] = []
@@ -46,7 +46,7 @@ class SessionWire:
         self.received = bytearray()
         self.closed = False
         counter = itertools.count(1)
-        self.session = Session(
+        self.session = ServerSession(
             world.server, new_id=lambda: b"\xee" + next(counter).to_bytes(15, "big")
         )
         session = self.session

@@ -1,37 +1,9 @@
-"""What a session needs from outside: an engine to speak to, and a server around it."""
+"""The server, as its sessions see it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
-
-from ..engine import Engine
-from ..protocol import Command
-
-
-class EnginePort(Protocol):
-    """A session's own door to the engine; ``trioslock.host.HostPeer`` is one.
-
-    Results come back through the session's ``deliver``, before ``submit`` returns
-    where the engine answers at once.
-    """
-
-    @property
-    def engine(self) -> Engine:
-        """The engine, for reading."""
-        ...
-
-    def now(self) -> float:
-        """Return the time on the engine's clock."""
-        ...
-
-    def submit(self, command: Command, *, settle: bool = True) -> None:
-        """Give the engine a command."""
-        ...
-
-    def flush_database(self, db: int) -> None:
-        """End every hold and wait of a database."""
-        ...
 
 
 class ClientView(NamedTuple):
@@ -46,8 +18,8 @@ class ClientView(NamedTuple):
     commands: int
 
 
-class Surroundings(Protocol):
-    """The server around a session, for what the text dialect tells and asks of it."""
+class ServerContext(Protocol):
+    """What commands of the text dialect need of the server."""
 
     def info(self) -> Mapping[str, Mapping[str, object]]:
         """Return the sections of ``INFO`` that are about the process."""
