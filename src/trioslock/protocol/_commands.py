@@ -1,8 +1,8 @@
-"""What travels: one immutable tuple class a command and one a result.
+"""The messages of the protocol: one immutable tuple class for each.
 
 They are ``NamedTuple`` classes, not frozen dataclasses: a client or server
 makes one for each frame, and making one from an unpacked frame is a single call
-(decision 0002). Fields stand in wire order, so a codec is one ``struct``.
+(decision 0002). Fields are in wire order, so a codec is one ``struct``.
 
 Every ``*_id`` and ``key`` field is exactly 16 bytes. ``data`` is one whole data
 frame, its 4-byte length field included, or None.
@@ -56,7 +56,7 @@ class StateCommand(NamedTuple):
 
 
 class PlainCommand(NamedTuple):
-    """A command without fields that matter: ADMIN, PING, QUIT, LEADER, unknown."""
+    """A command without fields: ADMIN, PING, QUIT, LEADER and unknown types."""
 
     type: int
     request_id: bytes
@@ -108,7 +108,7 @@ class LockResult(NamedTuple):
     """Answer to LOCK or UNLOCK, a pushed end of a lease, or a PUBLISH.
 
     ``lcount`` counts the levels held on the key after the operation, ``lrcount``
-    those of the lock this result is about.
+    those of the lock id of this result.
     """
 
     type: int
@@ -144,7 +144,7 @@ class StateResult(NamedTuple):
 
 
 class PlainResult(NamedTuple):
-    """Answer that is only a result code: ADMIN, PING, QUIT, unknown types."""
+    """Answer of a result code alone: ADMIN, PING, QUIT and unknown types."""
 
     type: int
     request_id: bytes

@@ -1,6 +1,6 @@
 """The client's side of a binary connection, without I/O.
 
-Order of calls, for whoever does the I/O:
+Order of calls for the code that does the I/O:
 
 1. ``send(command)`` returns the bytes to write; nothing is written here.
 2. ``receive_data(data)`` takes what was read, ``b""`` at the end of the stream.
@@ -41,14 +41,14 @@ class NeedData(Enum):
 
 
 NEED_DATA: Final = NeedData.NEED_DATA
-"""Returned where the next event is not whole yet."""
+"""Returned when the next event is not whole yet."""
 
 
 class ClientSide:
     """Turn commands into bytes, and bytes into results.
 
     The buffer never holds more than one incomplete frame with its trailer
-    (64 bytes and at most 1 MiB) and what one ``receive_data`` brought.
+    (64 bytes and at most 1 MiB) and the bytes of one ``receive_data``.
     """
 
     __slots__ = ("_buffer", "_error", "_offset")
@@ -64,7 +64,7 @@ class ClientSide:
 
     @property
     def buffered(self) -> int:
-        """Bytes received that are no whole frame yet, or not asked for yet."""
+        """Bytes received and not returned as a result yet."""
         return len(self._buffer) - self._offset
 
     def send(self, command: Command) -> bytes:
@@ -76,7 +76,7 @@ class ClientSide:
         return encode_command(command)
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the peer; ``b""`` says that no more will come.
+        """Take bytes from the peer; ``b""`` is the end of the stream.
 
         Raises:
             RemoteProtocolError: The stream ended within a frame.
@@ -109,8 +109,9 @@ class ClientSide:
         """Return all results that are whole, in order.
 
         Raises:
-            RemoteProtocolError: The peer sent no frame of the protocol and no
-                whole one before it; after whole ones the next call raises.
+            RemoteProtocolError: The next bytes are no frame of the protocol. If
+                whole results precede them, these are returned first, and the next
+                call raises.
         """
         found: list[Result] = []
         if self._error is None:
@@ -125,19 +126,19 @@ class ClientSide:
         return found
 
     def heads(self) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """Return the heads of the frames that come next, for those in a hurry.
+        """Return the heads of the frames that come next: the fast way to read.
 
-        As long as they are plain successes, nothing else need be read of them (see
-        `read_heads`). They stay to be read until `skip`.
+        Of a plain success nothing else need be read (see `read_heads`). The frames
+        stay in the buffer until `skip`.
         """
         return iter(()) if self._error else read_heads(self._buffer, self._offset)
 
     def success(self, number: int) -> LockResult:
-        """Return number 0, 1, ... of the present heads whole: a plain success."""
+        """Return the whole result of head number 0, 1, ..., a plain success."""
         return decode_lock_result(self._buffer, self._offset + number * FRAME_SIZE)
 
     def skip(self, number: int) -> None:
-        """Count so many plain successes as read."""
+        """Remove that many plain successes from the buffer."""
         self._offset += number * FRAME_SIZE
 
     def _next_event(self) -> Result | NeedData:
@@ -154,7 +155,7 @@ class ClientSide:
         return result
 
     def _wait(self) -> NeedData:
-        """Forget what was read, so that the buffer holds one partial frame."""
+        """Drop what was read, so that the buffer holds one partial frame."""
         if self._offset:
             del self._buffer[: self._offset]
             self._offset = 0

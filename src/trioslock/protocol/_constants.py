@@ -1,10 +1,10 @@
-"""The numbers of the wire, each with its source, and the odd spellings kept.
+"""The numbers of the wire, each with its source, in their wire spelling.
 
 Everything here is a fact of the slock protocol: versions and magic of a frame,
 command types, flags and result codes. Names that look misspelled (``EXPRIED``,
-``SUCCED``, ``UNOWN``) are the wire spelling, since the text dialect sends them
-and other clients document them. The rest of the code uses the words of the
-glossary: lease, holder, waiter, grant.
+``SUCCED``, ``UNOWN``) are the wire spelling: the text dialect sends them, and other
+clients document them. The rest of the code uses the words of the glossary: lease,
+holder, waiter, grant.
 
 Source: snower/slock 2.1.12, ``protocol/command.go``.
 """
@@ -129,7 +129,7 @@ class ExpiryFlag(IntFlag):
 
 
 class InitType(IntFlag):
-    """What an INIT result says of the node that answers."""
+    """What an INIT result reports of the node that answers."""
 
     ID_IN_USE = 0x01
     """In an answer: another open connection has this client id. In a push: always."""

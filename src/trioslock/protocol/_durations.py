@@ -1,7 +1,7 @@
 """Seconds to a 16-bit value with its unit flag, and back.
 
-The only place that knows the units. A wait and a lease travel as 16 bits of
-seconds, milliseconds or minutes; the unit is a bit of the flag word beside it,
+This is the only module that handles the units. On the wire a wait and a lease are 16
+bits of seconds, milliseconds or minutes; the unit is a bit of the flag word beside it,
 the same bit for both.
 
 - Whole seconds up to 65,535 are sent as seconds. The server's clock ticks at
@@ -48,7 +48,7 @@ def encode_duration(seconds: float, *, whole_seconds: bool = False) -> WireDurat
         seconds: 0 or more, finite. Rounded up to the next value that the wire
             can carry, never down.
         whole_seconds: Never use milliseconds. A lease that will be renewed
-            needs this: the server renews nothing in milliseconds.
+            needs this: the server renews no lease in milliseconds.
 
     Returns:
         The value (0 to 65,535) and its unit flag (0, minutes or milliseconds).
@@ -98,9 +98,8 @@ def encode_lease(seconds: float, *, whole_seconds: bool = False) -> WireDuration
 def decode_duration(value: int, flag: int) -> float:
     """Return the seconds that a value and its flag word stand for.
 
-    Milliseconds win over minutes, as on the server. An unlimited lease is
-    ``FOREVER``, unless it is given in milliseconds or its value is 0: those do
-    end.
+    Milliseconds take precedence over minutes, as on the server. An unlimited lease is
+    ``FOREVER``, unless it is given in milliseconds or its value is 0: those end.
     """
     if flag & _MILLISECONDS:
         return value / 1000

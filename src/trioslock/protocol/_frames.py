@@ -2,13 +2,13 @@
 
 Rules of this file:
 
-- A frame is 64 bytes: magic, version, type, 16 bytes of request id, then what
-  the type's layout says. Some are followed by a *trailer*: a data frame behind
-  LOCK, UNLOCK and PUBLISH when their flag says so, content behind CALL.
+- A frame is 64 bytes: magic, version, type, 16 bytes of request id, then the
+  fields of the type. Some are followed by a *trailer*: a data frame behind
+  LOCK, UNLOCK and PUBLISH with the data flag, content behind CALL.
 - Decoders take a buffer and an offset and never read past one frame; the
   trailer is handed in, cut by `command_trailer_size` or `result_trailer_size`.
-- Encoders check the length of every id: ``struct`` would cut or pad it without
-  a word, and a lock on the wrong key is the worst thing a client can do.
+- Encoders check the length of every id: ``struct`` would cut or pad it silently,
+  and a lock on the wrong key is the worst error of a client.
 
 Source: snower/slock 2.1.12, ``protocol/command.go`` (``Encode``, ``Decode``).
 """
@@ -65,7 +65,7 @@ _SUBSCRIBE_RESULT = struct.Struct("<BBB16sBBII35x")
 _LENGTH = struct.Struct("<I")
 _HEADS = struct.Struct("<3s16s2s43x")
 
-# What is read once magic and version have been looked at.
+# Without magic and version, which have been checked before.
 _LOCK_FIELDS = struct.Struct("<2xB16sBB16s16sHHHHHB")
 _LOCK_RESULT_FIELDS = struct.Struct("<2xB16sBBB16s16sHHBB4x")
 
@@ -115,13 +115,13 @@ def encode_command(command: Command) -> bytes:
 def encode_lock(command: LockCommand) -> bytes:
     """Return a LOCK's or UNLOCK's frame, its data frame behind it.
 
-    The data flag follows ``command.data``; what ``flag`` says of it is ignored.
+    The data flag is set from ``command.data``; that bit of ``flag`` is ignored.
 
     Raises:
         LocalProtocolError: As for `encode_command`.
     """
-    # Spelled out: this is the hot path of a client, and a star costs as much as
-    # the packing.
+    # The fields one by one: this is the hot path of a client, and ``*command`` costs
+    # as much as the packing.
     (
         kind,
         request_id,
@@ -257,7 +257,7 @@ def _content_size(buffer: bytes | bytearray, offset: int) -> int:
 def decode_command(
     buffer: bytes | bytearray, offset: int = 0, trailer: bytes | None = None
 ) -> Command:
-    """Read the command frame at ``offset``; magic and version are not looked at.
+    """Read the command frame at ``offset``; magic and version are not checked.
 
     Args:
         buffer: At least 64 bytes from ``offset`` on.
@@ -422,7 +422,7 @@ _new_result = cast(
 def decode_lock_results(
     buffer: bytes | bytearray, offset: int, found: list[Result]
 ) -> int:
-    """Read LOCK and UNLOCK results without data until something else comes.
+    """Read LOCK and UNLOCK results without data, up to the first other frame.
 
     Most of what a client reads is a run of these. A frame with data, of another
     type, malformed or incomplete is left for `decode_result`.
@@ -444,7 +444,7 @@ def decode_lock_results(
         and buffer[offset] == MAGIC
         and buffer[offset + 1] == VERSION
     ):
-        # As LockResult(*fields) does it, at half the cost.
+        # The same as LockResult(*fields), at half the cost.
         found.append(_new_result(LockResult, unpack(buffer, offset) + _NO_DATA))
         offset += FRAME_SIZE
     return offset
@@ -461,10 +461,10 @@ PLAIN_SUCCESS = bytes(2)
 
 
 def read_heads(buffer: bytearray, offset: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Read the heads of the frames at ``offset``, as if no data were among them.
+    """Read the heads of the frames at ``offset``, as if none had a trailer.
 
-    Nearly all that a busy client reads are LOCKs and UNLOCKs with result 0 and
-    nothing more to say. To read no more of them costs a tenth of a `LockResult`.
+    Nearly all that a busy client reads are LOCKs and UNLOCKs with result 0, whose
+    other fields add nothing. Reading no more of them costs a tenth of a `LockResult`.
 
     Args:
         buffer: What was received.
@@ -472,8 +472,8 @@ def read_heads(buffer: bytearray, offset: int) -> Iterator[tuple[bytes, bytes, b
 
     Returns:
         For each frame: its start (`LOCKED`, `UNLOCKED` or something else), its
-        request id, result and flag (`PLAIN_SUCCESS` or something else). Behind the
-        first one that is something else, nothing is certain.
+        request id, result and flag (`PLAIN_SUCCESS` or something else). After the
+        first one that is something else the rest may be no heads at all.
     """
     size = (len(buffer) - offset) // FRAME_SIZE * FRAME_SIZE
     return _HEADS.iter_unpack(buffer[offset : offset + size])
@@ -484,7 +484,7 @@ def decode_lock_result(
 ) -> LockResult:
     """Read the LOCK, UNLOCK or PUBLISH result at ``offset``.
 
-    The caller has looked at the type. This is the hot path of a client.
+    The caller has checked the type. This is the hot path of a client.
     """
     return LockResult._make((*_LOCK_RESULT_FIELDS.unpack_from(buffer, offset), trailer))
 

@@ -1,8 +1,8 @@
-"""Any name to the 16 bytes that the wire calls a key or an id.
+"""Convert any name to the 16 bytes of a key or an id.
 
-The rule is the one of the server's text dialect and of the Go client, so a name
+The rule is that of the server's text dialect and of the Go client, so a name
 means the same key here as in ``redis-cli``: short names are padded on the left
-with zero bytes, 16 bytes are taken as they are, 32 hexadecimal digits are
+with zero bytes, 16 bytes stay as they are, 32 hexadecimal digits are
 decoded, everything else is hashed with MD5. The Java, .NET and Rust clients
 hash 32 hexadecimal digits instead of decoding them; with those, share keys of
 another length or pass the 16 bytes.

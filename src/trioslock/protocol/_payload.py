@@ -52,7 +52,7 @@ Value = bytes | str | int | Iterable[bytes | str] | Mapping[str | bytes, bytes |
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """One data frame: an operation to send, or a value that was read.
+    """One data frame: an operation to send, or a value that was received.
 
     Make one with the class methods; read a value with ``number``, ``text``,
     ``array``, ``map`` or ``raw``.
@@ -60,7 +60,7 @@ class Data:
     Attributes:
         raw: The value's bytes as they stand in the frame.
         flag: How to read them (see ``DataFlag``).
-        operation: What the server does with them; ``SET`` in a value read.
+        operation: What the server does with them; ``SET`` in a received value.
         stage: When an ``EXECUTE`` runs.
         properties: Pairs of property code and bytes.
     """

@@ -1,8 +1,8 @@
-"""Commands of which all but the ids is known beforehand.
+"""A LOCK and its UNLOCK, packed in advance but for the ids.
 
-A handle sends the same LOCK over and over, and the same UNLOCK behind it. To build
-such a command and to pack it takes longer than everything else that a client does
-with it; so both are packed once, and an attempt only puts its id between the parts.
+A handle sends the same LOCK again and again, and the same UNLOCK behind it. Building
+and packing such a command takes longer than all else that a client does with it. So
+both are packed once, and an attempt only inserts its id.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ._commands import LockCommand
 from ._constants import ID_SIZE
 from ._frames import encode_lock
 
-# Where the ids stand in a frame: see ``_frames._LOCK``.
+# The offsets of the ids in a frame: see ``_frames._LOCK``.
 _REQUEST_ID = 3
 _AFTER_REQUEST_ID = _REQUEST_ID + ID_SIZE
 _LOCK_ID = _AFTER_REQUEST_ID + 2
@@ -23,7 +23,7 @@ class PreparedLock:
 
     Args:
         lock: The LOCK; the ids in it do not matter.
-        unlock: The UNLOCK; the same goes for it.
+        unlock: The UNLOCK; its ids do not matter either.
 
     Raises:
         LocalProtocolError: The protocol cannot carry one of them.
@@ -38,7 +38,7 @@ class PreparedLock:
         self._unlock_parts = _split(encode_lock(unlock))
 
     def __repr__(self) -> str:
-        return f"<PreparedLock of {self._lock!r}>"
+        return f"<PreparedLock: {self._lock!r}>"
 
     @property
     def key(self) -> bytes:
@@ -65,7 +65,7 @@ class PreparedLock:
 
 
 def _split(frame: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return what stands before, between and behind the two ids of a frame."""
+    """Return the parts of a frame before, between and behind its two ids."""
     return (
         frame[:_REQUEST_ID],
         frame[_AFTER_REQUEST_ID:_LOCK_ID],

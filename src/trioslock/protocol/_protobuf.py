@@ -1,7 +1,7 @@
-"""Just enough protobuf for the three CALL lists: varints and length-delimited fields.
+"""The part of protobuf that the CALL lists need: varints and length-delimited fields.
 
-The messages are small and fixed, so a runtime library would be the larger part. What
-stands here writes fields in order of their numbers and leaves zero values out, as
+The messages are small and fixed, so a runtime library would be larger than this
+module. It writes fields in the order of their numbers, leaves zero values out as
 proto3 does, and reads a flat message of numbers and bytes.
 
 Source: the protobuf encoding guide (wire types 0, 1, 2 and 5);
@@ -26,7 +26,7 @@ Field = int | bytes
 
 
 def encode_message(fields: list[tuple[int, Field]]) -> bytes:
-    """Return a message of the fields, given in the order they are to be written.
+    """Return a message of fields in the given order.
 
     Args:
         fields: Pairs of field number and value: a number of at most 64 bits, 0 or
@@ -57,7 +57,7 @@ def _varint(number: int) -> bytes:
 
 
 def decode_message(content: bytes) -> dict[int, Field]:
-    """Read the fields of a message; of a field that is repeated the last counts.
+    """Return the fields of a message; of a repeated field the last value.
 
     Raises:
         RemoteProtocolError: The content is no message.
@@ -66,7 +66,7 @@ def decode_message(content: bytes) -> dict[int, Field]:
 
 
 def decode_fields(content: bytes) -> Iterator[tuple[int, Field]]:
-    """Read the fields of a message one after another, repeated ones as well.
+    """Yield the fields of a message in order, repeated ones each time.
 
     Raises:
         RemoteProtocolError: The content is no message.

@@ -1,6 +1,6 @@
-"""The server's side of a connection, without I/O: both dialects, told apart here.
+"""The server's side of a connection, without I/O: both dialects, detected here.
 
-Order of calls, for whoever does the I/O:
+Order of calls for the code that does the I/O:
 
 1. ``receive_data(data)`` takes what was read.
 2. ``next_event()`` until it returns ``NEED_DATA``: commands from a binary
@@ -8,14 +8,14 @@ Order of calls, for whoever does the I/O:
 3. ``send(result)`` returns the bytes of a binary result. Text replies are made by
    the functions of ``resp`` and need no state.
 
-The dialect is chosen by the first two bytes: ``56 01`` is binary, ``*`` is text,
-anything else is neither. (The real server looks at the first *read* instead, and
-takes a binary frame that arrives in two pieces for bad text. Waiting for the rest
-refuses nobody whom the real one accepts.) It changes once at most: ADMIN makes a
-binary connection a text one.
+The first two bytes select the dialect: ``56 01`` is binary, ``*`` is text, anything
+else is neither. (The real server looks at the first *read* instead, and takes a binary
+frame that arrives in two pieces for bad text. Waiting for the rest refuses no client
+that the real server accepts.) The dialect changes once at most: ADMIN makes a binary
+connection a text one.
 
 After a ``RemoteProtocolError`` the stream has lost its frames: close it without a
-word. Each further call raises the same error.
+reply. Each further call raises the same error.
 
 Source: snower/slock 2.1.12, ``server/server.go`` (``handle``), ``server/protocol.go``
 (``BinaryServerProtocol.Read``, ``ProcessParse``).
@@ -38,7 +38,7 @@ _BINARY_START = bytes((MAGIC, VERSION))
 
 
 class Dialect(Enum):
-    """How a connection speaks."""
+    """The dialect of a connection."""
 
     UNKNOWN = ""
     BINARY = "binary"
@@ -59,7 +59,7 @@ class ServerSide:
 
     Buffers hold one incomplete frame with its trailer (64 bytes and at most 1 MiB)
     or one incomplete text request (`MAX_REQUEST_SIZE`), and what was received and not
-    asked for yet: the caller bounds that by not reading on (see ``buffered``).
+    returned yet: the caller bounds that by reading no further (see ``buffered``).
     """
 
     __slots__ = ("_buffer", "_dialect", "_error", "_offset", "_resp")
@@ -77,12 +77,12 @@ class ServerSide:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect, ``UNKNOWN`` until the first bytes tell."""
+        """The dialect, ``UNKNOWN`` before the first two bytes."""
         return self._dialect
 
     @property
     def buffered(self) -> int:
-        """Bytes received that are not cut into events yet."""
+        """Bytes received and not returned as events yet."""
         return len(self._buffer) - self._offset + self._resp.buffered
 
     def receive_data(self, data: bytes) -> None:
@@ -102,7 +102,7 @@ class ServerSide:
         """Return the next command or text request, or ``NEED_DATA``.
 
         Raises:
-            RemoteProtocolError: The peer sent what is neither dialect, or announced
+            RemoteProtocolError: The bytes are of neither dialect, or announce
                 more than `MAX_DATA_SIZE`.
         """
         if self._error is not None:
@@ -156,7 +156,7 @@ class ServerSide:
         if head == _BINARY_START:
             self._dialect = Dialect.BINARY
         elif not _BINARY_START.startswith(head):
-            # Not even "*" is looked for: the text reader knows what it takes.
+            # No check for "*" here: the text reader refuses anything else.
             self._switch_to_resp()
 
     def _switch_to_resp(self) -> None:
@@ -174,7 +174,7 @@ class ServerSide:
         return BadHeader(PlainResult(kind, request_id, code))
 
     def _wait(self) -> NeedData:
-        """Forget what was read, so that the buffer holds one partial frame."""
+        """Drop what was read, so that the buffer holds one partial frame."""
         if self._offset:
             del self._buffer[: self._offset]
             self._offset = 0

@@ -121,13 +121,6 @@ def _require(words: list[bytes], least: int, message: str) -> None:
         raise CommandError(message)
 
 
-def _number(word: bytes, message: str) -> int:
-    number = resp.parse_integer(word)
-    if number is None:
-        raise CommandError(message)
-    return number
-
-
 def _check_database(db: int) -> None:
     if db > MAX_DATABASE:
         # Spelled so on the wire.
@@ -149,7 +142,9 @@ def _echo(session: RespCommands, words: list[bytes]) -> Answer:
 
 def _select(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Parse Len Error")
-    session.state.db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
+    session.state.db = (
+        resp.read_integer(words[1], "ERR Command Parse DB_ID Error") & 0xFF
+    )
     return resp.OK
 
 
@@ -158,7 +153,7 @@ def _timeout(session: RespCommands, words: list[bytes]) -> Answer:
     if words[1].upper() != b"SET":
         return resp.integer(session.state.wait)
     error = "ERR Command Parse Timeout Value Error"
-    session.state.wait = _number(words[2], error) & 0xFFFF
+    session.state.wait = resp.read_integer(words[2], error) & 0xFFFF
     return resp.OK
 
 
@@ -241,7 +236,7 @@ def _keys(session: RespCommands, words: list[bytes]) -> Answer:
 
 def _scan(session: RespCommands, words: list[bytes]) -> Answer:
     cursor = words[1] if len(words) > 1 else b"0"
-    start = max(0, _number(cursor, "ERR Command Parse Cursor Error"))
+    start = max(0, resp.read_integer(cursor, "ERR Command Parse Cursor Error"))
     pattern, count = b"*", DEFAULT_SCAN
     pending = iter(words[2:])
     for option in pending:
@@ -251,7 +246,7 @@ def _scan(session: RespCommands, words: list[bytes]) -> Answer:
         if option.upper() == b"MATCH":
             pattern = value
         elif option.upper() == b"COUNT":
-            count = _number(value, "ERR Command Parse COUNT Error")
+            count = resp.read_integer(value, "ERR Command Parse COUNT Error")
     count = min(max(count, 1), MAX_LISTED)
     found: list[bytes] = []
     following = 0
@@ -413,7 +408,7 @@ def _client_lines(context: ServerContext) -> bytes:
 
 def _flush_database(session: RespCommands, words: list[bytes]) -> Answer:
     _require(words, 2, "ERR Command Parse Len Error")
-    db = _number(words[1], "ERR Command Parse DB_ID Error") & 0xFF
+    db = resp.read_integer(words[1], "ERR Command Parse DB_ID Error") & 0xFF
     if not session.peer.engine.database_exists(db):
         return resp.error("ERR No Such DB")
     session.peer.flush_database(db)

@@ -21,6 +21,7 @@ from ._framing import (
     integer,
     listing,
     parse_integer,
+    read_integer,
     simple,
 )
 from ._lock import (
@@ -58,6 +59,7 @@ __all__ = [
     "listing",
     "lock_reply",
     "parse_integer",
+    "read_integer",
     "read_lock",
     "read_value",
     "simple",

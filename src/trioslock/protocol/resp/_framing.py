@@ -1,17 +1,16 @@
-r"""The frames of the text dialect: RESP arrays in, RESP replies out.
+r"""Framing of the text dialect: RESP arrays in, RESP replies out.
 
-A request is an array of bulk strings, ``*1\r\n$4\r\nPING\r\n``; nothing
-else is one: no inline commands, no LF without CR. `RespReader` cuts the stream into
-requests. It has two ways to do so. What arrives whole, in the form that every client
-library sends, is split at its line ends in one go. Everything else (a request in
-pieces, a word that holds a line end, a count with a leading zero) goes through a
-parser that keeps its place, so that no byte is looked at twice however slowly the
-bytes come.
+A request is an array of bulk strings, ``*1\r\n$4\r\nPING\r\n``, and nothing else:
+no inline commands, no LF without CR. `RespReader` splits the stream into requests, in
+two ways. What arrives whole, in the form that every client library sends, is split at
+its line ends in one go. Everything else (a request in pieces, a word that holds a line
+end, a count with a leading zero) goes through a parser that keeps its place, so that
+no byte is read twice however slowly the bytes arrive.
 
 Source: snower/slock 2.1.12, ``protocol/textparse.go`` (``ParseRequest``,
-``BuildResponse``). Differences, all towards refusing: a bulk string must end in CR LF
-right behind its announced length, negative lengths are not taken for empty words, and
-size and number of words are limited.
+``BuildResponse``). Stricter than there: a bulk string must end in CR LF right behind
+its announced length, a negative length is an error and no empty word, and size and
+number of words are limited.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Final, NamedTuple
 from ..._errors import RemoteProtocolError
 
 MAX_REQUEST_SIZE = 2 * 1_048_576
-"""Largest sum of the words of one request: a value of 1 MiB and room to spare."""
+"""Largest sum of the words of one request: a value of 1 MiB, and as much again."""
 
 MAX_REQUEST_WORDS = 1024
 """Most words of one request."""
@@ -42,14 +41,14 @@ class RespRequest(NamedTuple):
 
 
 class CommandError(RemoteProtocolError):
-    """A text request that is answered with ``-ERR``; the connection goes on."""
+    """A text request that is answered with an error; the connection goes on."""
 
 
 class RespReader:
-    """Cut a stream of bytes into text requests.
+    """Split a stream of bytes into text requests.
 
-    Bytes are looked at when a request is asked for. The buffers hold one incomplete
-    request (`MAX_REQUEST_SIZE`) and what was received since.
+    Bytes are parsed by ``next_request``. The buffers hold one incomplete request
+    (`MAX_REQUEST_SIZE`) and what was received since.
     """
 
     __slots__ = (
@@ -70,9 +69,9 @@ class RespReader:
         self._error: RemoteProtocolError | None = None
         self._buffer = bytearray()
         self._offset = 0
-        # Of the request that is being read: the words so far, how many there
-        # will be (0: its first line is still to come), their size, and how many
-        # bytes of it have left the buffer.
+        # Of the request that is being parsed: the words so far, their number in the
+        # end (0: its first line is still to come), their size, and the number of its
+        # bytes that have left the buffer.
         self._words: list[bytes] = []
         self._count = 0
         self._size = 0
@@ -80,7 +79,7 @@ class RespReader:
 
     @property
     def buffered(self) -> int:
-        """Bytes received that are not cut into requests yet."""
+        """Bytes received and not parsed into requests yet."""
         return len(self._incoming) + len(self._buffer) + self._consumed
 
     def receive(self, data: bytes | bytearray) -> None:
@@ -91,20 +90,20 @@ class RespReader:
         """Return the words of the next whole request, or None.
 
         Raises:
-            RemoteProtocolError: What comes next is no request. Each further call
+            RemoteProtocolError: The next bytes are no request. Each further call
                 raises the same error.
         """
         if not self._ready and self._incoming:
-            self._cut()
+            self._parse_incoming()
         if self._ready:
             return self._ready.popleft()
         if self._error is not None:
             raise self._error
         return None
 
-    def _cut(self) -> None:
+    def _parse_incoming(self) -> None:
         try:
-            # The rest of a request that has begun; what follows it may be plain.
+            # First the rest of a request that has begun; what follows may be plain.
             if self.buffered > len(self._incoming):
                 self._buffer += self._incoming
                 self._incoming.clear()
@@ -121,7 +120,7 @@ class RespReader:
             self._consumed = 0
 
     def _split_whole(self, data: bytes) -> bytes:
-        """Take the whole requests in plain form off the front; return the rest."""
+        """Remove the whole requests in plain form from the front; return the rest."""
         lines = data.split(_CRLF)
         last = len(lines) - 1
         start = 0
@@ -133,6 +132,7 @@ class RespReader:
             if end > last or not 0 < int(count) <= MAX_REQUEST_WORDS:
                 break
             words = lines[start + 2 : end : 2]
+            # A word that holds a line end was split, so its length does not match.
             sizes = list(map(_SIZE_LINES.get, map(len, words)))
             if sizes != lines[start + 1 : end : 2]:
                 break
@@ -141,8 +141,9 @@ class RespReader:
         return _CRLF.join(lines[start:]) if start else data
 
     def _parse(self, most: int) -> int:
-        """Take requests off the front of the buffer; return how many."""
+        """Parse at most ``most`` requests from the buffer; return how many."""
         found = 0
+        # Negative where the request began in bytes that have left the buffer.
         start = -self._consumed
         while found < most and self._parse_part():
             if len(self._words) == self._count:
@@ -157,13 +158,13 @@ class RespReader:
         return found
 
     def _parse_part(self) -> bool:
-        """Read a request's first line or one word; False when it is not whole yet."""
+        """Parse a request's first line or one word; False when it is not whole yet."""
         if self._count:
             return self._parse_word()
         count = self._parse_number(b"*")
         if count is None:
             return False
-        # The real server takes 0 and less for 1.
+        # The real server reads 0 and less as 1.
         self._count = max(count, 1)
         self._check_limits(0)
         return True
@@ -177,7 +178,9 @@ class RespReader:
         end = self._offset + size
         line_end = self._buffer[end : end + len(_CRLF)]
         if not _CRLF.startswith(line_end):
-            raise RemoteProtocolError("a word of a text request is longer than it says")
+            raise RemoteProtocolError(
+                "a word of a text request is longer than its announced length"
+            )
         if len(line_end) < len(_CRLF):
             self._offset = start
             return False
@@ -187,18 +190,18 @@ class RespReader:
         return True
 
     def _parse_number(self, mark: bytes) -> int | None:
-        """Read a line of ``mark`` and a number; None when it is not whole yet."""
+        """Parse a line of ``mark`` and a number; None when it is not whole yet."""
         line = bytes(self._buffer[self._offset : self._offset + _MAX_LINE])
         if not line.startswith(mark) and line:
             raise RemoteProtocolError(
-                f"a text request has {line[:1]!r} where {mark!r} is due"
+                f"a text request has {line[:1]!r} where {mark!r} is expected"
             )
         text, line_feed, _ = line.partition(b"\n")
         if not line_feed and len(line) < _MAX_LINE:
             return None
         number = parse_integer(text[1:-1]) if text.endswith(b"\r") else None
         if number is None:
-            raise RemoteProtocolError("a line of a text request holds no number")
+            raise RemoteProtocolError("a line of a text request has no number")
         self._offset += len(text) + 1
         return number
 
@@ -213,9 +216,9 @@ class RespReader:
 
 
 def parse_integer(word: bytes) -> int | None:
-    """Read a decimal number of 64 bits with an optional sign; None for anything else.
+    """Parse a decimal number of 64 bits with an optional sign; None for anything else.
 
-    Python's ``int`` alone would also take blanks and underscores.
+    ``int`` alone would also accept blanks and underscores.
     """
     if word.isdigit() and len(word) < 19:
         return int(word)
@@ -224,6 +227,18 @@ def parse_integer(word: bytes) -> int | None:
         return None
     number = int(word)
     return number if -(1 << 63) <= number < 1 << 63 else None
+
+
+def read_integer(word: bytes, message: str) -> int:
+    """Parse a number as `parse_integer` does.
+
+    Raises:
+        CommandError: It is none; ``message`` is the reply.
+    """
+    number = parse_integer(word)
+    if number is None:
+        raise CommandError(message)
+    return number
 
 
 # Replies.
@@ -239,7 +254,7 @@ def simple(text: str) -> bytes:
 
 
 def error(text: str) -> bytes:
-    """Return an error line; what would break the line is left out."""
+    """Return an error line; line ends in the text become blanks."""
     clean = text.replace("\r", " ").replace("\n", " ")
     return b"-" + clean.encode() + _CRLF
 
@@ -266,16 +281,14 @@ def array(values: Iterable[bytes]) -> bytes:
 
 
 def listing(values: Iterable[bytes]) -> bytes:
-    """Return values the way the server answers lists.
+    """Return values as the server answers lists.
 
-    None of them is an empty status line, a single one is a bare bulk string, and
-    only several make an array.
+    No value is an empty status line, one value is a bare bulk string, and only
+    several are an array.
 
     Source: ``BuildResponse``.
     """
-    items = [bulk(value) for value in values]
-    if not items:
-        return simple("")
-    if len(items) == 1:
-        return items[0]
-    return b"*%d\r\n" % len(items) + b"".join(items)
+    items = list(values)
+    if len(items) > 1:
+        return array(items)
+    return bulk(items[0]) if items else simple("")

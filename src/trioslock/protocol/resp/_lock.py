@@ -1,8 +1,8 @@
 """LOCK, UNLOCK and PUSH of the text dialect: words to a command, a result to a reply.
 
 The command is ``LOCK key [option value]...``. Options may come in any order and any
-case, unknown ones are skipped, and numbers are the human ones: ``COUNT 3`` allows
-three holders and travels as 2.
+case, and unknown ones are skipped. Counts are one more than on the binary wire:
+``COUNT 3`` allows three holders and is sent as 2.
 
 Source: snower/slock 2.1.12, ``protocol/textcommand.go``
 (``ConvertTextLockAndUnLockCommand``, ``WriteTextLockAndUnLockCommandResult``).
@@ -27,7 +27,7 @@ from .._constants import (
 )
 from .._keys import to_key
 from .._payload import DATA_HEADER_SIZE, Data
-from ._framing import CommandError, array, bulk, bulk_number, integer, parse_integer
+from ._framing import CommandError, array, bulk, bulk_number, integer, read_integer
 
 DEFAULT_WAIT = 15
 """Seconds that a text LOCK waits when it has no TIMEOUT."""
@@ -39,7 +39,7 @@ NO_ID = bytes(ID_SIZE)
 
 ARGS_COUNT_ERROR = "ERR Command Parse Args Count Error"
 _MAX_NESTING = 8
-"""How deep EXECUTE may stand within EXECUTE."""
+"""How deep EXECUTE may be nested."""
 
 _LOCK = int(CommandType.LOCK)
 _UNLOCK = int(CommandType.UNLOCK)
@@ -75,10 +75,10 @@ _STAGES: Final = {
 
 @dataclass(slots=True)
 class RespState:
-    """What a text connection remembers from one command to the next.
+    """What a text connection keeps from one command to the next.
 
     Attributes:
-        db: Database of the commands to come (``SELECT``).
+        db: Database of the following commands (``SELECT``).
         wait: Seconds that ``SETNX`` and ``SET ... NX`` wait (``TIMEOUT SET``).
         lock_id: Id of the last granted LOCK, which an UNLOCK without ``LOCK_ID``
             releases.
@@ -113,13 +113,13 @@ def read_lock(words: list[bytes], state: RespState, depth: int = 0) -> LockComma
     Args:
         words: The request, its name first.
         state: Database, and the id for an UNLOCK that names none.
-        depth: How many EXECUTE this command stands in.
+        depth: Number of EXECUTE around this command.
 
     Returns:
         The command. A PUSH becomes a LOCK, a will has a will's type.
 
     Raises:
-        CommandError: The words cannot be read; its text is the reply.
+        CommandError: The words are wrong; its text is the reply.
     """
     if len(words) < 2 or len(words) % 2:
         raise CommandError(ARGS_COUNT_ERROR)
@@ -144,7 +144,7 @@ def _build(name: bytes, key: bytes, options: _Options, state: RespState) -> Lock
     kind = _UNLOCK if name == b"UNLOCK" else _LOCK
     if options.will and name != b"PUSH":
         kind += _WILL
-    # A data flag without data behind it would be a lie to whoever reads it.
+    # The flag announces a data frame, so it follows the data and not the FLAG option.
     flag = options.flag | _DATA if options.data else options.flag & ~_DATA
     return LockCommand(
         kind,
@@ -164,20 +164,24 @@ def _build(name: bytes, key: bytes, options: _Options, state: RespState) -> Lock
 
 
 def _execute(words: list[bytes], state: RespState, depth: int) -> bytes:
-    """Read the command behind EXECUTE and its stage, which takes all words left.
+    """Read the stage and the command of an EXECUTE, which are all words left.
 
-    The real server reads those words once more as options of the outer command,
-    so that an inner LOCK_ID becomes the outer one's too; here they belong to the
-    inner command alone.
+    The real server reads these words again as options of the outer command, so that
+    an inner LOCK_ID becomes the outer one's too. Here they are the inner command's.
     """
     if depth >= _MAX_NESTING:
         raise CommandError("ERR Command Parse EXECUTE Error")
     stage = _STAGES.get(words[0].upper(), DataStage.NOW)
     inner = read_lock(words[1:], state, depth + 1)
-    return _encode(Data.execute(inner, stage=stage))
+    return encode_data(Data.execute(inner, stage=stage))
 
 
-def _encode(data: Data) -> bytes:
+def encode_data(data: Data) -> bytes:
+    """Return a data frame.
+
+    Raises:
+        CommandError: It is larger than the server accepts.
+    """
     try:
         return data.encode()
     except LocalProtocolError as cause:
@@ -185,10 +189,7 @@ def _encode(data: Data) -> bytes:
 
 
 def _number(word: bytes, name: str) -> int:
-    number = parse_integer(word)
-    if number is None:
-        raise CommandError(f"ERR Command Parse {name} Error")
-    return number
+    return read_integer(word, f"ERR Command Parse {name} Error")
 
 
 def _read_lock_id(options: _Options, word: bytes) -> None:
@@ -226,32 +227,32 @@ def _read_will(options: _Options, word: bytes) -> None:
 
 
 def _read_set(options: _Options, word: bytes) -> None:
-    options.data = _encode(Data.set(word))
+    options.data = encode_data(Data.set(word))
 
 
 def _read_unset(options: _Options, word: bytes) -> None:
-    options.data = _encode(Data.unset())
+    options.data = encode_data(Data.unset())
 
 
 def _read_append(options: _Options, word: bytes) -> None:
-    options.data = _encode(Data.append(word))
+    options.data = encode_data(Data.append(word))
 
 
 def _read_push(options: _Options, word: bytes) -> None:
-    options.data = _encode(Data.push(word))
+    options.data = encode_data(Data.push(word))
 
 
 def _read_increment(options: _Options, word: bytes) -> None:
-    options.data = _encode(Data.increment(_number(word, "INCR")))
+    options.data = encode_data(Data.increment(_number(word, "INCR")))
 
 
 def _read_shift(options: _Options, word: bytes) -> None:
-    options.data = _encode(Data.shift(_number(word, "SHIFT") & 0xFFFF_FFFF))
+    options.data = encode_data(Data.shift(_number(word, "SHIFT") & 0xFFFF_FFFF))
 
 
 def _read_pop(options: _Options, word: bytes) -> None:
     # The real server names SHIFT in this error too.
-    options.data = _encode(Data.pop(_number(word, "SHIFT") & 0xFFFF_FFFF))
+    options.data = encode_data(Data.pop(_number(word, "SHIFT") & 0xFFFF_FFFF))
 
 
 _OPTIONS: Final[dict[bytes, Callable[[_Options, bytes], None]]] = {
@@ -275,8 +276,8 @@ _OPTIONS: Final[dict[bytes, Callable[[_Options, bytes], None]]] = {
 def lock_reply(result: LockResult) -> bytes:
     """Return the reply to a LOCK or UNLOCK: 12 bulk strings, 14 with data.
 
-    COUNT and RCOUNT are one more than on the wire. The real server adds in 16 and
-    8 bits, so that an unlimited count reads 0; this is kept.
+    COUNT and RCOUNT are one more than on the binary wire. As on the real server the
+    sum has 16 and 8 bits, so that an unlimited count reads 0.
     """
     code, lock_id, data = result.result, result.lock_id, result.data
     counts = _counts(result.lcount, result.max_count, result.lrcount, result.rcount)
@@ -319,8 +320,8 @@ def _data_part(frame: bytes) -> bytes:
 def read_value(frame: bytes) -> bytes | int | tuple[bytes, ...] | dict[bytes, bytes]:
     """Return the value in a stored data frame, by its flag.
 
-    The server stores what clients send without looking into it, so a frame may
-    claim to be an array and be none: its bytes are returned as they are.
+    The server stores the frames of clients unchecked, so a frame may have the flag of
+    an array and be none: its bytes are returned as they are.
     """
     try:
         return Data.decode(frame).value

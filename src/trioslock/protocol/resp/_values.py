@@ -1,16 +1,17 @@
-"""The Redis-like value commands: each is a LOCK, an UNLOCK or a look at one key.
+"""The Redis-like value commands: each is a LOCK, an UNLOCK or a read of one key.
 
-A value is a held key with data: lock id and key are the same 16 bytes, and the data
-carries the name it was given under. So values share the key space with locks, and a
-value that someone else holds (``SETNX`` takes a random id) cannot be written.
+A value is a held key with data. Lock id and key are the same 16 bytes, and the data
+has the name that the client gave. So values share the key space with locks, and a
+value that another lock id holds (``SETNX`` takes a random one) cannot be written.
 
-Two tables are the door: `WRITERS` turns words into a command and says how its result
-is answered, `READERS` answers from the data frame that a held key carries.
+`WRITERS` maps a command's name to a function that makes a command and the function
+that makes the reply from its result; `READERS` to one that makes the reply from the
+data frame of a held key.
 
 Source: snower/slock 2.1.12, ``protocol/textcommand.go``. Differences on purpose:
 ``PX``, ``PTX``, ``PSETEX``, ``PEXPIRE`` and ``PEXPIREAT`` mean milliseconds above 3000
 too, ``NAOF`` alone does not make a lease of 0, durations may not be negative, and an
-option without its value, or ``APPEND`` to a key without one, is not the end of the
+option without its value, or ``APPEND`` to a key without one, does not crash the
 server.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ..._errors import LocalProtocolError, RemoteProtocolError
+from ..._errors import RemoteProtocolError
 from .._commands import LockCommand, LockResult
 from .._constants import (
     MAX_UINT16,
@@ -41,10 +42,10 @@ from ._framing import (
     bulk,
     error,
     integer,
-    parse_integer,
+    read_integer,
     simple,
 )
-from ._lock import ARGS_COUNT_ERROR, RespState, read_value
+from ._lock import ARGS_COUNT_ERROR, RespState, encode_data, read_value
 
 Responder = Callable[[LockResult], bytes]
 """Makes the reply from the command's result."""
@@ -74,7 +75,7 @@ _FOREVER_OR_AS_IS = WireDuration(MAX_UINT16, _UNLIMITED)
 
 
 @dataclass(slots=True)
-class _Request:
+class _ValueRequest:
     """A value command while its words are read."""
 
     key: bytes
@@ -102,18 +103,11 @@ def _milliseconds(number: int) -> WireDuration:
     return _seconds(-(-number // 1000))
 
 
-def _read_number(word: bytes, error_text: str) -> int:
-    number = parse_integer(word)
-    if number is None:
-        raise CommandError(error_text)
-    return number
-
-
 def _read_duration(
     word: bytes, name: str, unit: Callable[[int], WireDuration]
 ) -> WireDuration:
     error_text = f"ERR Command Parse {name} Value Error"
-    number = _read_number(word, error_text)
+    number = read_integer(word, error_text)
     if number < 0:
         raise CommandError(error_text)
     return unit(number)
@@ -130,7 +124,7 @@ _TIMED_OPTIONS: Final[
 }
 
 
-def _read_options(request: _Request, words: list[bytes], state: RespState) -> None:
+def _read_options(request: _ValueRequest, words: list[bytes], state: RespState) -> None:
     pending = iter(words)
     for word in pending:
         option = word.upper()
@@ -148,7 +142,7 @@ def _read_options(request: _Request, words: list[bytes], state: RespState) -> No
 
 
 def _read_timed_option(
-    request: _Request, option: bytes, pending: Iterator[bytes]
+    request: _ValueRequest, option: bytes, pending: Iterator[bytes]
 ) -> None:
     field, name, unit = _TIMED_OPTIONS[option]
     word = next(pending, None)
@@ -162,31 +156,24 @@ def _read_timed_option(
         request.wait = WireDuration(duration.value, duration.flag | kept)
 
 
-def _add_wait_flag(request: _Request, flag: int) -> None:
+def _add_wait_flag(request: _ValueRequest, flag: int) -> None:
     request.wait = WireDuration(request.wait.value, request.wait.flag | flag)
 
 
-def _new_request(words: list[bytes], least: int) -> _Request:
+def _new_request(words: list[bytes], least: int) -> _ValueRequest:
     if len(words) < least:
         raise CommandError(ARGS_COUNT_ERROR)
     key = to_key(words[1])
-    return _Request(key, key)
-
-
-def _encode(data: Data) -> bytes:
-    try:
-        return data.encode()
-    except LocalProtocolError as cause:
-        raise CommandError("ERR Command Parse Data Size Error") from cause
+    return _ValueRequest(key, key)
 
 
 def _with_name(data: Data, name: bytes) -> bytes:
     """Encode data with the key's name beside it, which KEYS and SCAN list."""
     named = Data.set(b"", key=name).properties
-    return _encode(Data(data.raw, data.flag, data.operation, data.stage, named))
+    return encode_data(Data(data.raw, data.flag, data.operation, data.stage, named))
 
 
-def _lock(request: _Request, state: RespState) -> LockCommand:
+def _lock(request: _ValueRequest, state: RespState) -> LockCommand:
     lease = request.lease
     if lease == _NONE and request.default_lease is not None:
         lease = request.default_lease
@@ -270,7 +257,7 @@ def _increment(
     request = _new_request(words, 2)
     by = 1
     if len(words) > 2:
-        by = _read_number(words[2], "ERR Command Parse Increment Value Error")
+        by = read_integer(words[2], "ERR Command Parse Increment Value Error")
     if words[0].upper().startswith(b"DECR"):
         by = _wrap(-by)
     request.data = _with_name(Data.increment(by), words[1])
@@ -300,7 +287,7 @@ def _delete(
 
 
 def _expire_at(word: bytes, wall: float) -> WireDuration:
-    end = _read_number(word, "ERR Command Parse EX Value Error")
+    end = read_integer(word, "ERR Command Parse EX Value Error")
     return _milliseconds(max(0, end - int(wall * 1000)))
 
 
@@ -308,7 +295,7 @@ _LEASES: Final[dict[bytes, Callable[[bytes, float], WireDuration]]] = {
     b"EXPIRE": lambda word, _: _read_duration(word, "EX", _seconds),
     b"PEXPIRE": lambda word, _: _read_duration(word, "EX", _milliseconds),
     b"PEXPIREAT": _expire_at,
-    # The word must be a number but says nothing.
+    # The word must be a number; its value is ignored.
     b"PERSIST": lambda word, _: _read_duration(word, "EX", lambda _: _FOREVER),
 }
 
@@ -397,7 +384,7 @@ def _value_size(frame: bytes | None) -> int:
 
 
 def _first_value(frame: bytes | None) -> bytes | int | None:
-    """Return what GET shows: of an array or a map the first value."""
+    """Return the value that GET shows: of an array or a map the first one."""
     if frame is None or len(frame) <= DATA_HEADER_SIZE:
         return None
     value = read_value(frame)
