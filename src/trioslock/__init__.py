@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-# General layout: protocol <- transport <- link <- primitives <- client. Names
-# that users need are here; the rooms behind them may move.
+from typing import TYPE_CHECKING
+
+# General layout: protocol <- transport <- link <- primitives <- client. The names
+# that users need are here; the packages behind them may move.
 from ._errors import (
     AlreadyHeld,
     ConnectionLost,
@@ -79,7 +81,7 @@ __all__ = [
     "TokenBucket",
     "TreeLock",
     "Value",
-    # What the server tells about keys
+    # What the server reports about keys
     "Change",
     "DatabaseState",
     "HeldKey",
@@ -98,3 +100,15 @@ __all__ = [
     "ServerError",
     "SlockError",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        # On first use: importlib.metadata takes longer to import than this package.
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return globals().setdefault(name, version(__name__))

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import trio
 
+import trioslock
+
 from .engine import EngineLimits
 from .server import DEFAULT_PORT, ServerLimits, open_server
 from .storage import Storage, StorageError, open_storage
+
+_DEFAULT = " (default: %(default)s)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # From a task of the server it comes in a group.
         failures = _leaves(group)
     for failure in failures:
-        print(f"trioslock: {failure}", file=sys.stderr)
+        print(f"trioslock: {_text_of(failure)}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -43,59 +47,75 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
     return found
 
 
+def _text_of(error: Exception) -> str:
+    """Return an error's text; that of an OSError without its number."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trioslock", description="A slock server in Python, for one node."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"trioslock {trioslock.__version__}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser(
         "serve",
         help="serve the slock protocol on TCP",
-        description="Serve the slock protocol on TCP until SIGTERM or SIGINT. What is "
-        "held is kept in memory only and is gone when the server ends.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Serve the slock protocol on TCP until SIGTERM or SIGINT. Without "
+        "--data, locks are kept in memory only and are gone when the server ends.",
     )
     add = serve.add_argument
     server, engine = ServerLimits(), EngineLimits()
-    add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=int, default=DEFAULT_PORT, help="port; 0 takes any free one")
-    add("--subscribe-enabled", action="store_true", help="take subscriptions")
+    add("--host", default="127.0.0.1", help="address to listen on" + _DEFAULT)
     add(
-        "--max-connections",
-        type=_positive,
-        default=server.connections,
-        help="connections open at once",
+        "--port",
+        type=_whole_number(0, 65_535),
+        default=DEFAULT_PORT,
+        help="port; 0 takes any free one" + _DEFAULT,
     )
-    add(
-        "--max-output-bytes",
-        type=_positive,
-        default=server.output_bytes,
-        help="kept for a peer that does not read, before it is cut",
-    )
-    add("--max-keys", type=_positive, default=engine.keys, help="keys in use")
-    add("--max-waiters", type=_positive, default=engine.waiters, help="waiters")
-    add(
-        "--max-data-bytes",
-        type=_positive,
-        default=engine.data_size,
-        help="largest data of a key",
-    )
-    add("--data", type=Path, metavar="DIR", help="keep what is held over a restart")
+    add("--subscribe-enabled", action="store_true", help="accept subscriptions")
+    for name, default, text in (
+        ("connections", server.connections, "connections open at once"),
+        (
+            "output-bytes",
+            server.output_bytes,
+            "bytes kept for a peer that does not read, before it is cut",
+        ),
+        ("keys", engine.keys, "keys that are held or waited for"),
+        ("waiters", engine.waiters, "waiters of all keys"),
+        ("data-bytes", engine.data_size, "bytes of the data of one key"),
+    ):
+        add(
+            f"--max-{name}",
+            type=_whole_number(1),
+            default=default,
+            metavar="N",
+            help=text + _DEFAULT,
+        )
+    add("--data", type=Path, metavar="DIR", help="keep locks in DIR over a restart")
     add(
         "--fsync",
         choices=("second", "always"),
         default="second",
-        help="with --data: let the disk catch up once a second, or wait for it "
-        "before each answer",
+        help="with --data: sync to the disk once a second, or before each answer"
+        + _DEFAULT,
     )
     return parser
 
 
-def _positive(word: str) -> int:
-    number = int(word)
-    if number <= 0:
-        raise ValueError(f"{number} is not positive")
-    return number
+def _whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a reader of a whole number within bounds."""
+    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
+
+    def read(word: str) -> int:
+        number = int(word) if word.isascii() and word.isdigit() else -1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{word!r} is not a whole number {bounds}")
+        return number
+
+    return read
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -129,7 +149,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 @asynccontextmanager
 async def _open_storage(options: argparse.Namespace) -> AsyncGenerator[Storage | None]:
-    """Open the storage that the options name, if any; close it behind the server."""
+    """Open the storage of ``--data``, if it is given; close it after the server."""
     if options.data is None:
         yield None
         return

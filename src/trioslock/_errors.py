@@ -50,7 +50,7 @@ class ServerError(SlockError):
 
 
 class ProtocolError(SlockError):
-    """Base of the two protocol errors; their class says who is to blame."""
+    """Base of the two protocol errors; their class names the side at fault."""
 
 
 class RemoteProtocolError(ProtocolError):

@@ -1,4 +1,4 @@
-"""Ids that nobody can guess, at a tenth of a system call each."""
+"""Unpredictable ids, at a tenth of a system call each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PAGE = 64 * ID_SIZE
 def random_ids() -> Callable[[], bytes]:
     """Return a function that makes fresh ids.
 
-    It takes its random bytes from the system by the page: a call for each id would
-    be a good part of what a text command costs.
+    It gets its random bytes from the system in pages: a call for each id would be a
+    large part of the cost of a text command.
     """
     pages = (os.urandom(_PAGE) for _ in itertools.repeat(None))
-    return itertools.chain.from_iterable(map(_cut, pages)).__next__
+    return itertools.chain.from_iterable(map(_split, pages)).__next__
 
 
-def _cut(page: bytes) -> list[bytes]:
+def _split(page: bytes) -> list[bytes]:
     return [page[at : at + ID_SIZE] for at in range(0, len(page), ID_SIZE)]

@@ -1,11 +1,10 @@
-"""A client over an engine in this process: no socket, no bytes.
+"""A client of an engine in this process: no socket, no bytes.
 
-It is the same client with the same primitives; only what carries its commands is
-another. A command is handed to the engine at once, and what the engine answers is
-handed to the waiting tasks in the next scheduler pass, so that every request is a
-checkpoint here as it is over a network.
+It is the same client with the same primitives over another link. A command is given to
+the engine at once, and the engine's answers are handed to the waiting tasks in the next
+scheduler pass, so that each request is a checkpoint here as it is over a network.
 
-To share an engine with peers that come over TCP, serve it and pass its host::
+To share an engine with peers that connect over TCP, serve it and pass its host::
 
     async with open_server(port=5658) as server:
         async with open_embedded(server.host_engine) as client: ...
@@ -40,10 +39,10 @@ __all__ = ["open_embedded"]
 
 
 class EngineLink(BaseLink):
-    """A table over a peer of an engine's host.
+    """A request table over a peer of an engine's host.
 
     Args:
-        host: The host; somebody runs it.
+        host: A host that runs.
         owner: The session that the link works for.
         client_id: The 16 bytes under which the engine knows the client.
     """
@@ -51,7 +50,8 @@ class EngineLink(BaseLink):
     def __init__(self, host: EngineHost, owner: Owner, client_id: bytes) -> None:
         super().__init__(owner)
         self._arrived: deque[Result] = deque()
-        self._postman: Task | None = None
+        # The task of `run` while it waits for results.
+        self._runner: Task | None = None
         self._scope = trio.CancelScope()
         self._peer = host.attach(self._take, self._scope.cancel)
         self.post(InitCommand(self.new_id(), client_id))
@@ -65,16 +65,16 @@ class EngineLink(BaseLink):
     def post(self, command: Command) -> None:
         """Hand a command to the engine."""
         if not self._peer.attached:
-            # Closed; what is registered is handed over when `run` returns.
+            # Closed: the entries move on when `run` returns.
             return
         self._peer.submit(command)
 
     def retract(self, command: Command) -> bool:
-        """Return False: a command has always been executed."""
+        """Return False: every command has been executed."""
         return False
 
     async def run(self) -> None:
-        """Hand out what the engine answers, until it closes this peer.
+        """Deliver the engine's answers, until it closes this peer.
 
         Cancellation:
             The peer is detached: its session leases and waits end.
@@ -83,7 +83,7 @@ class EngineLink(BaseLink):
             with self._scope:
                 while True:
                     if not self._arrived:
-                        self._postman = current_task()
+                        self._runner = current_task()
                         await wait_task_rescheduled(self._stop)
                     while self._arrived:
                         self.receive(self._arrived.popleft())
@@ -97,17 +97,17 @@ class EngineLink(BaseLink):
 
     def _take(self, result: Result) -> None:
         self._arrived.append(result)
-        if self._postman is not None:
-            reschedule(self._postman)
-            self._postman = None
+        if self._runner is not None:
+            reschedule(self._runner)
+            self._runner = None
 
     def _stop(self, _raise_cancel: Callable[[], NoReturn]) -> Abort:
-        self._postman = None
+        self._runner = None
         return Abort.SUCCEEDED
 
 
 class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
-    """The life of a client, and around it that of a host of its own."""
+    """The life of a client and, around it, of its own host if it has one."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
         self._engine_limits = engine_limits
         self._grace = settings.close_grace
         self._client = open_session_client(self._connect, settings, db=db)
-        self._clock: Service | None = None
+        self._host_service: Service | None = None
 
     async def _connect(self, session: ClientSession) -> EngineLink:
         assert self._host is not None
@@ -131,10 +131,12 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
     async def __aenter__(self) -> Client:
         if self._host is not None:
             return await self._client.__aenter__()
-        # Not before: an engine's clock is that of a run.
+        # Made here and not in open_embedded: its clock is that of the trio run.
         self._host = host = EngineHost.of_this_run(limits=self._engine_limits)
-        self._clock = Service(host.run, trio.lowlevel.checkpoint, grace=self._grace)
-        return await self._clock.start(self._client.__aenter__)
+        self._host_service = Service(
+            host.run, trio.lowlevel.checkpoint, grace=self._grace
+        )
+        return await self._host_service.start(self._client.__aenter__)
 
     @enable_ki_protection
     async def __aexit__(
@@ -146,21 +148,21 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
         try:
             done = bool(await self._client.__aexit__(exc_type, exc, traceback))
         except BaseException as error:
-            await self._stop_clock(type(error), error, error.__traceback__)
+            await self._stop_host_service(type(error), error, error.__traceback__)
             raise
         if done:
             exc_type = exc = traceback = None
-        return await self._stop_clock(exc_type, exc, traceback) or done
+        return await self._stop_host_service(exc_type, exc, traceback) or done
 
-    async def _stop_clock(
+    async def _stop_host_service(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if self._clock is None:
+        if self._host_service is None:
             return False
-        return await self._clock.stop(exc_type, exc, traceback)
+        return await self._host_service.stop(exc_type, exc, traceback)
 
 
 def open_embedded(
@@ -176,15 +178,14 @@ def open_embedded(
     """Open a client of an engine in this process.
 
     Args:
-        host: The engine's host, which somebody runs (such as a server's
-            ``host_engine``). If left out, the client has an engine of its own, which
-            ends with it.
+        host: A host that runs, such as a server's ``host_engine``. If left out, the
+            client has an engine of its own, which ends with it.
         client_id: As for `trioslock.open_client`.
         session_ttl: As for `trioslock.open_client`.
         close_grace: As for `trioslock.open_client`.
         max_inflight: As for `trioslock.open_client`.
-        db: The database that the client stands for, 0 to 254.
-        engine_limits: Bounds of an engine of its own.
+        db: The database of the client, 0 to 254.
+        engine_limits: Bounds of its own engine.
 
     Returns:
         A context manager that gives the `Client`.

@@ -1,23 +1,23 @@
-"""One engine and its peers on a trio loop: who gets which reply, and when time is due.
+"""One engine with its clock and its peers, on a trio loop.
 
-The engine knows neither a clock nor a callback. `EngineHost` gives it both:
+The engine has neither a clock nor callbacks. `EngineHost` gives it both:
 
-- Peers attach with a function that takes results. `HostPeer.submit` hands a command
-  to the engine and every reply to its peer, in the engine's order, before it returns.
+- Peers attach with a function that takes results. `HostPeer.submit` gives a command to
+  the engine, and each reply to its peer in the engine's order, before it returns.
 - `EngineHost.run` sleeps until the engine's next deadline and lets it advance. There
   is no polling: an earlier deadline moves that of the sleeping cancel scope.
 
-All of it happens on the trio thread, between two checkpoints, so nobody ever sees an
+All of this happens on the trio thread, between two checkpoints, so no task sees an
 engine that has answered half of its peers.
 
-An engine's state can be journaled: `Journal.record` is called behind each batch of
-commands, before peers that collect their answers are flushed. Where that fails, none
-of them is answered any more, and `EngineHost.run` raises the error: what cannot be
-kept must not be promised. A peer without ``flush`` has its answers before; it is in
-this process, and ends with it.
+An engine's state can be journaled: `Journal.record` is called after each batch of
+commands, before peers that collect their answers are flushed. If it fails, none of them
+is answered any more, and `EngineHost.run` raises the error: what cannot be kept must
+not be promised. A peer without ``flush`` has its answers before; it is in this process,
+and ends with it.
 
-A server collects what one read brought: it submits with ``settle=False``, and one
-`EngineHost.settle` at the end flushes every peer that got something, once.
+A server handles all commands of one read at once: it submits with ``settle=False``,
+and one `EngineHost.settle` at the end flushes each peer that got a result, once.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Journal(Protocol):
-    """Who keeps what changes in an engine."""
+    """Keeps the changes of an engine."""
 
     def record(self, engine: Engine) -> None:
-        """Keep what has changed since the last call."""
+        """Keep the changes since the last call."""
         ...
 
 
 class HostPeer:
-    """One party that submits commands and gets results; made by `EngineHost.attach`."""
+    """One sender of commands that gets results; made by `EngineHost.attach`."""
 
     __slots__ = ("_host", "attached", "close", "deliver", "flush", "id")
 
@@ -71,7 +71,7 @@ class HostPeer:
 
     @property
     def engine(self) -> Engine:
-        """The engine, for reading: its own methods that change it bypass the host."""
+        """The engine, for reading; the host alone may change it."""
         return self._host.engine
 
     def now(self) -> float:
@@ -82,9 +82,9 @@ class HostPeer:
         """Give the engine a command and deliver all replies.
 
         Args:
-            command: Any command but CALL, which is answered from the read side.
-            settle: Whether to flush peers and look at the clock now; False when
-                more commands follow at once and `EngineHost.settle` comes after.
+            command: Any command.
+            settle: Whether to flush peers and adjust the clock now; False when more
+                commands follow at once and `EngineHost.settle` is called after them.
 
         Raises:
             RuntimeError: The peer is detached.
@@ -97,12 +97,12 @@ class HostPeer:
             host.settle()
 
     def flush_database(self, db: int) -> None:
-        """End every hold and wait of a database and deliver what that causes."""
+        """End every hold and wait of a database, and deliver the replies."""
         host = self._host
         host.dispatch(host.engine.flush(db, host.now()))
 
     def detach(self) -> None:
-        """Leave: wills run, keep-alive ends. Detaching twice is allowed."""
+        """Detach: wills run, keep-alive ends. Detaching twice is allowed."""
         self._host.detach(self)
 
 
@@ -110,10 +110,10 @@ class EngineHost:
     """Own an engine, its clock and its peers.
 
     Args:
-        engine: The engine; nobody else may change it from now on.
+        engine: The engine; only this host may change it from now on.
         clock: Returns seconds; must be the clock of the trio run, unless `run` is
             never used and the owner calls `advance`.
-        journal: Keeps what changes.
+        journal: Keeps the engine's changes.
     """
 
     def __init__(
@@ -126,8 +126,11 @@ class EngineHost:
         self.engine = engine
         self.now = clock
         self._peers: dict[int, HostPeer] = {}
+        # Peers that got a result since they were flushed, in that order.
         self._touched: dict[HostPeer, None] = {}
+        # The replies that `dispatch` is walking through.
         self._delivering: list[Reply] | None = None
+        # The sleep of `run`: its deadline is the engine's next one.
         self._alarm: trio.CancelScope | None = None
         self._journal = journal
         self._failure: Exception | None = None
@@ -140,14 +143,14 @@ class EngineHost:
         subscribe_enabled: bool = False,
         journal: Journal | None = None,
     ) -> Self:
-        """Make a host with a new engine, on the clock of the trio run that calls.
+        """Make a host with a new engine, on the clock of the current trio run.
 
-        Times that the engine shows are Unix seconds, as a server's are.
+        Times that the engine shows are Unix seconds, as those of a server are.
 
         Args:
-            limits: What the engine keeps before it refuses.
+            limits: How much the engine keeps before it refuses.
             subscribe_enabled: Whether the engine takes subscriptions.
-            journal: Keeps what changes.
+            journal: Keeps the engine's changes.
         """
         engine = Engine(
             limits=limits or EngineLimits(),
@@ -163,12 +166,12 @@ class EngineHost:
 
     @property
     def failed(self) -> bool:
-        """Whether the journal has failed: nobody may be answered any more."""
+        """Whether the journal has failed: no peer may be answered any more."""
         return self._failure is not None
 
     @property
     def peers(self) -> int:
-        """How many peers are attached."""
+        """Number of attached peers."""
         return len(self._peers)
 
     def attach(
@@ -182,9 +185,9 @@ class EngineHost:
         Args:
             deliver: Called with each result for this peer, in order. It must not
                 block; it may submit.
-            close: Called when the engine wants this peer's connection closed,
-                after everything before has been delivered.
-            flush: Called once by `settle` if anything was delivered since.
+            close: Called when this peer's connection is to be closed, after
+                everything before has been delivered.
+            flush: Called once by `settle` if anything was delivered.
         """
         peer_id = self.engine.add_peer(self.now())
         peer = HostPeer(self, peer_id, deliver, close, flush)
@@ -192,7 +195,7 @@ class EngineHost:
         return peer
 
     def detach(self, peer: HostPeer) -> None:
-        """Remove a peer; its wills run now."""
+        """Remove a peer, and run its wills."""
         if peer.attached:
             peer.attached = False
             del self._peers[peer.id]
@@ -201,13 +204,14 @@ class EngineHost:
             self.settle()
 
     def dispatch(self, replies: list[Reply]) -> None:
-        """Deliver replies in order; those that a delivery causes come behind them."""
+        """Deliver replies in order; those that a delivery causes come after them."""
+        # A peer that submits while it takes a result comes back here: the walk below
+        # goes on to its replies, so that all peers see the engine's order.
         if self._delivering is not None:
             self._delivering.extend(replies)
             return
         self._delivering = replies
         peers, touched = self._peers, self._touched
-        # The list may grow while it is walked.
         for peer_id, result in replies:
             peer = peers.get(peer_id)
             if peer is None:
@@ -223,12 +227,12 @@ class EngineHost:
         self._delivering = None
 
     def settle(self) -> None:
-        """Flush peers that got something; move the alarm if it must ring earlier."""
+        """Flush the peers that got results; move the alarm if the engine needs it."""
         touched = self._touched
         while touched:
             if not self._recorded():
                 return
-            # A flush may touch more peers: a text connection that goes on.
+            # A flush may touch more peers: a text connection goes on after its reply.
             peers = list(touched)
             touched.clear()
             for peer in peers:
@@ -239,7 +243,7 @@ class EngineHost:
                 self._alarm.deadline = deadline
 
     def _recorded(self) -> bool:
-        """Have the journal keep what has changed; return whether it could."""
+        """Let the journal keep the changes; return whether it has."""
         if self._journal is None:
             return True
         if self._failure is None:
@@ -252,7 +256,7 @@ class EngineHost:
         return self._failure is None
 
     def advance(self) -> None:
-        """Let the engine do what is due by now."""
+        """Let the engine end whatever is due by now."""
         self.dispatch(self.engine.advance(self.now()))
         self.settle()
 
@@ -263,10 +267,10 @@ class EngineHost:
 
         Raises:
             RuntimeError: It is running already.
-            Exception: What the journal raised; nobody has been answered since.
+            Exception: The error of the journal; no peer was answered after it.
 
         Cancellation:
-            Time stands still; held keys and waits stay as they are.
+            The engine's time stops; held keys and waits stay as they are.
         """
         if self._alarm is not None:
             raise RuntimeError("this EngineHost runs already")
@@ -294,12 +298,12 @@ class EngineHost:
             self._expel(peer, error)
 
     def _expel(self, peer: HostPeer, error: Exception) -> None:
-        """Close a peer whose own code failed: it must not take the others along."""
-        logger.error("%r failed to take a result and is closed", peer, exc_info=error)
+        """Close a peer whose code failed, so that the other peers go on."""
+        logger.error("%r failed to take a result; closing it", peer, exc_info=error)
         peer.flush = None
         peer.deliver = _ignore
         peer.close()
 
 
 def _ignore(result: Result) -> None:
-    """Take results for a peer that has failed."""
+    """Drop a result of a peer that has failed."""

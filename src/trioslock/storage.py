@@ -1,26 +1,26 @@
-"""A memory on disk for an engine: one SQLite file that holds what is held.
+"""Persistence for an engine: one SQLite file of the held keys.
 
-One row a held key: its value and its holders. Whatever a batch of commands did to
-a key, its row is written once, behind the batch and before its answers leave. A torn
-tail of SQLite's log is SQLite's to repair, and the log is folded into the file each
-time it has grown by some megabytes.
+Each held key is one row: its value and its holders. The row is written once for a
+batch of commands, after the batch and before its answers are sent. SQLite itself
+repairs a torn tail of its log (the WAL), and each time the log has grown by some
+megabytes it is checkpointed into the file.
 
 There is one connection, and only the event loop uses it. SQLite from 3.7.0 to 3.51.2
-may lose what was committed when one connection writes while another one folds the
-log (https://sqlite.org/wal.html, "The WAL-Reset Bug"); two connections that take
-turns all the time also never find the log idle, and it grows without end.
+may lose commits when one connection writes while another one checkpoints
+(https://sqlite.org/wal.html, "The WAL-Reset Bug"). Two connections that take turns all
+the time also never leave the log idle, so it would grow without end.
 
-What is promised:
+The guarantees:
 
 - *The process is killed*: everything that was answered is there. The rows were
   handed to the operating system before the answer was.
 - *The machine loses its power*: with ``fsync="always"`` the same. With
-  ``fsync="second"`` what is older than about a second and a half, and never half a
+  ``fsync="second"`` everything older than about a second and a half, and never half a
   batch.
 - *The file cannot be written* (no space, broken disk): the server ends without
-  answering; what it said before is kept.
+  answering; what it answered before is kept.
 
-Why SQLite and not a custom log: docs/decisions/0009-sqlite-for-held-locks.md.
+Why SQLite and no log of its own: docs/decisions/0009-sqlite-for-held-locks.md.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ _FORMAT = 1
 _FILE, _LOCK_FILE = "held.db", "lock"
 _SYNC_PERIOD = 1.0
 _LOG_BYTES = 16 * 1_048_576
-"""What the log is cut to after a transaction that was larger."""
+"""Size to which the log is cut after a larger transaction."""
 
 _HOLDER = struct.Struct("<BqqQ")
 _HOLDER_SIZE = FRAME_SIZE + _HOLDER.size
 
-# One transaction: a server that is killed in it leaves an empty file, which is new.
+# One transaction: a server that is killed in it leaves an empty file, and an empty
+# file counts as new.
 _SCHEMA = f"""
     BEGIN;
     CREATE TABLE held (
@@ -76,10 +77,10 @@ class StorageError(Exception):
 
 
 class Storage:
-    """What is held, on disk; made by `open_storage`.
+    """The held keys on disk; made by `open_storage`.
 
     Attributes:
-        keys: How many keys the file holds.
+        keys: Number of keys in the file.
     """
 
     def __init__(self, directory: Path, fsync: Fsync) -> None:
@@ -95,18 +96,18 @@ class Storage:
             }
         except (sqlite3.Error, StorageError) as error:
             os.close(self._lock)
-            raise _trouble(self._path, error) from error
+            raise _error(self._path, error) from error
 
     def __repr__(self) -> str:
         return f"<Storage in {str(self._path)!r}: {self.keys} keys, {self._fsync}>"
 
     @property
     def keys(self) -> int:
-        """How many keys the file holds."""
+        """Number of keys in the file."""
         return len(self._stored)
 
     def load(self, engine: Engine, now: float) -> None:
-        """Hold in an empty engine what the file holds, and watch it from now on.
+        """Hold the keys of the file in an empty engine, and watch its changes.
 
         Raises:
             StorageError: The file is damaged, or does not fit into the engine.
@@ -115,16 +116,16 @@ class Storage:
             rows = self._database.execute(_SELECT)
             engine.restore(map(_decode, rows), now)
         except (sqlite3.Error, ValueError, OverflowError, struct.error) as error:
-            raise _trouble(self._path, error) from error
+            raise _error(self._path, error) from error
         engine.watch_changes()
 
     def record(self, engine: Engine) -> None:
-        """Write what has changed in an engine; call it before its answers leave.
+        """Write the changes of an engine; to be called before its answers are sent.
 
-        With ``fsync="always"`` this waits for the disk, and with it all peers do.
+        With ``fsync="always"`` this blocks until the disk has them, for all peers.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: They cannot be written.
         """
         changes = engine.take_changes()
         if not changes:
@@ -152,22 +153,22 @@ class Storage:
             many(_UPSERT, upserts)
             execute("COMMIT")
         except sqlite3.Error as error:
-            raise _trouble(self._path, error) from error
+            raise _error(self._path, error) from error
         self._stored.difference_update(deletes)
         self._stored.update((db, name) for db, name, _, _ in upserts)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Have the disk catch up every second, in a thread; until cancelled.
+        """Sync the log to the disk every second, in a thread, until cancelled.
 
-        With ``fsync="always"`` it has caught up already, and there is nothing to do.
+        With ``fsync="always"`` each write is synced, and there is nothing to do.
 
         Raises:
             StorageError: The disk cannot be written.
 
         Cancellation:
-            Everything is still in the files, maybe not all of it on the disk.
+            Everything is in the files; the last second may not be on the disk.
         """
         task_status.started()
         await trio.lowlevel.checkpoint()
@@ -176,10 +177,9 @@ class Storage:
             await trio.to_thread.run_sync(self._sync)
 
     def _sync(self) -> None:
-        """Wait until the log is on the disk.
-
-        SQLite's own locks are on other files, so closing this one releases none.
-        """
+        """Wait until the log is on the disk."""
+        # POSIX drops a process's locks on a file with each descriptor that it closes.
+        # SQLite has none on the log, so a descriptor of our own is safe.
         try:
             descriptor = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -187,10 +187,10 @@ class Storage:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _trouble(self._log_path, error) from error
+            raise _error(self._log_path, error) from error
 
     def close(self) -> None:
-        """Write everything to the disk and let another server have the files.
+        """Write everything to the disk, and unlock the files for another server.
 
         Raises:
             StorageError: The disk cannot be written.
@@ -198,7 +198,7 @@ class Storage:
         try:
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise _trouble(self._path, error) from error
+            raise _error(self._path, error) from error
         finally:
             self._database.close()
             os.close(self._lock)
@@ -209,12 +209,12 @@ def open_storage(directory: Path, *, fsync: Fsync = "second") -> Storage:
 
     Args:
         directory: For the files of one server.
-        fsync: ``always`` waits for the disk before each batch of answers; with
-            ``second`` the disk catches up once a second.
+        fsync: ``always`` syncs to the disk before each batch of answers, ``second``
+            once a second.
 
     Raises:
-        StorageError: Another server uses them, they are damaged or not ours, or
-            they cannot be written.
+        StorageError: Another server uses them, they are damaged or of another
+            program, or they cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ def open_storage(directory: Path, *, fsync: Fsync = "second") -> Storage:
 
 
 def _lock(path: Path) -> int:
-    """Return the descriptor of a file that is locked as long as it is open."""
+    """Lock a file and return its descriptor; the lock ends when that is closed."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -253,12 +253,12 @@ def _prepare(database: sqlite3.Connection, fsync: Fsync) -> None:
     if ours == (0, 0) and not tables:
         database.executescript(_SCHEMA)
     elif ours != (_APPLICATION_ID, _FORMAT):
-        raise StorageError("this is not a file of this server's, or of another version")
+        raise StorageError("this is no file of trioslock, or one of another version")
     if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
         raise StorageError("the file is damaged")
     database.execute("PRAGMA journal_mode = WAL")
-    # NORMAL syncs where the log is folded and begun anew. Without that (OFF) a loss
-    # of power may leave old and new parts of it side by side, and a damaged file.
+    # NORMAL syncs at each checkpoint. Without that (OFF) a loss of power may leave a
+    # mix of old and new pages, which is a damaged file.
     level = "FULL" if fsync == "always" else "NORMAL"
     database.execute(f"PRAGMA synchronous = {level}")
     database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
@@ -268,7 +268,7 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
     return int(database.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _trouble(path: Path, error: Exception) -> StorageError:
+def _error(path: Path, error: Exception) -> StorageError:
     return StorageError(f"{path}: {error}")
 
 

@@ -1,18 +1,17 @@
 """Bytes in and out of one connection: a raw socket, or any trio stream.
 
-The link above gathers what many tasks send into one write, so what it needs
-is narrower than a stream: a write that never waits and says how much it took,
-a write that waits for the rest, and a read. Two implementations:
+A link collects what many tasks send into one write. So it needs less than a stream
+has: a write that never waits and returns how much it took, a write that waits for the
+rest, and a read. Two implementations:
 
-- `SocketTransport` calls ``send`` and ``recv`` of the non-blocking socket
-  directly. A ``trio.SocketStream`` adds a checkpoint, a lock and a memoryview
-  to each write; here the write is the cost, so it is bare.
-- `StreamTransport` works over any ``trio.abc.Stream``: memory streams in
-  tests, a TLS tunnel. Its ``send_nowait`` takes nothing, so all is written by
-  the waiting call.
+- `SocketTransport` calls ``send`` and ``recv`` of the non-blocking socket directly. A
+  ``trio.SocketStream`` adds a checkpoint, a lock and a memoryview to each write, which
+  would be most of the cost of a write.
+- `StreamTransport` works over any ``trio.abc.Stream``: memory streams in tests, a TLS
+  tunnel. Its ``send_nowait`` takes nothing, so the waiting call writes everything.
 
 An error of the network is an ``OSError`` or one of trio's resource errors;
-`NETWORK_ERRORS` names them all.
+`NETWORK_ERRORS` lists them.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from typing import Protocol
 import trio
 
 READ_SIZE = 65_536
-"""Bytes asked for in one read; what a peer can make us hold between frames."""
+"""Bytes of one read: the most that a peer can make a buffer hold between frames."""
 
 NETWORK_ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What a transport raises when the connection has ended or cannot be made."""
 
 
 class Transport(Protocol):
-    """One connection as the link uses it: one task reads, one writes."""
+    """One connection; one task reads and one writes."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Write what fits at once; return how many bytes that was.
@@ -48,7 +47,7 @@ class Transport(Protocol):
             trio.BrokenResourceError: The connection has ended.
 
         Cancellation:
-            An unknown part was written; the connection is of no more use.
+            An unknown part was written; close the connection.
         """
 
     async def receive(self) -> bytes:
@@ -64,7 +63,7 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close at once, without a farewell. Closing twice is allowed."""
+        """Close at once, without a message to the peer. Closing twice is allowed."""
 
 
 class SocketTransport:
@@ -73,12 +72,12 @@ class SocketTransport:
     __slots__ = ("_drained", "_socket")
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        """Take the socket out of ``stream``, which is of no use afterwards."""
+        """Take the socket out of ``stream``, which cannot be used afterwards."""
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A short read has emptied the socket: asking again would only cost a
-        # system call and an exception before the wait.
+        # A read of less than READ_SIZE has emptied the socket: the next one waits
+        # first, and saves a system call that fails.
         self._drained = True
 
     def __repr__(self) -> str:
@@ -114,7 +113,7 @@ class SocketTransport:
                 return data
 
     async def aclose(self) -> None:
-        """Close the socket and wake whoever waits on it."""
+        """Close the socket and wake the tasks that wait on it."""
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
@@ -133,7 +132,7 @@ class StreamTransport:
         return f"<StreamTransport: {self._stream!r}>"
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Take nothing: a stream can only be written to with patience."""
+        """Return 0: a stream has no write that never waits."""
         return 0
 
     async def send_all(self, data: bytes | memoryview) -> None:

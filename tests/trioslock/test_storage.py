@@ -205,7 +205,7 @@ def damage_command(path: Path) -> None:
     ("damage", "message"),
     [
         (damage_header, "not a database"),
-        (damage_foreign, "not a file of this server"),
+        (damage_foreign, "no file of trioslock"),
         (damage_holders, "torn"),
         (damage_command, "no LOCK"),
     ],

@@ -1,4 +1,4 @@
-"""Keys and databases: who holds, who waits, when a request fits.
+"""Keys and databases: their holders, their waiters, and when a request fits.
 
 A key exists while it has a holder or a waiter. One that has neither is made for the
 time of a request and never enters its database, so it costs nothing afterwards; its

@@ -15,6 +15,7 @@ from ..protocol import (
     FRAME_SIZE,
     CommandType,
     LockCommand,
+    LockFlag,
     LockResult,
     ResultCode,
     SubscribeCommand,
@@ -26,7 +27,7 @@ from ._types import ClosePeer, EngineLimits, Reply
 
 _REMOVE = 1
 _PUBLISH = int(CommandType.PUBLISH)
-_RESULT_DATA = 0x20
+_RESULT_DATA = int(LockFlag.DATA)
 _REPLICA_SET_VERSION = (0).to_bytes(4, "little")
 _ERROR = int(ResultCode.ERROR)
 _DONE = int(ResultCode.SUCCED)

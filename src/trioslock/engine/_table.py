@@ -22,6 +22,7 @@ from ..protocol import (
     DataStage,
     ExpiryFlag,
     LockCommand,
+    LockFlag,
     LockResult,
     ResultCode,
     TimeoutFlag,
@@ -37,7 +38,7 @@ from ._values import Execute, ValueChange, ValueTooLargeError, operate
 _SUCCED = int(ResultCode.SUCCED)
 _ERROR = int(ResultCode.ERROR)
 _EXPRIED = int(ResultCode.EXPRIED)
-_RESULT_DATA = 0x20
+_RESULT_DATA = int(LockFlag.DATA)
 _LEASE_MILLISECONDS = int(ExpiryFlag.MILLISECONDS)
 _LEASE_PUBLISH = int(ExpiryFlag.PUBLISH)
 _WAIT_MILLISECONDS = int(TimeoutFlag.MILLISECONDS)

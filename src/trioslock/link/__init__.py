@@ -1,6 +1,6 @@
 """Requests over a connection: their replies, their withdrawal, its loss.
 
-Primitives see `Requester` alone, and its module says what they may rely on.
+Primitives see `Requester` alone, and its module states what they may rely on.
 `ClientSession` implements it over TCP (`connector`) or any other `BaseLink`;
 `ReplicaSession` does so for a replica set.
 """

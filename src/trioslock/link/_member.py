@@ -165,22 +165,8 @@ class MemberLink(Link):
         """Ask what only the leader can answer: the release of a key that is free."""
         request_id = self.new_id()
         self._probes[request_id] = number
-        self.post(
-            LockCommand(
-                type=UNLOCK,
-                request_id=request_id,
-                flag=int(UnlockFlag.CANCEL_WAIT),
-                db=0,
-                lock_id=request_id,
-                key=request_id,
-                timeout=0,
-                timeout_flag=0,
-                expiry=0,
-                expiry_flag=0,
-                max_count=0,
-                rcount=0,
-            )
-        )
+        flag = int(UnlockFlag.CANCEL_WAIT)
+        self.post(LockCommand(UNLOCK, request_id, flag, 0, request_id, request_id))
 
     # Receiving.
 

@@ -68,7 +68,7 @@ class OrphanUnlock(OrphanRequest):
 
 
 class OrphanUpdate(OrphanRequest):
-    """An UPDATE; result 0 says that it has taken the key anew."""
+    """An UPDATE; result 0 means that it has taken the key anew."""
 
     __slots__ = ()
 

@@ -390,16 +390,12 @@ class ReplicaSession(ClientSession):
 def _attempt(result: LockResult) -> LockCommand:
     """Return enough of a LOCK to undo it, made from its result."""
     return LockCommand(
-        type=LOCK,
-        request_id=result.request_id,
-        flag=0,
-        db=result.db,
-        lock_id=result.lock_id,
-        key=result.key,
-        timeout=0,
-        timeout_flag=0,
-        expiry=0,
-        expiry_flag=0,
+        LOCK,
+        result.request_id,
+        0,
+        result.db,
+        result.lock_id,
+        result.key,
         max_count=result.max_count,
         rcount=result.rcount,
     )

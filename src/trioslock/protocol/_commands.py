@@ -29,7 +29,7 @@ class LockCommand(NamedTuple):
 
     ``timeout`` and ``expiry`` are raw 16-bit values whose unit is in the flag
     word beside them. ``max_count`` (the wire's "count") and ``rcount`` are raw
-    too: one less than the number of holders or levels they allow.
+    too: one less than the number of holders or levels that they allow.
     """
 
     type: int
@@ -38,12 +38,12 @@ class LockCommand(NamedTuple):
     db: int
     lock_id: bytes
     key: bytes
-    timeout: int
-    timeout_flag: int
-    expiry: int
-    expiry_flag: int
-    max_count: int
-    rcount: int
+    timeout: int = 0
+    timeout_flag: int = 0
+    expiry: int = 0
+    expiry_flag: int = 0
+    max_count: int = 0
+    rcount: int = 0
     data: bytes | None = None
 
 

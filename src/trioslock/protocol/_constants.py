@@ -90,10 +90,6 @@ class UnlockFlag(IntFlag):
     DATA = 0x20
 
 
-RESULT_FLAG_DATA = 0x20
-"""Flag byte of a LOCK, UNLOCK or PUBLISH result that a data frame follows."""
-
-
 class TimeoutFlag(IntFlag):
     """Flag word beside the timeout of a LOCK (its wait)."""
 

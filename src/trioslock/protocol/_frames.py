@@ -42,26 +42,18 @@ from ._constants import (
     ID_SIZE,
     MAGIC,
     MAX_DATA_SIZE,
-    RESULT_FLAG_DATA,
     VERSION,
     CommandType,
     LockFlag,
 )
 
-_HEADER = struct.Struct("<BBB16s45x")
-_INIT = struct.Struct("<BBB16s16s29x")
+_PLAIN = struct.Struct("<BBB16s45x")
 _LOCK = struct.Struct("<BBB16sBB16s16sHHHHHB")
-_STATE = struct.Struct("<BBB16sBB43x")
 _CALL = struct.Struct("<BBB16sBBBI38s")
-_SUBSCRIBE = struct.Struct("<BBB16sBIIB16sII11x")
-
 _PLAIN_RESULT = struct.Struct("<BBB16sB44x")
-_INIT_RESULT = struct.Struct("<BBB16sBB43x")
 _LOCK_RESULT = struct.Struct("<BBB16sBBB16s16sHHBB4x")
-_STATE_RESULT = struct.Struct("<BBB16sBBBBQQIIIIIIx")
 _CALL_RESULT = struct.Struct("<BBB16sBBBBI37s")
 _LEADER_RESULT = struct.Struct("<BBB16sBB43s")
-_SUBSCRIBE_RESULT = struct.Struct("<BBB16sBBII35x")
 _LENGTH = struct.Struct("<I")
 _HEADS = struct.Struct("<3s16s2s43x")
 
@@ -91,14 +83,41 @@ _RESULT_FLAG_OFFSET = 20
 _CALL_SIZE_OFFSET = 22
 _CALL_RESULT_SIZE_OFFSET = 23
 _CALL_TYPE = int(CommandType.CALL)
+# The same bit in commands and results.
 _FLAG_DATA = int(LockFlag.DATA)
+
+
+# The other types whose fields are in the frame in their order, behind the type.
+_COMMANDS: dict[int, tuple[type[Command], struct.Struct]] = {
+    CommandType.INIT: (InitCommand, struct.Struct("<BBB16s16s29x")),
+    CommandType.STATE: (StateCommand, struct.Struct("<BBB16sBB43x")),
+    CommandType.SUBSCRIBE: (SubscribeCommand, struct.Struct("<BBB16sBIIB16sII11x")),
+}
+_RESULTS: dict[int, tuple[type[Result], struct.Struct]] = {
+    CommandType.INIT: (InitResult, struct.Struct("<BBB16sBB43x")),
+    CommandType.STATE: (StateResult, struct.Struct("<BBB16sBBBBQQIIIIIIx")),
+    CommandType.SUBSCRIBE: (SubscribeResult, struct.Struct("<BBB16sBBII35x")),
+}
+_PLAIN_RESULT_TYPES = frozenset(
+    map(int, (CommandType.ADMIN, CommandType.PING, CommandType.QUIT))
+)
+# By class: the layout, and the head of the frame up to the first field.
+_LAYOUTS: dict[type, tuple[struct.Struct, tuple[int, ...]]] = {
+    PlainCommand: (_PLAIN, (MAGIC, VERSION)),
+    PlainResult: (_PLAIN_RESULT, (MAGIC, VERSION)),
+    **{
+        message: (layout, (MAGIC, VERSION, kind))
+        for table in (_COMMANDS, _RESULTS)
+        for kind, (message, layout) in table.items()
+    },
+}
 
 
 # Commands: encode.
 
 
 def encode_command(command: Command) -> bytes:
-    """Return a command's frame and what follows it.
+    """Return a command's frame and its trailer.
 
     Raises:
         LocalProtocolError: An id is not 16 bytes long, a number does not fit
@@ -107,7 +126,12 @@ def encode_command(command: Command) -> bytes:
     if type(command) is LockCommand:
         return encode_lock(command)
     try:
-        return _COMMAND_ENCODERS[type(command)](command)
+        if type(command) is CallCommand:
+            return _encode_call(command)
+        for value in command:
+            _check_id(value, command)
+        layout, head = _LAYOUTS[type(command)]
+        return layout.pack(*head, *command)
     except struct.error as error:
         raise LocalProtocolError(f"{command!r}: {error}") from error
 
@@ -171,50 +195,16 @@ def _check_data(data: bytes) -> None:
         )
 
 
-def _check_id(value: bytes, what: str) -> bytes:
-    if len(value) != ID_SIZE:
-        raise LocalProtocolError(f"{what} must be {ID_SIZE} bytes, not {len(value)}")
-    return value
-
-
-def _encode_init(command: InitCommand) -> bytes:
-    request_id = _check_id(command.request_id, "a request id")
-    client_id = _check_id(command.client_id, "a client id")
-    return _INIT.pack(MAGIC, VERSION, CommandType.INIT, request_id, client_id)
-
-
-def _encode_plain(command: PlainCommand) -> bytes:
-    request_id = _check_id(command.request_id, "a request id")
-    return _HEADER.pack(MAGIC, VERSION, command.type, request_id)
-
-
-def _encode_state(command: StateCommand) -> bytes:
-    request_id = _check_id(command.request_id, "a request id")
-    return _STATE.pack(
-        MAGIC, VERSION, CommandType.STATE, request_id, command.flag, command.db
-    )
+def _check_id(value: object, command: Command) -> None:
+    if type(value) is bytes and len(value) != ID_SIZE:
+        raise LocalProtocolError(f"{command!r}: every id must be {ID_SIZE} bytes")
 
 
 def _encode_call(command: CallCommand) -> bytes:
     request_id, flag, encoding, charset, method, content = command
-    _check_id(request_id, "a request id")
+    _check_id(request_id, command)
     head = (flag, encoding, charset, len(content), method.encode("utf-8"))
     return _CALL.pack(MAGIC, VERSION, _CALL_TYPE, request_id, *head) + content
-
-
-def _encode_subscribe(command: SubscribeCommand) -> bytes:
-    _check_id(command.request_id, "a request id")
-    _check_id(command.mask, "a key mask")
-    return _SUBSCRIBE.pack(MAGIC, VERSION, CommandType.SUBSCRIBE, *command)
-
-
-_COMMAND_ENCODERS: dict[type, Callable[..., bytes]] = {
-    InitCommand: _encode_init,
-    PlainCommand: _encode_plain,
-    StateCommand: _encode_state,
-    CallCommand: _encode_call,
-    SubscribeCommand: _encode_subscribe,
-}
 
 
 # Commands: decode.
@@ -231,18 +221,20 @@ def command_trailer_size(buffer: bytes | bytearray, offset: int) -> int | None:
     """
     kind = buffer[offset + _TYPE_OFFSET]
     if kind in LOCK_TYPES:
-        if not buffer[offset + _COMMAND_FLAG_OFFSET] & _FLAG_DATA:
-            return 0
-        return _data_frame_size(buffer, offset + FRAME_SIZE)
+        return _data_size(buffer, offset, _COMMAND_FLAG_OFFSET)
     if kind == _CALL_TYPE:
         return _content_size(buffer, offset + _CALL_SIZE_OFFSET)
     return 0
 
 
-def _data_frame_size(buffer: bytes | bytearray, offset: int) -> int | None:
-    if len(buffer) - offset < _LENGTH.size:
+def _data_size(buffer: bytes | bytearray, offset: int, flag: int) -> int | None:
+    """Return the size of the data frame that the flag byte of a frame announces."""
+    if not buffer[offset + flag] & _FLAG_DATA:
+        return 0
+    length = offset + FRAME_SIZE
+    if len(buffer) - length < _LENGTH.size:
         return None
-    return _LENGTH.size + _content_size(buffer, offset)
+    return _LENGTH.size + _content_size(buffer, length)
 
 
 def _content_size(buffer: bytes | bytearray, offset: int) -> int:
@@ -271,59 +263,27 @@ def decode_command(
     kind = buffer[offset + _TYPE_OFFSET]
     if kind in LOCK_TYPES:
         return LockCommand._make((*_LOCK_FIELDS.unpack_from(buffer, offset), trailer))
-    decoder = _COMMAND_DECODERS.get(kind)
-    if decoder is not None:
-        return decoder(buffer, offset, trailer)
-    return PlainCommand(kind, _HEADER.unpack_from(buffer, offset)[3])
-
-
-def _decode_init(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> InitCommand:
-    return InitCommand(*_INIT.unpack_from(buffer, offset)[3:])
-
-
-def _decode_state(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> StateCommand:
-    return StateCommand(*_STATE.unpack_from(buffer, offset)[3:])
-
-
-def _decode_call(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> CallCommand:
-    fields = _CALL.unpack_from(buffer, offset)
-    request_id, flag, encoding, charset, _, method = fields[3:]
-    return CallCommand(
-        request_id, flag, encoding, charset, _zero_padded(method), trailer or b""
-    )
-
-
-def _decode_subscribe(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> SubscribeCommand:
-    return SubscribeCommand(*_SUBSCRIBE.unpack_from(buffer, offset)[3:])
+    if kind in _COMMANDS:
+        message, layout = _COMMANDS[kind]
+        return message(*layout.unpack_from(buffer, offset)[3:])
+    if kind == _CALL_TYPE:
+        fields = _CALL.unpack_from(buffer, offset)
+        request_id, flag, encoding, charset, _, method = fields[3:]
+        return CallCommand(
+            request_id, flag, encoding, charset, _zero_padded(method), trailer or b""
+        )
+    return PlainCommand(kind, _PLAIN.unpack_from(buffer, offset)[3])
 
 
 def _zero_padded(name: bytes) -> str:
     return name.rstrip(b"\0").decode("utf-8", "replace")
 
 
-_COMMAND_DECODERS: dict[
-    int, Callable[[bytes | bytearray, int, bytes | None], Command]
-] = {
-    CommandType.INIT: _decode_init,
-    CommandType.STATE: _decode_state,
-    CommandType.CALL: _decode_call,
-    CommandType.SUBSCRIBE: _decode_subscribe,
-}
-
-
 # Results: encode.
 
 
 def encode_result(result: Result) -> bytes:
-    """Return a result's frame and what follows it.
+    """Return a result's frame and its trailer.
 
     Raises:
         LocalProtocolError: A number does not fit its field.
@@ -331,7 +291,12 @@ def encode_result(result: Result) -> bytes:
     try:
         if type(result) is LockResult:
             return _encode_lock_result(result)
-        return _RESULT_ENCODERS[type(result)](result)
+        if type(result) is CallResult:
+            return _encode_call_result(result)
+        if type(result) is LeaderResult:
+            return _encode_leader_result(result)
+        layout, head = _LAYOUTS[type(result)]
+        return layout.pack(*head, *result)
     except struct.error as error:
         raise LocalProtocolError(f"{result!r}: {error}") from error
 
@@ -340,20 +305,8 @@ def _encode_lock_result(result: LockResult) -> bytes:
     data = result.data
     if data is None:
         return _LOCK_RESULT.pack(MAGIC, VERSION, *result[:-1])
-    fields = result._replace(flag=result.flag | RESULT_FLAG_DATA)[:-1]
+    fields = result._replace(flag=result.flag | _FLAG_DATA)[:-1]
     return _LOCK_RESULT.pack(MAGIC, VERSION, *fields) + data
-
-
-def _encode_plain_result(result: PlainResult) -> bytes:
-    return _PLAIN_RESULT.pack(MAGIC, VERSION, *result)
-
-
-def _encode_init_result(result: InitResult) -> bytes:
-    return _INIT_RESULT.pack(MAGIC, VERSION, CommandType.INIT, *result)
-
-
-def _encode_state_result(result: StateResult) -> bytes:
-    return _STATE_RESULT.pack(MAGIC, VERSION, CommandType.STATE, *result)
 
 
 def _encode_call_result(result: CallResult) -> bytes:
@@ -364,30 +317,10 @@ def _encode_call_result(result: CallResult) -> bytes:
 
 
 def _encode_leader_result(result: LeaderResult) -> bytes:
-    host = result.host.encode("utf-8")
-    return _LEADER_RESULT.pack(
-        MAGIC,
-        VERSION,
-        CommandType.LEADER,
-        result.request_id,
-        result.result,
-        len(host),
-        host,
-    )
-
-
-def _encode_subscribe_result(result: SubscribeResult) -> bytes:
-    return _SUBSCRIBE_RESULT.pack(MAGIC, VERSION, CommandType.SUBSCRIBE, *result)
-
-
-_RESULT_ENCODERS: dict[type, Callable[..., bytes]] = {
-    PlainResult: _encode_plain_result,
-    InitResult: _encode_init_result,
-    StateResult: _encode_state_result,
-    CallResult: _encode_call_result,
-    LeaderResult: _encode_leader_result,
-    SubscribeResult: _encode_subscribe_result,
-}
+    request_id, code, text = result
+    host = text.encode("utf-8")
+    head = (MAGIC, VERSION, CommandType.LEADER, request_id, code)
+    return _LEADER_RESULT.pack(*head, len(host), host)
 
 
 # Results: decode.
@@ -404,9 +337,7 @@ def result_trailer_size(buffer: bytes | bytearray, offset: int) -> int | None:
     """
     kind = buffer[offset + _TYPE_OFFSET]
     if kind in _LOCK_RESULT_TYPES:
-        if not buffer[offset + _RESULT_FLAG_OFFSET] & RESULT_FLAG_DATA:
-            return 0
-        return _data_frame_size(buffer, offset + FRAME_SIZE)
+        return _data_size(buffer, offset, _RESULT_FLAG_OFFSET)
     if kind == _CALL_TYPE:
         return _content_size(buffer, offset + _CALL_RESULT_SIZE_OFFSET)
     return 0
@@ -440,7 +371,7 @@ def decode_lock_results(
     while (
         offset <= last
         and buffer[offset + _TYPE_OFFSET] in _COMMON_TYPES
-        and not buffer[offset + _RESULT_FLAG_OFFSET] & RESULT_FLAG_DATA
+        and not buffer[offset + _RESULT_FLAG_OFFSET] & _FLAG_DATA
         and buffer[offset] == MAGIC
         and buffer[offset + 1] == VERSION
     ):
@@ -511,28 +442,16 @@ def decode_result(
         )
     if kind in _LOCK_RESULT_TYPES:
         return decode_lock_result(buffer, offset, trailer)
-    decoder = _RESULT_DECODERS.get(kind)
-    if decoder is None:
-        raise RemoteProtocolError(f"a result has the unknown type {kind}")
-    return decoder(buffer, offset, trailer)
-
-
-def _decode_plain_result(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> PlainResult:
-    return PlainResult(*_PLAIN_RESULT.unpack_from(buffer, offset)[2:])
-
-
-def _decode_init_result(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> InitResult:
-    return InitResult(*_INIT_RESULT.unpack_from(buffer, offset)[3:])
-
-
-def _decode_state_result(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> StateResult:
-    return StateResult(*_STATE_RESULT.unpack_from(buffer, offset)[3:])
+    if kind in _RESULTS:
+        message, layout = _RESULTS[kind]
+        return message(*layout.unpack_from(buffer, offset)[3:])
+    if kind in _PLAIN_RESULT_TYPES:
+        return PlainResult(*_PLAIN_RESULT.unpack_from(buffer, offset)[2:])
+    if kind == _CALL_TYPE:
+        return _decode_call_result(buffer, offset, trailer)
+    if kind == CommandType.LEADER:
+        return _decode_leader_result(buffer, offset)
+    raise RemoteProtocolError(f"a result has the unknown type {kind}")
 
 
 def _decode_call_result(
@@ -545,9 +464,7 @@ def _decode_call_result(
     )
 
 
-def _decode_leader_result(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> LeaderResult:
+def _decode_leader_result(buffer: bytes | bytearray, offset: int) -> LeaderResult:
     request_id, code, size, host = _LEADER_RESULT.unpack_from(buffer, offset)[3:]
     if size > len(host):
         raise RemoteProtocolError(f"a leader's address of {size} bytes is cut off")
@@ -555,23 +472,3 @@ def _decode_leader_result(
         return LeaderResult(request_id, code, host[:size].decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RemoteProtocolError("a leader's address is no UTF-8") from error
-
-
-def _decode_subscribe_result(
-    buffer: bytes | bytearray, offset: int, trailer: bytes | None
-) -> SubscribeResult:
-    return SubscribeResult(*_SUBSCRIBE_RESULT.unpack_from(buffer, offset)[3:])
-
-
-_RESULT_DECODERS: dict[
-    int, Callable[[bytes | bytearray, int, bytes | None], Result]
-] = {
-    CommandType.INIT: _decode_init_result,
-    CommandType.STATE: _decode_state_result,
-    CommandType.ADMIN: _decode_plain_result,
-    CommandType.PING: _decode_plain_result,
-    CommandType.QUIT: _decode_plain_result,
-    CommandType.CALL: _decode_call_result,
-    CommandType.LEADER: _decode_leader_result,
-    CommandType.SUBSCRIBE: _decode_subscribe_result,
-}

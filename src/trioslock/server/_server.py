@@ -331,15 +331,14 @@ async def open_server(
         StorageError: The files cannot be read, or later not be written: then the
             server ends at once, and sends no answer about a change that is not kept.
             A client in this process, on the same host, may have got one.
+        ValueError: The port is not 0 to 65535.
         OSError: The address is in use, or not one of this machine.
 
     Cancellation:
         As when the body ends: connections are closed at once, what was held stays
         in the engine (if it is shared) until its lease ends.
     """
-    listeners: Sequence[trio.SocketListener] = ()
-    if host is not None:
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    listeners = [] if host is None else await _listen(host, port)
     own = host_engine is None
     if host_engine is None:
         host_engine = EngineHost.of_this_run(
@@ -357,6 +356,19 @@ async def open_server(
                 await nursery.start(storage.run)
         await nursery.start(server.run)
         yield server
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    # The system's resolver would use the lower 16 bits of any number.
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"a port must be 0 to 65535, not {port}")
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise type(error)(
+            error.errno, f"cannot listen on {_format((host, port))}: {reason}"
+        ) from error
 
 
 def _format(address: tuple[str, int] | tuple[str, int, int, int]) -> str:

@@ -4,8 +4,8 @@ In a plain nursery a cancelled body and its helpers are cancelled together, so t
 release on the way out never gets its answer. Here the helpers run in a shielded scope
 of their own, which is cancelled when the body has left.
 
-Prior art: ``tricycle.open_service_nursery`` shields each task; one scope around all of
-them is enough where nobody else starts tasks in it.
+Prior art: ``tricycle.open_service_nursery`` shields each task. Here one scope around
+all of them is enough, since `open_server` alone starts tasks in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def open_service_nursery() -> AsyncGenerator[trio.Nursery]:
             try:
                 yield nursery
             except Exception as error:  # noqa: BLE001 - it is raised below
-                # Led around the nursery, which would wrap it in a group.
+                # Kept from the nursery, which would wrap it in a group.
                 failure = error
             finally:
                 nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""For tests of code that uses trioslock: a server without sockets, and its faults.
+"""A server without sockets, with network faults, for tests of code that uses trioslock.
 
 ::
 

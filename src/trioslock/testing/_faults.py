@@ -1,4 +1,4 @@
-"""A stream that breaks when and as a test wants it to."""
+"""A stream that a test can break."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import trio
 
 
 class FaultyStream(trio.abc.Stream):
-    """A stream over another one, whose wire can be cut, hung and garbled.
+    """A stream over another one, which can be cut, hung and garbled.
 
-    Points are counted in *messages*, not bytes: one ``send_all`` is one, and so
-    is one successful ``receive_some``.
+    ``sends`` and ``receives`` count *messages*, not bytes: one ``send_all`` is one, and
+    so is one successful ``receive_some``.
 
     Args:
-        stream: What to break.
+        stream: The inner stream.
         cut: Ends the inner stream at once for both sides, without waiting.
-        sends: How many messages go out before the wire is cut. The last one
-            arrives; the sender is not told.
-        receives: How many messages come in before the wire is cut.
+        sends: Messages that are sent before the stream is cut. The last one arrives,
+            and its sender gets no error.
+        receives: Messages that are received before the stream is cut.
     """
 
     def __init__(
@@ -44,24 +44,24 @@ class FaultyStream(trio.abc.Stream):
         return f"<FaultyStream: {self.sent} sent, {self.received} received>"
 
     def cut(self) -> None:
-        """Break the wire now, for both sides."""
+        """Break the stream now, for both sides."""
         self._cut()
         self._thawed.set()
 
     def hang(self) -> None:
-        """Let nothing through, in either direction, until `thaw`."""
+        """Hold everything back, in both directions, until `thaw`."""
         self._thawed = trio.Event()
 
     def thaw(self) -> None:
-        """Let through what has been held up, and everything after it."""
+        """Let through what was held back, and everything after it."""
         self._thawed.set()
 
     def garble(self, garbage: bytes) -> None:
-        """Put bytes of one's own before what is received next."""
+        """Insert bytes before those that are received next."""
         self._garbage = garbage
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one message, if the wire still stands."""
+        """Send one message, unless the stream is cut."""
         await self._thawed.wait()
         await self._stream.send_all(data)
         self.sent += 1
@@ -73,13 +73,13 @@ class FaultyStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive one message, if the wire still stands."""
+        """Receive one message, unless the stream is cut."""
         data = await self._stream.receive_some(max_bytes)
         await self._thawed.wait()
         self.received += 1
         if self.received > self._receives:
             self.cut()
-            raise trio.BrokenResourceError("the wire was cut")
+            raise trio.BrokenResourceError("the stream was cut")
         garbage, self._garbage = self._garbage, b""
         return garbage + data
 

@@ -1,4 +1,4 @@
-"""Memory connections to a server in this process, and their faults."""
+"""Memory streams to a server in this process, with faults."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class _Settings(TypedDict, total=False):
 
 
 class Network:
-    """Ways to one server, all of memory streams; made by `open_network`.
+    """Connections to one server over memory streams; made by `open_network`.
 
-    With it goes a clock that jumps (``trio.testing.MockClock`` with an autojump
-    threshold, pytest-trio's ``autojump_clock``): no socket is involved.
+    No socket is involved, so it works with a clock that jumps (pytest-trio's
+    ``autojump_clock``, or ``trio.testing.MockClock`` with an autojump threshold).
 
     Attributes:
         server: The server; its ``host_engine.engine`` shows what is held.
@@ -61,11 +61,11 @@ class Network:
         """Open a client that connects through this network.
 
         Args:
-            db: The database that the client stands for.
+            db: The database of the client.
             heartbeat: As for `trioslock.open_client`.
             wait_connected: As for `trioslock.open_client`.
-            settings: As for `trioslock.open_client`. Where nothing is said of
-                ``backoff``, the client tries again soon.
+            settings: As for `trioslock.open_client`, but ``backoff`` begins at 10 ms
+                unless it is given.
         """
         chosen: _Settings = {
             "client_id": secrets.token_bytes(ID_SIZE),
@@ -99,9 +99,9 @@ class Network:
         return StreamTransport(stream)
 
     def cut_next(self, *, sends: float = math.inf, receives: float = math.inf) -> None:
-        """Have the next connection cut after so many messages; see `FaultyStream`.
+        """Cut the next connection after that many messages; see `FaultyStream`.
 
-        A client's first message, and the server's, are the handshake.
+        The first message of the client, and that of the server, are the handshake.
         """
         self._sends, self._receives = sends, receives
 

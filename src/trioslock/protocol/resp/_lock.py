@@ -126,11 +126,12 @@ def read_lock(words: list[bytes], state: RespState, depth: int = 0) -> LockComma
     name = words[0].upper()
     options = _Options()
     for index in range(2, len(words), 2):
-        word = words[index]
-        reader = _OPTIONS.get(word) or _OPTIONS.get(word.upper())
-        if reader is not None:
-            reader(options, words[index + 1])
-        elif word.upper() == b"EXECUTE":
+        option = words[index].upper()
+        if option in _OPTIONS:
+            _OPTIONS[option](options, words[index + 1])
+        elif option in _DATA_OPTIONS:
+            options.data = encode_data(_DATA_OPTIONS[option](words[index + 1]))
+        elif option == b"EXECUTE":
             options.data = _execute(words[index + 1 :], state, depth)
             break
     return _build(name, words[1], options, state)
@@ -226,35 +227,6 @@ def _read_will(options: _Options, word: bytes) -> None:
     options.will = _number(word, "WILL") > 0
 
 
-def _read_set(options: _Options, word: bytes) -> None:
-    options.data = encode_data(Data.set(word))
-
-
-def _read_unset(options: _Options, word: bytes) -> None:
-    options.data = encode_data(Data.unset())
-
-
-def _read_append(options: _Options, word: bytes) -> None:
-    options.data = encode_data(Data.append(word))
-
-
-def _read_push(options: _Options, word: bytes) -> None:
-    options.data = encode_data(Data.push(word))
-
-
-def _read_increment(options: _Options, word: bytes) -> None:
-    options.data = encode_data(Data.increment(_number(word, "INCR")))
-
-
-def _read_shift(options: _Options, word: bytes) -> None:
-    options.data = encode_data(Data.shift(_number(word, "SHIFT") & 0xFFFF_FFFF))
-
-
-def _read_pop(options: _Options, word: bytes) -> None:
-    # The real server names SHIFT in this error too.
-    options.data = encode_data(Data.pop(_number(word, "SHIFT") & 0xFFFF_FFFF))
-
-
 _OPTIONS: Final[dict[bytes, Callable[[_Options, bytes], None]]] = {
     b"LOCK_ID": _read_lock_id,
     b"FLAG": _read_flag,
@@ -263,13 +235,16 @@ _OPTIONS: Final[dict[bytes, Callable[[_Options, bytes], None]]] = {
     b"COUNT": _read_count,
     b"RCOUNT": _read_rcount,
     b"WILL": _read_will,
-    b"SET": _read_set,
-    b"UNSET": _read_unset,
-    b"APPEND": _read_append,
-    b"PUSH": _read_push,
-    b"INCR": _read_increment,
-    b"SHIFT": _read_shift,
-    b"POP": _read_pop,
+}
+_DATA_OPTIONS: Final[dict[bytes, Callable[[bytes], Data]]] = {
+    b"SET": Data.set,
+    b"UNSET": lambda _: Data.unset(),
+    b"APPEND": Data.append,
+    b"PUSH": Data.push,
+    b"INCR": lambda word: Data.increment(_number(word, "INCR")),
+    b"SHIFT": lambda word: Data.shift(_number(word, "SHIFT") & 0xFFFF_FFFF),
+    # The real server names SHIFT in this error too.
+    b"POP": lambda word: Data.pop(_number(word, "SHIFT") & 0xFFFF_FFFF),
 }
 
 

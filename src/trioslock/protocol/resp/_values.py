@@ -50,7 +50,9 @@ from ._lock import ARGS_COUNT_ERROR, RespState, encode_data, read_value
 Responder = Callable[[LockResult], bytes]
 """Makes the reply from the command's result."""
 
-Writer = Callable[[list[bytes], RespState, float], tuple[LockCommand, Responder]]
+Write = tuple[LockCommand, Responder]
+
+Writer = Callable[[list[bytes], RespState, float], Write]
 """Takes the words, the connection's state and the wall clock in seconds."""
 
 Reader = Callable[[bytes | None], bytes]
@@ -198,9 +200,7 @@ def _lock(request: _ValueRequest, state: RespState) -> LockCommand:
 # Writers.
 
 
-def _set(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _set(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 3)
     request.data = _with_name(Data.set(words[2]), words[1])
     request.default_lease = _FOREVER
@@ -210,15 +210,11 @@ def _set(
     return _lock(request, state), _answer_set
 
 
-def _get_set(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _get_set(words: list[bytes], state: RespState, wall: float) -> Write:
     return _set(words, state, wall)[0], _answer_get_set
 
 
-def _set_if_absent(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _set_if_absent(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 3)
     request.data = _with_name(Data.set(words[2]), words[1])
     request.default_lease = _FOREVER_OR_AS_IS
@@ -229,9 +225,7 @@ def _set_if_absent(
     return _lock(request, state), _answer_set_if_absent
 
 
-def _set_with_lease(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _set_with_lease(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 4)
     unit = _milliseconds if words[0].upper() == b"PSETEX" else _seconds
     request.data = _with_name(Data.set(words[3]), words[1])
@@ -240,9 +234,7 @@ def _set_with_lease(
     return _lock(request, state), _answer_set
 
 
-def _append(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _append(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 3)
     request.data = _with_name(Data.append(words[2]), words[1])
     request.default_lease = _FOREVER_OR_AS_IS
@@ -251,9 +243,7 @@ def _append(
     return _lock(request, state), lambda result: _answer_append(result, added)
 
 
-def _increment(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _increment(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 2)
     by = 1
     if len(words) > 2:
@@ -266,17 +256,13 @@ def _increment(
     return _lock(request, state), lambda result: _answer_increment(result, by)
 
 
-def _expire(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _expire(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 3)
     request.lease = _LEASES[words[0].upper()](words[2], wall)
     return _lock(request, state), _answer_expire
 
 
-def _delete(
-    words: list[bytes], state: RespState, wall: float
-) -> tuple[LockCommand, Responder]:
+def _delete(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 2)
     command = _lock(request, state)._replace(
         type=int(CommandType.UNLOCK),

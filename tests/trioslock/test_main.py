@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from tests.trioslock.server.programs import serving
 from tests.trioslock.server.world import request
 
+import trioslock
 from trioslock.__main__ import main
 
 pytestmark = pytest.mark.slow
@@ -76,16 +79,64 @@ def test_an_address_in_use_is_an_error() -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("trioslock: ")
     assert len(done.stderr.splitlines()) == 1
+    assert f"cannot listen on {host}:{port}: Address already in use" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["serve", "--port", "x"], ["serve", "--max-keys", "0"], ["fly"]]
+    ("words", "reason"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["serve", "--port", "x"], "'x' is not a whole number from 0 to 65535"),
+        (["serve", "--port", "99999"], "'99999' is not a whole number from 0 to 65535"),
+        (["serve", "--port", "\u0661"], "is not a whole number from 0 to 65535"),
+        (["serve", "--max-keys", "0"], "'0' is not a whole number from 1 on"),
+    ],
 )
-def test_bad_words_explain_themselves(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_wrong_command_line_is_refused_with_a_sentence(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Code 2 and the usage, as of any program."""
+    """Code 2, the usage, and what is accepted instead."""
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
-    assert "usage: trioslock" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "usage: trioslock" in error
+    assert reason in error
+
+
+def test_help_names_defaults_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """No default is None or False, and --data is said to keep what is held."""
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: 5658)" in text
+    assert "None" not in text
+    assert "False" not in text
+    assert "Without --data, locks are kept in memory only" in text
+
+
+def test_the_version_is_that_of_the_distribution(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the package and of the command; other unknown names stay errors."""
+    assert trioslock.__version__ == version("trioslock")
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"trioslock {version('trioslock')}\n"
+    with pytest.raises(AttributeError, match="no attribute 'versoin'"):
+        _ = trioslock.versoin  # type: ignore[attr-defined]
+
+
+def test_a_storage_that_cannot_be_used_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code 1 and one line that names the file."""
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["serve", "--port", "0", "--data", str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("trioslock: ")
+    assert str(file) in line
