@@ -48,7 +48,7 @@ def keyring(*patterns: str, name: str = "shop", key: str = KEY) -> Keyring:
     return Keyring([entry_for(name, key, patterns or ("shop:*",))])
 
 
-def gate(**rules: Any) -> AccessControl:
+def access_control(**rules: Any) -> AccessControl:
     """Return an access check whose clock stands still."""
     return AccessControl(Rules(**rules), clock=lambda: NOW)
 

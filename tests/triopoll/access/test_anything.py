@@ -73,7 +73,7 @@ async def test_random_requests_are_refused(
     request: Request, key: str, header: str
 ) -> None:
     """A random combination of parts of valid requests is refused."""
-    gate = AccessControl(
+    access_control = AccessControl(
         Rules(
             keyring=configured_keys(),
             tickets=configured_tickets(),
@@ -83,10 +83,10 @@ async def test_random_requests_are_refused(
         ),
         clock=lambda: NOW,
     )
-    gate.check(request)
+    access_control.check(request)
     for answer in (
-        gate.admit_subscriber(request, [key], format_v1),
-        gate.admit_publisher(request, [key], format_v1),
+        access_control.admit_subscriber(request, [key], format_v1),
+        access_control.admit_publisher(request, [key], format_v1),
     ):
         assert isinstance(answer, Response)
         assert answer.status in (400, 401, 403)
@@ -96,15 +96,15 @@ async def test_random_requests_are_refused(
 @given(request=requests, key=st.text())
 async def test_an_open_access_check_does_not_fail(request: Request, key: str) -> None:
     """Random requests do not fail without configuration, nor with a valid ticket."""
-    gate = AccessControl(clock=lambda: NOW)
-    gate.check(request)
-    gate.admit_subscriber(request, [key], format_v1)
-    gate.admit_publisher(request, [key], format_v1)
+    access_control = AccessControl(clock=lambda: NOW)
+    access_control.check(request)
+    access_control.admit_subscriber(request, [key], format_v1)
+    access_control.admit_publisher(request, [key], format_v1)
     tickets = AccessControl(Rules(tickets=configured_tickets()), clock=lambda: NOW)
     request.headers = [(b"authorization", f"Bearer {token(NOW)}".encode())]
     request.query = b""
-    admission = tickets.admit_subscriber(request, [key], format_v1)
-    assert isinstance(admission, Response)
+    permit = tickets.admit_subscriber(request, [key], format_v1)
+    assert isinstance(permit, Response)
 
 
 @given(

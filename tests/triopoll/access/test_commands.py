@@ -18,12 +18,12 @@ def test_a_key_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", "shop", "shop:*", "news"]) == 0
     lines = capsys.readouterr().out.splitlines()
     key, line = (text.split(maxsplit=1)[1] for text in lines)
-    door = access_control_from(settings_from({"TRIOPOLL_PUBLISH_KEYS": line}))
-    assert door.admit_publisher(
+    control = access_control_from(settings_from({"TRIOPOLL_PUBLISH_KEYS": line}))
+    assert control.admit_publisher(
         ask(bearer=key), ["shop:1", "news"], format_v1
     ) == AdmittedPublisher("shop")
     assert (
-        code_of(door.admit_publisher(ask(bearer=key), ["newsletter"], format_v1))
+        code_of(control.admit_publisher(ask(bearer=key), ["newsletter"], format_v1))
         == "forbidden"
     )
     assert key not in line
@@ -38,13 +38,13 @@ def test_a_ticket(
     arguments = ["ticket", "a*", "--lifetime", "60", "--subject", "ann", "--id", "7"]
     assert main(arguments) == 0
     text = capsys.readouterr().out.strip()
-    admission = access_control_from(settings_from(environ)).admit_subscriber(
+    permit = access_control_from(settings_from(environ)).admit_subscriber(
         ask(bearer=text), ["ab"], format_v1
     )
-    assert isinstance(admission, Permit)
-    assert admission.subject == "ann"
-    assert admission.expires is not None
-    assert 50 < admission.expires - time.time() <= 61
+    assert isinstance(permit, Permit)
+    assert permit.subject == "ann"
+    assert permit.expires is not None
+    assert 50 < permit.expires - time.time() <= 61
     revoked = environ | {"TRIOPOLL_REVOKED_TICKETS": "7"}
     answer = access_control_from(settings_from(revoked)).admit_subscriber(
         ask(bearer=text), ["ab"], format_v1

@@ -24,11 +24,11 @@ from triopoll.settings import SettingsError, settings_from
 
 def test_the_defaults_ask_for_nothing_but_have_limits() -> None:
     """By default subscribing is open, publishing is local, and limits apply."""
-    door = access_control_from(settings_from({}))
-    assert door.rules.keyring is None
-    assert door.rules.tickets is None
-    assert door.rules.limits.waits_per_ip == 1000
-    assert isinstance(door.admit_subscriber(ask(), ["a"], format_v1), Permit)
+    control = access_control_from(settings_from({}))
+    assert control.rules.keyring is None
+    assert control.rules.tickets is None
+    assert control.rules.limits.waits_per_ip == 1000
+    assert isinstance(control.admit_subscriber(ask(), ["a"], format_v1), Permit)
 
 
 def test_all_that_can_be_set(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
     pem.write_bytes(
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
-    door = access_control_from(
+    control = access_control_from(
         settings_from(
             {
                 "TRIOPOLL_PUBLISH_KEYS": f"file:{keys}",
@@ -60,21 +60,23 @@ def test_all_that_can_be_set(tmp_path: Path) -> None:
             }
         )
     )
-    door.clock = lambda: NOW
-    assert door.admit_publisher(
+    control.clock = lambda: NOW
+    assert control.admit_publisher(
         ask(bearer=KEY), ["a b1"], format_v1
     ) == AdmittedPublisher("shop")
     request = ask(headers={"cookie": f"c={ticket('a')}", "forwarded": "for=1.1.1.1"})
     request.peer = "10.1.1.1"
-    admission = door.admit_subscriber(request, ["a"], format_v1)
-    assert isinstance(admission, Permit)
-    assert admission.visitor.address == "1.1.1.1"
-    revoked = door.admit_subscriber(ask(bearer=ticket("a", id="two")), ["a"], format_v1)
+    permit = control.admit_subscriber(request, ["a"], format_v1)
+    assert isinstance(permit, Permit)
+    assert permit.visitor.address == "1.1.1.1"
+    revoked = control.admit_subscriber(
+        ask(bearer=ticket("a", id="two")), ["a"], format_v1
+    )
     assert code_of(revoked) == "ticket_revoked"
-    assert "EdDSA" in repr(door)
+    assert "EdDSA" in repr(control)
     page = ask(headers={"origin": "https://app.example"})
-    assert dict(door.rules.cors.headers(page))[b"vary"] == b"Origin"
-    limits = door.rules.limits
+    assert dict(control.rules.cors.headers(page))[b"vary"] == b"Origin"
+    limits = control.rules.limits
     assert (limits.waits_per_key, limits.waits_per_subject) == (1, 2)
     assert (limits.waits_per_ip, limits.requests_per_ip, limits.burst_per_ip) == (
         3,
@@ -88,8 +90,10 @@ def test_an_empty_file_of_keys_refuses_all_publishers(tmp_path: Path) -> None:
     """An empty file of API keys refuses every publisher."""
     (tmp_path / "keys").write_text("# none yet\n")
     environ = {"TRIOPOLL_PUBLISH_KEYS": f"file:{tmp_path / 'keys'}"}
-    door = access_control_from(settings_from(environ))
-    answer = door.admit_publisher(ask(peer="127.0.0.1", bearer="x"), ["a"], format_v1)
+    control = access_control_from(settings_from(environ))
+    answer = control.admit_publisher(
+        ask(peer="127.0.0.1", bearer="x"), ["a"], format_v1
+    )
     assert code_of(answer) == "key_invalid"
 
 
@@ -97,9 +101,9 @@ def test_an_empty_file_of_secrets_refuses_all_subscribers(tmp_path: Path) -> Non
     """An empty file of secrets refuses every subscriber."""
     (tmp_path / "secrets").write_text("")
     environ = {"TRIOPOLL_TICKET_SECRETS": f"file:{tmp_path / 'secrets'}"}
-    door = access_control_from(settings_from(environ))
+    control = access_control_from(settings_from(environ))
     assert (
-        code_of(door.admit_subscriber(ask(bearer=ticket("a")), ["a"], format_v1))
+        code_of(control.admit_subscriber(ask(bearer=ticket("a")), ["a"], format_v1))
         == "ticket_invalid"
     )
 

@@ -35,7 +35,7 @@ REFUSALS = {
 
 
 @pytest.fixture
-def gate() -> AccessControl:
+def access_control() -> AccessControl:
     rules = Rules(
         keyring=configured_keys(),
         tickets=configured_tickets(),
@@ -60,43 +60,51 @@ def test_there_are_more_than_a_thousand() -> None:
     assert len(different) > 1000
 
 
-def test_the_good_ones_get_in(gate: AccessControl) -> None:
+def test_the_good_ones_get_in(access_control: AccessControl) -> None:
     """The valid variants are admitted, so that the next test proves something."""
     for variant in good_subscribers(NOW):
-        admission = gate.admit_subscriber(request_of(variant), [variant.key], format_v1)
-        assert isinstance(admission, Permit), variant
+        permit = access_control.admit_subscriber(
+            request_of(variant), [variant.key], format_v1
+        )
+        assert isinstance(permit, Permit), variant
     for variant in good_publishers():
-        publisher = gate.admit_publisher(request_of(variant), [variant.key], format_v1)
+        publisher = access_control.admit_publisher(
+            request_of(variant), [variant.key], format_v1
+        )
         assert publisher == AdmittedPublisher("tenant1"), variant
 
 
 @pytest.mark.slow
-def test_none_of_them_gets_to_wait(gate: AccessControl) -> None:
+def test_none_of_them_gets_to_wait(access_control: AccessControl) -> None:
     """Each variant is refused with a documented code."""
     for variant in bad_subscribers(NOW):
-        answer = gate.admit_subscriber(request_of(variant), [variant.key], format_v1)
+        answer = access_control.admit_subscriber(
+            request_of(variant), [variant.key], format_v1
+        )
         assert not isinstance(answer, Permit), variant
         assert code_of(answer) in REFUSALS, variant
 
 
 @pytest.mark.slow
-def test_none_of_them_gets_to_publish(gate: AccessControl) -> None:
+def test_none_of_them_gets_to_publish(access_control: AccessControl) -> None:
     """The same for publishers; a ticket does not help."""
     for variant in (*bad_publishers(NOW), *good_subscribers(NOW)):
-        answer = gate.admit_publisher(request_of(variant), [variant.key], format_v1)
+        answer = access_control.admit_publisher(
+            request_of(variant), [variant.key], format_v1
+        )
         assert not isinstance(answer, AdmittedPublisher), variant
         assert code_of(answer) in REFUSALS, variant
 
 
-def test_one_bad_key_among_good_ones_is_enough(gate: AccessControl) -> None:
+def test_one_bad_key_among_good_ones_is_enough(access_control: AccessControl) -> None:
     """A request with one key that is not covered is refused as a whole."""
     for variant in good_publishers():
-        answer = gate.admit_publisher(
+        answer = access_control.admit_publisher(
             request_of(variant), [variant.key, "tenant2/x"], format_v1
         )
         assert code_of(answer) == "forbidden"
     for variant in good_subscribers(NOW):
-        answer = gate.admit_subscriber(
+        answer = access_control.admit_subscriber(
             request_of(variant), ["tenant2/x", variant.key], format_v1
         )
         assert code_of(answer) == "forbidden"
