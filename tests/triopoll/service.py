@@ -26,8 +26,8 @@ GRANIAN = ("granian", "--interface", "asgi", "--port", "PORT", "--log-level", "w
 HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
 
 
-# The servers under which, and the doors behind which, the service answers alike.
-DOORS = (
+# The servers under which the service behaves the same.
+SERVERS = (
     "hypercorn",
     "triopoll",
     "uvicorn",

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 from tests.services import RedisServer
-from tests.triopoll.service import DOORS, Process, poll_process, slock_process
+from tests.triopoll.service import SERVERS, Process, poll_process, slock_process
 
 import trioslock
 
@@ -33,11 +33,11 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"slock://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="session", params=DOORS)
+@pytest.fixture(scope="session", params=SERVERS)
 def service(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """The service under each server and with each adapter, on real backends."""
+    """The service under each server, on real backends."""
     server = request.param
     with poll_process(slock=slock_url, redis=redis_server.url, server=server) as it:
         yield it

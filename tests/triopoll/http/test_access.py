@@ -39,7 +39,7 @@ PAGE = "https://app.example"
 def closed(
     request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
-    """A service that admits no request without a ticket, with each adapter."""
+    """A service that admits no request without a ticket, under two servers."""
     with poll_process(
         slock=slock_url,
         redis=redis_server.url,
@@ -54,8 +54,8 @@ def closed(
         yield it
 
 
-# Slow tests use one adapter: both call the same access check.
-LEAN = pytest.mark.parametrize("closed", ["triopoll"], indirect=True)
+# Slow tests use one server: the access check is the same under both.
+ONE_SERVER = pytest.mark.parametrize("closed", ["triopoll"], indirect=True)
 
 
 class Client:
@@ -128,7 +128,7 @@ def lists(redis_server: RedisServer) -> Iterator[redis.Redis]:
         client.delete(*client.keys(PREFIX + "*"))
 
 
-@LEAN
+@ONE_SERVER
 @pytest.mark.slow
 def test_no_variant_gets_a_message(closed: Process, lists: redis.Redis) -> None:
     """Each variant is refused, and every message is still in its list."""
@@ -166,7 +166,7 @@ UPGRADE = (
 )
 
 
-@LEAN
+@ONE_SERVER
 @pytest.mark.slow
 def test_no_variant_opens_a_websocket(closed: Process) -> None:
     """The same access check refuses the handshake."""
@@ -199,7 +199,7 @@ async def last_of(logs: MessageLog, keys: Iterable[str]) -> dict[str, int]:
     return {key: len((await logs.read(key, "all", 100)).messages) for key in keys}
 
 
-@LEAN
+@ONE_SERVER
 @pytest.mark.slow
 async def test_no_variant_reads_a_log(closed: Process, logs: MessageLog) -> None:
     """Reading does not change a log, so the access check itself must refuse."""
@@ -221,7 +221,7 @@ async def test_no_variant_reads_a_log(closed: Process, logs: MessageLog) -> None
     await trio.to_thread.run_sync(read_all)
 
 
-@LEAN
+@ONE_SERVER
 @pytest.mark.slow
 async def test_no_variant_publishes(closed: Process, logs: MessageLog) -> None:
     """With API keys, local programs need one too; nothing is stored."""
@@ -250,7 +250,7 @@ async def test_no_variant_publishes(closed: Process, logs: MessageLog) -> None:
     assert min((await last_of(logs, good)).values()) >= 1
 
 
-@LEAN
+@ONE_SERVER
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/poll/message/send", "/poll/event/emit"])
 def test_no_variant_publishes_by_the_openresty_api(

@@ -1,4 +1,4 @@
-"""The endpoints of /v1 over real sockets, with a real Redis and each adapter."""
+"""The endpoints of /v1 over real sockets, with a real Redis and each server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis
 import trio
 from tests.services import RedisServer
 from tests.triopoll.service import (
-    DOORS,
+    SERVERS,
     Process,
     Response,
     ask,
@@ -33,7 +33,7 @@ def v1_url(slock_url: str) -> str:
     return f"slock://{server}/{DATABASE}"
 
 
-@pytest.fixture(scope="module", params=DOORS)
+@pytest.fixture(scope="module", params=SERVERS)
 def service(
     request: pytest.FixtureRequest, v1_url: str, redis_server: RedisServer
 ) -> Iterator[Process]:
