@@ -155,7 +155,7 @@ def test_two_secrets_are_valid_together() -> None:
         {"exp": NOW + 9, "keys": ["a"], "sub": ""},
         {"exp": NOW + 9, "keys": ["a"], "sub": "s" * 257},
         {"exp": NOW + 9, "keys": ["a"], "jti": ["x"]},
-        {"exp": NOW + 9, "keys": ["a"], "aud": "somebody else"},
+        {"exp": NOW + 9, "keys": ["a"], "aud": "another service"},
     ],
 )
 def test_claims_of_another_kind_are_refused(claims: Any) -> None:

@@ -35,13 +35,15 @@ OURS = "access-test-logs:"
 PAGE = "https://app.example"
 
 
-@pytest.fixture(scope="module")
-def closed(slock_url: str, redis_server: RedisServer) -> Iterator[Process]:
-    """A service that admits no request without a ticket."""
+@pytest.fixture(scope="module", params=["triopoll", "hypercorn"])
+def closed(
+    request: pytest.FixtureRequest, slock_url: str, redis_server: RedisServer
+) -> Iterator[Process]:
+    """A service that admits no request without a ticket, under two servers."""
     with poll_process(
         slock=slock_url,
         redis=redis_server.url,
-        server="triopoll",
+        server=request.param,
         list_prefix=PREFIX,
         redis_prefix=OURS,
         cors_origins=PAGE,
@@ -50,6 +52,10 @@ def closed(slock_url: str, redis_server: RedisServer) -> Iterator[Process]:
         **settings(),
     ) as it:
         yield it
+
+
+# Slow tests use one server: the access check is the same under both.
+ONE_SERVER = pytest.mark.parametrize("closed", ["triopoll"], indirect=True)
 
 
 class Client:
@@ -122,6 +128,7 @@ def lists(redis_server: RedisServer) -> Iterator[redis.Redis]:
         client.delete(*client.keys(PREFIX + "*"))
 
 
+@ONE_SERVER
 @pytest.mark.slow
 def test_no_variant_gets_a_message(closed: Process, lists: redis.Redis) -> None:
     """Each variant is refused, and every message is still in its list."""
@@ -159,6 +166,7 @@ UPGRADE = (
 )
 
 
+@ONE_SERVER
 @pytest.mark.slow
 def test_no_variant_opens_a_websocket(closed: Process) -> None:
     """The same access check refuses the handshake."""
@@ -191,6 +199,7 @@ async def last_of(logs: MessageLog, keys: Iterable[str]) -> dict[str, int]:
     return {key: len((await logs.read(key, "all", 100)).messages) for key in keys}
 
 
+@ONE_SERVER
 @pytest.mark.slow
 async def test_no_variant_reads_a_log(closed: Process, logs: MessageLog) -> None:
     """Reading does not change a log, so the access check itself must refuse."""
@@ -212,6 +221,7 @@ async def test_no_variant_reads_a_log(closed: Process, logs: MessageLog) -> None
     await trio.to_thread.run_sync(read_all)
 
 
+@ONE_SERVER
 @pytest.mark.slow
 async def test_no_variant_publishes(closed: Process, logs: MessageLog) -> None:
     """With API keys, local programs need one too; nothing is stored."""
@@ -240,6 +250,7 @@ async def test_no_variant_publishes(closed: Process, logs: MessageLog) -> None:
     assert min((await last_of(logs, good)).values()) >= 1
 
 
+@ONE_SERVER
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/poll/message/send", "/poll/event/emit"])
 def test_no_variant_publishes_by_the_openresty_api(

@@ -23,16 +23,16 @@ from tests.triopoll.support import eventually
 import trioslock
 
 
-@pytest.mark.parametrize("farewell", ["fin", "rst"])
+@pytest.mark.parametrize("ending", ["fin", "rst"])
 @pytest.mark.parametrize("path", ["/poll/event", "/poll/message"])
 async def test_a_departure_ends_the_wait(
-    service: Process, slock: trioslock.Client, key: str, path: str, farewell: str
+    service: Process, slock: trioslock.Client, key: str, path: str, ending: str
 ) -> None:
     """The wait ends at once, in the service and on slock."""
     async with requesting(service.port, path, event=key) as request:
         await until_waiting(slock, 1)
         started = trio.current_time()
-        if farewell == "rst":
+        if ending == "rst":
             await request.reset()
         else:
             await request.stream.aclose()
@@ -40,13 +40,13 @@ async def test_a_departure_ends_the_wait(
     assert trio.current_time() - started < 1
 
 
-@pytest.mark.parametrize("farewell", ["fin", "rst"])
+@pytest.mark.parametrize("ending", ["fin", "rst"])
 async def test_a_message_without_a_client_goes_back_to_the_head(
     service: Process,
     slock: trioslock.Client,
     redis_client: redis.Redis,
     key: str,
-    farewell: str,
+    ending: str,
 ) -> None:
     """If the client leaves between pop and answer, the message goes back."""
     async with requesting(service.port, "/poll/message", event=key) as request:
@@ -57,7 +57,7 @@ async def test_a_message_without_a_client_goes_back_to_the_head(
         await slock.event(key, ttl=30).set()
         await until_waiting(slock, 0)
         await trio.sleep(0.05)
-        if farewell == "rst":
+        if ending == "rst":
             await request.reset()
         else:
             await request.stream.aclose()

@@ -229,9 +229,9 @@ async def test_one_answer_covers_all_workers(
 
             async def answered() -> list[float]:
                 answer = await ask(port, "/metrics")
-                told = values(answer.body)
+                samples = values(answer.body)
                 name = "triopoll_worker_answered"
-                return [told[name, frozenset({("worker", n)})] for n in "01"]
+                return [samples[name, frozenset({("worker", n)})] for n in "01"]
 
             with trio.fail_after(10):
                 while await answered() != [1, 1]:
