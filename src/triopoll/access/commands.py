@@ -1,4 +1,4 @@
-"""``triopoll key`` and ``triopoll ticket``: make what is then shown at the gate."""
+"""``triopoll key`` and ``triopoll ticket``: create API keys and tickets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tickets import issue_ticket
 
 __all__ = ["add_commands"]
 
-_PATTERNS = "a key, or a prefix and * (quoted, or the shell takes it)"
+_PATTERNS = "a key, or a prefix and * (in quotes, or the shell expands it)"
 _WRONG = 2
 
 
@@ -27,7 +27,7 @@ class Commands(Protocol):
 
 
 def add_commands(commands: Commands) -> None:
-    """Add the two commands; `run` of the parsed options executes one.
+    """Add the two commands; `run` of the parsed options executes the chosen one.
 
     Args:
         commands: What ``add_subparsers()`` has returned.
@@ -36,9 +36,9 @@ def add_commands(commands: Commands) -> None:
         "key",
         help="make an API key for a publisher",
         description="Print a new API key, and the line for the setting "
-        f"{PREFIX}PUBLISH_KEYS that lets it in. The key is kept nowhere.",
+        f"{PREFIX}PUBLISH_KEYS that admits it. The key is stored nowhere.",
     )
-    key.add_argument("name", help="whose key it is")
+    key.add_argument("name", help="name of the publisher")
     key.add_argument("patterns", nargs="+", metavar="KEY", help=_PATTERNS)
     key.set_defaults(run=_key)
 
@@ -51,8 +51,12 @@ def add_commands(commands: Commands) -> None:
     ticket.add_argument(
         "--lifetime", type=float, default=3600.0, help="seconds (default: 3600)"
     )
-    ticket.add_argument("--subject", help="whose ticket it is")
-    ticket.add_argument("--id", help="what it can be revoked by (default: random)")
+    ticket.add_argument(
+        "--subject", help="subject of the ticket; limits and sessions are counted by it"
+    )
+    ticket.add_argument(
+        "--id", help="identifier by which it can be revoked (default: random)"
+    )
     ticket.set_defaults(run=_ticket)
 
 

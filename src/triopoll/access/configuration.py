@@ -16,7 +16,7 @@ from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifie
 
 __all__ = ["access_control_from", "read_revoked", "revoked_path", "signing_secret"]
 
-# Old and new.
+# The old secret and the new one.
 _SECRETS = 2
 _FILE = "file:"
 _MAX_FILE_BYTES = 2**24
@@ -74,7 +74,7 @@ def signing_secret(settings: Settings) -> str:
     """Return the secret that tickets are signed with here: the first one.
 
     Raises:
-        SettingsError: There is none, or it cannot be used.
+        SettingsError: No secret is set, or it cannot be used.
     """
     with _naming("TICKET_SECRETS"):
         secrets = _entries(settings.ticket_secrets)
@@ -88,7 +88,7 @@ def _keyring(settings: Settings) -> Keyring | None:
     if not settings.publish_keys:
         return None
     with _naming("PUBLISH_KEYS"):
-        # A file without entries lets nobody in: somebody meant to ask for keys.
+        # A file without entries admits no publisher: its author asked for keys.
         return Keyring(_entries(settings.publish_keys))
 
 

@@ -1,8 +1,8 @@
-"""Which pages' scripts may read what we answer (CORS), by an allow-list of origins.
+"""Cross-origin requests: which pages' scripts may read responses, by an allow-list.
 
-Browsers send cookies along without being asked, and ask nobody before they send a plain
-GET. So the list serves twice: it decides what a script may read, and a ticket that came
-by cookie alone counts only from pages of this host or of the list.
+A browser adds cookies to every request, and sends a plain GET without a preflight. So
+the list has two uses: it decides what a script may read, and a ticket that came by
+cookie alone counts only from pages of this host or of the list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_AGE = b"7200"
 
 
 class BadOrigin(ValueError):
-    """An entry of the allow-list is no origin."""
+    """An entry of the allow-list is not an origin."""
 
 
 class Cors:
@@ -40,11 +40,11 @@ class Cors:
         """Allow some origins.
 
         Args:
-            origins: ``https://app.example.com``, without a path; or ``*`` for all,
-                which then may not send cookies.
+            origins: ``https://app.example.com``, without a path; or ``*`` for all
+                origins, which then may not send cookies.
 
         Raises:
-            BadOrigin: One of them is none, or ``*`` is not alone.
+            BadOrigin: An entry is not an origin, or ``*`` is not alone.
         """
         self.origins = frozenset(origins)
         self._any = _ANY in self.origins
@@ -53,15 +53,18 @@ class Cors:
         for origin in self.origins - {_ANY}:
             if not _ORIGIN.fullmatch(origin):
                 raise BadOrigin(
-                    f"has {origin!r}, which is no origin such as https://app.example "
-                    "(in lower case, without a path)"
+                    f"has {origin!r}, which is not an origin such as "
+                    "https://app.example (in lower case, without a path)"
                 )
 
     def __repr__(self) -> str:
         return f"<Cors: {', '.join(sorted(self.origins)) or 'no origins'}>"
 
     def preflight(self, request: Request) -> Response | None:
-        """Return the answer to a preflight, or None if the request is none."""
+        """Return the response to a preflight, or None for any other request.
+
+        The pipeline adds `headers` to it, as to every response.
+        """
         if request.method != "OPTIONS":
             return None
         if not header_values(request, b"access-control-request-method"):
@@ -76,14 +79,15 @@ class Cors:
         return Response(b"", 204, tuple(headers))
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
-        """Return the headers that go with any answer to this request."""
+        """Return the headers to add to any response to this request."""
         if not self.origins:
             return []
         allowed = self._allowed(_origin(request))
         if self._any:
             vary: list[tuple[bytes, bytes]] = []
         else:
-            # Also for who is not allowed, or a cache would serve his answer to all.
+            # Also for an origin that is not allowed: a cache that ignored the header
+            # would serve the response without permission to all.
             vary = [(b"vary", b"Origin")]
         if allowed is None:
             return vary
@@ -103,8 +107,8 @@ class Cors:
     def trusts_page(self, request: Request) -> bool:
         """Return whether the page behind a request is of this host or of the list.
 
-        A request without a word about a page is from none, or from an old browser.
-        ``*`` lets pages read, it does not make them trusted.
+        A request without an Origin comes from a program or from an old browser. ``*``
+        lets pages read responses; it does not make them trusted.
         """
         origin = _origin(request)
         if origin is not None and origin in self.origins:
@@ -116,8 +120,8 @@ class Cors:
     def names_page(self, request: Request) -> bool:
         """Return whether the page behind a request is on the list, or there is none.
 
-        Stricter than `trusts_page`: a name that was rebound to this machine makes a
-        page of the same host.
+        Stricter than `trusts_page`, which a page passes whose host name was rebound to
+        this machine.
         """
         origin = _origin(request)
         if origin is not None:
@@ -129,7 +133,7 @@ def _origin(request: Request) -> str | None:
     values: Sequence[bytes] = header_values(request, b"origin")
     if not values:
         return None
-    # Two are no origin that could be on a list.
+    # Two values joined are never an entry of the list.
     return b",".join(values).decode("latin-1")
 
 
@@ -139,7 +143,7 @@ def _fetch_site(request: Request) -> str | None:
 
 
 def _same_host(origin: str, request: Request) -> bool:
-    # Only the host: behind a proxy that ends TLS we do not know the scheme.
+    # Only the host: behind a proxy that ends TLS the scheme is not known.
     try:
         host = urlsplit(origin).netloc
     except ValueError:

@@ -1,4 +1,4 @@
-"""Find what a request shows: a ticket in one of three places, or an API key in one."""
+"""Find the credentials of a request: a ticket in one of three places, or an API key."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ShownTicket:
 
     Attributes:
         text: The ticket, not checked yet.
-        only_by_cookie: Whether the browser has added it by itself. Then the page that
-            made the request need not know it.
+        only_by_cookie: Whether only the browser has added it. Then the page that made
+            the request may not know it.
     """
 
     text: str
@@ -36,7 +36,7 @@ def shown_ticket(request: Request, cookie: str) -> ShownTicket:
         cookie: The cookie's name; "" for none.
 
     Raises:
-        AccessRefused: There is none, or there are two different ones.
+        AccessRefused: There is no ticket, or there are two different ones.
     """
     written = parameter_values(request, _PARAMETER)
     if (token := _bearer(request)) is not None:
@@ -54,7 +54,7 @@ def shown_key(request: Request) -> str:
     """Return the API key of a request, ``Authorization: Bearer``.
 
     Raises:
-        AccessRefused: There is none, or there are two.
+        AccessRefused: There is no key, or there are two.
     """
     if key := _bearer(request):
         return key
@@ -62,7 +62,7 @@ def shown_key(request: Request) -> str:
 
 
 def _bearer(request: Request) -> str | None:
-    """Return the bearer token; other schemes are for a proxy in front, not for us."""
+    """Return the bearer token; other schemes are for a proxy in front."""
     scheme, _, token = (only_header(request, b"authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 

@@ -1,9 +1,9 @@
-"""Publishers' API keys: random, known here by their digests only.
+"""Publishers' API keys: random, and stored as digests only.
 
-A key is 32 random bytes, so a plain SHA-256 hides it as well as a slow hash would; slow
-hashes are for passwords, which can be guessed. Each entry says whose key it is and what
-keys he may publish to. A name may have two entries, the old key and the new one, so
-that publishers can change over one by one.
+A key is 32 random bytes, so a plain SHA-256 hides it as well as a slow hash; slow
+hashes are for passwords, which can be guessed. Each entry names a publisher and the
+keys that it may publish to. A name may have two entries, the old key and the new one,
+so that publishers can be changed over one by one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .patterns import BadPattern, Grants, grants_from
 
 __all__ = ["BadKeyEntry", "Keyring", "PublisherKey", "entry_for", "new_key"]
 
-# Old and new.
+# The old key and the new one.
 KEYS_A_NAME = 2
 MAX_KEY_LENGTH = 256
 
@@ -37,7 +37,7 @@ class PublisherKey:
     """One entry of a keyring.
 
     Attributes:
-        name: Whose key it is.
+        name: The publisher.
         digest: SHA-256 of the key, 32 bytes.
         grants: What may be published to.
     """
@@ -75,10 +75,9 @@ class Keyring:
         return len(self._keys)
 
     def find(self, key: str) -> PublisherKey | None:
-        """Return the entry of a key, or None if there is none.
+        """Return the entry of a key, or None if it is not known.
 
-        All entries are compared, each in constant time, so that the time tells
-        nothing.
+        All entries are compared, each in constant time: the duration reveals nothing.
         """
         if len(key) > MAX_KEY_LENGTH:
             return None

@@ -1,9 +1,9 @@
-"""How much one visitor may take: places to wait in, and requests a second.
+"""Limits on one client: parked waits at the same time, and requests a second.
 
-Both tables are bounded. Places are counted only while somebody waits, and the node has
-a limit of its own on that. The buckets of the rate are kept for the addresses seen
-last; who was forgotten starts with a full bucket, which a flood from many addresses can
-bring about but not gain by: it needs a new address for each few requests anyway.
+Both tables are bounded. Waits are counted only while they are parked, and the process
+has a limit on those. The token buckets are kept for the addresses seen last. An address
+that was evicted starts with a full bucket again; a flood from many addresses can cause
+that but gains nothing, since it needs a new address for every few requests anyway.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Claim: TypeAlias = tuple[str, str]
 
 
 class ConcurrencyLimits:
-    """Places to wait in, of which each key, subject and address has only so many."""
+    """Count parked waits, and limit those of each key, subject and address."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
-        """Limit some.
+        """Set the limits.
 
         Args:
-            limits: The names of limits with their numbers.
+            limits: The greatest number of waits by name of limit.
         """
         self._limits = limits
         self._taken: Counter[Claim] = Counter()
@@ -50,7 +50,7 @@ class ConcurrencyLimits:
             self._taken[claim] += 1
 
     def leave(self, claims: Iterable[Claim]) -> None:
-        """Count one less for each claim; what is at none is forgotten."""
+        """Count one less for each claim; a count of 0 takes no memory."""
         for claim in claims:
             self._taken[claim] -= 1
             if not self._taken[claim]:
@@ -71,7 +71,7 @@ class RateLimiter:
         self._rate = rate
         self._burst = burst
         self._table = table
-        # Address to (tokens, when), who was seen last at the end.
+        # Address to (tokens, time of that count); the address seen last is at the end.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -84,11 +84,11 @@ class RateLimiter:
         """Take a token.
 
         Args:
-            address: Whose.
-            now: Seconds of a clock that does not go back.
+            address: Of the client.
+            now: Seconds of a monotonic clock.
 
         Returns:
-            0, or the whole seconds until there will be one.
+            0, or the whole seconds until a token is available.
         """
         if not self._rate:
             return 0

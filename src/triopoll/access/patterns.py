@@ -1,14 +1,12 @@
-"""Which keys somebody may name: exact names, and prefixes written with a ``*`` behind.
+"""The keys that a ticket or a publisher key grants: exact names, and prefixes.
 
-Tickets and publisher keys use one grammar, so that it is learnt once. Names are
-compared code point by code point: a key is no path and no URL here, so nothing is
-normalised, decoded or folded that a second reader might do differently.
+Tickets and publisher keys use one grammar. Names are compared code point by code point:
+a key is neither a path nor a URL, so nothing is normalised, decoded or case-folded.
 
-One trap lies below: two names can be one slock key. 32 hexadecimal digits are decoded
-to the 16 bytes that another name is hashed or padded to, and zero bytes are what names
-are padded with. Whoever may name ``a*`` could thus wait for an event of another tenant
-by the digest of its name. So a prefix never covers such names; only ``*`` does, and the
-exact name.
+Two names can be one slock key: 32 hexadecimal digits are decoded to the 16 bytes that
+another name is hashed or padded to, and names are padded with zero bytes. So a ticket
+for ``a*`` could wait for an event of another tenant by the digest of its name.
+Therefore a prefix never covers such names; only ``*`` and the exact name do.
 """
 
 from __future__ import annotations
@@ -27,12 +25,12 @@ _ALIAS = re.compile(r"[0-9a-fA-F]{32}|.*\0.*", re.ASCII | re.DOTALL)
 
 
 class BadPattern(ValueError):
-    """A pattern cannot be used; the message is a sentence without a subject."""
+    """A pattern cannot be used; the message continues a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What keys may be named.
+    """The keys that may be named.
 
     Attributes:
         names: These exactly.
@@ -53,11 +51,11 @@ EVERYTHING = Grants(frozenset(), ("",))
 
 
 def grants_from(patterns: Iterable[str]) -> Grants:
-    """Read patterns: each is a name, or a prefix and a ``*``.
+    """Parse patterns: each is a name, or a prefix and a ``*``.
 
     Raises:
-        BadPattern: There is none or too many, or one is empty, too long, or has a
-            ``*`` elsewhere than at its end.
+        BadPattern: There are no patterns or too many, or one is empty, too long, or
+            has a ``*`` elsewhere than at its end.
     """
     texts = list(patterns)
     if not 0 < len(texts) <= MAX_PATTERNS:

@@ -1,10 +1,10 @@
-"""Who a request comes from, when there may be proxies in between.
+"""Which client a request comes from, when there may be proxies in between.
 
-A proxy writes the address of whom it serves into a header, behind what was there
-already. The header is read from its end, one entry for each hop that is trusted, and
-the first address that is not a trusted hop is the client: what stands before it was
-written by the client himself. One header only is read, which the operator names: a
-proxy that sets the one passes on the other as the client sent it.
+A proxy appends the address of its client to a header. The header is read from its end,
+one entry for each hop that is trusted, and the first address that is not a trusted hop
+is the client: the entries before it were written by the client itself. Only one header
+is read, which the operator names: a proxy that sets one of them passes on the other as
+the client sent it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MAX_HOPS = 32
 # Longer than an IPv6 address in full, in brackets, with a port.
 _MAX_TEXT = 64
 _UNIX = "unix"
-# One customer has at least so many bits of IPv6 for himself.
+# A customer of a network operator has at least one such IPv6 network.
 _IPV6_SHARE = 64
 
 _Address: TypeAlias = IPv4Address | IPv6Address
@@ -59,13 +59,13 @@ class BadNetwork(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who sends a request.
+    """The client of a request.
 
     Attributes:
         address: The client's address as text; None for a Unix socket.
-        bucket: What limits are counted by: the address, or its network in IPv6.
-            None where no client can be told from another: on this machine, or behind
-            a trusted proxy that says nothing.
+        bucket: What limits are counted by: the address, or its network in IPv6. None
+            where clients cannot be distinguished: on this machine, or behind a trusted
+            proxy that names no client.
     """
 
     address: str | None
@@ -76,27 +76,27 @@ class TrustedProxies:
     """Find the client of a request.
 
     Attributes:
-        any_trusted: Whether there is a trusted hop at all.
+        any_trusted: Whether any hop is trusted.
     """
 
     def __init__(
         self, trusted: Iterable[str] = (), header: str = PROXY_HEADERS[0]
     ) -> None:
-        """Trust some hops.
+        """Set the trusted hops.
 
         Args:
-            trusted: Addresses and networks of proxies, or ``unix`` for whoever
-                connects through a Unix socket.
+            trusted: Addresses and networks of proxies, or ``unix`` for all
+                connections through a Unix socket.
             header: Which header they write.
 
         Raises:
-            BadNetwork: One of them is none.
+            BadNetwork: An entry is neither an address nor a network.
         """
         texts = list(trusted)
         self._networks = [_network(text) for text in texts if text != _UNIX]
         self._trusts_unix = _UNIX in texts
         self._header = header.encode()
-        # A proxy that nobody has told us of makes all its clients look like one.
+        # A proxy that is not configured makes all its clients look like one.
         self.any_trusted = bool(texts)
         self._entries = _forwarded if header == "forwarded" else _forwarded_for
 
@@ -104,7 +104,7 @@ class TrustedProxies:
         return f"<TrustedProxies: {len(self._networks)} trusted networks>"
 
     def visitor(self, request: Request) -> Visitor:
-        """Return who sends the request."""
+        """Return the client of a request."""
         if not self.any_trusted:
             return _direct(request.peer)
         peer = _parse(request.peer)
@@ -121,8 +121,8 @@ class TrustedProxies:
         for entry in self._entries(header_values(request, self._header)):
             address = _parse(entry)
             if address is None:
-                # Somebody whom we trust was told nonsense. His own address is the
-                # last that is sure.
+                # A trusted proxy passed on an entry that is not an address. The
+                # address of that proxy is the last one that is certain.
                 return hop or peer
             hop = address
             if not self._is_trusted(hop):
@@ -136,9 +136,9 @@ class TrustedProxies:
 
 
 def is_direct_and_local(request: Request) -> bool:
-    """Return whether a program on this machine connected to us, not a proxy.
+    """Return whether a program on this machine has connected, and not a proxy.
 
-    The address alone does not tell: a reverse proxy on this machine has it as well.
+    The address alone is not enough: a reverse proxy on this machine has it as well.
     """
     peer = _parse(request.peer)
     if peer is None or not peer.is_loopback:
@@ -168,7 +168,7 @@ def _network(text: str) -> _Network:
         return ip_network(text)
     except ValueError:
         raise BadNetwork(
-            f"has {text!r}, which is no address, no network and not {_UNIX!r}"
+            f"has {text!r}, which is neither an address nor a network nor {_UNIX!r}"
         ) from None
 
 
@@ -176,7 +176,7 @@ def _parse(text: str | None) -> _Address | None:
     return None if text is None or len(text) > _MAX_TEXT else _parse_short(text)
 
 
-# Most requests come from addresses that have just been seen.
+# Most requests come from addresses seen a moment ago.
 @lru_cache(maxsize=4096)
 def _parse_short(text: str) -> _Address | None:
     if match := _ENTRY.fullmatch(text):

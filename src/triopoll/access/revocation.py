@@ -1,4 +1,4 @@
-"""Follow the file of revoked tickets, so that revoking one needs no restart."""
+"""Reload the file of revoked tickets when it changes, without a restart."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["follow_revoked"]
 
 logger = logging.getLogger("triopoll.access")
 
-# What tells one state of a file from another: a file that is put in its place, appended
-# to, or written anew differs in one of these.
+# Inode, size and modification time: a file that is replaced, appended to or rewritten
+# differs in at least one of them.
 _Signature: TypeAlias = tuple[int, int, int]
 
 
@@ -26,12 +26,12 @@ async def follow_revoked(
 ) -> None:
     """Read the file of revoked tickets whenever it has changed.
 
-    A file that cannot be read leaves revoked what was, and is an error in the log.
+    If the file cannot be read, the revoked tickets stay the same; an error is logged.
 
     Args:
         settings: Where the file is. Without one there is nothing to do.
         tickets: Its `revoked` is replaced.
-        interval: Seconds between two looks.
+        interval: Seconds between two checks of the file.
 
     Cancellation:
         What was read last stays.
@@ -40,7 +40,7 @@ async def follow_revoked(
     if path is None:
         await trio.lowlevel.checkpoint()
         return
-    # What was read at the start may have been older than what is there now.
+    # The file may have changed since the settings were read: read it again at once.
     seen: _Signature | None = None
     while True:
         state = await trio.to_thread.run_sync(_signature, path)
@@ -50,11 +50,13 @@ async def follow_revoked(
                 revoked = await trio.to_thread.run_sync(read_revoked, settings)
             except SettingsError as error:
                 logger.error(
-                    "%s; revoked are the %d before", error, len(tickets.revoked)
+                    "%s; the %d tickets revoked before stay revoked",
+                    error,
+                    len(tickets.revoked),
                 )
             else:
                 tickets.revoked = revoked
-        # No file system tells of changes in a way that holds everywhere.
+        # Polling works on every file system, network mounts included.
         await trio.sleep(interval)
 
 

@@ -1,11 +1,13 @@
 """The newest wait of a session replaces the older one.
 
-A page that is loaded again polls again while its old poll is still parked. Two polls of
-one page would share its messages between them, and the old one's share is lost. So a
-poll may name its ``session``, and the one before it is answered at once. Sessions
-belong to whoever opened them, or a guessed name would end the polls of others.
+A page that is reloaded polls again while its old poll is still parked. Two polls of one
+page would share its messages, and the share of the old one would be lost. So a poll may
+name its ``session``, and the poll before it is answered at once. A session belongs to
+the ticket's subject or to the address that opened it: a guessed name ends no polls of
+others.
 
-This is known to one process. With several workers both polls stay, each in its own.
+Sessions are known to one process. With several workers, two polls that reach two
+workers both stay parked.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from typing import TypeAlias
 
 __all__ = ["Owned", "Sessions"]
 
-# Whose session, and its name.
+# The owner of a session, and its name.
 Owned: TypeAlias = tuple[str, str]
 
 
 class Sessions:
-    """What to call to end the wait of each session."""
+    """The callback that ends the wait of each session."""
 
     def __init__(self) -> None:
         self._waiting: dict[Owned, Callable[[], None]] = {}
@@ -32,21 +34,21 @@ class Sessions:
         return len(self._waiting)
 
     def replace(self, session: Owned) -> None:
-        """End the wait of the session, if there is one."""
+        """End the parked wait of the session, if there is one."""
         if (end := self._waiting.pop(session, None)) is not None:
             end()
 
     def enter(self, session: Owned, end: Callable[[], None]) -> None:
-        """Be the wait of the session from now on.
+        """Register the wait of a session; an older one ends.
 
         Args:
-            session: Whose, and its name.
-            end: Called when a newer one comes; must not wait.
+            session: Its owner and its name.
+            end: Called when a newer wait arrives; must return at once.
         """
         self.replace(session)
         self._waiting[session] = end
 
     def leave(self, session: Owned, end: Callable[[], None]) -> None:
-        """Be it no longer, if no newer one has taken its place."""
+        """Remove the wait of a session, unless a newer one has replaced it."""
         if self._waiting.get(session) == end:
             del self._waiting[session]

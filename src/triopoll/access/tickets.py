@@ -1,14 +1,13 @@
-"""Subscribers' tickets: JSON Web Tokens that say which keys may be waited for.
+"""Subscribers' tickets: JSON Web Tokens that name the keys that may be waited for.
 
 A web application signs a ticket, the subscriber shows it, and it is checked here
-without asking anyone. PyJWT checks the signature. Claims are read here, because the
-time is an argument and because everything that is not exactly as documented is refused:
-a claim of another type is a mistake of the signer, and guessing at it would widen what
-he meant.
+without a call to another service. PyJWT checks the signature. The claims are parsed
+here, because the time is an argument, and because a claim that is not exactly as
+documented is refused: a guess at a claim of another type could grant more than the
+signer meant.
 
-A verifier is a key *with* its algorithm. What the token's header says is only ever
-compared to that, so neither ``none`` nor a public key that is taken for a secret has
-a way in.
+A verifier is a key *with* its algorithm. The algorithm in the token's header is only
+compared to it, so neither ``none`` nor a public key used as a secret is accepted.
 """
 
 from __future__ import annotations
@@ -43,10 +42,11 @@ __all__ = [
 MAX_TICKET_LENGTH = 4096
 MIN_SECRET_BYTES = 32
 MIN_RSA_BITS = 2048
-# Clocks differ. An expiry gets none of it: that would be a longer ticket.
+# For clocks that differ. It does not apply to the expiry: that would be a longer
+# ticket.
 LEEWAY = 10.0
 _MAX_ID_LENGTH = 256
-# How many tickets are not checked anew; 16 MiB if each is as long as may be.
+# Tickets whose signature is not checked again; 16 MiB if each has the greatest length.
 _KEPT = 4096
 
 _JWS = jwt.PyJWS()
@@ -70,14 +70,14 @@ class BadVerifier(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a ticket says, once its signature has been checked.
+    """The claims of a ticket whose signature has been checked.
 
     Attributes:
         grants: The keys that may be waited for.
         expires: When it ends, in Unix seconds.
-        subject: Whose it is.
-        id: What it is revoked by.
-        not_before: When it begins, in Unix seconds.
+        subject: Limits and sessions are counted by it; None if it has none.
+        id: Identifier by which it is revoked.
+        not_before: When it becomes valid, in Unix seconds.
     """
 
     grants: Grants
@@ -108,7 +108,8 @@ class TicketReader:
     ) -> None:
         self._verifiers = tuple(verifiers)
         self.revoked = frozenset(revoked)
-        # A page shows its ticket with every poll. Only what is signed gets in here.
+        # A page shows its ticket with every poll. Only tickets with a valid signature
+        # are cached: others raise.
         self._signed = lru_cache(maxsize=_KEPT)(self._read_signed)
 
     def __repr__(self) -> str:
@@ -116,17 +117,17 @@ class TicketReader:
         return f"<TicketReader: {algorithms}, {len(self.revoked)} revoked>"
 
     def read(self, text: str, now: float) -> Ticket:
-        """Check a ticket and return what it says.
+        """Check a ticket and return its claims.
 
         Args:
-            text: The ticket as it came.
+            text: The ticket as received.
             now: Unix seconds.
 
         Raises:
-            BadTicket: It is none of ours, or not valid now; says which.
+            BadTicket: Its signature is not known, or it is not valid now.
         """
         if len(text) > MAX_TICKET_LENGTH or not text.isascii():
-            raise _invalid("the ticket is too long or no JSON Web Token")
+            raise _invalid("the ticket is too long or not a JSON Web Token")
         ticket = self._signed(text)
         if ticket.expires <= now:
             raise BadTicket("ticket_expired", "the ticket has expired")
@@ -147,9 +148,9 @@ class TicketReader:
                     _JWS.decode(text, verifier.key, algorithms=[verifier.algorithm]),
                 )
             except (jwt.PyJWTError, ValueError, RecursionError):
-                # Which check it was helps an attacker more than anybody else.
+                # The response does not say which check failed: that helps attackers.
                 continue
-        raise _invalid("the ticket's signature is not one of ours")
+        raise _invalid("the ticket's signature is not valid")
 
 
 def secret_verifier(secret: str) -> Verifier:
@@ -175,12 +176,12 @@ def public_key_verifier(pem: bytes) -> Verifier:
     for Ed25519.
 
     Raises:
-        BadVerifier: It is no such public key, or a weak one.
+        BadVerifier: It is not such a public key, or a weak one.
     """
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise BadVerifier("has a file that is no public key in PEM") from None
+        raise BadVerifier("has a file that is not a public key in PEM") from None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
         return Verifier("RS256", key)
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1":
@@ -202,21 +203,21 @@ def issue_ticket(
     id: str | None = None,  # noqa: A002 - the claim's own name
     now: float | None = None,
 ) -> str:
-    """Sign a ticket. For web applications; any other JWT library can do it as well.
+    """Sign a ticket. For web applications; any JWT library can do the same.
 
     Args:
-        secret: One of those that triopoll has been given, at least 32 bytes.
-        keys: What may be waited for: names, or patterns with a ``*`` at the end.
-        lifetime: Seconds until it ends; a wait that is under way ends with it.
-        subject: Whose it is; limits and sessions are counted by it.
-        id: What it can be revoked by. Default: a random one.
-        now: Unix seconds; default: the time.
+        secret: One of those that triopoll is configured with, at least 32 bytes.
+        keys: Names, or patterns with a ``*`` at the end.
+        lifetime: Seconds until it ends; a parked wait ends with it.
+        subject: Limits and sessions are counted by it.
+        id: Identifier by which it can be revoked. Default: a random one.
+        now: Unix seconds; default: the current time.
 
     Returns:
         The ticket, ASCII text.
 
     Raises:
-        ValueError: The ticket would not be taken, or the secret cannot be used.
+        ValueError: The ticket would be refused, or the secret cannot be used.
     """
     if not 0 < lifetime < math.inf:
         raise ValueError(f"lifetime must be a number of seconds, not {lifetime}")
@@ -243,9 +244,9 @@ def _claims(payload: bytes) -> Ticket:
     try:
         claims = json.loads(payload, object_pairs_hook=_once)
     except (ValueError, RecursionError):
-        raise _invalid("the ticket's claims are no JSON object") from None
+        raise _invalid("the ticket's claims are not a JSON object") from None
     if not isinstance(claims, dict):
-        raise _invalid("the ticket's claims are no JSON object")
+        raise _invalid("the ticket's claims are not a JSON object")
     given = cast("dict[str, object]", claims)
     if "aud" in given:
         raise _invalid("the ticket is for another audience")
@@ -269,13 +270,13 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _moment(claims: dict[str, object], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _invalid(f"the ticket's {name} is no number")
+        raise _invalid(f"the ticket's {name} is not a number")
     try:
         moment = float(value)
     except OverflowError:
         moment = math.inf
     if not math.isfinite(moment):
-        raise _invalid(f"the ticket's {name} is no time")
+        raise _invalid(f"the ticket's {name} is not a time")
     return moment
 
 
@@ -285,7 +286,7 @@ def _text(claims: dict[str, object], name: str) -> str | None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_LENGTH:
         raise _invalid(
-            f"the ticket's {name} is no text of 1 to {_MAX_ID_LENGTH} characters"
+            f"the ticket's {name} is not text of 1 to {_MAX_ID_LENGTH} characters"
         )
     return value
 

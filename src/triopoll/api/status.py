@@ -1,4 +1,4 @@
-"""``/livez``, ``/readyz`` and ``/metrics``: what operators and their machines ask."""
+"""``/livez``, ``/readyz`` and ``/metrics``: for operators and their probes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..settings import ANYBODY, Network, networks_of
 
 __all__ = ["UNLIMITED", "status_routes"]
 
-# Not bounded by who may ask how often: a refusal would look like ill health.
+# Paths without rate limits: a refused probe would look like a failed process.
 UNLIMITED = frozenset({"/livez", "/readyz", "/metrics"})
 
-# A request with one of these came through a proxy: its peer is not who asks.
+# A request with one of these came through a proxy: its peer is not the client.
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
-_FORBIDDEN = "metrics are told to the addresses in TRIOPOLL_METRICS_FROM only"
+_FORBIDDEN = "metrics are served to the addresses in TRIOPOLL_METRICS_FROM only"
 
 
 def status_routes(services: Services, metrics: Metrics) -> Routes:
@@ -39,7 +39,7 @@ def status_routes(services: Services, metrics: Metrics) -> Routes:
 
 
 async def _live(request: Request) -> Response:
-    """Answer. Who can do that turns its loop."""
+    """Answer, which shows that the event loop is responsive."""
     return json_response({"live": True}, headers=UNCACHED)
 
 
