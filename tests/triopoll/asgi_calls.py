@@ -80,7 +80,7 @@ class Call:
         self.method = method
         self.kind = kind
         self.root_path = root_path
-        self.request_headers = [(b"host", b"h"), *headers]
+        self.request_headers = [(b"host", b"localhost"), *headers]
         if body is None or body:
             self.request_headers.append((b"content-length", b"%d" % len(body or b"x")))
         self.request_body = body

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import trio
 
-from ..access import AccessControl
+from ..access import AccessControl, RefusalFormat
 from ..asgi.http_adapter import BodyRefused, read_body, send_response, serve_endpoint
 from ..asgi.messages import (
     Headers,
@@ -94,13 +94,21 @@ class Pipeline:
         else:
             await self._fall_back(request, scope, receive, send)
 
-    def check(self, request: Request) -> Response | None:
-        """Take step 1; return the response if the request goes no further."""
+    def check(
+        self, request: Request, format_refusal: RefusalFormat | None = None
+    ) -> Response | None:
+        """Take step 1; return the response if the request goes no further.
+
+        Args:
+            request: Its body need not be read.
+            format_refusal: How a refusal is written; default: as the API of the path
+                does.
+        """
         if request.path in self.unlimited:
             return None
         refusal = self.access.check(request)
         if refusal is not None:
-            return refusal_format(request)(refusal)
+            return (format_refusal or refusal_format(request))(refusal)
         if request.method == "OPTIONS":
             return self.access.rules.cors.preflight(request)
         return None

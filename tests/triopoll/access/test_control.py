@@ -27,7 +27,7 @@ from triopoll.access import (
 )
 from triopoll.access.cors import Cors
 from triopoll.access.proxies import TrustedProxies
-from triopoll.api.refusals import format_openresty, format_poll, format_v1
+from triopoll.api.refusals import format_v1
 from triopoll.asgi.messages import Request, Response
 
 OFFICE = "203.0.113.9"
@@ -283,32 +283,6 @@ async def test_a_full_limit_is_named(limit: str, status: int) -> None:
             admitted(control, stranger, "b")
         admitted(control, request, "a")
     assert len(control.concurrency) == 0
-
-
-def test_the_other_shapes() -> None:
-    """The compatible endpoints answer in their own formats, with the headers."""
-    control = access_control(limits=Limits(waits_per_ip=1), keyring=keyring())
-    with admitted(control, ask(), "a"):
-        poll = control.admit_subscriber(ask(), ["a"], format_poll)
-    assert isinstance(poll, Response)
-    assert poll.status == 200
-    assert json.loads(poll.body) == {
-        "err_code": 429,
-        "err_message": "the limit waits_per_ip has been reached",
-        "limit": "waits_per_ip",
-    }
-    assert header_of(poll, b"retry-after") is not None
-    assert header_of(poll, b"cache-control") == b"no-store"
-    manage = control.admit_publisher(ask("POST"), ["a"], format_openresty)
-    assert isinstance(manage, Response)
-    assert manage.status == 200
-    shape = {"code": 401, "msg": "an API key is needed", "data": None}
-    assert json.loads(manage.body) == shape
-    denied = access_control(tickets=reader()).admit_subscriber(
-        ask(), ["a"], format_poll
-    )
-    assert isinstance(denied, Response)
-    assert json.loads(denied.body)["err_code"] == 401
 
 
 async def test_the_size_of_an_address() -> None:

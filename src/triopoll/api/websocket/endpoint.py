@@ -70,7 +70,8 @@ class WebSocketEndpoints:
             return
         await receive()  # websocket.connect
         try:
-            permit = self._pipeline.check(request) or self._admit(request)
+            refused = self._pipeline.check(request, format_v1)
+            permit = refused or self._admit(request)
         except Exception:  # noqa: BLE001  # one handshake fails, and it is in the log
             _log.exception("%s failed", request.path)
             permit = json_response(

@@ -1,0 +1,71 @@
+"""``/poll/event`` and ``/poll/message`` in one process: parse, admit, wait, reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from tests.triopoll.asgi_calls import Call, serving
+
+from triopoll.app import Triopoll
+from triopoll.settings import Settings
+
+
+@pytest.fixture
+async def app(free_port: int) -> AsyncIterator[Triopoll]:
+    settings = Settings(slock_url=f"embedded://127.0.0.1:{free_port}", waits_per_key=1)
+    async with serving(Triopoll(settings)) as app:
+        yield app
+
+
+async def ask(app: Triopoll, target: str) -> Any:
+    call = Call(target)
+    with trio.fail_after(5):
+        await call.run(app)
+    assert call.status == 200
+    assert dict(call.headers)[b"cache-control"] == b"no-store"
+    return json.loads(call.body)
+
+
+@pytest.mark.parametrize("path", ["/poll/event", "/poll/message"])
+async def test_the_parameters_choose_the_api(app: Triopoll, path: str) -> None:
+    """`event` is the poll API's name, `key` the OpenResty API's."""
+    assert (await ask(app, f"{path}?event=k&timeout=0"))["err_code"] == 504
+    assert (await ask(app, f"{path}?key=k&timeout=0"))["code"] == 504
+    assert (await ask(app, f"{path}?key=k&event=k&timeout=0"))["err_code"] == 504
+    assert (await ask(app, f"{path}?monkey=k"))["err_code"] == 400
+
+
+@pytest.mark.parametrize(
+    "query", ["", "event=", "event=k&timeout=x", "event=%FF", "&".join(["a"] * 200)]
+)
+async def test_a_query_that_is_refused(app: Triopoll, query: str) -> None:
+    """Also one that was refused before, and one too long to be remembered."""
+    for _ in range(2):
+        reply = await ask(app, f"/poll/event?{query}")
+        assert reply["err_code"] == 400
+        assert reply["err_message"]
+    assert (await ask(app, "/poll/event?event=" + "k" * 300))["err_code"] == 400
+
+
+async def test_a_message_that_the_openresty_api_keeps(app: Triopoll) -> None:
+    """An event that fires beside an empty list brings the message kept for it."""
+    sent = Call("/poll/message/send?key=k", method="POST", body=b'{"a": 1}')
+    await sent.run(app)
+    assert json.loads(sent.body)["code"] == 0
+    assert (await ask(app, "/poll/message?event=k"))["data"] == '{"a": 1}'
+
+
+async def test_a_full_limit(app: Triopoll) -> None:
+    """It is answered in the format of the API, and frees itself."""
+    async with trio.open_nursery() as nursery:
+        parked = Call("/poll/event?event=k")
+        nursery.start_soon(parked.run, app)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (await ask(app, "/poll/message?event=k"))["err_code"] == 503
+        assert (await ask(app, "/poll/message?key=k"))["code"] == 503
+        nursery.cancel_scope.cancel()
+    assert (await ask(app, "/poll/event?event=k&timeout=0"))["err_code"] == 504
