@@ -22,8 +22,6 @@ from ..protocol import (
     DataStage,
     ExpiryFlag,
     LockCommand,
-    LockFlag,
-    LockResult,
     ResultCode,
     TimeoutFlag,
 )
@@ -32,13 +30,12 @@ from ._keyspace import Claim, Key, Keyspace
 from ._peers import Peer, Peers
 from ._subscriptions import Subscriptions
 from ._times import EXACT_BELOW, FOREVER, lease_end, wait_end
-from ._types import EngineLimits, Reply
+from ._types import EngineLimits, Reply, lock_result
 from ._values import Execute, ValueChange, ValueTooLargeError, operate
 
 _SUCCED = int(ResultCode.SUCCED)
 _ERROR = int(ResultCode.ERROR)
 _EXPRIED = int(ResultCode.EXPRIED)
-_RESULT_DATA = int(LockFlag.DATA)
 _LEASE_MILLISECONDS = int(ExpiryFlag.MILLISECONDS)
 _LEASE_PUBLISH = int(ExpiryFlag.PUBLISH)
 _WAIT_MILLISECONDS = int(TimeoutFlag.MILLISECONDS)
@@ -65,24 +62,6 @@ class Table:
         changed: Keys (database and name) whose holders or value have changed since
             ``Engine.take_changes``; None before ``Engine.watch_changes``.
     """
-
-    __slots__ = (
-        "changed",
-        "data_bytes",
-        "deadlines",
-        "deferred",
-        "holders",
-        "keys",
-        "keyspace",
-        "limits",
-        "new_id",
-        "peers",
-        "replies",
-        "second",
-        "subscriptions",
-        "waiters",
-        "wall_ms",
-    )
 
     def __init__(
         self,
@@ -122,20 +101,7 @@ class Table:
         recipient = owner if owner.open else self.peers.recipient(owner)
         if recipient is None:
             return
-        result = LockResult(
-            command.type,
-            command.request_id,
-            code,
-            0 if data is None else _RESULT_DATA,
-            command.db,
-            command.lock_id,
-            command.key,
-            lcount & 0xFFFF,  # as the server, which counts in 16 bits
-            command.max_count,
-            levels,
-            command.rcount,
-            data,
-        )
+        result = lock_result(command, code, lcount, levels, data)
         self.replies.append(Reply(recipient.id, result))
 
     def publish(self, command: LockCommand, code: int, key: Key, levels: int) -> None:

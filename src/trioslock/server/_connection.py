@@ -21,8 +21,7 @@ import trio
 
 from ..host import EngineHost
 from ..transport import NETWORK_ERRORS, Transport
-from ._context import ClientView, ServerContext
-from ._limits import ServerLimits
+from ._context import ClientView, ServerContext, ServerLimits
 from ._session import ServerSession
 
 logger = logging.getLogger(__name__)

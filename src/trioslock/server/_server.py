@@ -26,8 +26,7 @@ from ..host import EngineHost
 from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import ServerConnection
-from ._context import ClientView
-from ._limits import ServerLimits
+from ._context import ClientView, ServerLimits
 from ._resp_commands import VERSION
 from ._services import open_service_nursery
 
