@@ -96,6 +96,8 @@ class EngineLink(BaseLink):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _take(self, result: Result) -> None:
+        # Not delivered here: an entry may still be on its way into the table, and a
+        # request must be a checkpoint.
         self._arrived.append(result)
         if self._runner is not None:
             reschedule(self._runner)

@@ -92,6 +92,7 @@ class Subscriptions:
             subscription, command
         ):
             return [_result(peer, command, _ERROR, subscription.id)]
+        # Resumed by this peer, which may be the same one.
         self._deadlines.disarm(subscription)
         subscription.peer = peer
         peer.subscribed = True
@@ -150,6 +151,7 @@ class Subscriptions:
         event = lock_result(command, code, lcount, levels, data)
         key = int.from_bytes(command.key, "little")
         head = self._published.to_bytes(8, "little") + _REPLICA_SET_VERSION
+        # Over a copy: `_keep` ends a subscription whose buffer is full.
         for subscription in list(self._all.values()):
             if not subscription.wants(key):
                 continue

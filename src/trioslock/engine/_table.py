@@ -126,8 +126,10 @@ class Table:
         """
         key = claim.key
         self.check_room(key, self.holders, self.limits.holders)
+        # A result has the value from before the command's own operation.
         before = key.data
         if claim.command.data is not None:
+            # First, because it may fail: then the claim is no holder.
             self.operate(key, claim, claim.command, edge=not key.levels)
             claim.command = claim.command._replace(data=None)
         self._register(key)
@@ -136,6 +138,7 @@ class Table:
         key.levels += 1
         key.holders.append(claim)
         self.holders += 1
+        # Counts of STATE: grants so far, and levels held now.
         db = key.db
         db.lock_count += 1
         db.locked_count += 1
@@ -213,6 +216,7 @@ class Table:
         """Remove a waiter, without an answer or a wake-up."""
         key = claim.key
         self.deadlines.disarm(claim)
+        # The flag was about the timer of the wait; a lease sets it anew.
         claim.exact = False
         key.dequeue(claim)
         self.waiters -= 1
@@ -228,6 +232,7 @@ class Table:
             assert claim is not None
             if not key.fits(claim.command):
                 return
+            # Out of the queue first: a grant that fails must not be tried again.
             self.dequeue(claim)
             try:
                 if claim.command.expiry:
@@ -243,6 +248,7 @@ class Table:
         """Forget a key, and its value, if it has neither holder nor waiter."""
         if key.levels or key.waiting:
             return
+        # A key of a refused request can have a value and never be in its database.
         if key.data is not None:
             self.data_bytes -= len(key.data)
             key.data = None
@@ -348,6 +354,7 @@ class Table:
 
     def _start_lease(self, claim: Claim) -> None:
         command = claim.command
+        # With UNRENEW the lease counts from the request: the wait is a part of it.
         if not command.timeout_flag & _UNRENEW:
             claim.start = self.second
         claim.expires = lease_end(command, claim.start)
@@ -368,6 +375,7 @@ class Table:
     def _arm_lease(self, claim: Claim) -> None:
         command = claim.command
         if command.expiry_flag & _LEASE_MILLISECONDS:
+            # `wall_ms` is rounded down: one more, or the lease could end early.
             claim.exact = True
             due = self.wall_ms + 1 + command.expiry % EXACT_BELOW
             self.deadlines.arm(claim, due)

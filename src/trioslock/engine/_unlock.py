@@ -107,6 +107,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
         TableFullError: The data operation is refused; nothing has changed.
     """
     levels = holder.levels
+    # An rcount of 0 releases all levels at once. With PRIORITY it is no count.
     if levels > 1 and command.rcount and not command.timeout_flag & _PRIORITY:
         _release_level(table, owner, holder, command)
         return
@@ -124,6 +125,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
         table.operate(key, holder, command, edge=edge)
     table.remove_holder(holder)
     key.db.unlock_count += levels
+    # After the removal: an entry that runs only on a free key checks the key.
     if holder.executes is not None:
         if held.flag & _LOCK_DATA:
             table.run_executes(holder, _STAGE_UNLOCK)

@@ -347,6 +347,7 @@ class ReplicaSession(ClientSession):
         self._open_transport = open_transport
         self._set_settings = settings
         self._heartbeat = heartbeat
+        # `active_link` has the time limit of the settings, and waits for a leader.
         own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
         super().__init__(self._next_active_link, own)
         self.replica_set: ReplicaSet = ReplicaSet(
@@ -380,6 +381,8 @@ class ReplicaSession(ClientSession):
     def misrouted(self, result: LockResult) -> None:
         """Report a loss, or undo a grant, of an attempt made over another link."""
         table = self._table
+        # A grant is undone unless it has a listener, or a lock id of the caller's own
+        # choice: then another attempt may hold the key under it.
         if result.result == _EXPIRED:
             table.lose_attempt(result.request_id, "expired")
         elif result.lock_id == result.request_id and not table.holds(result.lock_id):
