@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import NoReturn
 
@@ -96,6 +96,8 @@ class EngineLink(BaseLink):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _take(self, result: Result) -> None:
+        # Not delivered here: an entry may still be on its way into the table, and a
+        # request must be a checkpoint.
         self._arrived.append(result)
         if self._runner is not None:
             reschedule(self._runner)
@@ -120,7 +122,7 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
         self._engine_limits = engine_limits
         self._grace = settings.close_grace
         self._client = open_session_client(self._connect, settings, db=db)
-        self._host_service: Service | None = None
+        self._stack: AsyncExitStack[bool | None]
 
     async def _connect(self, session: ClientSession) -> EngineLink:
         assert self._host is not None
@@ -129,14 +131,18 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
 
     @enable_ki_protection
     async def __aenter__(self) -> Client:
-        if self._host is not None:
-            return await self._client.__aenter__()
-        # Made here and not in open_embedded: its clock is that of the trio run.
-        self._host = host = EngineHost.of_this_run(limits=self._engine_limits)
-        self._host_service = Service(
-            host.run, trio.lowlevel.checkpoint, grace=self._grace
-        )
-        return await self._host_service.start(self._client.__aenter__)
+        async with AsyncExitStack() as stack:
+            if self._host is None:
+                # Made here and not in open_embedded: its clock is that of the trio run.
+                self._host = EngineHost.of_this_run(limits=self._engine_limits)
+                service = Service(
+                    self._host.run, trio.lowlevel.checkpoint, grace=self._grace
+                )
+                await service.start(trio.lowlevel.checkpoint)
+                stack.push_async_exit(service.stop)
+            client = await stack.enter_async_context(self._client)
+            self._stack = stack.pop_all()
+        return client
 
     @enable_ki_protection
     async def __aexit__(
@@ -145,24 +151,7 @@ class _OpenEmbedded(AbstractAsyncContextManager[Client, bool]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        try:
-            done = bool(await self._client.__aexit__(exc_type, exc, traceback))
-        except BaseException as error:
-            await self._stop_host_service(type(error), error, error.__traceback__)
-            raise
-        if done:
-            exc_type = exc = traceback = None
-        return await self._stop_host_service(exc_type, exc, traceback) or done
-
-    async def _stop_host_service(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if self._host_service is None:
-            return False
-        return await self._host_service.stop(exc_type, exc, traceback)
+        return bool(await self._stack.__aexit__(exc_type, exc, traceback))
 
 
 def open_embedded(

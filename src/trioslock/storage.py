@@ -136,6 +136,7 @@ class Storage:
             saved = engine.save(*change)
             if saved is not None:
                 upserts.append(_encode(saved))
+            # A key that came and went within the batch has no row to delete.
             elif change in self._stored:
                 deletes.append(change)
         if upserts or deletes:
@@ -238,6 +239,7 @@ def _lock(path: Path) -> int:
 
 
 def _open(path: Path, fsync: Fsync) -> sqlite3.Connection:
+    # isolation_level=None: the module begins no transaction by itself.
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _prepare(database, fsync)

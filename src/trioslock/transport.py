@@ -114,6 +114,7 @@ class SocketTransport:
 
     async def aclose(self) -> None:
         """Close the socket and wake the tasks that wait on it."""
+        # Tasks that wait for the socket must be woken before the descriptor is reused.
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()

@@ -75,6 +75,7 @@ class Deadlines(Generic[T]):
     def next(self) -> int | None:
         """Return the time of the earliest item, or None without any."""
         times = self._times
+        # Only at the front of the heap: others are removed by `_sweep`.
         while times and not self._buckets[times[0]]:
             del self._buckets[heapq.heappop(times)]
             self._empty -= 1

@@ -154,6 +154,7 @@ class Engine:
         owner = self._peers.close(peer)
         self._subscriptions.drop_peer(owner, table.wall_ms)
         wills, owner.wills = owner.wills, None
+        # Run by a peer that is closed: results go to its successor or nowhere.
         for will in wills or ():
             if will.data is not None:
                 table.data_bytes -= len(will.data)
@@ -296,6 +297,7 @@ class Engine:
             ValueError: A database does not exist, or a key is held already.
         """
         table = self._table_at(now)
+        # A closed peer without a client id: no notice is ever sent to it.
         owner = self._peers.close(self._peers.add().id)
         try:
             for key in saved:

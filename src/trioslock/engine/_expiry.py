@@ -120,6 +120,7 @@ def _last_data(key: Key, exact: bool) -> bytes | None:
 
 def _lock_reversed(table: Table, claim: Claim, command: LockCommand) -> None:
     """Run a LOCK again on the key with its bytes reversed, without data."""
+    # Deferred: the caller is in the middle of its own key and its waiters.
     command = command._replace(key=command.key[::-1], data=None)
     table.deferred.append((claim.owner, command))
 

@@ -167,21 +167,6 @@ class EngineDatabase:
     keys late; only their names are kept for it.
     """
 
-    __slots__ = (
-        "_freed",
-        "_freed_before",
-        "_freed_second",
-        "expired_count",
-        "keys",
-        "lock_count",
-        "locked_count",
-        "number",
-        "timed_out_count",
-        "unlock_count",
-        "unlock_error_count",
-        "wait_count",
-    )
-
     def __init__(self, number: int) -> None:
         self.number = number
         self.keys: dict[bytes, Key] = {}

@@ -119,6 +119,7 @@ def _decide(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
 
 
 def _grant(table: Table, owner: Peer, key: Key, command: LockCommand) -> None:
+    # This grant may let waiters in: a first holder's count is one that they must fit.
     wakes = key.waiting > 0
     if not command.expiry:
         table.grant_at_once(key, owner, command)
@@ -153,6 +154,7 @@ def _catch_up(table: Table, owner: Peer, key: Key, command: LockCommand) -> None
         claim = Claim(owner, command, key, table.second)
         table.operate(key, claim, command, edge=key.levels == 1)
         table.drop_executes(claim)
+    # No level is added: the caller holds nothing and learns the present version.
     key.db.lock_count += 1
     command = command._replace(lock_id=first.command.lock_id)
     table.answer(owner, command, _SUCCED, key.levels, 0, before)
@@ -236,6 +238,7 @@ def _replace_command(
         command = command._replace(data=None)
     table.mark_changed(holder.key)
     holder.command = command
+    # Notices go to the peer that has sent the latest command about the grant.
     holder.owner = owner
     if not keeps_lease(command):
         table.restart_lease(holder)

@@ -62,6 +62,7 @@ class Peers:
 
     def register(self, peer: Peer, client_id: bytes) -> bool:
         """Register a peer under a client id; return whether it replaces another."""
+        # A second INIT with the same id must not find the peer itself.
         self._unregister(peer)
         other = self._by_client_id.get(client_id)
         peer.client_id = client_id
@@ -87,6 +88,7 @@ class Peers:
             return owner.successor
         if owner.client_id is None:
             return None
+        # Kept with the owner: from now on its connection keeps the claims alive.
         owner.successor = self._by_client_id.get(owner.client_id)
         return owner.successor
 

@@ -15,7 +15,6 @@ from ..protocol import (
     FRAME_SIZE,
     CommandType,
     LockCommand,
-    LockFlag,
     LockResult,
     ResultCode,
     SubscribeCommand,
@@ -23,11 +22,10 @@ from ..protocol import (
 )
 from ._deadlines import Deadlines
 from ._peers import Peer
-from ._types import ClosePeer, EngineLimits, Reply
+from ._types import ClosePeer, EngineLimits, Reply, lock_result
 
 _REMOVE = 1
 _PUBLISH = int(CommandType.PUBLISH)
-_RESULT_DATA = int(LockFlag.DATA)
 _REPLICA_SET_VERSION = (0).to_bytes(4, "little")
 _ERROR = int(ResultCode.ERROR)
 _DONE = int(ResultCode.SUCCED)
@@ -35,18 +33,6 @@ _DONE = int(ResultCode.SUCCED)
 
 class EngineSubscription:
     """The key masks of one subscriber, and its events while it is away."""
-
-    __slots__ = (
-        "buffer",
-        "buffered",
-        "client_id",
-        "due",
-        "expiry",
-        "id",
-        "masks",
-        "max_size",
-        "peer",
-    )
 
     def __init__(self, subscribe_id: int, client_id: int, peer: Peer) -> None:
         self.id = subscribe_id
@@ -106,6 +92,7 @@ class Subscriptions:
             subscription, command
         ):
             return [_result(peer, command, _ERROR, subscription.id)]
+        # Resumed by this peer, which may be the same one.
         self._deadlines.disarm(subscription)
         subscription.peer = peer
         peer.subscribed = True
@@ -161,25 +148,15 @@ class Subscriptions:
     ) -> Iterator[Reply]:
         """Yield one event for each subscription of this key whose peer is there."""
         self._published += 1
+        event = lock_result(command, code, lcount, levels, data)
         key = int.from_bytes(command.key, "little")
         head = self._published.to_bytes(8, "little") + _REPLICA_SET_VERSION
+        # Over a copy: `_keep` ends a subscription whose buffer is full.
         for subscription in list(self._all.values()):
             if not subscription.wants(key):
                 continue
-            result = LockResult(
-                _PUBLISH,
-                head + subscription.id.to_bytes(4, "little"),
-                code,
-                0 if data is None else _RESULT_DATA,
-                command.db,
-                command.lock_id,
-                command.key,
-                lcount & 0xFFFF,
-                command.max_count,
-                levels,
-                command.rcount,
-                data,
-            )
+            request_id = head + subscription.id.to_bytes(4, "little")
+            result = event._replace(type=_PUBLISH, request_id=request_id)
             if subscription.peer is not None:
                 yield Reply(subscription.peer.id, result)
             else:

@@ -22,8 +22,6 @@ from ..protocol import (
     DataStage,
     ExpiryFlag,
     LockCommand,
-    LockFlag,
-    LockResult,
     ResultCode,
     TimeoutFlag,
 )
@@ -32,13 +30,12 @@ from ._keyspace import Claim, Key, Keyspace
 from ._peers import Peer, Peers
 from ._subscriptions import Subscriptions
 from ._times import EXACT_BELOW, FOREVER, lease_end, wait_end
-from ._types import EngineLimits, Reply
+from ._types import EngineLimits, Reply, lock_result
 from ._values import Execute, ValueChange, ValueTooLargeError, operate
 
 _SUCCED = int(ResultCode.SUCCED)
 _ERROR = int(ResultCode.ERROR)
 _EXPRIED = int(ResultCode.EXPRIED)
-_RESULT_DATA = int(LockFlag.DATA)
 _LEASE_MILLISECONDS = int(ExpiryFlag.MILLISECONDS)
 _LEASE_PUBLISH = int(ExpiryFlag.PUBLISH)
 _WAIT_MILLISECONDS = int(TimeoutFlag.MILLISECONDS)
@@ -65,24 +62,6 @@ class Table:
         changed: Keys (database and name) whose holders or value have changed since
             ``Engine.take_changes``; None before ``Engine.watch_changes``.
     """
-
-    __slots__ = (
-        "changed",
-        "data_bytes",
-        "deadlines",
-        "deferred",
-        "holders",
-        "keys",
-        "keyspace",
-        "limits",
-        "new_id",
-        "peers",
-        "replies",
-        "second",
-        "subscriptions",
-        "waiters",
-        "wall_ms",
-    )
 
     def __init__(
         self,
@@ -122,20 +101,7 @@ class Table:
         recipient = owner if owner.open else self.peers.recipient(owner)
         if recipient is None:
             return
-        result = LockResult(
-            command.type,
-            command.request_id,
-            code,
-            0 if data is None else _RESULT_DATA,
-            command.db,
-            command.lock_id,
-            command.key,
-            lcount & 0xFFFF,  # as the server, which counts in 16 bits
-            command.max_count,
-            levels,
-            command.rcount,
-            data,
-        )
+        result = lock_result(command, code, lcount, levels, data)
         self.replies.append(Reply(recipient.id, result))
 
     def publish(self, command: LockCommand, code: int, key: Key, levels: int) -> None:
@@ -160,8 +126,10 @@ class Table:
         """
         key = claim.key
         self.check_room(key, self.holders, self.limits.holders)
+        # A result has the value from before the command's own operation.
         before = key.data
         if claim.command.data is not None:
+            # First, because it may fail: then the claim is no holder.
             self.operate(key, claim, claim.command, edge=not key.levels)
             claim.command = claim.command._replace(data=None)
         self._register(key)
@@ -170,6 +138,7 @@ class Table:
         key.levels += 1
         key.holders.append(claim)
         self.holders += 1
+        # Counts of STATE: grants so far, and levels held now.
         db = key.db
         db.lock_count += 1
         db.locked_count += 1
@@ -247,6 +216,7 @@ class Table:
         """Remove a waiter, without an answer or a wake-up."""
         key = claim.key
         self.deadlines.disarm(claim)
+        # The flag was about the timer of the wait; a lease sets it anew.
         claim.exact = False
         key.dequeue(claim)
         self.waiters -= 1
@@ -262,6 +232,7 @@ class Table:
             assert claim is not None
             if not key.fits(claim.command):
                 return
+            # Out of the queue first: a grant that fails must not be tried again.
             self.dequeue(claim)
             try:
                 if claim.command.expiry:
@@ -277,6 +248,7 @@ class Table:
         """Forget a key, and its value, if it has neither holder nor waiter."""
         if key.levels or key.waiting:
             return
+        # A key of a refused request can have a value and never be in its database.
         if key.data is not None:
             self.data_bytes -= len(key.data)
             key.data = None
@@ -382,6 +354,7 @@ class Table:
 
     def _start_lease(self, claim: Claim) -> None:
         command = claim.command
+        # With UNRENEW the lease counts from the request: the wait is a part of it.
         if not command.timeout_flag & _UNRENEW:
             claim.start = self.second
         claim.expires = lease_end(command, claim.start)
@@ -402,6 +375,7 @@ class Table:
     def _arm_lease(self, claim: Claim) -> None:
         command = claim.command
         if command.expiry_flag & _LEASE_MILLISECONDS:
+            # `wall_ms` is rounded down: one more, or the lease could end early.
             claim.exact = True
             due = self.wall_ms + 1 + command.expiry % EXACT_BELOW
             self.deadlines.arm(claim, due)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..protocol import MAX_DATA_SIZE, LockCommand, Result
+from ..protocol import MAX_DATA_SIZE, LockCommand, LockFlag, LockResult, Result
+
+_DATA = int(LockFlag.DATA)
 
 
 class ClosePeer(NamedTuple):
@@ -110,3 +112,23 @@ class EngineStatistics(NamedTuple):
     timers: int
     subscriptions: int
     data_bytes: int
+
+
+def lock_result(
+    command: LockCommand, code: int, lcount: int, levels: int, data: bytes | None
+) -> LockResult:
+    """Return the result of a LOCK or UNLOCK."""
+    return LockResult(
+        command.type,
+        command.request_id,
+        code,
+        0 if data is None else _DATA,
+        command.db,
+        command.lock_id,
+        command.key,
+        lcount & 0xFFFF,  # the server counts levels in 16 bits
+        command.max_count,
+        levels,
+        command.rcount,
+        data,
+    )

@@ -62,7 +62,8 @@ def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
         if key.levels and command.flag & _FIRST:
             holder = key.first_holder
             assert holder is not None
-            command = _as_holder(command, holder.command)
+            held = holder.command
+            command = _with_parameters(command._replace(lock_id=held.lock_id), held)
         elif command.flag & _CANCEL_WAIT:
             _cancel(table, owner, key, command)
             return
@@ -87,16 +88,15 @@ def _fail(table: Table, owner: Peer, db: EngineDatabase, command: LockCommand) -
     table.answer(owner, command, _UNLOCK_ERROR, 0, 0, None)
 
 
-def _as_holder(command: LockCommand, held: LockCommand) -> LockCommand:
-    """Return a release of the first holder with that holder's own parameters."""
+def _with_parameters(command: LockCommand, source: LockCommand) -> LockCommand:
+    """Return a command with the wait, lease and counts of another one."""
     return command._replace(
-        lock_id=held.lock_id,
-        timeout=held.timeout,
-        timeout_flag=held.timeout_flag,
-        expiry=held.expiry,
-        expiry_flag=held.expiry_flag,
-        max_count=held.max_count,
-        rcount=held.rcount,
+        timeout=source.timeout,
+        timeout_flag=source.timeout_flag,
+        expiry=source.expiry,
+        expiry_flag=source.expiry_flag,
+        max_count=source.max_count,
+        rcount=source.rcount,
     )
 
 
@@ -107,6 +107,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
         TableFullError: The data operation is refused; nothing has changed.
     """
     levels = holder.levels
+    # An rcount of 0 releases all levels at once. With PRIORITY it is no count.
     if levels > 1 and command.rcount and not command.timeout_flag & _PRIORITY:
         _release_level(table, owner, holder, command)
         return
@@ -124,6 +125,7 @@ def _release(table: Table, owner: Peer, holder: Claim, command: LockCommand) -> 
         table.operate(key, holder, command, edge=edge)
     table.remove_holder(holder)
     key.db.unlock_count += levels
+    # After the removal: an entry that runs only on a free key checks the key.
     if holder.executes is not None:
         if held.flag & _LOCK_DATA:
             table.run_executes(holder, _STAGE_UNLOCK)
@@ -180,15 +182,7 @@ def _requeue_command(command: LockCommand, held: LockCommand) -> LockCommand:
     lock_id = held.lock_id
     if held.timeout_flag & _VERSION:
         lock_id = next_version(lock_id)
-    return held._replace(
-        lock_id=lock_id,
-        timeout=command.timeout,
-        timeout_flag=command.timeout_flag,
-        expiry=command.expiry,
-        expiry_flag=command.expiry_flag,
-        max_count=command.max_count,
-        rcount=command.rcount,
-    )
+    return _with_parameters(held._replace(lock_id=lock_id), command)
 
 
 def _requeue(table: Table, owner: Peer, key: Key, requeued: LockCommand) -> None:

@@ -226,6 +226,7 @@ def _increment(value: bytes | None, frame: bytes) -> bytes | None:
     number = _number(frame, start, 8)
     if value is not None:
         number += _number(value, _value_start(value), 8)
+    # The one whose flag and properties the result keeps.
     template = frame if len(frame) - start == 8 else value
     raw = (number & _UINT64_MASK).to_bytes(8, "little")
     if template is None:
@@ -279,7 +280,7 @@ def _skip_items(value: bytes, place: int, count: int) -> int:
     while count and place + _LENGTH_SIZE < len(value):
         size: int = _LENGTH.unpack_from(value, place)[0]
         place += _LENGTH_SIZE + size
-        count -= size > 0
+        count -= size > 0  # an empty item is skipped and not counted
     return place
 
 

@@ -226,6 +226,7 @@ class PendingLock(PendingRequest):
     def suspend(self, table: EntryTable, sent: bool) -> None:
         """Stand by to be sent again; an attempt that was sent is in doubt."""
         if sent and not self.replay:
+            # It may be granted: the task does not learn of it, so it is undone.
             table.undo(self.command)
             self.fail(connection_lost(self.command))
             return
@@ -325,6 +326,8 @@ class PendingCall(PendingRequest):
     def abort(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Leave at once; one that lingers leaves after the reply or the grace."""
         if self.linger:
+            # FAILED keeps the task asleep. It wakes by the reply, and is cancelled at
+            # its next checkpoint, or by `give_up`.
             self.raise_cancel = raise_cancel
             self.table.owner.linger(self)
             return Abort.FAILED
@@ -457,6 +460,7 @@ class PendingQuery:
 
     def abort(self, _raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Leave at once; a reply that still comes is ignored."""
+        # Sent or not: a query changes nothing on the server.
         self.table.unregister(self.command)
         self.table.retract(self.command)
         return Abort.SUCCEEDED

@@ -145,7 +145,7 @@ class ReplicaSet:
         if self._nursery is None:
             self._addresses.append((host, port))
         else:
-            self._execute(self._topology.add((host, port), trio.current_time()))
+            self._report(self._topology.add, (host, port))
 
     def changes(self) -> Changes:
         """Return an async iterator of states, the present one first."""
@@ -197,7 +197,7 @@ class ReplicaSet:
         try:
             async with trio.open_nursery() as self._nursery:
                 for address in self._addresses:
-                    self._execute(self._topology.add(address, trio.current_time()))
+                    self._report(self._topology.add, address)
                 await self._keep_time()
         finally:
             self._closed = True
@@ -208,7 +208,7 @@ class ReplicaSet:
             with trio.CancelScope() as self._alarm:
                 self._set_alarm()
                 await trio.sleep_forever()
-            self._execute(self._topology.advance(trio.current_time()))
+            self._report(self._topology.advance)
 
     def _set_alarm(self) -> None:
         deadline = self._topology.next_deadline()
@@ -254,6 +254,10 @@ class ReplicaSet:
 
     # Orders of the topology.
 
+    def _report(self, event: Callable[..., list[Order]], *details: object) -> None:
+        """Report an event to the topology, and execute what it orders."""
+        self._execute(event(*details, trio.current_time()))
+
     def _execute(self, orders: list[Order]) -> None:
         for order in orders:
             self._execute_one(order)
@@ -285,37 +289,32 @@ class ReplicaSet:
     @enable_ki_protection
     async def _ask_leader(self, link: MemberLink) -> None:
         leader = await link.ask_leader()
-        now = trio.current_time()
-        self._execute(self._topology.named(link.address, leader, now))
+        self._report(self._topology.named, link.address, leader)
 
     def _lose(self, address: Address, error: Exception) -> None:
         reason = str(error) or type(error).__name__
-        now = trio.current_time()
-        self._execute(self._topology.disconnected(address, reason, now))
+        self._report(self._topology.disconnected, address, reason)
 
     # Reports of the links: see Watcher.
 
     def opened(self, link: MemberLink) -> None:
         """Take a link into use."""
         self._links[link.address] = link
-        now = trio.current_time()
-        self._execute(self._topology.connected(link.address, link.init_type, now))
+        self._report(self._topology.connected, link.address, link.init_type)
 
     def pushed(self, link: MemberLink, init_type: int) -> None:
         """Note a change of role."""
         # A push that came with the handshake is in `init_type` when the link opens.
         if self._links.get(link.address) is link:
-            now = trio.current_time()
-            self._execute(self._topology.pushed(link.address, init_type, now))
+            self._report(self._topology.pushed, link.address, init_type)
 
     def verified(self, link: MemberLink, number: int) -> None:
         """Note that a follower forwards."""
-        now = trio.current_time()
-        self._execute(self._topology.verified(link.address, number, now))
+        self._report(self._topology.verified, link.address, number)
 
     def refused(self, link: MemberLink) -> None:
         """Note that a member has no leader, whatever it reported before."""
-        self._execute(self._topology.refused(link.address, trio.current_time()))
+        self._report(self._topology.refused, link.address)
 
     def broken(self, link: MemberLink, error: Exception) -> None:
         """Note the end of a connection."""
@@ -348,6 +347,7 @@ class ReplicaSession(ClientSession):
         self._open_transport = open_transport
         self._set_settings = settings
         self._heartbeat = heartbeat
+        # `active_link` has the time limit of the settings, and waits for a leader.
         own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
         super().__init__(self._next_active_link, own)
         self.replica_set: ReplicaSet = ReplicaSet(
@@ -381,6 +381,8 @@ class ReplicaSession(ClientSession):
     def misrouted(self, result: LockResult) -> None:
         """Report a loss, or undo a grant, of an attempt made over another link."""
         table = self._table
+        # A grant is undone unless it has a listener, or a lock id of the caller's own
+        # choice: then another attempt may hold the key under it.
         if result.result == _EXPIRED:
             table.lose_attempt(result.request_id, "expired")
         elif result.lock_id == result.request_id and not table.holds(result.lock_id):

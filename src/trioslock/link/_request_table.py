@@ -169,6 +169,7 @@ class RequestTable(ABC):
         if self.retract(command):
             return
         unlock = withdrawal(command)
+        # One entry for both replies: only their pair tells what has happened.
         entry = Withdrawal(self, command)
         self.register(command, entry)
         self.register(unlock, entry)
@@ -177,6 +178,7 @@ class RequestTable(ABC):
 
     def undo(self, command: LockCommand) -> None:
         """Send an UNLOCK, so that nothing waits or is held under a LOCK's lock id."""
+        # A new request id: the attempt's own may be waiting for another reply.
         unlock = withdrawal(command)._replace(request_id=self.new_id())
         self.register(unlock, OrphanUnlock(self, command))
         self.withdrawing += 1
@@ -314,6 +316,7 @@ class RequestTable(ABC):
         """Let every entry decide what the broken connection means for it."""
         disconnected.held.update(self.held)
         self.held.clear()
+        # Emptied first: entries register anew in the other table.
         for entry in self._drain():
             sent = not self.retract(entry.command)
             entry.suspend(disconnected, sent)
@@ -397,6 +400,7 @@ class Disconnected(RequestTable):
 
     def withdraw(self, command: LockCommand) -> None:
         """End a wait that stands by, and undo what was sent of it before."""
+        # The present attempt was not sent; the one before may have been.
         entry = self.locks.pop(command.request_id)
         if isinstance(entry, PendingLock) and entry.in_doubt:
             self.undo(command)

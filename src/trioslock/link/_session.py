@@ -204,6 +204,8 @@ class ClientSession:
         """Send the UNLOCK of a grant: see `Requester.release`."""
         table = self._table
         table.held.pop(attempt_of(command.request_id), None)
+        # While connected a release is sent even by a client that closes: `settle` waits
+        # for its answer.
         if self._link is None and (refusal := self._refuse_release()):
             table.release_later(command)
             await trio.lowlevel.checkpoint()
@@ -394,6 +396,7 @@ class ClientSession:
     def _attach(self, link: BaseLink) -> None:
         disconnected = self._table
         assert isinstance(disconnected, Disconnected)
+        # First, so that an entry that resumes and a task that it wakes use the link.
         self._table = self._link = link
         self._connections += 1
         self._error = None
@@ -413,6 +416,7 @@ class ClientSession:
         link.suspend_all(disconnected)
         assert self._nursery is not None
         self._nursery.start_soon(self._expire_after_ttl, disconnected)
+        # Without a connection there is nothing left that `settle` could wait for.
         if self._quiet is not None:
             self._quiet.set()
 

@@ -118,6 +118,7 @@ class ClientSide:
             self._offset = decode_lock_results(self._buffer, self._offset, found)
         try:
             while (event := self.next_event()) is not NEED_DATA:
+                # One frame the slow way, then a run of plain ones the fast way.
                 found.append(event)
                 self._offset = decode_lock_results(self._buffer, self._offset, found)
         except RemoteProtocolError:
@@ -149,6 +150,7 @@ class ClientSide:
         size = result_trailer_size(self._buffer, start)
         if size is None or body + size > len(self._buffer):
             return self._wait()
+        # Copied: the buffer is cut later, and results outlive it.
         trailer = bytes(self._buffer[body : body + size]) if size else None
         result = decode_result(self._buffer, start, trailer)
         self._offset = body + size

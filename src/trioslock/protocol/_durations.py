@@ -61,6 +61,8 @@ def encode_duration(seconds: float, *, whole_seconds: bool = False) -> WireDurat
         raise LocalProtocolError(
             f"a duration must be a finite number of seconds >= 0, not {seconds!r}"
         )
+    # Whole seconds stay seconds: those leases can be renewed, and the server's clock
+    # ticks in them anyway.
     if seconds != math.floor(seconds) and not whole_seconds:
         milliseconds = math.ceil(seconds * 1000)
         if milliseconds < MILLISECOND_LIMIT:

@@ -37,6 +37,7 @@ def to_key(name: str | bytes) -> bytes:
             surrogate).
     """
     raw = _utf8(name) if isinstance(name, str) else bytes(name)
+    # In the server's order: 16 bytes are a key even if they are hexadecimal digits.
     if len(raw) == ID_SIZE:
         return raw
     if len(raw) < ID_SIZE:

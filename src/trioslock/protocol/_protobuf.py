@@ -98,6 +98,7 @@ def _read_field(content: bytes, offset: int, kind: int) -> tuple[Field, int]:
 
 def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
     number = 0
+    # Seven bits a byte, the lowest first; the top bit says that another byte follows.
     for place, byte in enumerate(content[offset : offset + _MAX_VARINT_SIZE]):
         number |= (byte & 0x7F) << 7 * place
         if byte < 0x80:

@@ -170,6 +170,7 @@ class ServerSide:
         code = ResultCode.UNKNOWN_MAGIC if wrong_magic else ResultCode.UNKNOWN_VERSION
         kind = self._buffer[start + 2]
         request_id = bytes(self._buffer[start + 3 : start + 3 + ID_SIZE])
+        # Kept for the next call: this one returns the answer that precedes the close.
         self._error = RemoteProtocolError(f"a frame has {code.name}")
         return BadHeader(PlainResult(kind, request_id, code))
 

@@ -6,7 +6,7 @@ Use ``async with open_server(port=5658) as server``, or the command line
 
 from __future__ import annotations
 
-from ._limits import ServerLimits
+from ._context import ServerLimits
 from ._server import DEFAULT_PORT, Server, ServerStatistics, open_server
 
 __all__ = [

@@ -21,8 +21,7 @@ import trio
 
 from ..host import EngineHost
 from ..transport import NETWORK_ERRORS, Transport
-from ._context import ClientView, ServerContext
-from ._limits import ServerLimits
+from ._context import ClientView, ServerContext, ServerLimits
 from ._session import ServerSession
 
 logger = logging.getLogger(__name__)
@@ -140,6 +139,7 @@ class ServerConnection:
             logger.exception("%r failed; closing this connection", self)
         finally:
             self._write_scope.cancel()
+            # Before the close: wills run here, and their results go to other peers.
             self._peer.detach()
             await self._transport.aclose()
 
@@ -169,6 +169,7 @@ class ServerConnection:
             if data is not None:
                 session.receive_data(data)
             while session.pump():
+                # The journal first, then the answers: `settle` records and flushes.
                 self._host.settle()
                 self.flush()
                 await self._let_others_run()
@@ -176,6 +177,7 @@ class ServerConnection:
             self.flush()
             if session.closing:
                 break
+        # The peer may have closed its sending side alone: it still gets its answers.
         while self._unsent_size:
             await self._drained.park()
 
@@ -184,6 +186,7 @@ class ServerConnection:
         session = self._session
         if session.waiting:
             return await self._read_until_resumed()
+        # The limit is for a first command that has begun, not for a silent peer.
         if session.commands or not session.buffered:
             return await self._transport.receive()
         if self._first_deadline == math.inf:
@@ -191,6 +194,7 @@ class ServerConnection:
             self._first_deadline = trio.current_time() + limit
         with trio.CancelScope(deadline=self._first_deadline):
             return await self._transport.receive()
+        # Reached only when the deadline has passed.
         session.close()
         return None
 
@@ -207,12 +211,14 @@ class ServerConnection:
         return None
 
     async def _let_others_run(self) -> None:
+        # A peer that does not read its answers gets no further commands executed.
         if self._unsent_size:
             await self._drained.park()
         else:
             await trio.lowlevel.checkpoint()
 
     def _send(self, data: bytes) -> None:
+        # Behind unsent data nothing may overtake it.
         if not self._unsent_size:
             try:
                 taken = self._transport.send_nowait(data)

@@ -46,8 +46,9 @@ DEFAULT_SCAN = 1000
 VERSION = "2.1.12"
 """Version of slock whose behaviour this is; INFO names it."""
 
-_WILL_LOCK = int(CommandType.WILL_LOCK)
-_WILL_UNLOCK = int(CommandType.WILL_UNLOCK)
+_UNLOCK = int(CommandType.UNLOCK)
+_WILL_TYPES = frozenset({int(CommandType.WILL_LOCK), int(CommandType.WILL_UNLOCK)})
+_UNKNOWN_DB = "ERR Uknown DB Error"  # wire spelling
 _SUCCED = int(ResultCode.SUCCED)
 
 
@@ -123,8 +124,7 @@ def _require(words: list[bytes], least: int, message: str) -> None:
 
 def _check_database(db: int) -> None:
     if db > MAX_DATABASE:
-        # Spelled so on the wire.
-        raise CommandError("ERR Uknown DB Error")
+        raise CommandError(_UNKNOWN_DB)
 
 
 # The connection.
@@ -165,21 +165,11 @@ def _quit(session: RespCommands, words: list[bytes]) -> Answer:
 
 
 def _lock(session: RespCommands, words: list[bytes]) -> Answer:
-    command = resp.read_lock(words, session.state)
-    _check_database(command.db)
-    if command.type == _WILL_LOCK:
-        return EngineCommand(command, None, resp.OK)
-    return EngineCommand(command, session.answer_lock)
+    return _run_lock(session, words, session.answer_lock)
 
 
 def _unlock(session: RespCommands, words: list[bytes]) -> Answer:
-    command = resp.read_lock(words, session.state)
-    _check_database(command.db)
-    if command.type == _WILL_UNLOCK:
-        return EngineCommand(command, None, resp.OK)
-    if not session.peer.engine.database_exists(command.db):
-        raise CommandError("ERR Uknown DB Error")
-    return EngineCommand(command, session.answer_unlock)
+    return _run_lock(session, words, session.answer_unlock)
 
 
 def _push(session: RespCommands, words: list[bytes]) -> Answer:
@@ -187,9 +177,19 @@ def _push(session: RespCommands, words: list[bytes]) -> Answer:
 
     The real server sends it in place of the reply to a later command.
     """
+    return _run_lock(session, words, None)
+
+
+def _run_lock(
+    session: RespCommands, words: list[bytes], respond: resp.Responder | None
+) -> Answer:
     command = resp.read_lock(words, session.state)
     _check_database(command.db)
-    return EngineCommand(command, None, resp.OK)
+    if respond is None or command.type in _WILL_TYPES:
+        return EngineCommand(command, None, resp.OK)
+    if command.type == _UNLOCK and not session.peer.engine.database_exists(command.db):
+        raise CommandError(_UNKNOWN_DB)
+    return EngineCommand(command, respond)
 
 
 def _write_value(session: RespCommands, words: list[bytes]) -> Answer:

@@ -26,8 +26,7 @@ from ..host import EngineHost
 from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import ServerConnection
-from ._context import ClientView
-from ._limits import ServerLimits
+from ._context import ClientView, ServerLimits
 from ._resp_commands import VERSION
 from ._services import open_service_nursery
 
@@ -136,6 +135,7 @@ class Server:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                # A nursery of its own: a shutdown ends it and not the connections.
                 async with trio.open_nursery() as accepting:
                     for listener in self._listeners:
                         accepting.start_soon(self._accept, listener)
@@ -265,6 +265,7 @@ class Server:
             # The peer has left before the accept.
             stream.socket.close()
             return
+        # Before the transport takes the socket out of the stream.
         descriptor = stream.socket.fileno()
         transport = SocketTransport(stream)
         nursery.start_soon(self._connect, transport, address, descriptor)
@@ -288,6 +289,8 @@ class Server:
             nursery=self._nursery,
         )
         self._connections[serial] = connection
+        # No checkpoint before `run`: from the constructor on the engine has a peer,
+        # which `run` alone detaches.
         try:
             await connection.run()
         finally:

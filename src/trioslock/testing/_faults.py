@@ -75,6 +75,7 @@ class FaultyStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive one message, unless the stream is cut."""
         data = await self._stream.receive_some(max_bytes)
+        # After the read: what arrived before `hang` is held back too.
         await self._thawed.wait()
         self.received += 1
         if self.received > self._receives:

@@ -1,238 +1,303 @@
-"""What becomes of each pair of replies, without a wire and without a task."""
+"""The request table: matching replies, grants on record, the end of a connection."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
-from typing import Any
-
 import pytest
 import trio
+from tests.trioslock.link.parts import (
+    UNLOCK,
+    FakeOwner,
+    FakeTable,
+    Holder,
+    answer,
+    hold,
+    lock,
+)
+from trio.lowlevel import current_task, wait_task_rescheduled
+from trio.testing import wait_all_tasks_blocked
 
-from trioslock._errors import LossReason
-from trioslock.link import RequestTable
+from trioslock import ConnectionLost
 from trioslock.link._entries import PendingCall, PendingLock
-from trioslock.link._orphans import OrphanUpdate
+from trioslock.link._orphans import OrphanRequest, OrphanUnlock
+from trioslock.link._request_table import Disconnected, query_key
 from trioslock.protocol import (
-    Command,
     CommandType,
+    InitCommand,
     InitResult,
     LockCommand,
     LockResult,
+    PlainCommand,
     PlainResult,
+    StateCommand,
 )
-
-LOCK, UNLOCK = int(CommandType.LOCK), int(CommandType.UNLOCK)
-KEY = bytes(15) + b"k"
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.ids = 0
-        self.rooms = 0
-        self.knows_its_ids = False
-
-    def new_id(self) -> bytes:
-        self.ids += 1
-        return b"fresh".ljust(8, b"-") + (self.ids << 16).to_bytes(8, "big")
-
-    def made(self, request_id: bytes) -> bool:
-        return self.knows_its_ids and request_id.startswith(b"fresh")
-
-    def linger(self, call: Any) -> None:
-        raise AssertionError("nothing here lingers")
-
-    def load_reduced(self) -> None:
-        self.rooms += 1
-
-    def published(self, result: LockResult) -> None:
-        raise AssertionError("nothing here is published")
-
-
-class Wire(RequestTable):
-    """A table whose commands pile up."""
-
-    def __init__(self) -> None:
-        super().__init__(Owner())
-        self.posted: list[Command] = []
-
-    def post(self, command: Command) -> None:
-        self.posted.append(command)
-
-    def retract(self, command: Command) -> bool:
-        return False
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.heard: list[LossReason] = []
-
-    def lost(self, reason: LossReason) -> None:
-        self.heard.append(reason)
-
-
-def lock(wire: Wire, *, expiry: int = 10, rcount: int = 3) -> LockCommand:
-    attempt = wire.new_id()
-    return LockCommand(
-        LOCK, attempt, 0, 0, attempt, KEY, 10, 0x8000, expiry, 0x8000, 0, rcount
-    )
-
-
-def answer(command: LockCommand, code: int) -> LockResult:
-    return LockResult(
-        command.type, command.request_id, code, 0, 0, command.lock_id, KEY, 0, 0, 0, 0
-    )
-
-
-@pytest.mark.parametrize("first", ["lock", "unlock"])
-@pytest.mark.parametrize(
-    ("lock_code", "unlock_code", "expiry"),
-    [(6, 5, 10), (0, 0, 10), (8, 6, 10), (0, 6, 0), (10, 10, 10), (3, 3, 10)],
-)
-def test_a_withdrawal_ends_with_its_second_reply(
-    first: str, lock_code: int, unlock_code: int, expiry: int
-) -> None:
-    wire = Wire()
-    command = lock(wire, expiry=expiry)
-    wire.withdraw(command)
-    (undo,) = wire.posted
-    assert isinstance(undo, LockCommand)
-    # It takes back one level of its own lock id, and no other wait.
-    assert (undo.type, undo.flag, undo.lock_id) == (UNLOCK, 0x02, command.lock_id)
-    assert undo.rcount == command.rcount
-    replies = [answer(command, lock_code), answer(undo, unlock_code)]
-    if first == "unlock":
-        replies.reverse()
-    wire.receive(replies[0])
-    assert wire.load == 1
-    wire.receive(replies[1])
-    assert wire.load == wire.in_flight == 0
-    assert wire.posted == [undo]
-
-
-@pytest.mark.parametrize(("lock_code", "unlock_code"), [(0, 6), (5, 0), (6, 0), (0, 7)])
-def test_what_no_server_should_answer_is_logged_and_undone_once_more(
-    lock_code: int, unlock_code: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    wire = Wire()
-    command = lock(wire)
-    wire.withdraw(command)
-    undo = wire.posted[0]
-    assert isinstance(undo, LockCommand)
-    with caplog.at_level(logging.WARNING, logger="trioslock.link"):
-        wire.receive(answer(command, lock_code))
-        wire.receive(answer(undo, unlock_code))
-    assert f"{lock_code} and {unlock_code}" in caplog.text
-    again = wire.posted[1]
-    assert isinstance(again, LockCommand)
-    assert (again.flag, again.lock_id) == (0x02, command.lock_id)
-    assert again.request_id != undo.request_id
-    wire.receive(answer(again, 0))
-    assert wire.load == wire.in_flight == 0
-
-
-def hold(wire: Wire) -> tuple[LockCommand, Ear]:
-    ear = Ear()
-    command = lock(wire)
-    wire.held[command.request_id] = PendingLock(
-        wire,
-        command,
-        ear,
-        None,
-        True,  # type: ignore[arg-type]
-    )
-    return command, ear
 
 
 def test_a_notice_under_any_id_of_a_grant_finds_it() -> None:
+    """The loss is reported once; a second notice matches nothing."""
     for updates in (0, 1, 3):
-        wire = Wire()
-        command, ear = hold(wire)
+        table = FakeTable()
+        command, holder = hold(table)
         name = command.request_id
         for _ in range(updates):
-            name = wire.follow_up(command.request_id)
+            name = table.follow_up(command.request_id)
         notice = answer(command._replace(request_id=name), 9)
-        wire.receive(notice)
-        wire.receive(notice)
-        assert ear.heard == ["expired"]
-        assert wire.strays == 1
+        table.receive(notice)
+        table.receive(notice)
+        assert holder.losses == ["expired"]
+        assert table.strays == 1
 
 
 def test_follow_ups_go_round_without_using_the_first_id() -> None:
-    wire = Wire()
-    command, _ = hold(wire)
-    names = {wire.follow_up(command.request_id) for _ in range(65_536)}
+    """The first id is that of the attempt itself."""
+    table = FakeTable()
+    command, _ = hold(table)
+    names = {table.follow_up(command.request_id) for _ in range(65_536)}
     assert len(names) == 65_535
     assert command.request_id not in names
 
 
 def test_a_follow_up_of_nothing_is_a_fresh_id() -> None:
-    wire = Wire()
-    name = lock(wire).request_id
-    assert wire.follow_up(name)[:-2] != name[:-2]
-
-
-def test_an_update_that_nobody_waits_for_gives_back_what_it_took() -> None:
-    wire = Wire()
-    command, ear = hold(wire)
-    update = command._replace(request_id=wire.follow_up(command.request_id), flag=2)
-    wire.register(update, OrphanUpdate(wire, update))
-    wire.receive(answer(update, 0))
-    assert ear.heard == ["expired"]
-    (undo,) = wire.posted
-    assert isinstance(undo, LockCommand)
-    assert (undo.type, undo.lock_id) == (UNLOCK, command.lock_id)
-    command, ear = hold(wire)
-    update = command._replace(request_id=wire.follow_up(command.request_id), flag=2)
-    wire.register(update, OrphanUpdate(wire, update))
-    wire.receive(answer(update, 5))
-    assert ear.heard == []
-    assert wire.posted == [undo]
+    """Where no grant is on record, an id could be used twice."""
+    table = FakeTable()
+    name = lock(table).request_id
+    assert table.follow_up(name)[:-2] != name[:-2]
 
 
 def test_replies_to_nothing_are_counted() -> None:
-    wire = Wire()
-    command = lock(wire)
-    wire.receive(answer(command, 0))
-    wire.receive(answer(command._replace(type=UNLOCK), 0))
-    wire.receive(PlainResult(int(CommandType.PING), bytes(16), 0))
-    wire.receive(InitResult(bytes(16), 0, 0x0C))
-    assert wire.strays == 4
-    assert wire.posted == []
+    """Each kind of result, of whichever id."""
+    table = FakeTable()
+    command = lock(table)
+    table.receive(answer(command, 0))
+    table.receive(answer(command._replace(type=UNLOCK), 0))
+    table.receive(PlainResult(int(CommandType.PING), bytes(16), 0))
+    table.receive(InitResult(bytes(16), 0, 0x0C))
+    assert table.strays == 4
+    assert table.posted == []
 
 
-async def test_an_entry_is_what_its_task_wakes_with() -> None:
-    """It is an outcome, and a command that it does not have is nobody's pattern."""
-    wire = Wire()
-    command = lock(wire)
-    entries = [
-        PendingCall(wire, command, trio.lowlevel.current_task(), False, False)
-    ] * 2
-    entries.append(
-        PendingCall(wire, command, trio.lowlevel.current_task(), False, False)
+@pytest.mark.parametrize(
+    ("code", "regranted", "strays"), [(9, False, 0), (0, True, 0), (0, False, 1)]
+)
+def test_the_second_answer_to_a_lock_is_no_stray(
+    code: int, regranted: bool, strays: int
+) -> None:
+    """Its lease has ended, or a group's wake-up let it be granted again.
+
+    A second success under the lock id of the attempt itself is a mistake of the server.
+    """
+    table = FakeTable(FakeOwner(knows_its_ids=True))
+    command = lock(table)
+    if regranted:
+        command = command._replace(lock_id=b"v" * 8 + b"\xff" * 8)
+    table.receive(answer(command, code))
+    assert table.strays == strays
+    table.receive(answer(command._replace(request_id=b"other client 16b"), code))
+    assert table.strays == strays + 1
+
+
+def test_events_go_to_the_owner() -> None:
+    """A PUBLISH matches no request."""
+    table = FakeTable()
+    event = answer(lock(table), 9)._replace(type=int(CommandType.PUBLISH))
+    table.receive(event)
+    assert table.fake_owner.events == [event]
+    assert table.strays == 0
+
+
+def test_lock_and_unlock_of_an_attempt_share_an_id() -> None:
+    """Replies are told apart by their type."""
+    table = FakeTable()
+    command = lock(table)
+    unlock = command._replace(type=UNLOCK)
+    table.register(command, OrphanRequest(table, command))
+    entry = OrphanUnlock(table, unlock)
+    table.register(unlock, entry)
+    table.receive(answer(command, 0))
+    assert table.has(unlock, entry)
+    assert table.in_flight == 1
+
+
+async def test_a_query_is_matched_by_type_and_id() -> None:
+    """Commands and results of one exchange have the same key."""
+    assert query_key(StateCommand(b"i" * 16, 0, 0)) != query_key(
+        PlainCommand(int(CommandType.PING), b"i" * 16)
     )
-    assert entries[0] == entries[1] != entries[2]
-    assert len(set(entries)) == 2
-    entry = entries[0]
-    entry.result = answer(command, 0)
-    assert entry.unwrap() is entry.result
+    assert query_key(InitCommand(b"i" * 16, b"c" * 16)) == query_key(
+        InitResult(b"i" * 16, 0, 0)
+    )
+    table = FakeTable()
+    ping = PlainCommand(int(CommandType.PING), table.new_id())
+    answers: list[object] = []
 
-    def take() -> Generator[None, LockResult | None, LockResult | None]:
-        return (yield None)
+    async def ask() -> None:
+        answers.append(await table.ask(ping))
 
-    async def take_async() -> AsyncGenerator[None, LockResult | None]:
-        assert (yield None) is entry.result
-        yield None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        assert table.in_flight == 1
+        table.receive(PlainResult(int(CommandType.QUIT), ping.request_id, 0))
+        assert answers == []
+        table.receive(PlainResult(int(CommandType.PING), ping.request_id, 0))
+    assert answers == [PlainResult(int(CommandType.PING), ping.request_id, 0)]
+    assert (table.in_flight, table.strays) == (0, 1)
 
-    generator = take()
-    next(generator)
-    with pytest.raises(StopIteration) as stopped:
-        entry.send(generator)
-    assert stopped.value.value is entry.result
-    async with aclosing(take_async()) as asynchronous:
-        await anext(asynchronous)
-        await entry.asend(asynchronous)
-    entry._command = None
-    with pytest.raises(NotImplementedError):
-        _ = entry.command
+
+def test_withdrawing_what_was_not_sent_sends_nothing() -> None:
+    """The LOCK is dropped with its entry."""
+    table = FakeTable()
+    table.sent = False
+    command = lock(table)
+    table.register(command, OrphanRequest(table, command))
+    table.withdraw(command)
+    assert (table.posted, table.in_flight, table.load) == ([], 0, 0)
+
+
+def test_a_withdrawal_counts_until_it_is_answered() -> None:
+    """The owner is notified when the load falls."""
+    table = FakeTable()
+    table.undo(lock(table))
+    (unlock,) = table.posted
+    assert isinstance(unlock, LockCommand)
+    assert (table.load, table.fake_owner.load_reductions) == (1, 0)
+    table.receive(answer(unlock, 6))
+    assert (table.load, table.fake_owner.load_reductions) == (0, 1)
+
+
+@pytest.mark.parametrize(("expiry_flag", "leases"), [(0x8000, [12, 10]), (0, [10])])
+def test_renewing_moves_a_session_lease_by_two_updates(
+    expiry_flag: int, leases: list[int]
+) -> None:
+    """The first ends later than the old lease can; other leases need one."""
+    table = FakeTable()
+    command, _ = hold(table)
+    held = table.held[command.request_id]
+    held.command = command._replace(expiry_flag=expiry_flag)
+    table.renew(held)
+    updates = [each for each in table.posted if isinstance(each, LockCommand)]
+    assert [each.expiry for each in updates] == leases
+    assert {each.flag for each in updates} == {0x02}
+    assert {each.lock_id for each in updates} == {command.lock_id}
+    assert len({each.request_id for each in updates}) == len(leases)
+    assert command.request_id not in {each.request_id for each in updates}
+
+
+async def test_a_new_connection_gets_undos_first_then_renewals_then_requests() -> None:
+    """In one pass, before anything else is sent."""
+    owner = FakeOwner()
+    disconnected, table = Disconnected(owner), FakeTable(owner)
+    old = lock(disconnected)
+    disconnected.undo(old)
+    granted, holder = hold(disconnected)
+    waits = lock(disconnected)
+    entry = PendingLock(disconnected, waits, holder, current_task(), True)
+    disconnected.register(waits, entry)
+    assert repr(disconnected) == "<Disconnected: 1 standing by, 1 held, 1 to undo>"
+    disconnected.resume_all(table)
+    undo, renewal, restored, request = table.posted
+    assert isinstance(undo, LockCommand)
+    assert isinstance(renewal, LockCommand)
+    assert isinstance(restored, LockCommand)
+    assert (undo.type, undo.lock_id) == (UNLOCK, old.lock_id)
+    assert renewal.lock_id == restored.lock_id == granted.lock_id
+    assert request == waits
+    assert table.has(waits, entry)
+    assert list(table.held) == [granted.request_id]
+    assert (disconnected.load, disconnected.in_flight, disconnected.held) == (0, 0, {})
+
+
+def test_expiry_ends_session_leases_and_keeps_others() -> None:
+    """What is reported as lost is undone when there is a connection again."""
+    disconnected = Disconnected(FakeOwner())
+    session, first = hold(disconnected)
+    seconds, second = hold(disconnected)
+    held = disconnected.held[seconds.request_id]
+    held.command = seconds._replace(expiry_flag=0)
+    disconnected.expire()
+    assert (first.losses, second.losses) == (["disconnected"], [])
+    assert disconnected.expired
+    assert disconnected.load == 1
+    assert not disconnected.holds(session.request_id)
+    assert disconnected.holds(seconds.request_id)
+
+
+async def test_closing_fails_tasks_and_releases_grants() -> None:
+    """Waits are withdrawn, calls go on without their task."""
+    table = FakeTable()
+    granted, holder = hold(table)
+    call = lock(table)
+    errors: list[Exception] = []
+
+    async def wait() -> None:
+        entry = PendingCall(table, call, current_task(), False, False)
+        table.register(call, entry)
+        with pytest.raises(trio.ClosedResourceError) as caught:
+            await wait_task_rescheduled(entry.abort)
+        errors.append(caught.value)
+
+    async def ask() -> None:
+        with pytest.raises(trio.ClosedResourceError) as caught:
+            await table.ask(PlainCommand(int(CommandType.PING), table.new_id()))
+        errors.append(caught.value)
+
+    closed = trio.ClosedResourceError("closed")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        table.close_all(closed)
+    assert errors == [closed, closed]
+    assert holder.losses == ["disconnected"]
+    undo = table.posted[-1]
+    assert isinstance(undo, LockCommand)
+    assert (undo.type, undo.lock_id) == (UNLOCK, granted.lock_id)
+    assert isinstance(table.locks[call.request_id], OrphanRequest)
+
+
+async def test_a_query_fails_with_its_connection() -> None:
+    """It is not asked again: its answer would be about another connection."""
+    owner = FakeOwner()
+    disconnected, table = Disconnected(owner), FakeTable(owner)
+
+    async def ask() -> None:
+        with pytest.raises(ConnectionLost):
+            await table.ask(PlainCommand(int(CommandType.PING), table.new_id()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        table.suspend_all(disconnected)
+    assert (table.in_flight, disconnected.in_flight) == (0, 0)
+
+
+def test_a_notice_that_answers_a_wait_reaches_its_task() -> None:
+    """No sound server says "expired" to a wait; a task must not sleep over it."""
+    table = FakeTable()
+    command = lock(table)
+    results: list[LockResult] = []
+
+    class Recorder(OrphanRequest):
+        def settle(self, result: LockResult) -> None:
+            results.append(result)
+
+    table.register(command, Recorder(table, command))
+    table.receive(answer(command, 9))
+    assert [result.result for result in results] == [9]
+    assert table.in_flight == 0
+
+
+def test_nothing_is_sent_without_a_connection() -> None:
+    """Commands are dropped, and every one counts as not sent."""
+    disconnected = Disconnected(FakeOwner())
+    command = lock(disconnected)
+    disconnected.post(command)
+    assert disconnected.retract(command)
+    holder = Holder()
+    entry = PendingLock(disconnected, command, holder, None, True)  # type: ignore[arg-type]
+    disconnected.register(command, entry)
+    disconnected.withdraw(command)
+    assert (disconnected.in_flight, disconnected.load) == (0, 0)
+    entry.in_doubt = True
+    disconnected.register(command, entry)
+    disconnected.withdraw(command)
+    assert (disconnected.in_flight, disconnected.load) == (0, 1)

@@ -205,6 +205,7 @@ def _set(words: list[bytes], state: RespState, wall: float) -> Write:
     request.data = _with_name(Data.set(words[2]), words[1])
     request.default_lease = _FOREVER
     _read_options(request, words[3:], state)
+    # NX without TX or PTX waits as long as TIMEOUT SET has said.
     if not request.update and request.wait == _NONE:
         request.wait = WireDuration(state.wait, 0)
     return _lock(request, state), _answer_set
@@ -245,7 +246,7 @@ def _append(words: list[bytes], state: RespState, wall: float) -> Write:
 
 def _increment(words: list[bytes], state: RespState, wall: float) -> Write:
     request = _new_request(words, 2)
-    by = 1
+    by = 1  # INCR and DECR accept an amount too, as the server does
     if len(words) > 2:
         by = read_integer(words[2], "ERR Command Parse Increment Value Error")
     if words[0].upper().startswith(b"DECR"):
@@ -338,6 +339,7 @@ def _answer_append(result: LockResult, added: int) -> bytes:
 def _answer_increment(result: LockResult, by: int) -> bytes:
     if result.result not in _DONE:
         return _refusal(result)
+    # The result has the value from before the operation.
     before = _decode(result.data).number if result.data else 0
     return integer(_wrap(before + by))
 
