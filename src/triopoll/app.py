@@ -7,6 +7,7 @@ import os
 
 import trio
 from quart import Response as QuartResponse
+from quart import has_request_context
 from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -178,7 +179,8 @@ async def _explain_unknown(
 
     A route that raises the error itself decides how it is shown.
     """
-    if quart_request.url_rule is not None:
+    # A websocket has no request, and its handshake is denied without a body.
+    if not has_request_context() or quart_request.url_rule is not None:
         return error
     code = "not_found" if isinstance(error, NotFound) else "method"
     what = quart_request.path if code == "not_found" else quart_request.method

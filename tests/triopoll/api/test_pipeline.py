@@ -192,7 +192,8 @@ async def test_websocket_handshakes_are_limited_and_counted(free_port: int) -> N
             statuses = []
             for _ in range(8):
                 request = call(path, kind="websocket")
-                request.leave()
+                if path != "/nothing":
+                    request.leave()  # an accepted one would stay open
                 await request.run(app)
                 statuses.append(request.status)
             assert statuses[5:] == [429] * 3, path
