@@ -206,8 +206,8 @@ def handle_of(name: str, client: Client, key: str) -> Any:
         "TreeLock": lambda: node,
         "TreeLeaf": node.leaf,
         "Grant": lambda: client.lock(key),
-        "Level": lambda: client.rlock(key),
-        "Leaf": node.leaf,
+        "LevelGrant": lambda: client.rlock(key),
+        "LeafGrant": node.leaf,
         "Event": lambda: client.event(key, ttl=60),
         "GroupEvent": lambda: client.group_event(key, member=1, ttl=60),
         "TokenBucket": lambda: client.token_bucket(key, 1, 1),
@@ -359,8 +359,8 @@ _OF_CLIENTS: dict[str, tuple[Any, ...]] = {
 }
 _BODY = ("__aenter__", "__aexit__")
 _INNER = {
-    "Level.climbed": "a step of RLock.acquire",
-    "Level.abandon": "a step of RLock.acquire",
+    "LevelGrant.accept": "a step of RLock.acquire",
+    "LevelGrant.abandon": "a step of RLock.acquire",
     "TreeLeaf.take": "a step of TreeLock.acquire",
 }
 _BY_HAND = {
@@ -395,7 +395,7 @@ def case_of(name: str, method: str) -> Prepare:
         return asking(method, *_OF_CLIENTS[method])
     if name == "TokenBucket":
         return counting(method)
-    if name in ("Grant", "Level", "Leaf"):
+    if name in ("Grant", "LevelGrant", "LeafGrant"):
         if method in _BODY:
             return holding(name, "body")
         return holding(name, method, *_ABOUT_GRANTS[method])

@@ -98,14 +98,8 @@ async def test_the_first_tokens_last_until_the_window_ends(
 ) -> None:
     """All clients whose clocks agree have the same windows."""
     key = backend.key("bucket")
-    bucket = TokenBucket(
-        client._session,
-        client.token_bucket(key, 3, 60).key,
-        3,
-        60,
-        db=client.number,
-        wall_clock=lambda: 60_000 + 18.7,
-    )
+    options = client.token_bucket(key, 3, 60)._options
+    bucket = TokenBucket(options, 3, 60, wall_clock=lambda: 60_000 + 18.7)
     await bucket.acquire()
     (holder,) = await client.holders(key)
     assert holder.since is not None
