@@ -8,17 +8,34 @@ import pytest
 from tests.trioslock.backends import Backend, open_backend
 
 from trioslock.client import Client
+from trioslock.primitives import _scope_pool
 
 
 @pytest.fixture(
-    params=["embedded", "memory", "tcp", pytest.param("live", marks=pytest.mark.live)]
+    params=[
+        "embedded",
+        "memory",
+        "memory, scopes of trio",
+        "tcp",
+        pytest.param("live", marks=pytest.mark.live),
+    ]
 )
 def backend_choice(
-    request: pytest.FixtureRequest,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, tuple[str, int] | None]:
     if request.param == "live":
         return "live", request.getfixturevalue("slock_address")
-    return request.param, None
+    if request.param.endswith("scopes of trio"):
+        monkeypatch.setattr(_scope_pool, "_reuse", False)
+    return request.param.partition(",")[0], None
+
+
+@pytest.fixture(params=["reused", "of trio"])
+def scopes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With scopes that are used again, and with trio's own alone."""
+    if request.param == "of trio":
+        monkeypatch.setattr(_scope_pool, "_reuse", False)
+    return str(request.param)
 
 
 @pytest.fixture
