@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.trioslock.backends import Backend, open_backend
+from tests.trioslock.backends import Backend, MemoryBackend, open_backend
+from trio.testing import MockClock
 
 from trioslock.client import Client
 from trioslock.primitives import _scope_pool
@@ -57,3 +58,11 @@ async def other(backend: Backend) -> AsyncIterator[Client]:
     """A second client of the same server."""
     async with backend.open_client() as opened:
         yield opened
+
+
+@pytest.fixture
+async def memory(autojump_clock: MockClock) -> AsyncIterator[MemoryBackend]:
+    """Virtual time: hours pass at once."""
+    async with open_backend("memory") as backend:
+        assert isinstance(backend, MemoryBackend)
+        yield backend

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend, open_backend
+from tests.trioslock.primitives.answering import answered
 
-from trioslock import Client
+from trioslock import Client, ServerError
 from trioslock.primitives import TokenBucket
 
 
@@ -145,3 +146,11 @@ async def test_a_priority_that_cannot_be_is_refused(
 async def test_repr_tells_the_limits(client: Client) -> None:
     assert "limit 3" in repr(client.concurrency("flow", 3))
     assert "3 tokens per 0.5 s" in repr(client.token_bucket("bucket", 3, 0.5))
+
+
+@pytest.mark.parametrize("per", [1, 60])
+async def test_any_other_answer_is_an_error(per: float) -> None:
+    bucket = TokenBucket(answered(12), 1, per)
+    for operation in (bucket.acquire, bucket.try_acquire):
+        with pytest.raises(ServerError):
+            await operation()

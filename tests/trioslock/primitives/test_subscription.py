@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from tests.trioslock.backends import Backend, open_backend, until
+from tests.trioslock.sweep import passes
 from trio.testing import MockClock
 
 from trioslock import Client, Data, Flags, ServerError, Subscription
@@ -226,3 +227,25 @@ async def test_a_buffer_that_keeps_nothing_is_refused(
 
 def test_any_other_refusal_is_told_by_its_code() -> None:
     assert "result 4" in str(_refusal(4))
+
+
+async def test_a_connection_that_breaks_while_it_subscribes_again_is_no_end(
+    autojump_clock: MockClock,
+) -> None:
+    """The next connection tries again, wherever the one before was cut."""
+    async with open_backend("memory") as backend:
+        memory: Any = backend
+        async with backend.open_client() as client:
+            async with client.subscribe() as subscription:
+                for step in range(30):
+                    memory.cut()
+                    await trio.sleep(0.1)
+                    memory.mend()
+                    while not memory._streams:  # noqa: ASYNC110
+                        await trio.sleep(0.001)
+                    await passes(step)
+                memory.cut()
+                memory.mend()
+                await trio.sleep(5)
+                await refuse(client, "one")
+                assert (await anext(subscription)).kind == "refused"
