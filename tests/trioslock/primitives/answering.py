@@ -13,7 +13,7 @@ from trioslock.protocol import (
     ExpiryFlag,
     LockCommand,
     LockResult,
-    Pattern,
+    PreparedLock,
     TimeoutFlag,
     WireDuration,
 )
@@ -66,13 +66,15 @@ class AnsweringRequester:
 
     acquire = update = release = request
 
-    def take(
-        self, pattern: Pattern, attempt: bytes, listener: Any
+    def acquire_prepared(
+        self, prepared: PreparedLock, attempt: bytes, listener: Any
     ) -> Awaitable[LockResult]:
-        return self.request(pattern.lock(attempt))
+        return self.request(prepared.lock(attempt))
 
-    def give_back(self, pattern: Pattern, attempt: bytes) -> Awaitable[LockResult]:
-        return self.request(pattern.unlock(attempt))
+    def release_prepared(
+        self, prepared: PreparedLock, attempt: bytes
+    ) -> Awaitable[LockResult]:
+        return self.request(prepared.unlock(attempt))
 
     def forget(self, request_id: bytes) -> None:
         self.forgotten.append(request_id)

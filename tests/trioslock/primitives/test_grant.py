@@ -260,8 +260,8 @@ def grant_of(*answers: int | Exception) -> tuple[Grant, Any]:
     """A grant, and the requester that gives these answers to what it asks."""
     options = answered(*answers)
     requester: Any = options.requester
-    pattern = Lock(options)._make_pattern(1, 0)
-    return Grant(requester, pattern, requester.new_id()), requester
+    prepared = Lock(options)._prepare(1, 0)
+    return Grant(requester, prepared, requester.new_id()), requester
 
 
 async def test_an_update_that_crosses_a_release_is_not_released_again() -> None:

@@ -272,8 +272,8 @@ async def test_a_level_whose_release_the_server_refuses_is_released_here() -> No
     answering: Any = options.requester
     rlock = RLock(options, ReentrantHolds())
     hold = ReentrantHold(ReentrantHolds(), _Owner(0, KEY, trio.lowlevel.current_task()))
-    pattern: Any = rlock._make_pattern(0, 0)
-    levels = [LevelGrant(answering, pattern, answering.new_id()) for _ in range(2)]
+    prepared: Any = rlock._prepare(0, 0)
+    levels = [LevelGrant(answering, prepared, answering.new_id()) for _ in range(2)]
     for level in levels:
         hold.add(level)
     with pytest.raises(ServerError):
