@@ -303,3 +303,19 @@ async def test_a_grant_that_is_lost_as_it_comes_has_no_levels() -> None:
     assert (grant.levels, len(holds)) == (0, 0)
     grant.renewed(1, 0, 0.0)
     assert grant.expires_at == math.inf
+
+
+async def test_a_level_that_fails_while_the_others_are_released_releases_the_key() -> (
+    None
+):
+    """It is the last one then, and the server may count it."""
+    options = answered(0, 12, 0)
+    answering: Any = options.requester
+    holds = ReentrantHolds()
+    rlock = RLock(options, holds)
+    first: Any = await rlock.acquire()
+    answering.before_answer = lambda: first.hold.levels[1:] and first.hold.remove(first)
+    with pytest.raises(ServerError):
+        await rlock.acquire()
+    assert [command.type for command in answering.sent] == [1, 1, 2]
+    assert len(holds) == 0

@@ -236,16 +236,24 @@ async def test_a_connection_that_breaks_while_it_subscribes_again_is_no_end(
     async with open_backend("memory") as backend:
         memory: Any = backend
         async with backend.open_client() as client:
-            async with client.subscribe() as subscription:
-                for step in range(30):
-                    memory.cut()
-                    await trio.sleep(0.1)
-                    memory.mend()
-                    while not memory._streams:  # noqa: ASYNC110
-                        await trio.sleep(0.001)
-                    await passes(step)
-                memory.cut()
-                memory.mend()
-                await trio.sleep(5)
+            async with client.subscribe() as subscription, trio.open_nursery() as soon:
+                session: Any = subscription._session
+                resubscribe = session.on_connected
+                cuts = iter(range(12))
+
+                async def cut_after(count: int) -> None:
+                    await passes(count)
+                    memory.cut_latest()
+
+                def connected() -> None:
+                    resubscribe()
+                    if (count := next(cuts, None)) is not None:
+                        soon.start_soon(cut_after, count)
+
+                session.on_connected = connected
+                memory.cut_latest()
+                await trio.sleep(60)
+                assert next(cuts, None) is None
+                assert 1 <= subscription.statistics().resubscribed <= 12
                 await refuse(client, "one")
                 assert (await anext(subscription)).kind == "refused"

@@ -9,7 +9,8 @@ from tests.trioslock.primitives.answering import KEY, answered
 from trio.testing import MockClock
 
 from trioslock import SESSION, Client, LockError, NoLeader, ServerError, TreeLock
-from trioslock.primitives._tree_lock import TreeLinks
+from trioslock.primitives._tree_lock import LeafGrant, TreeLinks
+from trioslock.protocol import ResultCode
 
 
 def make_tree(backend: Backend, client: Client) -> tuple[TreeLock, TreeLock, TreeLock]:
@@ -201,3 +202,14 @@ async def test_a_node_above_that_is_refused_is_an_error() -> None:
         await tree.wait_free()
     with pytest.raises(ServerError):
         await TreeLinks(tree.child("child").leaf(), 5).create()
+
+
+async def test_a_leaf_without_links_is_a_grant_like_others() -> None:
+    """Until its links are made, which comes after its grant."""
+    options = answered(ResultCode.LOCKED_ERROR, 0)
+    leaf: Any = TreeLock(options).leaf()
+    requester: Any = options.requester
+    grant = LeafGrant(requester, leaf._prepare(1, 0), requester.new_id())
+    await grant.extend(5)
+    await grant.release()
+    assert not grant.held
