@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from bench.calls import count_lock, typical
 
-BENCH = Path(__file__).parent.parent / "bench" / "calls.py"
+ROOT = Path(__file__).parent.parent
+BENCH = ROOT / "bench" / "calls.py"
+PAGE = ROOT / "docs" / "explanation" / "how-a-lock-travels.md"
 MOST_FOR_A_LOCK = 64
 
 
@@ -22,6 +24,7 @@ def test_a_lock_takes_no_more_calls_than_its_bound() -> None:
     # Both ends of the way are counted: the caller's, and that of the reader's task.
     assert calls["trioslock.client._database.Database.lock"] == 1
     assert calls["trioslock.transport.SocketTransport.receive"] > 1
+    assert f"the whole way is {calls.total()} calls" in PAGE.read_text()
 
 
 def test_the_typical_run_is_one_that_was_counted() -> None:
