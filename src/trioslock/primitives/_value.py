@@ -1,7 +1,7 @@
-"""A value on a key: stored with a lock, as the server's text dialect does it.
+"""A value on a key: stored with a lock, as the server's text protocol does it.
 
 The key is held under its own bytes as lock id, so every client may change it; the
-value is there as long as the key is held. ``SET`` and ``GET`` of the text dialect
+value is there as long as the key is held. ``SET`` and ``GET`` of the text protocol
 store and read the same value, and it shares its key with locks.
 
 Each change is one command, which the server does in one step. Each answer carries the
@@ -46,7 +46,7 @@ class Value(Handle):
         options: The key, and how to ask for it. The lease is the time that the value
             is kept after a change, rounded up to whole ones; ``FOREVER`` for as long
             as the server keeps its log. The flags are those of each change.
-        name: Name to store beside the value; the text dialect's ``KEYS`` and
+        name: Name to store beside the value; the text protocol's ``KEYS`` and
             ``SCAN`` list it.
     """
 

@@ -35,7 +35,7 @@ async def test_refused_requests_and_ended_leases_are_told(
     backend: Backend, client: Client, subscription: Subscription
 ) -> None:
     key = backend.key("sub")
-    lock = client.lock(key, lease=0.05, renew=False, flags=PUBLISH)
+    lock = client.lock(key, lease=0.3, renew=False, flags=PUBLISH)
     grant = await lock.acquire(data=Data.set("value"))
     with pytest.raises(trio.WouldBlock):
         await lock.try_acquire()
