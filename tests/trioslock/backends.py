@@ -101,11 +101,15 @@ class MemoryBackend(OurBackend):
     def cut(self) -> None:
         """Break all connections, and let nobody connect again before `mend`."""
         self._down = True
-        for stream in self._streams:
-            stream.send_stream.close()
-            stream.receive_stream.close()
-        self._streams.clear()
-        self._far_ends.clear()
+        while self._streams:
+            self.cut_latest()
+
+    def cut_latest(self) -> None:
+        """Break the newest connection; its client may connect again at once."""
+        stream = self._streams.pop()
+        self._far_ends.pop()
+        stream.send_stream.close()
+        stream.receive_stream.close()
 
     async def inject(self, data: bytes) -> None:
         """Let clients receive bytes that the server did not send."""

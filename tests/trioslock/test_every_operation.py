@@ -1,428 +1,64 @@
 """Cancel every public operation, wherever it can be: nothing is left behind.
 
-The operations are found by looking at the classes that the package gives out, so a
-new one fails here until it is said how to run it. Each runs over a wire that takes
-its time in both directions, where somebody else ends what it waits for after a
-while. It is run again and again, disturbed a little later each time, until it gets
-through: cancelled, by a deadline, twice, with the wire cut at the same moment, or
-with the wire cut alone.
+The operations (``operations.py``) run over a wire that takes its time in both
+directions, where another client ends what they wait for after a while. The programs of
+several operations (``programs.py``) run over every server. Each is run again and again,
+disturbed a little later each time, until it gets through: cancelled, by a deadline,
+twice, with the wire cut at the same moment, or with the wire cut alone.
 """
 
 from __future__ import annotations
 
-import inspect
-import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from tests.trioslock.sweep import LIMIT, run_cancelled_at, run_interrupted_at
-from trio.testing import MockClock, memory_stream_pair
+from tests.trioslock.backends import NOTHING, Backend, MemoryBackend, until
+from tests.trioslock.operations import (
+    EVERY_OPERATION,
+    OPERATIONS,
+    Operation,
+    Prepare,
+    Run,
+    case_of,
+)
+from tests.trioslock.programs import EVERY_PROGRAM, PROGRAMS, SOME_PROGRAMS
+from tests.trioslock.sweep import (
+    LIMIT,
+    Way,
+    passes,
+    run_cancelled_at,
+    run_interrupted_at,
+    sweep,
+)
+from tests.trioslock.worlds import (
+    ONE_WAY,
+    World,
+    open_world,
+    tasks_living,
+    world_of,
+)
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-import trioslock
-from trioslock import Client, Data, Flags, SlockError
-from trioslock import primitives as primitives_room
-from trioslock.client import open_session_client
-from trioslock.embedded import open_embedded
-from trioslock.link import Backoff, SessionSettings, connector
-from trioslock.server import Server
-from trioslock.testing import Network, open_network
-from trioslock.transport import READ_SIZE, StreamTransport
+from trioslock import Client, ConnectionLost, LockLost, NotHeld
 
-ONE_WAY = 0.1
 OTHER_ACTS_AFTER = 0.5
 MOMENTS = (0.0, *(0.05 + 0.1 * number for number in range(100)))
 """When a run is disturbed: before it starts, and while things are on the wire."""
 
-BOUND = 20.0
-"""Virtual seconds within which nothing may be left."""
 
-Operation = Callable[[], Awaitable[object]]
+def test_every_operation_has_a_case() -> None:
+    """A new operation needs a case in ``operations.py``."""
+    assert len(OPERATIONS) > 80
+    for name, method in OPERATIONS.values():
+        case_of(name, method)
 
 
-class SlowWire:
-    """Connections to a server on which everything takes a while."""
-
-    def __init__(self, server: Server, nursery: Any) -> None:
-        self._server = server
-        self._nursery = nursery
-        self._ends: list[Any] = []
-
-    async def open_transport(self) -> StreamTransport:
-        await trio.lowlevel.checkpoint()
-        ours, near = memory_stream_pair()
-        far, theirs = memory_stream_pair()
-        self._ends += [near, far]
-        self._nursery.start_soon(self._server.serve_stream, theirs)
-        self._nursery.start_soon(self._carry, near, far)
-        self._nursery.start_soon(self._carry, far, near)
-        return StreamTransport(ours)
-
-    def cut(self) -> None:
-        for end in self._ends:
-            _close(end)
-        self._ends.clear()
-
-    async def _carry(self, source: Any, target: Any) -> None:
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := bytes(await source.receive_some(READ_SIZE)):
-                await trio.sleep(ONE_WAY)
-                await target.send_all(data)
-        _close(source)
-        _close(target)
-
-
-def _close(stream: Any) -> None:
-    stream.send_stream.close()
-    stream.receive_stream.close()
-
-
-@dataclass
-class World:
-    """The client under test, another one, and what is behind them."""
-
-    client: Client
-    other: Client
-    network: Network
-    wire: SlowWire
-    open_another: Callable[[], AbstractAsyncContextManager[Client, bool]]
-    left: int = 0
-
-    def state(self) -> tuple[object, ...]:
-        engine = self.network.server.host_engine.engine.statistics()
-        mine = self.client.statistics()
-        return (
-            ("holders", engine.holders - self.left),
-            ("waiters", engine.waiters),
-            ("in flight", mine.in_flight),
-            ("unsettled", mine.unsettled),
-            ("held", mine.held),
-            ("waiting to send", mine.tasks_waiting_to_send),
-        )
-
-    async def until_idle(self, tasks: int) -> None:
-        """Wait until nothing is left, here or there, or fail."""
-        ends_at = trio.current_time() + BOUND
-        while any(count for _, count in self.state()) or tasks_living() != tasks:  # type: ignore[misc]
-            if trio.current_time() > ends_at:
-                extra = tasks_living() - tasks
-                raise AssertionError(f"left behind: {self.state()}, {extra} tasks")
-            await trio.sleep(0.25)
-
-
-def tasks_living() -> int:
-    return trio.lowlevel.current_statistics().tasks_living
-
-
-@asynccontextmanager
-async def open_world(kind: str = "wire") -> AsyncIterator[World]:
-    async with open_network() as network, network.open_client() as other:
-        if kind == "embedded":
-            unused = SlowWire(network.server, None)
-            open_one = partial(open_embedded, network.server.host_engine)
-            async with open_one() as client:
-                yield World(client, other, network, unused, open_one)
-            return
-        async with trio.open_nursery() as nursery:
-            wire = SlowWire(network.server, nursery)
-            connect = connector(wire.open_transport, heartbeat=5)
-
-            def open_slow() -> AbstractAsyncContextManager[Client, bool]:
-                settings = SessionSettings(
-                    client_id=secrets.token_bytes(16),
-                    session_ttl=3,
-                    backoff=Backoff(first=0.01),
-                    close_grace=1,
-                )
-                return open_session_client(connect, settings)
-
-            async with open_slow() as client:
-                yield World(client, other, network, wire, open_slow)
-            nursery.cancel_scope.cancel()
-
-
-# How each operation is run.
-
-
-async def nothing() -> None:
-    await trio.lowlevel.checkpoint()
-
-
-@dataclass
-class Run:
-    """One run of an operation.
-
-    Attributes:
-        operate: What is disturbed.
-        other: What the other client does after a while.
-        undo: What the program does after it, whatever has become of it.
-        endless: Whether the other client goes on until this one is done.
-    """
-
-    operate: Operation
-    other: Operation = nothing
-    undo: Operation = nothing
-    endless: bool = False
-    results: list[Any] = field(default_factory=list)
-
-    async def __call__(self) -> None:
-        try:
-            self.results.append(await self.operate())
-        except (SlockError, trio.WouldBlock):
-            # Its name is all that is asked of an error here.
-            pass
-
-    async def release_result(self) -> None:
-        """Give back what the operation has got after all."""
-        for result in self.results:
-            if isinstance(result, trioslock.Grant):
-                await quietly(result.release)
-
-
-Prepare = Callable[[World, str], Awaitable[Run]]
-
-
-async def quietly(operation: Operation) -> None:
-    with suppress(SlockError, trio.WouldBlock):
-        await operation()
-
-
-def handle_of(name: str, client: Client, key: str) -> Any:
-    """Return a handle by the name of its class."""
-    node = client.tree(key).child(key + "/below")
-    makers: dict[str, Callable[[], Any]] = {
-        "Lock": lambda: client.lock(key),
-        "FencedLock": lambda: client.lock(key, fenced=True),
-        "RLock": lambda: client.rlock(key),
-        "ReadSide": lambda: client.rwlock(key).read(),
-        "WriteSide": lambda: client.rwlock(key).write(),
-        "Semaphore": lambda: client.semaphore(key, 1),
-        "ConcurrencyLimiter": lambda: client.concurrency(key, 1),
-        "TreeLock": lambda: node,
-        "TreeLeaf": node.leaf,
-        "Grant": lambda: client.lock(key),
-        "Level": lambda: client.rlock(key),
-        "Leaf": node.leaf,
-        "Event": lambda: client.event(key, ttl=60),
-        "GroupEvent": lambda: client.group_event(key, member=1, ttl=60),
-        "TokenBucket": lambda: client.token_bucket(key, 1, 1),
-        "Value": lambda: client.value(key, ttl=60),
-    }
-    return makers[name]()
-
-
-def taking(name: str, method: str) -> Prepare:
-    """Somebody holds the key, and gives it back after a while."""
-
-    async def prepare(world: World, key: str) -> Run:
-        blocker = "WriteSide" if name == "ReadSide" else name
-        grant = await handle_of(blocker, world.other, key).acquire()
-        handle = handle_of(name, world.client, key)
-        operate = partial(body, handle) if method == "body" else getattr(handle, method)
-        run = Run(operate, grant.release)
-        run.undo = run.release_result
-        return run
-
-    return prepare
-
-
-async def body(handle: Any) -> None:
-    async with handle:
-        await trio.sleep(0.2)
-
-
-def releasing_head(name: str, method: str) -> Prepare:
-    async def prepare(world: World, key: str) -> Run:
-        grant = await handle_of(name, world.other, key).acquire()
-        operate = getattr(handle_of(name, world.client, key), method)
-        return Run(operate, undo=partial(quietly, grant.release))
-
-    return prepare
-
-
-def holding(name: str, method: str, *args: Any) -> Prepare:
-    """The operation is about a grant that is held."""
-
-    async def prepare(world: World, key: str) -> Run:
-        grant = await handle_of(name, world.client, key).acquire()
-        if method == "wait_lost":
-            # Far enough from the end of the session's lease not to be dropped.
-            await grant.extend(6)
-        operate = partial(body, grant) if method == "body" else getattr(grant, method)
-        head = handle_of(name, world.other, key).release_head
-        return Run(
-            partial(operate, *args),
-            # Who is released by somebody else is not told.
-            other=nothing if method == "wait_lost" else partial(quietly, head),
-            undo=partial(quietly, grant.release),
-        )
-
-    return prepare
-
-
-def using(name: str, method: str, *args: Any) -> Prepare:
-    """An operation of a handle that hands out no grants."""
-    after = {"Event": ("set", "clear"), "GroupEvent": ("wakeup", "set")}
-    act, clean = after.get(name, ("get", "unset"))
-
-    async def prepare(world: World, key: str) -> Run:
-        other = handle_of(name, world.other, key)
-        if name == "GroupEvent" and method != "clear":
-            await other.clear()
-        if name == "Value":
-            await other.set(["a", "b"] if method == "pop" else "ab")
-        return Run(
-            partial(getattr(handle_of(name, world.client, key), method), *args),
-            other=partial(quietly, getattr(other, act)),
-            undo=getattr(other, clean),
-        )
-
-    return prepare
-
-
-def counting(method: str) -> Prepare:
-    async def prepare(world: World, key: str) -> Run:
-        await world.other.token_bucket(key, 1, 1).acquire()
-        return Run(getattr(world.client.token_bucket(key, 1, 1), method))
-
-    return prepare
-
-
-def asking(method: str, *args: Any) -> Prepare:
-    async def prepare(world: World, key: str) -> Run:
-        await trio.lowlevel.checkpoint()
-        return Run(partial(getattr(world.client, method), *args))
-
-    return prepare
-
-
-async def subscribing(world: World, key: str) -> Run:
-    """The life of a subscription, until its first message."""
-    grant = await world.other.lock(key).acquire()
-
-    async def operate() -> None:
-        async with world.client.subscribe() as changes:
-            async for _ in changes:
-                return
-
-    async def refuse() -> None:
-        lock = world.other.lock(key, flags=Flags(publish=True))
-        while True:
-            await quietly(lock.try_acquire)
-            await trio.sleep(0.5)
-
-    async def undo() -> None:
-        await grant.release()
-
-    run = Run(operate, undo=undo)
-    run.other, run.endless = refuse, True
-    return run
-
-
-async def opening(world: World, key: str) -> Run:
-    """The life of a client, with a wait in its body."""
-    grant = await world.other.lock(key).acquire()
-
-    async def operate() -> None:
-        async with world.open_another() as client, client.lock(key):
-            await client.ping()
-
-    return Run(operate, grant.release)
-
-
-_ABOUT_GRANTS: dict[str, tuple[Any, ...]] = {
-    "extend": (5,),
-    "update": (Data.set("x"),),
-    "release": (),
-    "wait_lost": (),
-}
-_ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "Value.set": ("x",),
-    "Value.append": ("x",),
-    "Value.shift": (1,),
-    "Value.push": ("x",),
-    "Value.pipeline": (Data.set("x"), Data.set("y")),
-}
-_TAKES = ("acquire", "try_acquire", "show", "locked", "in_use", "available")
-_OF_CLIENTS: dict[str, tuple[Any, ...]] = {
-    "ping": (),
-    "wait_connected": (),
-    "holders": ("k",),
-    "waiters": ("k",),
-    "keys": (),
-    "state": (),
-}
-_BODY = ("__aenter__", "__aexit__")
-_INNER = {
-    "Level.climbed": "a step of RLock.acquire",
-    "Level.abandon": "a step of RLock.acquire",
-    "TreeLeaf.take": "a step of TreeLock.acquire",
-}
-_BY_HAND = {
-    "Acquirable": "the base of those that are swept",
-    "Changes": "of a replica set: swept with it",
-}
-
-
-def find_operations() -> dict[str, tuple[str, str]]:
-    """Return the public coroutine methods of all public classes, by name."""
-    found = {"open_client": ("open_client", "")}
-    for room in (trioslock, primitives_room):
-        for name in room.__all__:
-            member = getattr(room, name)
-            if not inspect.isclass(member) or name in _BY_HAND:
-                continue
-            for method, _ in inspect.getmembers(member, inspect.iscoroutinefunction):
-                if f"{name}.{method}" in _INNER:
-                    continue
-                if not method.startswith("_") or method in (*_BODY, "__anext__"):
-                    found[f"{name}.{method}"] = (name, method)
-    return found
-
-
-def case_of(name: str, method: str) -> Prepare:
-    """Return how an operation is run; KeyError where nobody has said it."""
-    if name == "open_client":
-        return opening
-    if name == "Subscription":
-        return subscribing
-    if name in ("Client", "Database"):
-        return asking(method, *_OF_CLIENTS[method])
-    if name == "TokenBucket":
-        return counting(method)
-    if name in ("Grant", "Level", "Leaf"):
-        if method in _BODY:
-            return holding(name, "body")
-        return holding(name, method, *_ABOUT_GRANTS[method])
-    if name in ("Event", "GroupEvent", "Value"):
-        return using(name, method, *_ARGUMENTS.get(f"{name}.{method}", ()))
-    if method in _BODY:
-        return taking(name, "body")
-    if method in _TAKES or method == "wait_free":
-        return taking(name, method)
-    if method == "release_head" or (name, method) == ("Semaphore", "release"):
-        return releasing_head(name, method)
-    raise KeyError(f"{name}.{method}: say in this file how it is run")
-
-
-OPERATIONS = find_operations()
-EVERY = pytest.mark.parametrize(
-    "operation",
-    # A body is entered and left in one run, and a client is a database.
-    [
-        name
-        for name in OPERATIONS
-        if not name.endswith("_aexit__") and "Data" not in name
-    ],
-)
-
-
-# How it is disturbed.
+# Each operation, while another client ends what it waits for.
 
 
 async def disturbed(world: World, prepare: Prepare, disturb: Any) -> bool:
@@ -470,7 +106,7 @@ async def with_the_wire_cut(after: float, world: World, run: Run) -> bool:
 
         async def interfere() -> None:
             await trio.sleep(after)
-            world.wire.cut()
+            world.cut()
             scope.cancel()
 
         nursery.start_soon(interfere)
@@ -488,11 +124,11 @@ async def by_the_wire(after: float, world: World, run: Run) -> bool:
         async def interfere() -> None:
             nonlocal cut
             await trio.sleep(after)
-            world.wire.cut()
+            world.cut()
             cut = True
 
         nursery.start_soon(interfere)
-        # What waits for a loss that nobody causes would wait for ever.
+        # A wait for a loss that does not come would last for ever.
         with trio.move_on_after(10):
             await run()
         nursery.cancel_scope.cancel()
@@ -501,8 +137,8 @@ async def by_the_wire(after: float, world: World, run: Run) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [by_deadline, twice, with_the_wire_cut, by_the_wire])
-@EVERY
-async def test_disturbed_at_each_moment(
+@EVERY_OPERATION
+async def test_an_operation_is_disturbed_at_each_moment(
     autojump_clock: MockClock, operation: str, way: Any
 ) -> None:
     prepare = case_of(*OPERATIONS[operation])
@@ -517,8 +153,8 @@ async def test_disturbed_at_each_moment(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wire", "embedded"])
 @pytest.mark.parametrize("way", ["parked", "awake"])
-@EVERY
-async def test_cancelled_at_each_step(
+@EVERY_OPERATION
+async def test_an_operation_is_cancelled_at_each_step(
     autojump_clock: MockClock, operation: str, way: Any, kind: str
 ) -> None:
     prepare = case_of(*OPERATIONS[operation])
@@ -544,19 +180,13 @@ async def measure(world: World, prepare: Prepare) -> None:
         nursery.cancel_scope.cancel()
     await run.undo()
     await trio.sleep(5)
-    engine = world.network.server.host_engine.engine
+    backend: Any = world.backend
+    engine = backend.server.host_engine.engine
     for key in [view.key for view in engine.held_keys(0)]:
         view = engine.inspect(0, key)
         assert view is not None
         world.left += sum(1 for holder in view.holders if holder.lock_id == key)
     assert world.left <= 1
-
-
-def test_every_operation_has_a_case() -> None:
-    """A new operation needs a case here."""
-    assert len(OPERATIONS) > 80
-    for name, method in OPERATIONS.values():
-        case_of(name, method)
 
 
 @pytest.mark.slow
@@ -574,7 +204,7 @@ def test_every_operation_has_a_case() -> None:
         "Client.ping",
     ],
 )
-def test_interrupted_at_each_step(operation: str) -> None:
+def test_an_operation_is_interrupted_at_each_step(operation: str) -> None:
     """Ctrl-C comes out as KeyboardInterrupt, and nothing is left."""
     prepare = case_of(*OPERATIONS[operation])
 
@@ -607,3 +237,267 @@ def test_interrupted_at_each_step(operation: str) -> None:
 async def act_later(operation: Operation) -> None:
     await trio.sleep(OTHER_ACTS_AFTER)
     await operation()
+
+
+# Programs of several operations, over every server.
+
+
+@pytest.mark.parametrize("way", ["parked", "awake"])
+@EVERY_PROGRAM
+async def test_a_program_is_cancelled_at_each_step(
+    backend: Backend, client: Client, other: Client, program: str, way: Way
+) -> None:
+    """While no other client uses the key."""
+    world, key = world_of(backend, client, other), backend.key("sweep")
+    check = partial(world.assert_idle, *PROGRAMS[program].keys(key))
+    assert await sweep(PROGRAMS[program].make(client, key), check, way) >= 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "embedded"])
+@EVERY_PROGRAM
+async def test_a_program_is_cancelled_at_each_pass(
+    autojump_clock: MockClock, program: str, kind: str
+) -> None:
+    """Between the steps of its task as well, and twice."""
+    async with open_world(kind) as world:
+        check = partial(world.assert_idle, *PROGRAMS[program].keys("k"))
+        assert await sweep(PROGRAMS[program].make(world.client, "k"), check, "pass")
+
+
+@pytest.mark.parametrize("way", ["parked", "awake"])
+@pytest.mark.parametrize("program", [name for name, it in PROGRAMS.items() if it.waits])
+async def test_a_wait_that_is_cancelled_crosses_its_grant(
+    backend: Backend, client: Client, other: Client, program: str, way: Way
+) -> None:
+    """Another client releases the key while the wait for it is cancelled."""
+    world, key = world_of(backend, client, other), backend.key("sweep")
+    operation = PROGRAMS[program].make(client, key)
+
+    async def run() -> None:
+        # The holder's part is not swept: it stands beside the operation.
+        with trio.CancelScope(shield=True):
+            grant = await other.lock(key).acquire()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(release_shielded, grant)
+                await operation()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    check = partial(world.assert_idle, *PROGRAMS[program].keys(key))
+    assert await sweep(run, check, way) >= 1
+
+
+async def release_shielded(grant: Any) -> None:
+    with trio.CancelScope(shield=True):
+        await grant.release()
+
+
+async def cancelled_between_passes(
+    operation: Operation, cancel_at: int, act_at: int, act: Operation
+) -> None:
+    """Run it; act after some passes of the scheduler, and cancel it after others."""
+
+    async def after(count: int, what: Callable[[], Any]) -> None:
+        await passes(count)
+        result = what()
+        if result is not None:
+            await result
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(after, act_at, act)
+            nursery.start_soon(after, cancel_at, scope.cancel)
+            # A program reports a loss where the wire was cut; questions such as ping
+            # end with their connection.
+            with suppress(LockLost, NotHeld, ConnectionLost):
+                await operation()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["memory", "embedded"])
+@SOME_PROGRAMS
+async def test_a_program_is_cancelled_while_the_grant_is_on_its_way(
+    autojump_clock: MockClock, kind: str, program: str
+) -> None:
+    """The holder releases at each pass around that of the cancellation."""
+    async with open_world(kind) as world:
+        operation = PROGRAMS[program].make(world.client, "k")
+        for step in range(24):
+            for release_at in range(max(0, step - 6), step + 3):
+                grant = await world.other.lock("k").acquire()
+                await cancelled_between_passes(
+                    operation, step, release_at, grant.release
+                )
+                await world.assert_idle(*PROGRAMS[program].keys("k"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("contended", [False, True])
+@SOME_PROGRAMS
+async def test_a_program_is_cancelled_while_the_connection_breaks(
+    autojump_clock: MockClock, program: str, contended: bool
+) -> None:
+    """The wire is cut at each pass around that of the cancellation."""
+    async with open_world("memory") as world:
+        operation = PROGRAMS[program].make(world.client, "k")
+        for step in range(0, 24, 3):
+            for cut_at in range(step + 4):
+                grant = await world.other.lock("k").acquire() if contended else None
+
+                async def interfere(grant: Any = grant) -> None:
+                    world.cut()
+                    if grant is not None:
+                        await grant.release()
+
+                await cancelled_between_passes(operation, step, cut_at, interfere)
+                await world.client.wait_connected()
+                await trio.sleep(1)
+                await world.assert_idle(*PROGRAMS[program].keys("k"))
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@EVERY_PROGRAM
+async def test_the_connection_breaks_at_each_step_of_a_program(
+    autojump_clock: MockClock, program: str, cancelled: bool
+) -> None:
+    """For a moment, with and without a cancellation at the same time."""
+    async with open_world("memory") as world:
+        backend: Any = world.backend
+        for step in range(1, LIMIT):
+            key = backend.key("cut")
+            cut = trio.Event()
+            operation = PROGRAMS[program].make(world.client, key)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(break_when, cut, backend)
+                with trio.CancelScope() as scope:
+
+                    def act(cut: trio.Event = cut, scope: Any = scope) -> None:
+                        cut.set()
+                        if cancelled:
+                            scope.cancel()
+
+                    with suppress(ConnectionLost, LockLost):
+                        await run_interrupted_at(operation, act, step)
+                finished = not cut.is_set()
+                cut.set()
+            await world.client.wait_connected()
+            # What cannot be taken back ends with its lease, at the latest.
+            await world.assert_idle(*PROGRAMS[program].keys(key), within=15.0)
+            if finished:
+                return
+        raise AssertionError("too many steps")
+
+
+async def break_when(told: trio.Event, backend: MemoryBackend) -> None:
+    await told.wait()
+    backend.cut()
+    await trio.sleep(0.2)
+    backend.mend()
+
+
+@EVERY_PROGRAM
+async def test_a_program_is_cancelled_before_it_starts(
+    backend: Backend, client: Client, other: Client, program: str
+) -> None:
+    world, key = world_of(backend, client, other), backend.key("sweep")
+    with trio.move_on_after(0) as scope:
+        await PROGRAMS[program].make(client, key)()
+        raise AssertionError("a cancelled program must not go on")
+    assert scope.cancelled_caught
+    await world.assert_idle(*PROGRAMS[program].keys(key))
+
+
+# Many at once, and twice.
+
+
+async def test_a_wait_is_cancelled_twice(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    """A second cancellation changes nothing: the first has taken the wait back."""
+    key = backend.key("sweep")
+    async with other.lock(key):
+        with trio.CancelScope() as outer, trio.CancelScope() as inner:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.lock(key).acquire)
+                await backend.until(key, 1, 1)
+                inner.cancel()
+                outer.cancel()
+        await backend.until(key, 1, 0)
+        await until(lambda: client.statistics().in_flight == 0)
+
+
+async def test_a_thousand_waits_are_cancelled_at_the_moment_of_their_grant(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    """No key stays held, whichever comes first."""
+    key = backend.key("race")
+
+    async def wait(scope: trio.CancelScope) -> None:
+        with scope:
+            async with client.lock(key):
+                pass
+
+    for _ in range(20):
+        scopes = [trio.CancelScope() for _ in range(50)]
+        async with trio.open_nursery() as nursery:
+            grant = await other.lock(key).acquire()
+            for scope in scopes:
+                nursery.start_soon(wait, scope)
+            await trio.lowlevel.checkpoint()
+            nursery.start_soon(grant.release)
+            for index, scope in enumerate(scopes):
+                if index % 5 == 0:
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+    await backend.until(key, *NOTHING)
+    await until(lambda: client.statistics().in_flight == 0)
+
+
+@pytest.mark.slow
+async def test_a_thousand_waits_are_cancelled_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world("memory") as world:
+        async with world.other.lock("k"), trio.open_nursery() as nursery:
+            for _ in range(1000):
+                nursery.start_soon(world.client.lock("k").acquire)
+            await wait_all_tasks_blocked()
+            assert world.client.statistics().in_flight == 1000
+            nursery.cancel_scope.cancel()
+        await world.assert_idle("k")
+
+
+@pytest.mark.parametrize("where", ["waiting", "in the body"])
+def test_ctrl_c_leaves_nothing(where: str) -> None:
+    """KeyboardInterrupt in a wait withdraws it, in a body releases it."""
+    left: list[dict[str, int]] = []
+
+    async def interrupt() -> None:
+        await wait_all_tasks_blocked()
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with open_world("memory") as world:
+            try:
+                async with world.open_another() as client:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(interrupt)
+                        if where == "waiting":
+                            grant = await world.other.lock("k").acquire()
+                            try:
+                                await client.lock("k").acquire()
+                            finally:
+                                await grant.release()
+                        async with client.lock("k"):
+                            await trio.sleep_forever()
+            finally:
+                left.append(world.state())
+
+    with pytest.raises(BaseException) as caught:
+        trio.run(main)
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, KeyboardInterrupt)
+    assert [(state["holders"], state["waiters"]) for state in left] == [(0, 0)]

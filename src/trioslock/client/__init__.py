@@ -1,4 +1,4 @@
-"""The façade: `open_client`, and factories for all primitives."""
+"""The client: `open_client`, and factories for all primitives."""
 
 from __future__ import annotations
 

@@ -42,14 +42,14 @@ class Client(Database):
         return self._session.settings.client_id
 
     async def ping(self) -> float:
-        """Ask the server whether it lives; return the seconds that took.
+        """Send a PING; return the seconds until its answer.
 
         Raises:
             ConnectionLost: The connection broke before the answer.
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped.
         """
         started_at = trio.current_time()
         session = self._session
@@ -66,7 +66,7 @@ class Client(Database):
         await self._session.wait_connected()
 
     def statistics(self) -> SessionStatistics:
-        """Return what is under way now."""
+        """Return counts of what the client holds and waits for now."""
         return self._session.statistics()
 
     def add_member(self, host: str, port: int) -> None:
@@ -102,7 +102,7 @@ class Client(Database):
 
 
 class _OpenClient(AbstractAsyncContextManager[Client, bool]):
-    """The life of a client around a body."""
+    """Run a client and its session around the body of an ``async with``."""
 
     def __init__(self, session: ClientSession, db: int, wait_connected: bool) -> None:
         self._client = Client(session, db)
@@ -145,17 +145,17 @@ def open_client(
     """Connect to a server for the body of an ``async with``.
 
     All requests share one connection. At the end of the body everything that is
-    still held is given back and waits are withdrawn, for at most
+    still held is released and waits are withdrawn, for at most
     ``close_grace`` seconds, shielded from cancellation.
 
     Args:
         url: ``slock://host:port/database``; port 5658 and database 0 if left
             out. Several hosts (``slock://a:5658,b:5659,c:5660``) are members of
-            a replica set: requests go to its leader, whoever that is.
+            a replica set: requests go to the member that is its leader.
         client_id: The 16 bytes under which the server knows the client, random
             if left out. Never use one twice at the same time.
-        heartbeat: Seconds of silence before the server is asked whether it
-            lives; after as many more the connection counts as broken.
+        heartbeat: Seconds of silence before a PING is sent to the server; after as
+            many more the connection counts as broken.
         session_ttl: Seconds, rounded up to whole ones, that waits and session
             leases outlive the connection on the server.
         connect_timeout: Seconds that one attempt to connect may take.
@@ -165,7 +165,7 @@ def open_client(
             client, may take to get their answers.
         max_inflight: Commands that may be unwritten or about to be withdrawn;
             further requests wait for room. Waits that are parked on the server
-            do not count, else nothing could be sent that wakes them.
+            do not count: what wakes them could not be sent otherwise.
         wait_connected: Enter the body when the first attempt to connect has
             succeeded. If False, enter it at once and connect meanwhile.
 
@@ -223,7 +223,7 @@ def open_session_client(
     Args:
         connect: Makes each connection.
         settings: How the client behaves.
-        db: The database that the client itself stands for.
+        db: The database whose factories the client has.
         wait_connected: As for `open_client`.
     """
     return _OpenClient(ClientSession(connect, settings), db, wait_connected)
@@ -245,7 +245,7 @@ def open_replica_client(
         open_transport: Opens a connection to a host and port.
         settings: How the client behaves.
         heartbeat: As for `open_client`.
-        db: The database that the client itself stands for.
+        db: The database whose factories the client has.
         wait_connected: As for `open_client`; what is waited for is a leader.
 
     Raises:

@@ -1,5 +1,7 @@
 """The factories: one method for each primitive, on one database of the server."""
 
+# ruff: noqa: D417 - the arguments that factories share are described once, at the class
+
 from __future__ import annotations
 
 import secrets
@@ -13,10 +15,12 @@ from ..primitives import (
     SESSION,
     ConcurrencyLimiter,
     DatabaseState,
+    Default,
     Event,
     FencedLock,
     Flags,
     GroupEvent,
+    HandleOptions,
     HeldKey,
     Holder,
     Lease,
@@ -35,7 +39,6 @@ from ..primitives import (
     list_waiters,
     read_state,
 )
-from ..primitives._event import Default
 from ..protocol import FOREVER, to_key
 from ._subscribe import OpenSubscription
 from ._url import check_database
@@ -47,20 +50,26 @@ _KEPT_HANDLES = 1024
 
 
 def _plain_lock(session: ClientSession, db: int, flags: Flags, key: Key) -> Lock:
-    return Lock(session, to_key(key), db=db, flags=flags)
+    return Lock(HandleOptions(session, to_key(key), db, flags=flags))
 
 
 class Database:
-    """The factories of one database. Handles cost nothing: make them as needed.
+    """The factories of one database. Handles cost little: make them as needed.
 
-    A ``lease`` is how long a grant lasts: `SESSION` (as long as the
-    connection), seconds, or ``FOREVER``. A ``priority`` is a place in the queue,
-    0 to 255, highest first. ``flags`` are wishes that go with each request; what
-    is not given comes from the database, and its from the client.
+    These arguments are the same for all factories that have them:
+
+    - ``key``: a name of any length, or the 16 bytes of the key (see `to_key`). Do not
+      use one key for two kinds of handles.
+    - ``lease``: how long a grant lasts: `SESSION` (as long as the connection), seconds,
+      or ``FOREVER``.
+    - ``priority``: position in the queue, 0 to 255, highest first; None for the end.
+      All that wait for a key should give one, or none.
+    - ``flags``: flags of each request; None for the database's ``flags``.
+    - ``renew``: renew a lease of seconds while the body of a grant runs.
 
     Attributes:
         number: 0 to 254.
-        flags: What handles get that ask for no flags of their own.
+        flags: The flags of handles that are made without flags.
     """
 
     def __init__(
@@ -75,7 +84,7 @@ class Database:
         self.flags = flags
         self._session = session
         self._holds = ReentrantHolds() if holds is None else holds
-        # A handle keeps nothing, so the one that was made before does as well; to
+        # A handle keeps no state, so one that was made before can be used again; to
         # make one takes as long as to send its command.
         self._plain_lock: Callable[[Key], Lock] = lru_cache(_KEPT_HANDLES)(
             partial(_plain_lock, session, number, flags)
@@ -85,16 +94,17 @@ class Database:
         return f"<Database {self.number} of {self._session!r}>"
 
     def db(self, number: int, *, flags: Flags | None = None) -> Database:
-        """Return a database of the same server, 0 to 254.
+        """Return a database of the same server.
 
         Args:
-            number: Which one.
-            flags: What its handles get that ask for none, these by default.
+            number: 0 to 254.
+            flags: Flags of handles that are made without flags; None for the same as
+                here.
 
         Raises:
-            ValueError: The number is not one of these.
+            ValueError: The number is out of range.
         """
-        flags = self._or_default(flags)
+        flags = self.flags if flags is None else flags
         return Database(self._session, number, flags=flags, holds=self._holds)
 
     def lock(
@@ -110,27 +120,14 @@ class Database:
         """Return a handle on a lock, which one holder at a time has.
 
         Args:
-            key: Its name.
-            lease: How long a grant lasts.
             fenced: Give each grant a token that is larger than all before it.
                 Costs a second command and a permanent key.
-            priority: Place in the queue; all who wait should give one, or none.
-            flags: Wishes that go with each request.
-            renew: Renew a lease of seconds while the body of a grant runs.
         """
         plain = renew and not fenced and priority is None and flags is None
         if plain and lease is SESSION:
             return self._plain_lock(key)
         make = FencedLock if fenced else Lock
-        return make(
-            self._session,
-            to_key(key),
-            db=self.number,
-            lease=lease,
-            priority=priority,
-            flags=self._or_default(flags),
-            renew=renew,
-        )
+        return make(self._options(key, lease, flags, priority=priority, renew=renew))
 
     def rlock(
         self,
@@ -142,21 +139,9 @@ class Database:
     ) -> RLock:
         """Return a handle on a lock that the task which holds it may take again.
 
-        Args:
-            key: Its name.
-            lease: How long the key is held; each further level starts it anew.
-            flags: Wishes that go with each request.
-            renew: Renew a lease of seconds while the body of a grant runs.
+        Each further level starts the lease anew.
         """
-        return RLock(
-            self._session,
-            to_key(key),
-            self._holds,
-            db=self.number,
-            lease=lease,
-            flags=self._or_default(flags),
-            renew=renew,
-        )
+        return RLock(self._options(key, lease, flags, renew=renew), self._holds)
 
     def rwlock(
         self,
@@ -168,20 +153,9 @@ class Database:
     ) -> RWLock:
         """Return a handle on a key that many readers or one writer hold.
 
-        Args:
-            key: Its name.
-            lease: How long a grant of either side lasts.
-            flags: Wishes that go with each request.
-            renew: Renew a lease of seconds while the body of a grant runs.
+        Both sides have the lease.
         """
-        return RWLock(
-            self._session,
-            to_key(key),
-            db=self.number,
-            lease=lease,
-            flags=self._or_default(flags),
-            renew=renew,
-        )
+        return RWLock(self._options(key, lease, flags, renew=renew))
 
     def semaphore(
         self,
@@ -196,36 +170,20 @@ class Database:
         """Return a handle on a number of permits.
 
         Args:
-            key: Their name.
-            permits: 1 to 65,535; all who use the key must agree on it.
-            lease: How long a permit lasts.
-            priority: Place in the queue; all who wait should give one, or none.
-            flags: Wishes that go with each request.
-            renew: Renew a lease of seconds while the body of a grant runs.
+            permits: 1 to 65,535; all clients that use the key must agree on it.
         """
-        return Semaphore(
-            self._session,
-            to_key(key),
-            permits,
-            db=self.number,
-            lease=lease,
-            priority=priority,
-            flags=self._or_default(flags),
-            renew=renew,
-        )
+        options = self._options(key, lease, flags, priority=priority, renew=renew)
+        return Semaphore(options, permits)
 
     def event(self, key: Key, *, default: Default = "clear", ttl: float) -> Event:
         """Return a handle on an event.
 
         Args:
-            key: Its name. Do not use it for a lock as well.
-            default: What the event is when nobody has touched it.
-            ttl: Seconds after which a touched event falls back to its default,
+            default: The state of an event that no client has set or cleared.
+            ttl: Seconds after which a set or cleared event falls back to its default,
                 or ``FOREVER``.
         """
-        return Event(
-            self._session, to_key(key), db=self.number, default=default, ttl=ttl
-        )
+        return Event(self._options(key, ttl, NO_FLAGS), default=default)
 
     def group_event(
         self,
@@ -239,22 +197,13 @@ class Database:
         """Return a handle of one member on a group event.
 
         Args:
-            key: Its name. Do not use it for a lock as well.
             member: Number of the member; None for a fresh one for each wait.
             version: The version that the member knows.
             ttl: Seconds after which a cleared group falls back to set, or
                 ``FOREVER``.
-            flags: Wishes that go with each clear.
         """
-        return GroupEvent(
-            self._session,
-            to_key(key),
-            db=self.number,
-            member=member,
-            version=version,
-            ttl=ttl,
-            flags=self._or_default(flags),
-        )
+        options = self._options(key, ttl, flags)
+        return GroupEvent(options, member=member, version=version)
 
     def concurrency(
         self,
@@ -266,26 +215,13 @@ class Database:
         flags: Flags | None = None,
         renew: bool = True,
     ) -> ConcurrencyLimiter:
-        """Return a handle on a limit of how many may be at something at once.
+        """Return a handle on a limit of how many may do something at once.
 
         Args:
-            key: Its name.
-            limit: 1 to 65,535; all who use the key must agree on it.
-            lease: How long one holder may take.
-            priority: Place in the queue; all who wait should give one, or none.
-            flags: Wishes that go with each request.
-            renew: Renew a lease of seconds while the body of a grant runs.
+            limit: 1 to 65,535; all clients that use the key must agree on it.
         """
-        return ConcurrencyLimiter(
-            self._session,
-            to_key(key),
-            limit,
-            db=self.number,
-            lease=lease,
-            priority=priority,
-            flags=self._or_default(flags),
-            renew=renew,
-        )
+        options = self._options(key, lease, flags, priority=priority, renew=renew)
+        return ConcurrencyLimiter(options, limit)
 
     def token_bucket(
         self,
@@ -299,22 +235,12 @@ class Database:
         """Return a handle on a limit of how often something may happen.
 
         Args:
-            key: Its name.
-            tokens: How many may be taken in each period, 1 to 65,535; all who
+            tokens: How many may be taken in each period, 1 to 65,535; all clients that
                 use the key must agree on it.
             per: Seconds of the period; from 3 on rounded up to whole ones.
-            priority: Place in the queue; all who wait should give one, or none.
-            flags: Wishes that go with each request.
         """
-        return TokenBucket(
-            self._session,
-            to_key(key),
-            tokens,
-            per,
-            db=self.number,
-            priority=priority,
-            flags=self._or_default(flags),
-        )
+        options = self._options(key, SESSION, flags, priority=priority)
+        return TokenBucket(options, tokens, per)
 
     def tree(
         self,
@@ -326,20 +252,9 @@ class Database:
     ) -> TreeLock:
         """Return a handle on the root of a tree of keys.
 
-        Args:
-            key: Name of the root; `TreeLock.child` makes the nodes below.
-            lease: How long a leaf is held.
-            flags: Wishes that go with each request.
-            renew: Renew a lease of seconds while the body of a grant runs.
+        `TreeLock.child` makes the nodes below. The lease is that of a leaf.
         """
-        return TreeLock(
-            self._session,
-            to_key(key),
-            db=self.number,
-            lease=lease,
-            flags=self._or_default(flags),
-            renew=renew,
-        )
+        return TreeLock(self._options(key, lease, flags, renew=renew))
 
     def value(
         self, key: Key, *, ttl: float = FOREVER, flags: Flags | None = None
@@ -347,17 +262,22 @@ class Database:
         """Return a handle on a value that is stored on a key.
 
         Args:
-            key: Its name. Do not use it for a lock as well.
             ttl: Seconds that the value is kept after a change, or ``FOREVER``.
-            flags: Wishes that go with each change.
         """
-        return Value(
-            self._session,
-            to_key(key),
-            db=self.number,
-            ttl=ttl,
-            name=key,
-            flags=self._or_default(flags),
+        return Value(self._options(key, ttl, flags), name=key)
+
+    def _options(
+        self,
+        key: Key,
+        lease: Lease,
+        flags: Flags | None,
+        *,
+        priority: int | None = None,
+        renew: bool = True,
+    ) -> HandleOptions:
+        flags = self.flags if flags is None else flags
+        return HandleOptions(
+            self._session, to_key(key), self.number, lease, priority, flags, renew
         )
 
     def subscribe(
@@ -368,9 +288,9 @@ class Database:
     ) -> AbstractAsyncContextManager[Subscription, bool]:
         """Subscribe to what happens to keys, for the body of an ``async with``.
 
-        The server tells of refused and timed-out requests and of ended leases, where
-        they were made with ``Flags(publish=True)``; of grants and releases it tells
-        nothing. It has to be started with ``--subscribe_enabled``.
+        The server publishes refused and timed-out requests and ended leases, where
+        they were made with ``Flags(publish=True)``; it never publishes grants and
+        releases. It has to be started with ``--subscribe_enabled``.
 
         Args:
             masks: Key masks of 16 bytes. A key matches if it has a bit in common
@@ -387,7 +307,7 @@ class Database:
 
         Raises:
             ValueError: A mask is not 16 bytes or all zero, or a buffer is too small.
-            ServerError: On entering: the server takes no subscriptions.
+            ServerError: On entering: the server accepts no subscriptions.
             ConnectionLost: On entering: the server cannot be reached.
 
         Cancellation:
@@ -415,15 +335,15 @@ class Database:
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped.
         """
         return await list_holders(self._session, self.number, to_key(key))
 
     async def waiters(self, key: Key) -> list[Waiter]:
-        """Return all who wait for a key, in the order they stand in.
+        """Return all waiters of a key, in the order of the queue.
 
-        The server lists the waiters of keys that are held; of a free key, as
-        that of an event which is clear by default, it tells none.
+        The server lists the waiters of keys that are held; it lists none of a free
+        key, such as that of an event which is clear by default.
 
         Raises:
             NoLeader: The server cannot reach a leader.
@@ -431,12 +351,12 @@ class Database:
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped.
         """
         return await list_waiters(self._session, self.number, to_key(key))
 
     async def keys(self) -> list[HeldKey]:
-        """Return all keys of this database that somebody holds.
+        """Return all keys of this database that are held.
 
         Raises:
             NoLeader: The server cannot reach a leader.
@@ -445,7 +365,7 @@ class Database:
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped.
         """
         return await list_keys(self._session, self.number)
 
@@ -457,9 +377,6 @@ class Database:
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            Nobody sees the answer.
+            The answer is dropped.
         """
         return await read_state(self._session, self.number)
-
-    def _or_default(self, flags: Flags | None) -> Flags:
-        return self.flags if flags is None else flags

@@ -1,14 +1,14 @@
 """A background task that ends after the body, not with it.
 
-In a plain nursery a cancelled body takes its neighbours with it, so the reader
-of a connection is gone before the body's ``finally`` blocks can release
+In a plain nursery a cancellation of the body cancels its other tasks too, so the
+reader of a connection has ended before the body's ``finally`` blocks can release
 anything. Here the service runs in a shielded scope of its own: the body unwinds
 first, then ``settle`` has its grace, then the service is cancelled. Prior art:
 ``tricycle.open_service_nursery``.
 
-The body's error leaves as it is. trio wraps what goes through a nursery in a
-group; so it is not led through, except where it is the nursery's own business
-(the service has crashed and cancelled the body).
+The body's error leaves as it is. trio wraps an error that goes through a nursery in a
+group; so the error does not go through it, except where the service has crashed and
+cancelled the body.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Service:
 
     @enable_ki_protection
     async def start(self, ready: Callable[[], Awaitable[T]]) -> T:
-        """Start the service; stop it again if it does not get ready.
+        """Start the service; stop it again if ``ready`` fails.
 
         Args:
             ready: Waits until the body can begin.
@@ -82,8 +82,8 @@ class Service:
         """End the service after the body has ended with ``exc``.
 
         Returns:
-            Whether ``exc`` is dealt with: it is a cancellation that came from
-            the service's own crash.
+            Whether ``exc`` is suppressed: it is a cancellation that came from the
+            service's own crash.
 
         Raises:
             BaseExceptionGroup: The service has crashed.
@@ -95,6 +95,6 @@ class Service:
         with trio.move_on_after(self._grace, shield=True):
             await self._settle()
         self._scope.cancel()
-        # Not the body's error: it leaves without going through the nursery.
+        # Without the body's error, which leaves without going through the nursery.
         await self._manager.__aexit__(None, None, None)
         return False

@@ -1,4 +1,4 @@
-"""The life of a subscription around a body: a session of its own."""
+"""Run a subscription and its session around the body of an ``async with``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OpenSubscription(AbstractAsyncContextManager[Subscription, bool]):
     """Connect and subscribe for the body of an ``async with``.
 
     Args:
-        session: The session of the subscription alone.
+        session: The session that the subscription alone uses.
         subscription: Made over that session.
     """
 
@@ -45,15 +45,15 @@ class OpenSubscription(AbstractAsyncContextManager[Subscription, bool]):
 
     async def _begin(self) -> None:
         await self._session.wait_attempted()
-        await self._subscription.begin()
+        await self._subscription.subscribe()
 
     async def _finish(self) -> None:
         if not self._session.statistics().connected:
             await trio.lowlevel.checkpoint()
             return
         try:
-            await self._subscription.finish()
+            await self._subscription.unsubscribe()
         except (SlockError, trio.ClosedResourceError):
-            # The server closes the connection with the last mask, and ends what
-            # it has not heard of by itself.
+            # The server closes the connection when the last mask is removed. If
+            # that did not arrive, it ends the subscription by itself.
             return

@@ -1,4 +1,4 @@
-"""Where the server is: ``slock://host:port/database``."""
+"""URLs of servers: ``slock://host:port/database``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ServerURL:
-    """The nodes to connect to, and the database the client stands for."""
+    """The nodes to connect to, and the database of the client."""
 
     addresses: tuple[Address, ...]
     db: int = 0
@@ -41,10 +41,10 @@ def parse_url(url: str) -> ServerURL:
     """Read ``slock://host[:port][,host[:port]...][/database]``.
 
     Raises:
-        ValueError: It is nothing of the kind; the message says which part.
+        ValueError: It is not of this form; the message says which part.
     """
     if not url.startswith(_SCHEME):
-        raise ValueError(f"a server's URL starts with {_SCHEME}, unlike {url!r}")
+        raise ValueError(f"a server's URL starts with {_SCHEME}, not as {url!r} does")
     hosts, _, path = url.removeprefix(_SCHEME).partition("/")
     addresses = tuple(_address(part, url) for part in hosts.split(","))
     return ServerURL(addresses, _database(path, url))
@@ -64,7 +64,7 @@ def check_database(db: int) -> int:
 def _address(text: str, url: str) -> Address:
     match = _HOST.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} in {url!r} is no host, host:port or [IPv6]:port")
+        raise ValueError(f"{text!r} in {url!r} is not a host, host:port or [IPv6]:port")
     port = int(match["port"] or DEFAULT_PORT)
     if not 1 <= port <= 65_535:
         raise ValueError(f"port {port} in {url!r} is not 1 to 65535")
@@ -75,5 +75,5 @@ def _database(path: str, url: str) -> int:
     if not path:
         return 0
     if not _DATABASE.fullmatch(path):
-        raise ValueError(f"{path!r} in {url!r} is no number of a database")
+        raise ValueError(f"{path!r} in {url!r} is not the number of a database")
     return check_database(int(path))

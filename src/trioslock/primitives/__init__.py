@@ -1,20 +1,21 @@
 """Handles on keys, and what they grant: one file for each primitive.
 
-A primitive sees the request seam of the link (`trioslock.link.Requester`) and
-nothing above it. Those that hand out grants build on `Acquirable`.
+A primitive sees the request interface of the link (`trioslock.link.Requester`) and
+nothing above it. All are made with `HandleOptions`; those that hand out grants build
+on `Acquirable`.
 """
 
 from __future__ import annotations
 
 from ._acquirable import Acquirable
-from ._event import Event
+from ._event import Default, Event
 from ._fencing import FencedLock
 from ._flags import NO_FLAGS, Flags
 from ._flows import ConcurrencyLimiter, TokenBucket
 from ._grant import Grant
 from ._group_event import GroupEvent
 from ._holder import Holder, Waiter
-from ._lease import SESSION, Lease, Session, wire_lease
+from ._lease import SESSION, Lease, SessionLease, wire_lease
 from ._lists import (
     DatabaseState,
     HeldKey,
@@ -24,8 +25,9 @@ from ._lists import (
     read_state,
 )
 from ._lock import Lock
+from ._options import HandleOptions
 from ._results import refusal
-from ._rlock import Level, ReentrantHolds, RLock
+from ._rlock import LevelGrant, ReentrantHolds, RLock
 from ._rwlock import ReadSide, RWLock, WriteSide
 from ._semaphore import Semaphore
 from ._subscription import (
@@ -34,7 +36,7 @@ from ._subscription import (
     Subscription,
     SubscriptionStatistics,
 )
-from ._tree_lock import Leaf, TreeLeaf, TreeLock
+from ._tree_lock import LeafGrant, TreeLeaf, TreeLock
 from ._value import Value
 
 __all__ = [
@@ -45,23 +47,25 @@ __all__ = [
     "Change",
     "ConcurrencyLimiter",
     "DatabaseState",
+    "Default",
     "Event",
     "FencedLock",
     "Flags",
     "Grant",
     "GroupEvent",
+    "HandleOptions",
     "HeldKey",
     "Holder",
-    "Leaf",
+    "LeafGrant",
     "Lease",
-    "Level",
+    "LevelGrant",
     "Lock",
     "RLock",
     "RWLock",
     "ReadSide",
     "ReentrantHolds",
     "Semaphore",
-    "Session",
+    "SessionLease",
     "Subscription",
     "SubscriptionStatistics",
     "TokenBucket",

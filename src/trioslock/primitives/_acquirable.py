@@ -1,8 +1,8 @@
 """What all primitives share that hand out grants: acquire, try, ``async with``.
 
-A handle holds no state of the lock itself, so it may be shared by any number
-of tasks. The one thing it remembers is which grant a task's ``async with`` has
-entered, so that the exit finds it.
+A handle holds no state of the lock itself, so any number of tasks may share it. It
+remembers one thing: which grant a task's ``async with`` has entered, so that the exit
+finds it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
 from .._errors import NotHeld
-from ..link import Requester
 from ..protocol import (
     FOREVER,
     CommandType,
@@ -23,84 +22,51 @@ from ..protocol import (
     LockResult,
     PreparedLock,
     ResultCode,
-    TimeoutFlag,
     UnlockFlag,
-    WireDuration,
 )
-from ._flags import NO_FLAGS, Flags
 from ._grant import Grant
 from ._handle import NO_ID, Handle
 from ._holder import Holder
-from ._lease import Lease, Session, wire_lease
+from ._lease import SessionLease
+from ._options import HandleOptions
 from ._results import refusal
 
 _LOCK = int(CommandType.LOCK)
 _OK = int(ResultCode.SUCCED)
 _REFUSED = int(ResultCode.TIMEOUT)
 _NOT_THERE = (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
-MAX_PRIORITY = 255
-"""Highest place in a queue."""
-
-
-def check_priority(priority: int | None) -> None:
-    """Check a place in a queue.
-
-    Raises:
-        ValueError: It is neither None nor 0 to 255.
-    """
-    if priority is not None and not 0 <= priority <= MAX_PRIORITY:
-        raise ValueError(f"priority must be 0 to {MAX_PRIORITY}, not {priority!r}")
 
 
 class Acquirable(Handle):
     """A handle whose grants allow ``count + 1`` holders of ``rcount + 1`` levels.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
-        lease: How long a grant lasts.
+        options: The key, and how to ask for it.
         count: One less than the number of holders, as on the wire.
-        rcount: One less than the number of levels a holder may have.
-        priority: Place in the queue, 0 to 255, highest first; it takes the place
-            of the levels on the wire. None for the end of the queue.
-        flags: Wishes that go with each LOCK.
-        renew: Renew a lease of seconds while the body of a grant runs.
+        rcount: One less than the number of levels a holder may have. A priority takes
+            its place on the wire.
     """
 
     _grant_type: type[Grant] = Grant
+    # Whether a wait is sent again after a lost connection.
     _replay = True
 
     def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        *,
-        db: int,
-        lease: Lease,
-        count: int = 0,
-        rcount: int = 0,
-        priority: int | None = None,
-        flags: Flags = NO_FLAGS,
-        renew: bool = True,
+        self, options: HandleOptions, *, count: int = 0, rcount: int = 0
     ) -> None:
-        super().__init__(requester, key, db=db)
-        check_priority(priority)
-        self.flags = flags
-        self.priority = priority
-        self.renew = renew
-        self._lease = lease
-        # The server renews nothing that is counted in milliseconds.
-        self._timed = not isinstance(lease, Session) and lease != FOREVER
-        self._renew = renew and self._timed
-        value, unit = wire_lease(requester, lease, whole_seconds=self._renew)
-        self._wire_lease = WireDuration(value, unit | flags.lease_bits)
-        self._wait_bits = flags.wait_bits
-        if priority is not None:
-            self._wait_bits |= TimeoutFlag.RCOUNT_IS_PRIORITY
-            rcount = priority
+        super().__init__(options)
+        self.flags = options.flags
+        self.priority = priority = options.priority
+        self.renew = options.renew
+        self._lease = lease = options.lease
+        # A lease of seconds ends by itself. It is renewed in whole seconds: the server
+        # renews nothing that is counted in milliseconds.
+        self._limited = not isinstance(lease, SessionLease) and lease != FOREVER
+        self._renew = options.renew and self._limited
+        self._wire_lease = options.wire_lease(whole_seconds=self._renew)
+        self._wait_bits = options.wait_bits
         self._count = count
-        self._rcount = rcount
+        self._rcount = rcount if priority is None else priority
         self._waiting: PreparedLock | None = None
         self._trying: PreparedLock | None = None
         self._entered: dict[Task, Grant] = {}
@@ -143,7 +109,7 @@ class Acquirable(Handle):
             The grant.
 
         Raises:
-            trio.WouldBlock: Others hold it or wait for it.
+            trio.WouldBlock: The key is held, or others wait for it.
             ConnectionLost: The client does not reconnect.
             NoLeader: The server cannot reach a leader.
             trio.ClosedResourceError: The client is closed.
@@ -154,35 +120,37 @@ class Acquirable(Handle):
         return await self._attempt(0, 0, data)
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
-        pattern = self._waiting if wait else self._trying
-        if pattern is None:
-            pattern = self._make_pattern(wait, wait_flag)
+        prepared = self._waiting if wait else self._trying
+        if prepared is None:
+            prepared = self._prepare(wait, wait_flag)
         requester = self._requester
         attempt = requester.new_id()
-        grant = self._grant_type(requester, pattern, attempt)
+        # Made before the wait: a loss can arrive in the same read as the grant.
+        grant = self._grant_type(requester, prepared, attempt)
         asked_at = 0.0
-        if self._timed:
+        if self._limited:
             asked_at = trio.current_time()
             if self._renew:
-                self._have_renewed(grant, asked_at)
+                self._add_renewal(grant, asked_at)
         result: LockResult | None
         if data is None:
-            result = await requester.acquire_prepared(pattern, attempt, grant)
+            result = await requester.acquire_prepared(prepared, attempt, grant)
         else:
-            command = pattern.lock(attempt)._replace(data=data.encode())
+            command = prepared.lock(attempt)._replace(data=data.encode())
             result = await requester.acquire(command, grant, replay=self._replay)
+        # None: granted under the id of the attempt, without a value.
         if result is not None:
             if result.result == _REFUSED and not wait:
                 raise trio.WouldBlock
             if result.result != _OK:
                 raise refusal(result)
             grant.granted(result)
-        if self._timed:
+        if self._limited:
             from_request = self.flags.lease_from_request
             grant.count_from(asked_at if from_request else trio.current_time())
         return grant
 
-    def _make_pattern(self, wait: int, wait_flag: int) -> PreparedLock:
+    def _prepare(self, wait: int, wait_flag: int) -> PreparedLock:
         """Return what every attempt sends; kept, since a handle may be used again."""
         lock = LockCommand(
             _LOCK,
@@ -197,24 +165,23 @@ class Acquirable(Handle):
             self._count,
             self._rcount,
         )
-        pattern = PreparedLock(lock, self._grant_type.unlock_of(lock))
+        prepared = PreparedLock(lock, self._grant_type.unlock_of(lock))
         if wait:
-            self._waiting = pattern
+            self._waiting = prepared
         else:
-            self._trying = pattern
-        return pattern
+            self._trying = prepared
+        return prepared
 
-    def _have_renewed(self, grant: Grant, asked_at: float) -> None:
-        """Have the lease of a grant renewed."""
-        assert not isinstance(self._lease, Session)
+    def _add_renewal(self, grant: Grant, asked_at: float) -> None:
+        """Renew the lease of a grant while its body runs."""
+        assert not isinstance(self._lease, SessionLease)
         grant.renew_from(asked_at, self._lease)
 
     async def show(self) -> Holder | None:
-        """Return who holds the key, None if nobody does.
+        """Return the first holder of the key, None if the key is free.
 
-        Do not ask this of a key that is used as an event: where it is free, the
-        server answers by granting it for no time, which wakes the event's
-        waiters.
+        Do not use it on a key that is used as an event: where the key is free, the
+        server answers by granting it for no time, which wakes the event's waiters.
 
         Raises:
             ConnectionLost: The client does not reconnect.
@@ -227,13 +194,13 @@ class Acquirable(Handle):
         return None if result is None else Holder.of(result)
 
     async def release_head(self) -> None:
-        """Release the first holder's grant, whoever that is.
+        """Release the first holder's grant, whichever client has it.
 
-        For administration: the holder is not told, and finds out when it
+        For administration: the holder gets no notice, and finds out when it
         releases.
 
         Raises:
-            NotHeld: Nobody holds the key.
+            NotHeld: The key is free.
             ConnectionLost: The connection broke; the outcome is unknown. It is
                 not sent again, since that could release the next holder.
             trio.ClosedResourceError: The client is closed.
@@ -243,13 +210,15 @@ class Acquirable(Handle):
         """
         result = await self._requester.request(self._unlock(flag=UnlockFlag.FIRST))
         if result.result in _NOT_THERE:
-            raise NotHeld(f"nobody holds key {self.key.hex()}", key=self.key)
+            raise NotHeld(f"key {self.key.hex()} has no holder", key=self.key)
         if result.result != ResultCode.SUCCED:
             raise refusal(result)
 
     @enable_ki_protection
     async def __aenter__(self) -> Grant:
         grant = await self._attempt(*self._requester.wait, None)
+        # No checkpoint between the grant and its scope, so no cancellation and no
+        # interrupt comes between them.
         grant.enter()
         task = current_task()
         entered = self._entered
@@ -271,3 +240,19 @@ class Acquirable(Handle):
         if grant.outer is not None:
             self._entered[task] = grant.outer
         return grant.__aexit__(exc_type, exc, traceback)
+
+
+class ExclusiveHandle(Acquirable):
+    """A handle on a key that one holder at a time has."""
+
+    async def locked(self) -> bool:
+        """Return whether the key is held, by any client.
+
+        Raises:
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nothing is left on the server.
+        """
+        return await self._show() is not None

@@ -1,4 +1,4 @@
-"""A flag that many wait for, on a key of the server.
+"""An event that any number of tasks wait for, implemented as a lock on a key.
 
 Two modes, which cannot be mixed on one key:
 
@@ -8,17 +8,16 @@ Two modes, which cannot be mixed on one key:
 - ``default="set"``: the event is *clear* while the key is held (count 0).
   Waiters simply ask for it with a lease of 0.
 
-Since the lock id is the key, anybody can set and clear, and doing either twice
+Since the lock id is the key, every client can set and clear, and doing either twice
 is the same as once: both are sent again after a lost connection.
 
-A plain `Lock` on an event's key wakes waiters falsely; use other keys for it.
+A plain `Lock` on an event's key wakes the event's waiters: use another key for it.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from ..link import Requester
 from ..protocol import (
     Data,
     LockCommand,
@@ -28,7 +27,7 @@ from ..protocol import (
     WireDuration,
 )
 from ._handle import NO_TIME, Handle, decoded
-from ._lease import wire_lease
+from ._options import HandleOptions
 from ._results import refusal
 
 Default = Literal["clear", "set"]
@@ -45,29 +44,18 @@ class Event(Handle):
     """A handle on an event; it keeps no state and may be shared.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
-        default: What the event is when nobody has touched it.
-        ttl: Seconds after which a touched event falls back to its default,
-            rounded up to whole ones; the server may take one more. ``FOREVER``
-            for never.
+        options: The key, and how to ask for it. The lease is the time after which
+            a set or cleared event falls back to its default, rounded up to whole ones;
+            the server may take one more. ``FOREVER`` for never.
+        default: The state of an event that no client has set or cleared.
     """
 
-    def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        *,
-        db: int = 0,
-        default: Default = "clear",
-        ttl: float,
-    ) -> None:
+    def __init__(self, options: HandleOptions, *, default: Default = "clear") -> None:
         if default not in ("clear", "set"):
             raise ValueError(f"default must be 'clear' or 'set', not {default!r}")
-        super().__init__(requester, key, db=db)
+        super().__init__(options)
         self.default = default
-        self._ttl = wire_lease(requester, ttl, whole_seconds=True)
+        self._ttl = options.wire_lease(whole_seconds=True)
         self._set_is_held = default == "clear"
         self._count = int(self._set_is_held)
 
@@ -75,13 +63,13 @@ class Event(Handle):
         return f", default {self.default}"
 
     async def set(self, data: Data | None = None) -> None:
-        """Set the event and wake all who wait for it.
+        """Set the event and wake all that wait for it.
 
         Args:
             data: Operation on the key's value, such as ``Data.set("text")``.
                 Waiters get the value. With ``default="set"`` it is applied only
-                if the event is clear, and reaches only those who wait already:
-                the server forgets the value of a key that nobody holds.
+                if the event is clear, and reaches only waits that have begun:
+                the server forgets the value of a key without a holder.
 
         Raises:
             LockError: A lock that is not this event holds the key.
@@ -92,13 +80,10 @@ class Event(Handle):
             The event may have been set. It is sent again after a lost
             connection, which sets an event that was cleared in between.
         """
-        if self._set_is_held:
-            await self._hold(data)
-        else:
-            await self._free(data)
+        await self._change(held=self._set_is_held, data=data)
 
     async def clear(self, data: Data | None = None) -> None:
-        """Clear the event: who waits from now on waits until it is set.
+        """Clear the event: a wait that begins from now on lasts until it is set.
 
         Args:
             data: Operation on the key's value, such as ``Data.unset()``.
@@ -111,10 +96,7 @@ class Event(Handle):
         Cancellation:
             The event may have been cleared.
         """
-        if self._set_is_held:
-            await self._free(data)
-        else:
-            await self._hold(data)
+        await self._change(held=not self._set_is_held, data=data)
 
     async def is_set(self) -> bool:
         """Return whether the event is set.
@@ -126,7 +108,7 @@ class Event(Handle):
         Cancellation:
             Nothing is left on the server.
         """
-        result = await self._requester.request(self._glance(NO_TIME), replay=True)
+        result = await self._requester.request(self._probe(NO_TIME), replay=True)
         if result.result == ResultCode.SUCCED:
             return True
         if result.result in _NOT_GRANTED:
@@ -149,7 +131,7 @@ class Event(Handle):
             lost connection it is asked for anew: an event that was set and
             cleared again meanwhile is missed.
         """
-        result = await self._requester.acquire(self._glance(self._requester.wait))
+        result = await self._requester.acquire(self._probe(self._requester.wait))
         if result.result != ResultCode.SUCCED:
             raise refusal(result)
         return decoded(result.data)
@@ -157,9 +139,9 @@ class Event(Handle):
     async def wait_and_reset(self) -> Data | None:
         """Wait until the event is set, then clear it and remove its value.
 
-        Of several who wait in this way each one wakes, and each one clears: an
-        event that is set again in between may be cleared by the second. Let one
-        task at a time reset an event.
+        Several tasks that wait in this way all wake, and each one clears: an event
+        that is set again in between may be cleared by the second. Let one task at a
+        time reset an event.
 
         Returns:
             The key's value when the event was set, None if it had none.
@@ -174,32 +156,28 @@ class Event(Handle):
             is held back until it is cleared, for at most the client's grace.
         """
         data = await self.wait()
-        if self._set_is_held:
-            await self._free(Data.unset(), linger=True)
-        else:
-            await self._hold(Data.unset(), linger=True)
+        await self._change(held=not self._set_is_held, data=Data.unset(), linger=True)
         return data
 
-    async def _hold(self, data: Data | None, *, linger: bool = False) -> None:
-        command = self._lock(
-            lock_id=self.key,
-            flag=_UPDATE,
-            lease=self._ttl,
-            max_count=self._count,
-            data=data,
-        )
+    async def _change(
+        self, *, held: bool, data: Data | None, linger: bool = False
+    ) -> None:
+        """Hold the key under its own bytes, or release it."""
+        if held:
+            command = self._lock(
+                lock_id=self.key,
+                flag=_UPDATE,
+                lease=self._ttl,
+                max_count=self._count,
+                data=data,
+            )
+        else:
+            command = self._unlock(lock_id=self.key, max_count=self._count, data=data)
         result = await self._requester.request(command, replay=True, linger=linger)
-        if result.result not in _HELD:
+        if result.result not in (_HELD if held else _FREED):
             raise refusal(result)
 
-    async def _free(self, data: Data | None, *, linger: bool = False) -> None:
-        command = self._unlock(lock_id=self.key, data=data)
-        command = command._replace(max_count=self._count)
-        result = await self._requester.request(command, replay=True, linger=linger)
-        if result.result not in _FREED:
-            raise refusal(result)
-
-    def _glance(self, wait: WireDuration) -> LockCommand:
+    def _probe(self, wait: WireDuration) -> LockCommand:
         """Return a LOCK that is granted, for no time, when the event is set."""
         flag = _WHEN_UNLOCKED if self._set_is_held else 0
         return self._lock(

@@ -1,9 +1,9 @@
 """Fencing tokens: a number for each grant, larger than those of all before it.
 
 The LOCK carries a second command that the server runs at the moment of the grant:
-it adds one to a counter on a key of its own. Nobody can be granted the lock in
-between, so the order of the numbers is the order of the grants, and a holder that
-lost the lock without knowing it has a smaller number than who has it now.
+it adds one to a counter on a key of its own. The server grants the lock to no other
+request in between, so the order of the numbers is the order of the grants. A holder
+that lost the lock without knowing it has a smaller number than the present holder.
 
 The counter is held for ever and written to the server's log at once, so it outlives
 clients and a restart of the server. Each name that is fenced leaves such a key.
@@ -25,10 +25,9 @@ from ..protocol import (
     ResultCode,
     to_key,
 )
-from ._flags import NO_FLAGS, Flags
-from ._grant import Grant, let_go
-from ._lease import SESSION, Lease
+from ._grant import Grant, release_unusable
 from ._lock import Lock
+from ._options import HandleOptions
 from ._results import refusal
 
 _PREFIX = b"fence:"
@@ -40,43 +39,19 @@ class FencedLock(Lock):
     """A `Lock` whose grants have a ``token``.
 
     A wait in flight when the connection breaks fails with ``ConnectionLost``; it is
-    not asked for anew, since what it brings along may have been done. The order of
+    not sent again, since the command in its data may have been run. The order of
     the tokens holds as long as the server keeps its log: after a failover it is as
     good as the new leader's copy of it.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
-        lease: `SESSION` (as long as the connection), seconds, or ``FOREVER``.
-        priority: Place in the queue, 0 to 255, highest first. None for the end.
-        flags: Wishes that go with each request; not ``require_ack``.
-        renew: Renew a lease of seconds while the body of a grant runs.
+        options: The key, and how to ask for it; not with ``require_ack``.
     """
 
     _replay = False
 
-    def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        *,
-        db: int = 0,
-        lease: Lease = SESSION,
-        priority: int | None = None,
-        flags: Flags = NO_FLAGS,
-        renew: bool = True,
-    ) -> None:
-        super().__init__(
-            requester,
-            key,
-            db=db,
-            lease=lease,
-            priority=priority,
-            flags=flags,
-            renew=renew,
-        )
-        if flags.require_ack:
+    def __init__(self, options: HandleOptions) -> None:
+        super().__init__(options)
+        if options.flags.require_ack:
             raise ValueError(
                 "a lock cannot be fenced and acknowledged: the server would put the "
                 "token off until after the acknowledgement"
@@ -84,14 +59,14 @@ class FencedLock(Lock):
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         count = count_command(self._requester, self.db, self.key)
-        frame = bring_along(count, data)
+        frame = combine(count, data)
         expected = self._requester.expect(count)
         try:
             grant = await super()._attempt(wait, wait_flag, frame)
             try:
                 grant.token = token_of(await expected.wait())
             except BaseException:
-                await let_go(grant)
+                await release_unusable(grant)
                 raise
         finally:
             expected.forget()
@@ -123,7 +98,7 @@ def count_command(requester: Requester, db: int, key: bytes) -> LockCommand:
     )
 
 
-def bring_along(command: LockCommand, data: Data | None) -> Data:
+def combine(command: LockCommand, data: Data | None) -> Data:
     """Return the data of a LOCK that runs ``command``, and ``data`` as well.
 
     Raises:
@@ -144,9 +119,9 @@ def token_of(result: LockResult) -> int:
     """Return the token that the counter's answer means.
 
     Raises:
-        SlockError: The counter cannot be counted on.
+        SlockError: The counter was not raised.
     """
     if result.result not in _COUNTED:
         raise refusal(result)
-    # Answers carry the value before the operation.
+    # An answer carries the value before the operation.
     return 1 + (0 if result.data is None else Data.decode(result.data).number)

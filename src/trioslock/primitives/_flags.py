@@ -1,7 +1,7 @@
 """What a caller may ask of the server besides waiting and holding.
 
-Only what leaves waiting, withdrawal and loss notices as they are has a name
-here: the flags that change those are for the primitives to set.
+Flags that change waiting, withdrawal or loss notices have no name here: only the
+primitives set them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _LOG_BITS = {
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Wishes that go with each LOCK of a handle, a database, or a client.
+    """Flags of each LOCK of a handle, a database, or a client.
 
     Attributes:
         require_ack: Grant only when the server has logged the grant and enough
             replicas have acknowledged it. Needs a wait: a ``try_acquire`` gets
             at most about one second for it.
-        publish: Tell subscribers of refused and timed-out requests, and of ended
-            leases. Grants and releases are never published.
+        publish: Publish refused and timed-out requests and ended leases to
+            subscribers. Grants and releases are never published.
         log: When the server writes the grant to its log: after a while
             (``"default"``), ``"at-once"``, or ``"never"``. What is not logged
             does not outlive the server.
         lease_from_request: Count the lease from the request, not from the grant;
             leases of whole seconds alone.
-        wait_bits: Bits of the flag word beside a LOCK's wait, worked out.
-        lease_bits: Bits of the flag word beside a LOCK's lease, worked out.
+        wait_bits: The resulting bits of the flag word beside a LOCK's wait.
+        lease_bits: The resulting bits of the flag word beside a LOCK's lease.
     """
 
     require_ack: bool = False
@@ -52,7 +52,7 @@ class Flags:
         if self.require_ack and self.log == "never":
             raise ValueError("what is never logged cannot be acknowledged")
 
-        # Worked out here, once, since a handle is made for each use of a key.
+        # Computed once, here: a handle is made for each use of a key.
         object.__setattr__(self, "wait_bits", self._bits_beside_wait())
         object.__setattr__(self, "lease_bits", self._bits_beside_lease())
 
@@ -72,7 +72,7 @@ class Flags:
 
 
 NO_FLAGS = Flags()
-"""No wishes."""
+"""No flags."""
 
 UNIT_BITS = int(
     ExpiryFlag.MINUTES

@@ -1,6 +1,6 @@
-"""Limits on how much goes on: at once, or within a period.
+"""Limits on how much happens: at once, or within a period.
 
-`ConcurrencyLimiter` is a semaphore in other words (upstream:
+`ConcurrencyLimiter` is a semaphore under another name (upstream:
 MaxConcurrentFlow). `TokenBucket` (upstream: TokenBucketFlow) takes tokens that
 come back by themselves when their lease ends; nothing is ever released, so it
 hands out no grants.
@@ -21,117 +21,64 @@ from math import ceil
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..link import Requester
 from ..protocol import (
     ExpiryFlag,
     LockResult,
     ResultCode,
-    TimeoutFlag,
     WireDuration,
     encode_duration,
 )
-from ._acquirable import Acquirable, check_priority
-from ._flags import NO_FLAGS, Flags
-from ._handle import NO_TIME, Handle
-from ._lease import SESSION, Lease
+from ._acquirable import Acquirable
+from ._handle import NO_TIME, CountedHandle, check_count
+from ._options import HandleOptions
 from ._results import refusal
-from ._semaphore import check_permits
 
 _WINDOW_FROM = 3.0
 """Seconds from which on the server cannot count a lease in milliseconds."""
 
 
-class ConcurrencyLimiter(Acquirable):
+class ConcurrencyLimiter(CountedHandle, Acquirable):
     """A handle on a key that up to ``limit`` holders have at once.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        limit: 1 to 65,535; all who use the key must agree on it.
-        db: Database, 0 to 254.
-        lease: How long one holder may take.
-        priority: Place in the queue, 0 to 255, highest first. None for the end.
-        flags: Wishes that go with each request.
-        renew: Renew a lease of seconds while the body of a grant runs.
+        options: The key, and how to ask for it.
+        limit: 1 to 65,535; all clients that use the key must agree on it.
     """
 
-    def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        limit: int,
-        *,
-        db: int = 0,
-        lease: Lease = SESSION,
-        priority: int | None = None,
-        flags: Flags = NO_FLAGS,
-        renew: bool = True,
-    ) -> None:
-        super().__init__(
-            requester,
-            key,
-            db=db,
-            lease=lease,
-            count=check_permits(limit, "limit"),
-            priority=priority,
-            flags=flags,
-            renew=renew,
-        )
+    def __init__(self, options: HandleOptions, limit: int) -> None:
+        super().__init__(options, count=check_count(limit, "limit"))
         self.limit = limit
 
     def _state(self) -> str:
         return f", limit {self.limit}{super()._state()}"
 
-    async def in_use(self) -> int:
-        """Return how many hold it now, by whatever client.
 
-        Raises:
-            ConnectionLost: The client does not reconnect.
-            trio.ClosedResourceError: The client is closed.
-
-        Cancellation:
-            Nothing is left on the server.
-        """
-        return await self._levels_in_use()
-
-
-class TokenBucket(Handle):
+class TokenBucket(CountedHandle):
     """A handle on a key from which ``tokens`` may be taken in each period.
 
     It keeps no state and may be shared.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        tokens: 1 to 65,535; all who use the key must agree on it.
+        options: The key, and how to ask for it; without its lease.
+        tokens: 1 to 65,535; all clients that use the key must agree on it.
         per: Seconds of the period; from 3 on rounded up to whole ones.
-        db: Database, 0 to 254.
-        priority: Place in the queue, 0 to 255, highest first. None for the end.
-        flags: Wishes that go with each request.
         wall_clock: Returns Unix seconds; the start of a window depends on it.
     """
 
     def __init__(
         self,
-        requester: Requester,
-        key: bytes,
+        options: HandleOptions,
         tokens: int,
         per: float,
         *,
-        db: int = 0,
-        priority: int | None = None,
-        flags: Flags = NO_FLAGS,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(requester, key, db=db)
+        super().__init__(options)
         if not per > 0:
             raise ValueError(f"per must be above 0 seconds, not {per!r}")
-        check_priority(priority)
         self.tokens = tokens
         self.per = per
-        self._count = check_permits(tokens, "tokens")
-        self._priority = priority
-        self._flags = flags
+        self._count = check_count(tokens, "tokens")
         self._wall_clock = wall_clock
         self._period = _period(per)
 
@@ -147,12 +94,13 @@ class TokenBucket(Handle):
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            No token is taken; one that was granted in the same instant is given
-            back. Once it has returned, the token is spent, and comes back at
-            the end of its period alone. After a lost connection a token may be
-            spent for nothing.
+            No token is taken; one that was granted at the same moment is released.
+            Once it has returned, the token is spent, and comes back only at the end
+            of its period. After a lost connection a token may be spent without use.
         """
         if self._windowed:
+            # A free token comes back at the end of the window, one that has to be
+            # waited for after a whole period: so two requests.
             result = await self._take(NO_TIME, self._rest_of_window())
             if result.result == ResultCode.SUCCED:
                 return
@@ -179,35 +127,22 @@ class TokenBucket(Handle):
         if result.result != ResultCode.SUCCED:
             raise refusal(result)
 
-    async def in_use(self) -> int:
-        """Return how many tokens are spent and have not come back yet.
-
-        Raises:
-            ConnectionLost: The client does not reconnect.
-            trio.ClosedResourceError: The client is closed.
-
-        Cancellation:
-            Nothing is left on the server.
-        """
-        return await self._levels_in_use()
-
     @property
     def _windowed(self) -> bool:
         return not self._period.flag & ExpiryFlag.MILLISECONDS
 
     def _rest_of_window(self) -> WireDuration:
+        """Return the lease of a token that is taken now."""
         period = ceil(self.per)
         return encode_duration(period - int(self._wall_clock()) % period)
 
     async def _take(self, wait: WireDuration, lease: WireDuration) -> LockResult:
-        bits = self._flags.wait_bits
-        if self._priority is not None:
-            bits |= TimeoutFlag.RCOUNT_IS_PRIORITY
+        options = self._options
         command = self._lock(
-            wait=WireDuration(wait.value, wait.flag | bits),
-            lease=WireDuration(lease.value, lease.flag | self._flags.lease_bits),
+            wait=WireDuration(wait.value, wait.flag | options.wait_bits),
+            lease=WireDuration(lease.value, lease.flag | options.flags.lease_bits),
             max_count=self._count,
-            rcount=self._priority or 0,
+            rcount=options.priority or 0,
         )
         return await self._requester.acquire(command)
 

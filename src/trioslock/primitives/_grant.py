@@ -1,7 +1,7 @@
-"""What a granted key is to its holder: release it, extend it, hear of its loss.
+"""A granted key in the hands of its holder: release it, extend it, notice its loss.
 
-A `Grant` is made before the wait and told of everything that becomes of it, so
-a loss that comes in the same read as the grant is not missed.
+A `Grant` is made before the wait, and the requester notifies it of everything that
+happens to it. So a loss that comes in the same read as the grant is not missed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from ..protocol import (
     WireDuration,
     decode_duration,
 )
-from ._body import enter_scope, leave_scope
 from ._flags import UNIT_BITS
+from ._handle import decoded
 from ._lease import Lease, wire_lease
-from ._renewal import Renewal, equal_within
-from ._results import refusal
+from ._renewal import LeaseRenewer, equal_within
+from ._results import loss, raise_outcome, refusal
+from ._scope_pool import enter_scope, leave_scope
 
 _OK = int(ResultCode.SUCCED)
 _UPDATED = int(ResultCode.LOCKED_ERROR)
@@ -43,28 +44,21 @@ _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
 _UNLOCK = int(CommandType.UNLOCK)
 _UPDATE = int(LockFlag.UPDATE)
 
-_REASONS: dict[LossReason, str] = {
-    "expired": "its lease has ended",
-    "taken": "another holder has it",
-    "disconnected": "the connection was lost for longer than its lease",
-    "server-restart": "the server has restarted",
-}
-
 
 class Grant:
-    """One holding of a key, owned by whoever acquired it.
+    """One holding of a key, owned by the task that acquired it.
 
     As an async context manager it releases on exit, and its body is cancelled
     when the grant is lost; `LockLost` is then raised from the exit. A body that
     fails by itself keeps its error, with a note about the loss.
 
     Entering it does not wait, so a grant cannot get lost between `acquire` and
-    the body. While the body runs a lease of seconds is renewed, if that was asked
-    for; and in any case the body is cancelled before the lease can have ended.
+    the body. While the body runs a lease of seconds is renewed, unless the handle
+    says no; and in any case the body is cancelled before the lease can have ended.
     """
 
     token: int | None = None
-    """The fencing token: larger than that of every grant before. None without."""
+    """The fencing token, larger than that of every grant before; None without one."""
 
     # Defaults on the class keep the making of a grant cheap.
     _frame: bytes | None = None
@@ -78,13 +72,13 @@ class Grant:
     _limited = False
     _granted_at = 0.0
     _unlock_flag = 0
-    _renewal: Renewal | None = None
+    _renewer: LeaseRenewer | None = None
 
     def __init__(
-        self, requester: Requester, pattern: PreparedLock, attempt: bytes
+        self, requester: Requester, prepared: PreparedLock, attempt: bytes
     ) -> None:
         self._requester = requester
-        self._pattern = pattern
+        self._prepared = prepared
         self._attempt = attempt
 
     @classmethod
@@ -110,7 +104,7 @@ class Grant:
     @property
     def key(self) -> bytes:
         """The 16 bytes of the key."""
-        return self._pattern.key
+        return self._prepared.key
 
     @property
     def lock_id(self) -> bytes:
@@ -141,45 +135,44 @@ class Grant:
         Raises:
             RemoteProtocolError: It is malformed.
         """
-        return None if self._frame is None else Data.decode(self._frame)
+        return decoded(self._frame)
 
     @property
     def _command(self) -> LockCommand:
-        """The LOCK that this grant was made by, with the lease of now."""
+        """The LOCK that this grant was made by, with the present lease."""
         command = self._made
         if command is None:
-            command = self._made = self._pattern.lock(self._attempt)
+            command = self._made = self._prepared.lock(self._attempt)
         return command
 
-    # Told by the requester.
+    # Called by the requester and the handle.
 
     def lost(self, reason: LossReason) -> None:
         """Note that the grant has ended, and cancel the body."""
         self._lost = reason
         if self._scope is not None:
             self._scope.cancel()
-        if self._renewal is not None:
-            self._renewal.stop()
+        self._stop_renewal()
         if self._loss is not None:
             self._loss.set()
 
     def granted(self, result: LockResult) -> None:
-        """Take over what the server answered to the LOCK.
+        """Take over the server's answer to the LOCK.
 
-        It may have been asked for again after a lost connection, under another id.
+        After a lost connection the key was asked for again, under another id.
         """
         self._attempt = result.request_id
         self._made = None
         self._frame = result.data
 
     def renew_from(self, asked_at: float, lease: float) -> None:
-        """Have the lease renewed while the body runs.
+        """Renew the lease while the body runs.
 
         Args:
             asked_at: When the key was asked for: its lease is not older.
             lease: Its seconds.
         """
-        self._renewal = Renewal(self._renew, asked_at, lease)
+        self._renewer = LeaseRenewer(self._renew, asked_at, lease)
 
     def count_from(self, started_at: float) -> None:
         """Count the lease, which ends by itself, from ``started_at``."""
@@ -204,8 +197,8 @@ class Grant:
             grace. The lease may have been replaced.
         """
         await self._renew(lease)
-        if self._renewal is not None:
-            self._renewal.change(lease)
+        if self._renewer is not None:
+            self._renewer.change(lease)
 
     async def _renew(self, lease: Lease) -> None:
         await self._update(
@@ -229,10 +222,8 @@ class Grant:
             ``increment``, ``append``, ``push`` and ``pop``.
         """
         command = self._command
-        frame = await self._update(
-            WireDuration(command.expiry, command.expiry_flag), data=data
-        )
-        return None if frame is None else Data.decode(frame)
+        lease = WireDuration(command.expiry, command.expiry_flag)
+        return decoded(await self._update(lease, data=data))
 
     async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
         self._check_held()
@@ -265,31 +256,32 @@ class Grant:
 
     def _check_held(self) -> None:
         if self._lost is not None:
-            raise self._error(self._lost)
+            raise loss(self.key, self._lost)
         if self._released:
             raise NotHeld(f"{self!r} cannot be extended", key=self.key)
 
     async def _refused(self, result: LockResult) -> NoReturn:
+        """Raise what the answer to an update says other than "updated"."""
         if result.result == _OK:
-            # It had ended, and the update has taken the key anew. Somebody else
-            # may have held it in between, so it is not the same grant. One that
-            # was released meanwhile is given back already, behind the update.
+            # The grant had ended, and the update has taken the key anew. Another
+            # client may have held it in between, so it is not the same grant. If it
+            # was released meanwhile, that UNLOCK went behind the update.
             self._end("expired")
             if not self._released:
-                await self._requester.release_prepared(self._pattern, self._attempt)
+                await self._requester.release_prepared(self._prepared, self._attempt)
         elif result.result == _REFUSED:
             self._requester.forget(self._attempt)
             self._end("taken")
         else:
             raise refusal(result)
-        raise self._error(self._lost or "expired")
+        raise loss(self.key, self._lost or "expired")
 
     def _end(self, reason: LossReason) -> None:
         if self._lost is None:
             self.lost(reason)
 
     async def wait_lost(self) -> LockLost:
-        """Wait until the grant is lost; return the error that says why.
+        """Wait until the grant is lost; return the error with the reason.
 
         It waits for ever once the grant has been released.
         """
@@ -298,19 +290,12 @@ class Grant:
             if self._lost is not None:
                 self._loss.set()
         await self._loss.wait()
-        return self._error(self._lost or "expired")
-
-    def _error(self, reason: LossReason) -> LockLost:
-        return LockLost(
-            f"key {self.key.hex()} is not held any more: {_REASONS[reason]}",
-            key=self.key,
-            reason=reason,
-        )
+        return loss(self.key, self._lost or "expired")
 
     # The end.
 
     async def release(self, data: Data | None = None) -> None:
-        """Give the key back; do nothing if it is released or lost already.
+        """Release the key; do nothing if it is released or lost already.
 
         Args:
             data: Operation to apply to the key's value.
@@ -321,7 +306,7 @@ class Grant:
 
         Cancellation:
             Held back until the answer is there, for at most the client's
-            grace. The key is given back in any case.
+            grace. The key is released in any case.
         """
         if self.held:
             await self._release(data)
@@ -331,12 +316,11 @@ class Grant:
     @enable_ki_protection
     async def _release(self, data: Data | None = None) -> None:
         self._released = True
-        if self._renewal is not None:
-            self._renewal.stop()
+        self._stop_renewal()
         result: LockResult | None
         if data is None:
             result = await self._requester.release_prepared(
-                self._pattern, self._attempt
+                self._prepared, self._attempt
             )
         else:
             result = await self._requester.release(self._unlock(data))
@@ -345,7 +329,11 @@ class Grant:
 
     def _unlock(self, data: Data | None) -> LockCommand:
         frame = None if data is None else data.encode()
-        return self._pattern.unlock(self._attempt)._replace(data=frame)
+        return self._prepared.unlock(self._attempt)._replace(data=frame)
+
+    def _stop_renewal(self) -> None:
+        if self._renewer is not None:
+            self._renewer.stop()
 
     @enable_ki_protection
     async def __aenter__(self) -> Self:
@@ -354,7 +342,7 @@ class Grant:
 
     @enable_ki_protection
     def enter(self) -> None:
-        """Begin the body that a loss cancels. Not async: there is no way out."""
+        """Begin the body, which a loss cancels. Not async, so nothing can interrupt."""
         if self._entered:
             raise RuntimeError(f"{self!r} has been entered already")
         self._entered = True
@@ -364,8 +352,8 @@ class Grant:
             self._scope = enter_scope()
         if self._lost is not None:
             self._scope.cancel()
-        if self._renewal is not None:
-            self._requester.start_soon(self._renewal.run)
+        if self._renewer is not None:
+            self._requester.start_soon(self._renewer.run)
 
     @enable_ki_protection
     async def __aexit__(
@@ -384,10 +372,11 @@ class Grant:
         except BaseException as rest:  # noqa: BLE001 - raised again below
             # A group of which the scope's own cancellations were taken out.
             error = rest
-        if self._renewal is not None:
-            self._renewal.stop()
-        trouble: BaseException | None = None
+        if self._renewer is not None:
+            self._renewer.stop()
+        release_error: BaseException | None = None
         if self._lost is None and not self._released:
+            # By this side's clock the lease is over: the scope's deadline has passed.
             late = (self._limited or exc is not None) and scope.cancel_called
             try:
                 result = await (self._leave_late() if late else self._leave())
@@ -398,42 +387,17 @@ class Grant:
             except ConnectionLost:
                 self._lost = "disconnected"
             except BaseException as failure:  # noqa: BLE001 - raised again below
-                trouble = failure
+                release_error = failure
             if late and self._lost is None:
                 self._lost = "expired"
-        if error is None and trouble is None and self._lost is None:
-            return exc is not None
-        return self._conclude(exc, error, trouble)
-
-    def _conclude(
-        self,
-        exc: BaseException | None,
-        error: BaseException | None,
-        trouble: BaseException | None,
-    ) -> bool:
-        """Raise what the end of a body comes to.
-
-        Args:
-            exc: What the body has raised.
-            error: What the scope has left of it.
-            trouble: What went wrong with the release.
-
-        Returns:
-            False: ``exc`` goes on as it is.
-        """
         if self._lost is not None:
-            trouble = self._error(self._lost)
-        if error is None:
-            assert trouble is not None
-            raise trouble
-        if trouble is not None and not isinstance(error, trio.Cancelled):
-            error.add_note(f"trioslock: {trouble}")
-        if error is not exc:
-            raise error
-        return False
+            release_error = loss(self.key, self._lost)
+        if error is None and release_error is None:
+            return exc is not None
+        return raise_outcome(exc, error, release_error)
 
     async def _leave_late(self) -> LockResult | None:
-        """Release what may have ended: by this side's clock the lease is over.
+        """Release a grant whose lease may have ended already.
 
         Nothing depends on the answer, so it is waited for no longer than the
         client's grace.
@@ -446,11 +410,11 @@ class Grant:
     def _leave(self) -> Awaitable[LockResult | None]:
         """Release at the end of a body."""
         self._released = True
-        return self._requester.release_prepared(self._pattern, self._attempt)
+        return self._requester.release_prepared(self._prepared, self._attempt)
 
 
-async def let_go(grant: Grant) -> None:
-    """Release a grant that cannot be used after all; its reason is to be told.
+async def release_unusable(grant: Grant) -> None:
+    """Release a grant that cannot be used, while the reason for that is raised.
 
     Cancellation:
         As for `Grant.release`.

@@ -1,15 +1,15 @@
-"""An event with a version: a wake that is missed is made up for.
+"""An event with a version: a member that missed a wake-up gets it with its next wait.
 
 The group is *set* while its key is free, *clear* while it is held under a lock
 id that carries the version (first half) and all ones. A member waits under the
-version that it knows. `wakeup` raises the version by one and wakes all who
+version that it knows. `wakeup` raises the version by one and wakes all members that
 wait, without leaving the group set; a member that was not waiting knows an
 older version, so its next wait returns at once with the new one.
 
-Waking re-queues the holder under the parameters it was made with, so every
-clear here asks for a short wait. Nothing waits that long, but a clear under a
-version newer than the server's, which lets the server find out that it is one.
-A group cleared by a client that asked for no wait is set by a wakeup instead.
+A wake-up puts the holder into the queue again, with the parameters of its LOCK, so
+every clear here asks for a short wait. Only one command waits that long: a clear under
+a version newer than the server's, which lets the server find out that it is newer.
+A wake-up sets a group that was cleared by a client that asked for no wait.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import secrets
 import trio
 
 from .._errors import NotHeld
-from ..link import Requester
 from ..protocol import (
     Data,
     LockFlag,
@@ -29,9 +28,8 @@ from ..protocol import (
     UnlockFlag,
     WireDuration,
 )
-from ._flags import NO_FLAGS, Flags
 from ._handle import Handle, decoded
-from ._lease import wire_lease
+from ._options import HandleOptions
 from ._results import refusal
 
 _HALF = 8
@@ -48,20 +46,17 @@ _FREE = (ResultCode.SUCCED, ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
 class GroupEvent(Handle):
     """A handle on a group event, and the version that its user knows.
 
-    Make one for each member: `wait` moves `version` on. Handles of different
-    members, in whatever process, share nothing but the key.
+    Make one for each member: `wait` changes `version`. Handles of different members
+    share nothing but the key, in one process or in several.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
+        options: The key, and how to ask for it. The lease is the time after which a
+            cleared group falls back to set, rounded up to whole ones; ``FOREVER`` for
+            never. The flags are those of each clear.
         member: Number of the member, below 2**64 - 1, as other slock clients
             have it. None for a fresh one for each wait, which is always safe;
             a member with a number can wait only once at a time.
         version: The version that the member knows, below 2**64.
-        ttl: Seconds after which a cleared group falls back to set, rounded up to
-            whole ones; ``FOREVER`` for never.
-        flags: Wishes that go with each clear.
 
     Attributes:
         version: The latest version that this handle has seen.
@@ -69,25 +64,19 @@ class GroupEvent(Handle):
 
     def __init__(
         self,
-        requester: Requester,
-        key: bytes,
+        options: HandleOptions,
         *,
-        db: int = 0,
         member: int | None = None,
         version: int = 0,
-        ttl: float,
-        flags: Flags = NO_FLAGS,
     ) -> None:
-        super().__init__(requester, key, db=db)
+        super().__init__(options)
         if member is not None and not 0 <= member < _LIMIT - 1:
             raise ValueError(f"member must be 0 to 2**64 - 2, not {member!r}")
         if not 0 <= version < _LIMIT:
             raise ValueError(f"version must be 0 to 2**64 - 1, not {version!r}")
         self.member = member
         self.version: int = version
-        value, unit = wire_lease(requester, ttl, whole_seconds=True)
-        self._ttl = WireDuration(value, unit | flags.lease_bits)
-        self._flags = flags
+        self._ttl = options.wire_lease(whole_seconds=True)
         self._waiting = False
 
     def _state(self) -> str:
@@ -95,10 +84,10 @@ class GroupEvent(Handle):
         return f", version {self.version}{member}"
 
     async def clear(self, data: Data | None = None) -> None:
-        """Clear the group: who knows its version waits from now on.
+        """Clear the group: a member that knows its version waits from now on.
 
-        A group that is clear under another version stays so, and this handle
-        adopts that version.
+        A group that is clear under another version keeps that version, and this
+        handle adopts it.
 
         Args:
             data: Operation on the key's value, such as ``Data.unset()``.
@@ -113,14 +102,14 @@ class GroupEvent(Handle):
         """
         result = await self._clear(data)
         if result.result == ResultCode.TIMEOUT and await self._adopt_holder():
-            # The server knows an older version: it has lost its memory.
+            # The server knows an older version: it has restarted without its log.
             result = await self._clear(data)
         if result.result not in _HELD:
             raise refusal(result)
         self._adopt(result)
 
     async def set(self, data: Data | None = None) -> None:
-        """Set the group: wake all who wait, whatever version they know.
+        """Set the group: wake all members that wait, whatever version they know.
 
         Args:
             data: Operation on the key's value. Applied only if the group is
@@ -139,7 +128,7 @@ class GroupEvent(Handle):
             raise refusal(result)
 
     async def wakeup(self, data: Data | None = None) -> int:
-        """Wake all who wait and go on to the next version; the group stays clear.
+        """Wake all members that wait, with a new version; the group stays clear.
 
         Args:
             data: Operation on the key's value, such as ``Data.set("text")``.
@@ -149,9 +138,9 @@ class GroupEvent(Handle):
             The new version.
 
         Raises:
-            NotHeld: The group is set: nobody can be waiting. Clear it first.
+            NotHeld: The group is set, so no member can be waiting. Clear it first.
             ConnectionLost: The connection broke; the members may have been
-                woken. It is not sent again: who has waited anew would wake
+                woken. It is not sent again: a member that waits again would wake
                 twice.
             trio.ClosedResourceError: The client is closed.
 
@@ -161,7 +150,7 @@ class GroupEvent(Handle):
         result = await self._requester.request(self._unlock(flag=_WAKE, data=data))
         if result.result in (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB):
             raise NotHeld(
-                f"{self!r} is set, so there is nobody to wake: clear it first",
+                f"{self!r} is set, so no member waits: clear it first",
                 key=self.key,
             )
         if result.result != ResultCode.SUCCED:
@@ -174,8 +163,8 @@ class GroupEvent(Handle):
 
         Returns at once if the group is set, or if its version is not the one
         that this handle knows. A member that was woken from its wait learns the
-        new version with its next one, which returns at once as well: look at
-        what the wake was about before waiting again, and look again after it.
+        new version with its next wait, which returns at once as well: look at
+        what the wake-up was about before waiting again, and look again after it.
 
         Returns:
             The key's value at that moment, None if it has none.
@@ -188,14 +177,14 @@ class GroupEvent(Handle):
 
         Cancellation:
             The wait is withdrawn on the server; nothing waits there. The version
-            stays as it is, so what is missed from now on is made up for.
+            stays as it is, so the next wait returns at once if a wake-up was missed.
         """
         if self.member is None:
             return await self._wait(secrets.randbelow(_LIMIT - 1))
         if self._waiting:
             raise trio.BusyResourceError(
                 f"{self!r} waits already: a member with a number waits once at a "
-                "time, make another handle for the other task"
+                "time, so make another handle for the other task"
             )
         self._waiting = True
         try:
@@ -242,6 +231,7 @@ class GroupEvent(Handle):
         raise refusal(result)
 
     async def _wait(self, member: int) -> Data | None:
+        # The server compares the first half of the lock id with the group's version.
         requester = self._requester
         value, flag = requester.wait
         lock_id = self._id(member.to_bytes(_HALF, "little"))
@@ -259,13 +249,14 @@ class GroupEvent(Handle):
         command = self._lock(
             lock_id=self._id(_GROUP),
             flag=_UPDATE,
-            wait=WireDuration(value, flag | self._flags.wait_bits),
+            wait=WireDuration(value, flag | self._options.flags.wait_bits),
             lease=self._ttl,
             data=data,
         )
         return await self._requester.request(command, replay=True)
 
     async def _adopt_holder(self) -> bool:
+        """Adopt the version on the server; return whether a group event is there."""
         holder = await self._show()
         if holder is None or holder.lock_id[_HALF:] != _GROUP:
             return False

@@ -1,12 +1,10 @@
 """A key of one database, and the commands about it.
 
-What the primitives have in common that hand out no grant; those that do build
-on `Acquirable`.
+The base of all primitives. Those that hand out grants build on `Acquirable`.
 """
 
 from __future__ import annotations
 
-from ..link import Requester
 from ..protocol import (
     ID_SIZE,
     UNLIMITED_COUNT,
@@ -18,13 +16,14 @@ from ..protocol import (
     ResultCode,
     WireDuration,
 )
+from ._options import HandleOptions
 from ._results import refusal
 
 NO_TIME = WireDuration(0, 0)
-"""As a wait: none. As a lease: what is granted is released in the same step."""
+"""As a wait: none. As a lease: the server releases the grant in the same step."""
 
 NO_ID = bytes(ID_SIZE)
-"""A lock id that nobody holds anything under."""
+"""A lock id that never holds anything."""
 
 _LOCK = int(CommandType.LOCK)
 _ANY_LEVELS = 0xFF
@@ -36,25 +35,21 @@ class Handle:
     """A key and the way to its server; keeps no state of what is held.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
+        options: The key, and how to ask for it.
     """
 
-    def __init__(self, requester: Requester, key: bytes, *, db: int = 0) -> None:
-        self.key = key
-        self.db = db
-        self._requester = requester
+    def __init__(self, options: HandleOptions) -> None:
+        self.key = options.key
+        self.db = options.db
+        self._options = options
+        self._requester = options.requester
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} on {self._place}{self._state()}>"
-
-    @property
-    def _place(self) -> str:
-        return f"key {self.key.hex()} of database {self.db}"
+        place = f"key {self.key.hex()} of database {self.db}"
+        return f"<{type(self).__name__} on {place}{self._state()}>"
 
     def _state(self) -> str:
-        """Return what `repr` tells besides the key."""
+        """Return what `repr` shows besides the key."""
         return ""
 
     def _lock(
@@ -85,7 +80,12 @@ class Handle:
         )
 
     def _unlock(
-        self, *, lock_id: bytes = NO_ID, flag: int = 0, data: Data | None = None
+        self,
+        *,
+        lock_id: bytes = NO_ID,
+        flag: int = 0,
+        max_count: int = 0,
+        data: Data | None = None,
     ) -> LockCommand:
         """Return an UNLOCK of all levels."""
         return LockCommand(
@@ -97,13 +97,13 @@ class Handle:
             self.key,
             *NO_TIME,
             *NO_TIME,
-            0,
+            max_count,
             0,
             None if data is None else data.encode(),
         )
 
     async def _show(self) -> LockResult | None:
-        """Ask for the first holder; None if the key is free."""
+        """Ask for the first holder; return None if the key is free."""
         command = self._lock(
             lock_id=NO_ID,
             flag=LockFlag.SHOW,
@@ -117,10 +117,35 @@ class Handle:
             return None
         raise refusal(result)
 
-    async def _levels_in_use(self) -> int:
-        """Return how many levels all holders have together."""
+
+class CountedHandle(Handle):
+    """A handle on a key that several holders have at once."""
+
+    async def in_use(self) -> int:
+        """Return how many are held now, by all clients together.
+
+        A token that was taken from a bucket is held until it comes back.
+
+        Raises:
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+
+        Cancellation:
+            Nothing is left on the server.
+        """
         result = await self._show()
         return 0 if result is None else result.lcount
+
+
+def check_count(number: int, name: str) -> int:
+    """Return the count that is sent for a number of holders: one less.
+
+    Raises:
+        ValueError: It is not 1 to 65,535.
+    """
+    if not 1 <= number <= UNLIMITED_COUNT:
+        raise ValueError(f"{name} must be 1 to {UNLIMITED_COUNT}, not {number!r}")
+    return number - 1
 
 
 def decoded(frame: bytes | None) -> Data | None:

@@ -1,4 +1,4 @@
-"""Who holds a key and who waits for it, as the server tells it."""
+"""Holders of a key and waiters for it, as the server lists them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Holder:
 
     @classmethod
     def of(cls, result: LockResult) -> Self:
-        """Return the first holder that an answer to SHOW tells of."""
+        """Return the first holder, as the answer to SHOW describes it."""
         data = None if result.data is None else Data.decode(result.data)
         return cls(result.lock_id, result.lrcount, result.lcount, data)
 

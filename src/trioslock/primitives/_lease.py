@@ -1,4 +1,4 @@
-"""How long a grant is to last: with the connection, or for some seconds."""
+"""How long a grant lasts: as long as the connection, or some seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..link import Requester
 from ..protocol import WireDuration, encode_lease
 
 
-class Session(Enum):
+class SessionLease(Enum):
     """Type of the one value `SESSION`."""
 
     SESSION = "SESSION"
@@ -18,28 +18,28 @@ class Session(Enum):
         return self.value
 
 
-SESSION: Final = Session.SESSION
+SESSION: Final = SessionLease.SESSION
 """A lease that the server renews as long as the connection lives."""
 
-Lease = float | Session
+Lease = float | SessionLease
 """Seconds, ``FOREVER``, or `SESSION`."""
 
 
 def wire_lease(
     requester: Requester, lease: Lease, *, whole_seconds: bool = False
 ) -> WireDuration:
-    """Return the lease as it travels.
+    """Return a lease as it is sent.
 
     Args:
         requester: Knows how long a session lives.
         lease: Seconds > 0, ``FOREVER``, or `SESSION`.
-        whole_seconds: Never milliseconds, which the server cannot renew.
+        whole_seconds: Never use milliseconds, which the server cannot renew.
 
     Raises:
         ValueError: A lease of 0 or less: the server would grant nothing.
         LocalProtocolError: More than 65,535 minutes.
     """
-    if isinstance(lease, Session):
+    if isinstance(lease, SessionLease):
         return requester.session_lease
     if not lease > 0:
         raise ValueError(f"a lease must be above 0 seconds, not {lease!r}")

@@ -1,4 +1,4 @@
-"""Who holds what and who waits, asked of the server as lists.
+"""Lists of holders, waiters and keys, and the counters of a database.
 
 The server answers in protobuf, see `trioslock.protocol.decode_fields`. Lists
 are snapshots, and only the leader gives them.
@@ -34,14 +34,14 @@ from ._holder import Holder, Waiter
 _PROTOBUF = 3
 _UTF_8 = 1
 _NEVER = (1 << 62) - 1
-"""Seconds from which on a time means "never": the server puts its largest."""
+"""Seconds above which a time means "never": the server sends its largest number."""
 
 _NOTHING_THERE = ("UNKNOWN_DB_ERROR", "LOCK_MANAGER_ERROR")
 
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A key that somebody holds.
+    """A key that is held.
 
     Attributes:
         key: Its 16 bytes.
@@ -56,7 +56,7 @@ class HeldKey:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """What the server has counted in one database since it started.
+    """What the server has counted in one database since its start.
 
     Attributes:
         in_use: Whether the database was ever used.
@@ -64,7 +64,7 @@ class DatabaseState:
         releases: Levels released, and waits withdrawn.
         held: Levels held now.
         waiting: Requests that wait now.
-        timed_out: Waits that ran out.
+        timed_out: Waits that timed out.
         expired: Leases that ended.
         failed_releases: Releases of what was not held.
         keys: Keys known now; the server forgets unused ones some seconds late.
@@ -90,13 +90,13 @@ async def list_holders(requester: Requester, db: int, key: bytes) -> list[Holder
 
 
 async def list_waiters(requester: Requester, db: int, key: bytes) -> list[Waiter]:
-    """Return all who wait for a key, in the order they stand in."""
+    """Return all waiters of a key, in the order of the queue."""
     fields = await _list(requester, "LIST_WAIT", db, key)
     return [_waiter(message) for message in _messages(fields, 3)]
 
 
 async def list_keys(requester: Requester, db: int) -> list[HeldKey]:
-    """Return all keys of a database that somebody holds."""
+    """Return all keys of a database that are held."""
     fields = await _list(requester, "LIST_LOCK", db)
     return [_held_key(message) for message in _messages(fields, 1)]
 
@@ -179,6 +179,7 @@ def _held_key(message: dict[int, ProtobufField]) -> HeldKey:
 def _find_data(fields: Fields, wanted: int) -> Data | None:
     """Return the value in field ``wanted``: the data frame in three parts."""
     for message in _messages(fields, wanted):
+        # The server leaves out the head of the frame, whose operation is always SET.
         rest, flag = _bytes(message.get(1, b"")), _int(message.get(3, 0))
         head = struct.pack("<IBB", len(rest) + 2, DataOperation.SET, flag & 0xFF)
         return Data.decode(head + rest)

@@ -1,9 +1,9 @@
-"""A lease of seconds, asked for again and again while a body runs.
+"""Renew a lease of seconds again and again while a body runs.
 
 What makes it less than obvious: the server drops an update whose end is within a
 second of the present one (a minute for leases in minutes), and answers as if it
-had been done. So each renewal asks for a little more than the lease, and of what
-was asked only the rest is counted on.
+had been done. So each renewal asks for a little more than the lease, and the part that
+the server may have dropped is not counted on.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from trio.lowlevel import enable_ki_protection
 
 from .._errors import LockError, SlockError
 from ..protocol import FOREVER, ExpiryFlag
-from ._lease import Lease, Session
+from ._lease import Lease, SessionLease
 
 _MINUTES = int(ExpiryFlag.MINUTES)
 SHARE = 3
-"""A lease is renewed when one part of so many has gone by."""
+"""A lease is renewed when this fraction of it, one third, has gone by."""
 
 EXTRA = 2
-"""Seconds that a renewal asks for above the lease: an end that is this much later
-than the present one is not dropped."""
+"""Seconds that a renewal asks for above the lease. The server does not drop an end
+that is so much later than the present one."""
 
 
 def equal_within(expiry_flag: int) -> float:
@@ -31,8 +31,8 @@ def equal_within(expiry_flag: int) -> float:
     return 60.0 if expiry_flag & _MINUTES else 1.0
 
 
-class Renewal:
-    """The renewing of one grant.
+class LeaseRenewer:
+    """Renews the lease of one grant.
 
     Args:
         renew: Asks for a lease of so many seconds.
@@ -53,13 +53,14 @@ class Renewal:
         self._alarm = trio.CancelScope()
 
     def change(self, lease: Lease) -> None:
-        """Go on with another lease, which was asked for just now."""
-        self._lease = FOREVER if isinstance(lease, Session) else lease
+        """Continue with another lease, which was asked for just now."""
+        self._lease = FOREVER if isinstance(lease, SessionLease) else lease
         self._asked_at = trio.current_time()
+        # The sleep that is under way ends at the new time.
         self._alarm.deadline = self._due
 
     def stop(self) -> None:
-        """Renew no more; one that is under way gets its answer."""
+        """Renew no more; a renewal that is under way gets its answer."""
         self._scope.cancel()
 
     @enable_ki_protection
@@ -72,12 +73,12 @@ class Renewal:
                 try:
                     await self._renew(self._lease + EXTRA)
                 except (LockError, trio.ClosedResourceError):
-                    # It is lost, and its holder has been told; or it was given
-                    # back.
+                    # The grant is lost, which `Grant.lost` has reported; or it was
+                    # released.
                     return
                 except SlockError:
-                    # No leader for now, say. Trying again costs nothing; if it
-                    # goes on, the end of the lease ends the body.
+                    # No leader for now, for example. Trying again costs nothing; if
+                    # it goes on, the end of the lease ends the body.
                     continue
 
     @property

@@ -1,15 +1,32 @@
-"""From an unexpected result code to the error that is raised."""
+"""From result codes, losses and the ends of bodies to the errors that are raised."""
 
 from __future__ import annotations
 
-from .._errors import AlreadyHeld, LockError, NoLeader, NotHeld, ServerError, SlockError
+import trio
+
+from .._errors import (
+    AlreadyHeld,
+    LockError,
+    LockLost,
+    LossReason,
+    NoLeader,
+    NotHeld,
+    ServerError,
+    SlockError,
+)
 from ..protocol import LockResult, ResultCode
 
 _NOT_HELD = (ResultCode.UNLOCK_ERROR, ResultCode.UNOWN_ERROR)
+_LOSSES: dict[LossReason, str] = {
+    "expired": "its lease has ended",
+    "taken": "another holder has it",
+    "disconnected": "the connection was lost for longer than its lease",
+    "server-restart": "the server has restarted",
+}
 
 
 def refusal(result: LockResult) -> SlockError:
-    """Return the error for a result code that the caller has no use for.
+    """Return the error for a result code that the caller does not expect.
 
     Returns:
         `NoLeader`, `AlreadyHeld`, `NotHeld` or `LockError` for what is about
@@ -25,6 +42,41 @@ def refusal(result: LockResult) -> SlockError:
     if code == ResultCode.TIMEOUT:
         return LockError(f"the server refused key {key.hex()}", key=key)
     return ServerError(f"the server answered with {_name(code)}", result=code)
+
+
+def loss(key: bytes, reason: LossReason) -> LockLost:
+    """Return the error for a grant that ended without a release by its holder."""
+    return LockLost(
+        f"key {key.hex()} is not held any more: {_LOSSES[reason]}",
+        key=key,
+        reason=reason,
+    )
+
+
+def raise_outcome(
+    raised: BaseException | None,
+    error: BaseException | None,
+    release_error: BaseException | None,
+) -> bool:
+    """Raise the one error that a body and its release come to.
+
+    Args:
+        raised: What the body has raised.
+        error: What its cancel scope has left of that.
+        release_error: What the release has raised, or the loss of the grant.
+
+    Returns:
+        False: ``raised`` goes on as it is.
+    """
+    if error is None:
+        assert release_error is not None
+        raise release_error
+    # The body's own error is never replaced: the other one becomes a note.
+    if release_error is not None and not isinstance(error, trio.Cancelled):
+        error.add_note(f"trioslock: {release_error}")
+    if error is not raised:
+        raise error
+    return False
 
 
 def _name(code: int) -> str:

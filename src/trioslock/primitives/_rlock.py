@@ -1,17 +1,17 @@
 """A lock that its holder may take again, level by level.
 
-The holder is a task, as in ``threading``: what it has taken it may take again,
-through whatever handle on the key, and others wait until it has given back
-every level. `ReentrantHolds` remembers, for one client, which task holds what.
+The holder is a task, as in ``threading``: it may take again what it has taken,
+through any handle on the key, and others wait until it has released every level.
+`ReentrantHolds` remembers, for one client, which task holds what.
 
-The levels stand on the server too (one lock id, an rcount that allows 255), so
-that others see them. But the truth about them is here, under one rule:
+The server counts the levels too (one lock id, an rcount that allows 255), so that
+other clients see them. But the client's own count decides, under one invariant:
 
     The server counts at least as many levels as the holder has, and the release
-    of the last one gives back all.
+    of the last one releases all.
 
-So a step up may be sent twice, and a step down may get lost: neither frees the
-key early, and neither leaves it held.
+So a further level may be asked for twice, and the release of one may get lost:
+neither frees the key early, and neither leaves it held.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ import trio
 from trio.lowlevel import Task, current_task
 
 from .._errors import ConnectionLost, LossReason
-from ..link import Requester
 from ..protocol import (
     Data,
     LockCommand,
     LockResult,
     ResultCode,
 )
-from ._acquirable import Acquirable
-from ._flags import NO_FLAGS, Flags
+from ._acquirable import ExclusiveHandle
 from ._grant import Grant
-from ._lease import SESSION, Lease
+from ._options import HandleOptions
 from ._results import refusal
 
 MAX_LEVELS = 255
@@ -44,8 +42,8 @@ _NOT_HELD = (int(ResultCode.UNLOCK_ERROR), int(ResultCode.UNOWN_ERROR))
 _REFUSED = int(ResultCode.TIMEOUT)
 
 
-class _Place(NamedTuple):
-    """Where a task holds something."""
+class _Owner(NamedTuple):
+    """A key, and a task that holds it or asks for it."""
 
     db: int
     key: bytes
@@ -53,10 +51,10 @@ class _Place(NamedTuple):
 
 
 class ReentrantHolds:
-    """What the tasks of one client hold again and again."""
+    """The keys that the tasks of one client hold in levels."""
 
     def __init__(self) -> None:
-        self._holds: dict[_Place, Hold] = {}
+        self._holds: dict[_Owner, ReentrantHold] = {}
 
     def __repr__(self) -> str:
         return f"<ReentrantHolds: {len(self._holds)}>"
@@ -64,66 +62,67 @@ class ReentrantHolds:
     def __len__(self) -> int:
         return len(self._holds)
 
-    def find(self, place: _Place) -> Hold | None:
-        """Return what a task holds there, None if nothing."""
-        return self._holds.get(place)
+    def find(self, owner: _Owner) -> ReentrantHold | None:
+        """Return the levels that a task has on a key, None if it has none."""
+        return self._holds.get(owner)
 
-    def add(self, place: _Place, hold: Hold) -> None:
-        """Note that a task holds something."""
-        self._holds[place] = hold
+    def add(self, owner: _Owner, hold: ReentrantHold) -> None:
+        """Note that a task holds a key."""
+        self._holds[owner] = hold
 
-    def remove(self, place: _Place, hold: Hold) -> None:
-        """Note that it does so no longer."""
-        if self._holds.get(place) is hold:
-            del self._holds[place]
+    def remove(self, owner: _Owner, hold: ReentrantHold) -> None:
+        """Note that a task no longer holds a key."""
+        # After a loss the task may hold the key again, in another hold.
+        if self._holds.get(owner) is hold:
+            del self._holds[owner]
 
 
-class Hold:
+class ReentrantHold:
     """All levels that one task has on a key.
 
     Args:
-        holds: Where to sign off.
-        place: The key and the task.
+        holds: What the client's tasks hold; this one removes itself from it.
+        owner: The key and the task.
     """
 
-    def __init__(self, holds: ReentrantHolds, place: _Place) -> None:
+    def __init__(self, holds: ReentrantHolds, owner: _Owner) -> None:
         self._holds = holds
-        self._place = place
-        self.levels: list[Level] = []
+        self._owner = owner
+        self.levels: list[LevelGrant] = []
 
-    def add(self, level: Level) -> None:
+    def add(self, level: LevelGrant) -> None:
         """Count one more level."""
         level.hold = self
         self.levels.append(level)
 
-    def remove(self, level: Level) -> bool:
+    def remove(self, level: LevelGrant) -> bool:
         """Count one level less; return whether it was the last."""
         self.levels.remove(level)
         if self.levels:
             return False
-        self._holds.remove(self._place, self)
+        self._holds.remove(self._owner, self)
         return True
 
     def lost(self, reason: LossReason) -> None:
-        """Tell every level that all are lost."""
-        self._holds.remove(self._place, self)
+        """Mark every level as lost."""
+        self._holds.remove(self._owner, self)
         levels, self.levels = self.levels, []
         for level in levels:
             level.mark_lost(reason)
 
     def renewed(self, expiry: int, expiry_flag: int, started_at: float) -> None:
-        """Tell every level of the lease that they share."""
+        """Note the new lease, which all levels share."""
         for level in self.levels:
             level.mark_renewed(expiry, expiry_flag, started_at)
 
 
-class Level(Grant):
-    """One level of an `RLock`. Releasing the last one gives the key back.
+class LevelGrant(Grant):
+    """One level of an `RLock`. Releasing the last one releases the key.
 
     Levels may be released in any order. A loss is the loss of all.
     """
 
-    hold: Hold | None = None
+    hold: ReentrantHold | None = None
 
     @property
     def command(self) -> LockCommand:
@@ -132,12 +131,12 @@ class Level(Grant):
 
     @classmethod
     def unlock_of(cls, lock: LockCommand) -> LockCommand:
-        """Return the UNLOCK that gives back all levels."""
+        """Return the UNLOCK of all levels."""
         return super().unlock_of(lock)._replace(rcount=0)
 
-    def next_level(self) -> Level:
+    def next_level(self) -> LevelGrant:
         """Return one more level under the same lock id."""
-        return Level(self._requester, self._pattern, self._attempt)
+        return LevelGrant(self._requester, self._prepared, self._attempt)
 
     @property
     def levels(self) -> int:
@@ -169,20 +168,20 @@ class Level(Grant):
             await super()._release(data)
             return
         self._released = True
-        if self._renewal is not None:
-            self._renewal.stop()
-        await self._step_down(data)
+        self._stop_renewal()
+        await self._release_level(data)
 
     async def _leave(self) -> LockResult | None:
         await self._release()
         return None
 
-    async def climbed(self, result: LockResult) -> None:
+    async def accept(self, result: LockResult) -> None:
         """Take over the answer to the LOCK of a further level.
 
         Raises:
             LockLost: The levels before were lost; nothing is held now.
         """
+        # An lrcount of 1: the key was free, so the levels before were lost.
         if result.result == _OK and result.lrcount > 1:
             self._frame = result.data
         elif result.result in (_OK, _REFUSED):
@@ -191,20 +190,20 @@ class Level(Grant):
             raise refusal(result)
 
     async def abandon(self) -> None:
-        """Give up a level of which it is unknown whether the server counts it."""
+        """Give up a level of which it is not known whether the server counts it."""
         hold = self.hold
         if hold is not None and self.held and hold.remove(self):
             await super()._release()
         self._released = True
 
-    async def _step_down(self, data: Data | None) -> None:
+    async def _release_level(self, data: Data | None) -> None:
         command = self._unlock(data)._replace(
             request_id=self._requester.new_id(), rcount=_RCOUNT
         )
         try:
             result = await self._requester.request(command, linger=True)
         except ConnectionLost:
-            # One level too many there does no harm: see the head of the file.
+            # One level too many on the server does no harm: see the head of the file.
             return
         if result.result in _NOT_HELD:
             # Then the other levels are not held either.
@@ -214,71 +213,44 @@ class Level(Grant):
             raise refusal(result)
 
 
-class RLock(Acquirable):
+class RLock(ExclusiveHandle):
     """A handle on a key that the task which holds it may take again.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
+        options: The key, and how to ask for it; each further level starts the lease
+            anew.
         holds: What the client's tasks hold; the same for all of its handles.
-        db: Database, 0 to 254.
-        lease: How long the key is held; each further level starts it anew.
-        flags: Wishes that go with each request.
-        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
-    _grant_type = Level
+    _grant_type = LevelGrant
 
-    def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        holds: ReentrantHolds,
-        *,
-        db: int = 0,
-        lease: Lease = SESSION,
-        flags: Flags = NO_FLAGS,
-        renew: bool = True,
-    ) -> None:
-        super().__init__(
-            requester, key, db=db, lease=lease, rcount=_RCOUNT, flags=flags, renew=renew
-        )
+    def __init__(self, options: HandleOptions, holds: ReentrantHolds) -> None:
+        super().__init__(options, rcount=_RCOUNT)
         self._holds = holds
 
     def levels(self) -> int:
         """Return how many levels the calling task has."""
-        hold = self._holds.find(self._find_place())
+        hold = self._holds.find(self._owner())
         return 0 if hold is None else len(hold.levels)
 
-    async def locked(self) -> bool:
-        """Return whether anybody holds the key.
-
-        Raises:
-            ConnectionLost: The client does not reconnect.
-            trio.ClosedResourceError: The client is closed.
-
-        Cancellation:
-            Nothing is left on the server.
-        """
-        return await self._show() is not None
-
-    def _find_place(self) -> _Place:
-        return _Place(self.db, self.key, current_task())
+    def _owner(self) -> _Owner:
+        return _Owner(self.db, self.key, current_task())
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
-        place = self._find_place()
-        hold = self._holds.find(place)
+        owner = self._owner()
+        hold = self._holds.find(owner)
         if hold is not None:
-            return await self._step_up(hold, data)
+            return await self._add_level(hold, data)
         grant = await super()._attempt(wait, wait_flag, data)
-        assert isinstance(grant, Level)
+        assert isinstance(grant, LevelGrant)
+        # The loss can have arrived together with the grant.
         if grant.held:
-            hold = Hold(self._holds, place)
+            hold = ReentrantHold(self._holds, owner)
             hold.add(grant)
-            self._holds.add(place, hold)
+            self._holds.add(owner, hold)
         return grant
 
-    async def _step_up(self, hold: Hold, data: Data | None) -> Level:
+    async def _add_level(self, hold: ReentrantHold, data: Data | None) -> LevelGrant:
         """Take one more level of what the task holds."""
         if len(hold.levels) >= MAX_LEVELS:
             raise RuntimeError(
@@ -289,10 +261,11 @@ class RLock(Acquirable):
         level = hold.levels[0].next_level()
         command = self._next_command(level, data)
         if self._renew:
-            self._have_renewed(level, started_at)
+            self._add_renewal(level, started_at)
+        # Counted here before the server counts it: see the invariant of this file.
         hold.add(level)
         try:
-            await level.climbed(
+            await level.accept(
                 await self._requester.request(command, replay=True, linger=True)
             )
         except BaseException:
@@ -301,10 +274,10 @@ class RLock(Acquirable):
         level.renewed(*self._wire_lease, started_at)
         return level
 
-    def _next_command(self, level: Level, data: Data | None) -> LockCommand:
-        """Return a LOCK under the lock id of the levels there are.
+    def _next_command(self, level: LevelGrant, data: Data | None) -> LockCommand:
+        """Return a LOCK under the lock id of the present levels.
 
-        It does not wait: where the key was lost meanwhile, that is to be told.
+        It does not wait: where the key was lost meanwhile, the answer says so.
         """
         command = level.command
         lease = self._wire_lease

@@ -1,12 +1,12 @@
-"""What happens to keys, told by the server as it happens.
+"""What happens to keys, published by the server as it happens.
 
-The server tells of requests that were refused or timed out, and of leases that
-ended, where they were made with the publish flag (``Flags(publish=True)``). It
-never tells of grants, releases and changes of data.
+The server publishes requests that were refused or timed out, and leases that ended,
+where they were made with the publish flag (``Flags(publish=True)``). It never
+publishes grants, releases and changes of data.
 
 A subscription has a connection of its own: the server ends it together with the
-last key mask, and closes it when its buffer overflows. After a broken connection it
-is picked up where it was, if the server has kept it that long.
+last key mask, and closes it when its buffer overflows. After a broken connection the
+subscription continues where it was, if the server has kept it that long.
 
 Source: snower/slock 2.1.12, ``server/subscribe.go``.
 """
@@ -44,8 +44,8 @@ _EXPIRED = int(ResultCode.EXPRIED)
 _NO_SUBSCRIBERS = int(ResultCode.ERROR)
 
 
-class Feed(Requester, Protocol):
-    """A session that a subscription has for itself."""
+class SubscriptionSession(Requester, Protocol):
+    """A session that serves one subscription and nothing else."""
 
     on_publish: Callable[[LockResult], None] | None
     on_connected: Callable[[], None] | None
@@ -53,7 +53,7 @@ class Feed(Requester, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that the server told about a key.
+    """Something that happened to a key.
 
     Attributes:
         kind: ``"refused"`` for a request that was refused or timed out,
@@ -63,7 +63,7 @@ class Change:
         levels: Levels that ended with the lease; 0 for a request.
         held: Levels that are held on the key after it.
         data: The key's value, or None.
-        serial: Number of the message; the server counts them up.
+        serial: Number of the message; each one is larger than the one before.
     """
 
     kind: Literal["refused", "expired"]
@@ -77,14 +77,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatistics:
-    """What a subscription has got so far.
+    """What a subscription has received so far.
 
     Attributes:
         received: Messages about its database.
-        dropped: Of these, how many were dropped because nobody read them.
+        dropped: Of these, how many were dropped because the buffer was full.
         buffered: How many wait to be read.
-        resubscribed: How often it was picked up after a broken connection. The
-            server may have dropped messages meanwhile.
+        resubscribed: How often it continued after a broken connection. The server
+            may have dropped messages meanwhile.
     """
 
     received: int
@@ -100,18 +100,19 @@ class Subscription:
     takes the place of the oldest, and `statistics` counts those that were dropped.
 
     Args:
-        feed: A session of its own.
+        session: A session of its own.
         client_number: A random number of 32 bits.
         db: The database whose messages are wanted.
         masks: Key masks of 16 bytes each.
         buffer: Messages kept here, at least 1.
         server_buffer: Bytes kept by the server.
-        outlive: Seconds that the server keeps it after a broken connection.
+        outlive: Seconds that the server keeps the subscription after its connection
+            broke.
     """
 
     def __init__(
         self,
-        feed: Feed,
+        session: SubscriptionSession,
         client_number: int,
         *,
         db: int,
@@ -130,7 +131,7 @@ class Subscription:
         self.masks: tuple[bytes, ...] = tuple(check_mask(mask) for mask in masks) or (
             EVERYTHING,
         )
-        self._feed = feed
+        self._session = session
         self._client_number = client_number
         self._number = 0
         self._server_buffer = server_buffer
@@ -139,7 +140,7 @@ class Subscription:
         self._arrived = trio.Event()
         self._received = self._dropped = self._resubscribed = 0
         self._ended: Exception | None = None
-        feed.on_publish = self._take
+        session.on_publish = self._receive
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"{len(self._changes)} buffered"
@@ -149,7 +150,7 @@ class Subscription:
         )
 
     def statistics(self) -> SubscriptionStatistics:
-        """Return what it has got so far."""
+        """Return what it has received so far."""
         return SubscriptionStatistics(
             self._received, self._dropped, len(self._changes), self._resubscribed
         )
@@ -163,8 +164,8 @@ class Subscription:
 
         Raises:
             StopAsyncIteration: The subscription has been left.
-            SlockError: The server does not take it up again, or the client has
-                given up reconnecting.
+            SlockError: The server does not continue it, or the client has given up
+                reconnecting.
 
         Cancellation:
             No message is taken.
@@ -177,52 +178,54 @@ class Subscription:
             await self._arrived.wait()
         return self._changes.popleft()
 
-    async def begin(self) -> None:
+    async def subscribe(self) -> None:
         """Subscribe for the first time.
 
         Raises:
-            ServerError: The server takes no subscriptions.
+            ServerError: The server accepts no subscriptions.
             ConnectionLost: The connection broke.
 
         Cancellation:
             The server may have the subscription, until the connection ends.
         """
-        await self._subscribe()
-        self._feed.on_connected = self._connected
+        await self._send_masks()
+        # Set only now: the first connection is not a reconnection.
+        self._session.on_connected = self._connected
 
-    async def finish(self) -> None:
-        """Unsubscribe, if there is a connection; what is buffered is dropped."""
-        self._feed.on_connected = None
+    async def unsubscribe(self) -> None:
+        """End the subscription on the server; messages in the buffer are dropped."""
+        self._session.on_connected = None
         self._changes.clear()
         self._end(StopAsyncIteration())
         for mask in self.masks:
-            await self._feed.ask(self._command(_REMOVE, mask))
+            await self._session.ask(self._command(_REMOVE, mask))
 
     def _connected(self) -> None:
-        self._feed.start_soon(self._resubscribe)
+        self._session.start_soon(self._resubscribe)
 
     @enable_ki_protection
     async def _resubscribe(self) -> None:
         try:
-            await self._subscribe()
+            await self._send_masks()
             self._resubscribed += 1
         except ServerError as error:
             self._end(error)
         except (SlockError, trio.ClosedResourceError):
-            # The connection broke again, and will be made again; or it was left.
+            # The connection broke again, and is made again; or the body has ended.
             return
 
-    async def _subscribe(self) -> None:
+    async def _send_masks(self) -> None:
         for mask in self.masks:
-            answer = await self._feed.ask(self._command(_ADD, mask))
+            answer = await self._session.ask(self._command(_ADD, mask))
             result = cast(SubscribeResult, answer)
             if result.result != ResultCode.SUCCED:
                 raise _refusal(result.result)
+            # The masks after the first are added to the same subscription.
             self._number = result.subscribe_id
 
     def _command(self, kind: int, mask: bytes) -> SubscribeCommand:
         return SubscribeCommand(
-            self._feed.new_id(),
+            self._session.new_id(),
             0,
             self._client_number,
             self._number,
@@ -232,7 +235,8 @@ class Subscription:
             self._server_buffer,
         )
 
-    def _take(self, result: LockResult) -> None:
+    def _receive(self, result: LockResult) -> None:
+        # The masks choose keys; the server knows no filter by database.
         if result.db != self.db or self._ended is not None:
             return
         self._received += 1
@@ -272,7 +276,7 @@ def _change(result: LockResult) -> Change:
 def _refusal(code: int) -> ServerError:
     if code == _NO_SUBSCRIBERS:
         return ServerError(
-            "the server takes no subscriptions: start it with --subscribe_enabled "
+            "the server accepts no subscriptions: start it with --subscribe_enabled "
             "(the embedded one with --subscribe-enabled)",
             result=code,
         )

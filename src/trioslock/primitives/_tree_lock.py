@@ -3,26 +3,26 @@
 A *leaf* is a shared grant in a node. While a node has a leaf, its parent has an
 entry for the node (lock id: the node's key), and the node has a *link* to its
 parent (lock id: the parent's key, marked). Releasing the last leaf of a node
-makes the server take out the link and the parent's entry, and so on upwards.
+makes the server remove the link and the parent's entry, and so on upwards.
 
 The leaf comes first, then the links from the bottom up, all of them, each time:
-while a leaf is held the server takes no link away, and the leases of the links
-begin anew with each leaf. Where the server's own climb goes on at the same
-instant, a link may be lost all the same: it does not climb in one step.
+while a leaf is held the server removes no link, and the leases of the links
+begin anew with each leaf. The server does not go upwards in one step, so a link
+that is made at the same moment may be lost all the same.
 
-A leaf passes the queue of those who wait for the node to be free, so a tree
+A leaf passes the queue of requests that wait for the node to be free, so a tree
 that is in use all the time may keep them waiting for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import replace
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import LossReason, SlockError
-from ..link import Requester
 from ..protocol import (
     UNLIMITED_COUNT,
     Data,
@@ -37,9 +37,9 @@ from ..protocol import (
     to_key,
 )
 from ._acquirable import Acquirable
-from ._flags import NO_FLAGS, Flags
-from ._grant import Grant, let_go
-from ._lease import SESSION, Lease, Session, wire_lease
+from ._grant import Grant, release_unusable
+from ._lease import Lease, SessionLease, wire_lease
+from ._options import HandleOptions
 from ._renewal import EXTRA, SHARE
 from ._results import refusal
 
@@ -51,12 +51,12 @@ _LINKED = (ResultCode.SUCCED, ResultCode.LOCKED_ERROR)
 _REFUSED = int(ResultCode.TIMEOUT)
 
 
-class Links:
+class TreeLinks:
     """The links of one leaf, from its node up to the root.
 
-    They belong to all leaves of a node together, so they cannot follow one
-    connection. Where the leaf does, they have a lease of seconds that a task
-    renews; where the leaf has seconds, they get the same.
+    They belong to all leaves of a node together, so they cannot end with one
+    connection. Where the leaf has a session lease, they have a lease of seconds that
+    a task renews; where the leaf has seconds, they get the same.
 
     Args:
         leaf: Where the leaf is.
@@ -66,34 +66,33 @@ class Links:
     def __init__(self, leaf: TreeLeaf, lease: Lease) -> None:
         self._leaf = leaf
         self._requester = leaf.node.requester
-        self._in_session = isinstance(lease, Session)
+        self._in_session = isinstance(lease, SessionLease)
         seconds = self._requester.session_ttl + EXTRA if self._in_session else lease
-        assert not isinstance(seconds, Session)
         self._lease = wire_lease(self._requester, seconds, whole_seconds=True)
         self._scope = trio.CancelScope()
 
-    async def tie(self) -> None:
-        """Make all links, and keep those of a session leaf.
+    async def create(self) -> None:
+        """Make all links, and renew those of a leaf with a session lease.
 
         Raises:
-            LockError: A node above is held by something that is no tree.
+            LockError: A node above is held by a lock that is no tree.
         """
         await self._ensure_all()
         if self._in_session and self._leaf.node.parent is not None:
-            self._requester.start_soon(self._keep)
+            self._requester.start_soon(self._renew)
 
     async def extend(self, lease: WireDuration) -> None:
-        """Give the links the lease that the leaf has got."""
+        """Give the links the new lease of the leaf."""
         if not lease.flag & ExpiryFlag.KEEPALIVE:
             self._lease = lease
         await self._ensure_all()
 
     def stop(self) -> None:
-        """Renew no more: the leaf is about to let go."""
+        """Renew no more: the leaf is about to be released."""
         self._scope.cancel()
 
     @enable_ki_protection
-    async def _keep(self) -> None:
+    async def _renew(self) -> None:
         with self._scope:
             while True:
                 await trio.sleep(self._requester.session_ttl / SHARE)
@@ -102,7 +101,7 @@ class Links:
                 except trio.ClosedResourceError:
                     return
                 except SlockError:
-                    # Tried again in time, if it gets better.
+                    # The next attempt comes before the lease of the links ends.
                     continue
 
     async def _ensure_all(self) -> None:
@@ -120,15 +119,15 @@ class Links:
             raise refusal(result)
 
 
-class Leaf(Grant):
-    """A shared grant in a node of a tree; its release lets go of the parents."""
+class LeafGrant(Grant):
+    """A shared grant in a node of a tree; its release frees the nodes above."""
 
     _unlock_flag = int(UnlockFlag.TREE)
-    links: Links | None = None
+    links: TreeLinks | None = None
 
     def lost(self, reason: LossReason) -> None:
         """Note the loss; the links end with their lease."""
-        self._stop()
+        self._stop_links()
         super().lost(reason)
 
     async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
@@ -138,36 +137,31 @@ class Leaf(Grant):
         return frame
 
     async def _release(self, data: Data | None = None) -> None:
-        self._stop()
+        self._stop_links()
         await super()._release(data)
 
     def _leave(self) -> Awaitable[LockResult | None]:
-        self._stop()
+        self._stop_links()
         return super()._leave()
 
-    def _stop(self) -> None:
+    def _stop_links(self) -> None:
         if self.links is not None:
             self.links.stop()
 
 
 class TreeLeaf(Acquirable):
-    """What is held in one node of a tree; made by `TreeLock.leaf`."""
+    """A handle on what can be held in one node of a tree; made by `TreeLock.leaf`.
 
-    _grant_type = Leaf
+    Args:
+        node: The node.
+        options: Those of the node.
+    """
 
-    def __init__(
-        self, node: TreeLock, *, lease: Lease, flags: Flags, renew: bool
-    ) -> None:
-        super().__init__(
-            node.requester,
-            node.key,
-            db=node.db,
-            lease=lease,
-            count=UNLIMITED_COUNT,
-            priority=_LEAF_PRIORITY,
-            flags=flags,
-            renew=renew,
-        )
+    _grant_type = LeafGrant
+
+    def __init__(self, node: TreeLock, options: HandleOptions) -> None:
+        options = replace(options, priority=_LEAF_PRIORITY)
+        super().__init__(options, count=UNLIMITED_COUNT)
         self.node = node
 
     async def take(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
@@ -184,22 +178,22 @@ class TreeLeaf(Acquirable):
         try:
             grant = await super()._attempt(wait, wait_flag, data)
         except trio.Cancelled:
-            self._sweep()
+            self._remove_orphan_links()
             raise
-        assert isinstance(grant, Leaf)
-        grant.links = Links(self, self._lease)
+        assert isinstance(grant, LeafGrant)
+        grant.links = TreeLinks(self, self._lease)
         try:
-            await grant.links.tie()
+            await grant.links.create()
         except BaseException:
-            await let_go(grant)
+            await release_unusable(grant)
             raise
         return grant
 
-    def _sweep(self) -> None:
-        """Let the server take away links that only a withdrawn leaf has kept.
+    def _remove_orphan_links(self) -> None:
+        """Let the server remove links that only a withdrawn leaf has kept.
 
-        Withdrawing a leaf that was just granted does not climb; releasing
-        another one behind it does.
+        The server does not go upwards when a leaf that was just granted is withdrawn;
+        it does when another leaf is released behind it.
         """
         leaf = self._shared(WireDuration(1, 0))
         self._requester.post(leaf)
@@ -223,37 +217,24 @@ class TreeLock(Acquirable):
     """A handle on a node of a tree of keys.
 
     It keeps no state and may be shared. Taking the node itself waits until
-    nothing is held in it or below, then takes a leaf in it; the two are not one
-    step, so two who take the same node may both get it if neither was there
-    when the other looked. Use a `Lock` beside the tree where that matters.
+    nothing is held in it or below, then takes a leaf in it. These are two steps, so
+    two tasks that take the same node at the same moment may both get it. Use a `Lock`
+    beside the tree where that matters.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
+        options: The key, and how to ask for it; the lease is that of a leaf.
         parent: The node above, None for the root.
-        lease: How long a leaf is held.
-        flags: Wishes that go with each request.
-        renew: Renew a lease of seconds while the body of a grant runs.
     """
 
-    _grant_type = Leaf
+    _grant_type = LeafGrant
 
     def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        *,
-        db: int = 0,
-        parent: TreeLock | None = None,
-        lease: Lease = SESSION,
-        flags: Flags = NO_FLAGS,
-        renew: bool = True,
+        self, options: HandleOptions, *, parent: TreeLock | None = None
     ) -> None:
-        super().__init__(requester, key, db=db, lease=lease, flags=flags, renew=renew)
-        self.requester = requester
+        super().__init__(options)
+        self.requester = options.requester
         self.parent = parent
-        self._leaf = TreeLeaf(self, lease=lease, flags=flags, renew=renew)
+        self._leaf = TreeLeaf(self, options)
 
     def _state(self) -> str:
         parent = "" if self.parent is None else f", below {self.parent.key.hex()}"
@@ -265,18 +246,10 @@ class TreeLock(Acquirable):
         Args:
             key: Its name. A key has one parent: use it below one node.
         """
-        return TreeLock(
-            self._requester,
-            to_key(key),
-            db=self.db,
-            parent=self,
-            lease=self._lease,
-            flags=self.flags,
-            renew=self.renew,
-        )
+        return TreeLock(replace(self._options, key=to_key(key)), parent=self)
 
     def leaf(self) -> TreeLeaf:
-        """Return what can be held in this node: any number, at the same time."""
+        """Return a handle on the leaves of this node; any number may be held."""
         return self._leaf
 
     @enable_ki_protection

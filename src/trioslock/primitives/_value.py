@@ -1,18 +1,17 @@
-"""A value on a key: stored with a lock, as the server's text dialect does it.
+"""A value on a key: stored with a lock, as the server's text protocol does it.
 
-The key is held under its own bytes as lock id, so everybody may change it; the
-value is there as long as the key is held. What ``SET`` and ``GET`` of the text
-dialect store and read is the same value, and it shares its key with locks.
+The key is held under its own bytes as lock id, so every client may change it; the
+value is there as long as the key is held. ``SET`` and ``GET`` of the text protocol
+store and read the same value, and it shares its key with locks.
 
-Each change is one command, done by the server in one step, and each answer
-carries the value before the change: that is what results are computed from.
+Each change is one command, which the server does in one step. Each answer carries the
+value before the change; results are computed from it.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ..link import Requester
 from ..protocol import (
     Data,
     DataFlag,
@@ -20,11 +19,12 @@ from ..protocol import (
     LockResult,
     PropertyCode,
     ResultCode,
+    WireDuration,
 )
 from ..protocol import Value as PlainValue
-from ._flags import NO_FLAGS, Flags
 from ._handle import Handle, decoded
-from ._lease import wire_lease
+from ._lease import SessionLease
+from ._options import HandleOptions
 from ._results import refusal
 
 _UPDATE = int(LockFlag.UPDATE)
@@ -43,31 +43,21 @@ class Value(Handle):
     forgets it some seconds later.
 
     Args:
-        requester: Carries the commands.
-        key: Exactly 16 bytes.
-        db: Database, 0 to 254.
-        ttl: Seconds that the value is kept after a change, rounded up to whole
-            ones; ``FOREVER`` for as long as the server keeps its log.
-        name: Name to store beside the value; the text dialect's ``KEYS`` and
+        options: The key, and how to ask for it. The lease is the time that the value
+            is kept after a change, rounded up to whole ones; ``FOREVER`` for as long
+            as the server keeps its log. The flags are those of each change.
+        name: Name to store beside the value; the text protocol's ``KEYS`` and
             ``SCAN`` list it.
-        flags: Wishes that go with each change.
     """
 
     def __init__(
-        self,
-        requester: Requester,
-        key: bytes,
-        *,
-        db: int = 0,
-        ttl: float,
-        name: bytes | str | None = None,
-        flags: Flags = NO_FLAGS,
+        self, options: HandleOptions, *, name: bytes | str | None = None
     ) -> None:
-        super().__init__(requester, key, db=db)
-        value, unit = wire_lease(requester, ttl, whole_seconds=True)
-        self.ttl = ttl
-        self._lease = (value, unit | flags.lease_bits)
-        self._wait = (0, flags.wait_bits)
+        super().__init__(options)
+        assert not isinstance(options.lease, SessionLease)
+        self.ttl = options.lease
+        self._lease = options.wire_lease(whole_seconds=True)
+        self._wait = WireDuration(0, options.flags.wait_bits)
         self._name = name.encode() if isinstance(name, str) else name
 
     def _state(self) -> str:
@@ -130,7 +120,7 @@ class Value(Handle):
         return decoded(result.data) if result.result == ResultCode.SUCCED else None
 
     async def touch(self) -> bool:
-        """Start the ttl anew; return whether there was anything to keep.
+        """Start the ttl anew; return whether there was a value to keep.
 
         Raises:
             LockError: A lock holds the key.
@@ -142,7 +132,7 @@ class Value(Handle):
         """
         result = await self._send(None, replay=True, linger=True)
         if result.result == ResultCode.SUCCED:
-            # It was not there, and is now: an empty key.
+            # The key was free, and is held without a value now.
             await self.unset()
             return False
         return True
@@ -170,7 +160,7 @@ class Value(Handle):
         """Add bytes at the end of the value.
 
         Do not use it on arrays, maps and numbers: the server does not look at
-        the type and leaves a broken one.
+        the type and leaves a malformed value.
 
         Returns:
             The length after, in bytes.
@@ -190,8 +180,8 @@ class Value(Handle):
     async def shift(self, size: int) -> bytes:
         """Take bytes from the front of the value.
 
-        The real server ends if more is taken than there is; so the length is
-        looked at first. Do not shift one value from two places at a time.
+        The real server's process ends if more is taken than there is; so the length
+        is read first. Do not shift one value from two places at a time.
 
         Args:
             size: How many bytes, at least 0; no more are taken than there are.
@@ -219,7 +209,7 @@ class Value(Handle):
         return b"" if before is None else before.raw[:size]
 
     async def push(self, item: bytes | str) -> None:
-        """Add one item at the end of the array; a value that is none is replaced.
+        """Add one item at the end of the array; any other value is replaced.
 
         Raises:
             LockError: A lock holds the key.
@@ -235,7 +225,7 @@ class Value(Handle):
         """Take the first items of the array.
 
         Returns:
-            Those that were taken, at most ``count``; none if it is no array.
+            The items that were taken, at most ``count``; none if it is no array.
 
         Raises:
             LockError: A lock holds the key.
@@ -244,7 +234,7 @@ class Value(Handle):
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            They may have been taken, and nobody sees them.
+            They may have been taken; they are lost then.
         """
         before = decoded(await self._change(Data.pop(count)))
         if before is None or not before.flag & DataFlag.ARRAY:
@@ -254,8 +244,8 @@ class Value(Handle):
     async def pipeline(self, *operations: Data) -> Data | None:
         """Send several operations in one command.
 
-        On the server each plain one starts from the value before all of them, so
-        the last decides; those made by ``Data.execute`` all run.
+        On the server each plain operation starts from the value before all of them,
+        so the last decides; those made by ``Data.execute`` all run.
 
         Returns:
             The value before, None if there was none.
@@ -281,11 +271,12 @@ class Value(Handle):
     async def _send(
         self, operation: Data | None, *, replay: bool, linger: bool = False
     ) -> LockResult:
-        command = self._lock(lock_id=self.key, flag=_UPDATE, data=operation)
-        command = command._replace(
-            timeout_flag=self._wait[1],
-            expiry=self._lease[0],
-            expiry_flag=self._lease[1],
+        command = self._lock(
+            lock_id=self.key,
+            flag=_UPDATE,
+            wait=self._wait,
+            lease=self._lease,
+            data=operation,
         )
         result = await self._requester.request(command, replay=replay, linger=linger)
         if result.result not in _DONE:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from tests.trioslock.link.fake_set import ADDRESSES, FakeSet
 from trio.testing import MockClock, open_stream_to_socket_listener
 
 from trioslock import (
@@ -11,7 +12,7 @@ from trioslock import (
     RemoteProtocolError,
     open_client,
 )
-from trioslock.client import open_session_client
+from trioslock.client import _client, open_session_client
 from trioslock.link import SessionSettings, connector
 from trioslock.protocol import CommandType, InitResult, PlainResult, encode_result
 from trioslock.server import open_server
@@ -197,4 +198,33 @@ async def test_a_listener_that_is_no_slock() -> None:
                 f"slock://127.0.0.1:{port}", backoff=Backoff(first=1, limit=1)
             ):
                 pytest.fail("the body must not run")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_client_of_one_server_has_no_members(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_network() as network, network.open_client() as client:
+        with pytest.raises(ValueError, match="name several hosts in its URL"):
+            client.add_member("localhost", 5658)
+        with pytest.raises(ValueError, match="this client has one server"):
+            client.changes()
+        assert client.statistics().replica_set is None
+
+
+async def test_several_hosts_in_the_url_are_members_of_a_replica_set(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests go to the leader; more members can be added."""
+    async with trio.open_nursery() as nursery:
+        fake = FakeSet(nursery)
+        fake.lead(fake.b)
+        monkeypatch.setattr(_client, "connect_tcp", fake.open_transport)
+        hosts = ",".join(f"{host}:{port}" for host, port in ADDRESSES[:2])
+        async with open_client(f"slock://{hosts}/7") as client:
+            assert client.number == 7
+            client.add_member(*ADDRESSES[2])
+            state = await anext(client.changes())
+            assert state.leader == fake.b.address
+            await client.ping()
         nursery.cancel_scope.cancel()

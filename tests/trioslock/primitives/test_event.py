@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend
+from tests.trioslock.primitives.answering import answered
 from trio.testing import assert_checkpoints
 
-from trioslock import FOREVER, Client, Data, LockError
+from trioslock import FOREVER, Client, Data, Event, LockError, ServerError
 
 Default = Literal["clear", "set"]
 BOTH = pytest.mark.parametrize("default", ["clear", "set"])
@@ -222,3 +223,14 @@ async def test_arguments_are_checked(client: Client) -> None:
         client.event("k", ttl=0)
     with pytest.raises(ValueError, match="0 to 254"):
         client.db(255)
+
+
+@pytest.mark.parametrize("default", ["clear", "set"])
+async def test_any_other_answer_is_an_error(default: Any) -> None:
+    event = Event(answered(12, lease=60), default=default)
+    for operation in (
+        *(event.set, event.clear, event.is_set),
+        *(event.wait, event.wait_and_reset),
+    ):
+        with pytest.raises(ServerError):
+            await operation()

@@ -8,6 +8,7 @@ from tests.trioslock.backends import NOTHING, Backend, open_backend
 from trio.testing import MockClock
 
 from trioslock import Client, ConnectionLost, Data, Flags, Grant, ServerError
+from trioslock.primitives import _fencing
 from trioslock.primitives._fencing import fence_key, token_of
 from trioslock.protocol import LockResult
 
@@ -144,3 +145,20 @@ def test_an_answer_that_is_no_count_is_an_error() -> None:
     answer = LockResult(1, b"", 11, 0, 0, b"", b"", 0, 0, 0, 0, None)
     with pytest.raises(ServerError):
         token_of(answer)
+
+
+async def test_a_grant_whose_counter_fails_is_released(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grant without its token is of no use to a caller who wants one."""
+
+    def refuse(_result: LockResult) -> int:
+        raise ServerError("no counter", result=11)
+
+    monkeypatch.setattr(_fencing, "token_of", refuse)
+    lock = client.lock("fenced-anew", fenced=True)
+    with pytest.raises(ServerError, match="no counter"):
+        await lock.acquire()
+    assert not await client.lock("fenced-anew").locked()
+    assert client.statistics().in_flight == 0
+    await client.value(fence_key(lock.key)).unset()

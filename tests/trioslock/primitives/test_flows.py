@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend, open_backend
+from tests.trioslock.primitives.answering import answered
 
-from trioslock import Client
+from trioslock import Client, ServerError
 from trioslock.primitives import TokenBucket
 
 
@@ -98,14 +99,8 @@ async def test_the_first_tokens_last_until_the_window_ends(
 ) -> None:
     """All clients whose clocks agree have the same windows."""
     key = backend.key("bucket")
-    bucket = TokenBucket(
-        client._session,
-        client.token_bucket(key, 3, 60).key,
-        3,
-        60,
-        db=client.number,
-        wall_clock=lambda: 60_000 + 18.7,
-    )
+    options = client.token_bucket(key, 3, 60)._options
+    bucket = TokenBucket(options, 3, 60, wall_clock=lambda: 60_000 + 18.7)
     await bucket.acquire()
     (holder,) = await client.holders(key)
     assert holder.since is not None
@@ -151,3 +146,11 @@ async def test_a_priority_that_cannot_be_is_refused(
 async def test_repr_tells_the_limits(client: Client) -> None:
     assert "limit 3" in repr(client.concurrency("flow", 3))
     assert "3 tokens per 0.5 s" in repr(client.token_bucket("bucket", 3, 0.5))
+
+
+@pytest.mark.parametrize("per", [1, 60])
+async def test_any_other_answer_is_an_error(per: float) -> None:
+    bucket = TokenBucket(answered(12), 1, per)
+    for operation in (bucket.acquire, bucket.try_acquire):
+        with pytest.raises(ServerError):
+            await operation()

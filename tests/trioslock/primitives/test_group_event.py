@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend
+from tests.trioslock.primitives.answering import answered
 
-from trioslock import FOREVER, Client, Data, LockError, NotHeld
+from trioslock import FOREVER, Client, Data, GroupEvent, LockError, NotHeld, ServerError
 
 
 async def test_a_group_is_set_until_it_is_cleared(
@@ -213,3 +214,14 @@ async def test_repr_tells_version_and_member(client: Client) -> None:
     assert "version 3, member 4" in repr(
         client.group_event("group", ttl=FOREVER, version=3, member=4)
     )
+
+
+async def test_any_other_answer_is_an_error() -> None:
+    group = GroupEvent(answered(12, lease=60))
+    for operation in (
+        *(group.set, group.clear, group.is_set),
+        *(group.wakeup, group.wait, group.wait_and_reset),
+    ):
+        with pytest.raises(ServerError):
+            await operation()
+    assert group.version == 0

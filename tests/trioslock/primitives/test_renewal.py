@@ -1,21 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 import trio
-from tests.trioslock.backends import NOTHING, Backend, MemoryBackend, open_backend
+from tests.trioslock.backends import NOTHING, Backend, MemoryBackend
 from trio.testing import MockClock
 
-from trioslock import FOREVER, SESSION, Client, LockLost
+from trioslock import FOREVER, SESSION, Client, LockLost, NoLeader, NotHeld
+from trioslock.primitives._renewal import LeaseRenewer, equal_within
+from trioslock.protocol import ExpiryFlag
 
-
-@pytest.fixture
-async def memory(autojump_clock: MockClock) -> AsyncIterator[MemoryBackend]:
-    """Virtual time: hours pass at once."""
-    async with open_backend("memory") as backend:
-        assert isinstance(backend, MemoryBackend)
-        yield backend
+pytestmark = pytest.mark.usefixtures("scopes")
 
 
 @pytest.mark.parametrize("lease", [1, 2, 2.5, 3, 10, 100])
@@ -151,51 +145,6 @@ async def test_a_release_in_the_body_ends_the_renewing(
             assert await memory.claims("lock") == NOTHING
 
 
-async def test_all_levels_of_an_rlock_are_renewed(
-    autojump_clock: MockClock, memory: MemoryBackend
-) -> None:
-    async with memory.open_client() as client:
-        rlock = client.rlock("rlock", lease=3)
-        first = await rlock.acquire()
-        async with rlock as second:
-            await first.release()
-            await trio.sleep(50)
-            assert second.held
-            assert await memory.claims("rlock") == (1, 0)
-        assert await memory.claims("rlock") == NOTHING
-
-
-@pytest.mark.parametrize("lease", [SESSION, 5])
-async def test_the_links_of_a_leaf_last_as_long_as_it(
-    autojump_clock: MockClock, memory: MemoryBackend, lease: float
-) -> None:
-    async with memory.open_client() as client, memory.open_client() as other:
-        root = client.tree("root", lease=lease)
-        child = root.child("child")
-        async with child.leaf():
-            for _ in range(20):
-                await trio.sleep(7)
-                with pytest.raises(trio.WouldBlock):
-                    await other.tree("root").try_acquire()
-        assert await memory.claims("root") == NOTHING
-        assert await memory.claims("child") == NOTHING
-
-
-async def test_the_links_of_a_leaf_outlive_a_short_cut(
-    autojump_clock: MockClock, memory: MemoryBackend
-) -> None:
-    async with memory.open_client() as client:
-        root = client.tree("root")
-        async with root.child("child").leaf():
-            memory.cut()
-            await trio.sleep(2)
-            memory.mend()
-            await trio.sleep(60)
-            assert await memory.claims("root") == (1, 0)
-            assert await memory.claims("child") == (2, 0)
-        assert await memory.claims("root") == NOTHING
-
-
 async def test_a_lease_that_was_made_one_of_the_session_follows_the_connection(
     autojump_clock: MockClock, memory: MemoryBackend
 ) -> None:
@@ -242,3 +191,27 @@ async def test_a_lease_of_a_second_is_renewed_in_real_time(
             with pytest.raises(trio.WouldBlock):
                 await other.lock(key).try_acquire()
     assert await backend.claims(key) == NOTHING
+
+
+async def test_a_renewal_that_fails_for_now_is_tried_again(
+    autojump_clock: MockClock,
+) -> None:
+    """After a third of the lease, as if it had been done; a lost grant ends it."""
+    no_leader, gone = NoLeader("no leader"), NotHeld("gone", key=b"")
+    answers = [no_leader, None, no_leader, gone]
+    asked: list[tuple[float, float]] = []
+
+    async def renew(lease: float) -> None:
+        asked.append((trio.current_time(), lease))
+        await trio.lowlevel.checkpoint()
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    await LeaseRenewer(renew, trio.current_time(), 9).run()
+    assert asked == [(3, 11), (6, 11), (9, 11), (12, 11)]
+
+
+def test_the_server_may_leave_a_lease_in_minutes_short_by_one() -> None:
+    assert equal_within(0) == 1
+    assert equal_within(ExpiryFlag.MINUTES | ExpiryFlag.PUBLISH) == 60

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend, MemoryBackend, open_backend
+from tests.trioslock.primitives.answering import KEY, answered
 from trio.testing import MockClock
 
-from trioslock import Client, LockLost, NotHeld
+from trioslock import Client, LockLost, NotHeld, RLock, ServerError
+from trioslock.primitives._rlock import (
+    LevelGrant,
+    ReentrantHold,
+    ReentrantHolds,
+    _Owner,
+)
 
 
 async def levels_of(client: Client, key: str) -> list[int]:
@@ -231,3 +239,83 @@ async def test_extending_one_level_extends_all(
     assert outer.expires_at > trio.current_time() + 50
     await inner.release()
     await outer.release()
+
+
+async def test_all_levels_of_an_rlock_are_renewed(
+    autojump_clock: MockClock, memory: MemoryBackend
+) -> None:
+    async with memory.open_client() as client:
+        rlock = client.rlock("rlock", lease=3)
+        first = await rlock.acquire()
+        async with rlock as second:
+            await first.release()
+            await trio.sleep(50)
+            assert second.held
+            assert await memory.claims("rlock") == (1, 0)
+        assert await memory.claims("rlock") == NOTHING
+
+
+async def test_a_level_that_the_server_refuses_is_none() -> None:
+    """Nothing is known of it then: the last release releases all levels."""
+    holds = ReentrantHolds()
+    rlock = RLock(answered(0, 3, 0), holds)
+    first = await rlock.acquire()
+    with pytest.raises(ServerError):
+        await rlock.acquire()
+    assert rlock.levels() == 1
+    await first.release()
+    assert (rlock.levels(), len(holds)) == (0, 0)
+
+
+async def test_a_level_whose_release_the_server_refuses_is_released_here() -> None:
+    options = answered(12)
+    answering: Any = options.requester
+    rlock = RLock(options, ReentrantHolds())
+    hold = ReentrantHold(ReentrantHolds(), _Owner(0, KEY, trio.lowlevel.current_task()))
+    prepared: Any = rlock._prepare(0, 0)
+    levels = [LevelGrant(answering, prepared, answering.new_id()) for _ in range(2)]
+    for level in levels:
+        hold.add(level)
+    with pytest.raises(ServerError):
+        await levels[1].release()
+    assert [level.held for level in levels] == [True, False]
+    assert levels[0].levels == 1
+
+
+async def test_a_grant_that_is_lost_as_it_comes_has_no_levels() -> None:
+    """The notice can come in the same read as the grant."""
+    options = answered(0)
+    answering: Any = options.requester
+    holds = ReentrantHolds()
+    rlock = RLock(options, holds)
+    make = rlock._grant_type
+    made: list[LevelGrant] = []
+
+    def noting(*args: Any) -> LevelGrant:
+        made.append(make(*args))
+        return made[-1]
+
+    rlock._grant_type = noting  # type: ignore[assignment]
+    noting.unlock_of = make.unlock_of  # type: ignore[attr-defined]
+    answering.before_answer = lambda: made[0].lost("expired")
+    grant: Any = await rlock.acquire()
+    assert not grant.held
+    assert (grant.levels, len(holds)) == (0, 0)
+    grant.renewed(1, 0, 0.0)
+    assert grant.expires_at == math.inf
+
+
+async def test_a_level_that_fails_while_the_others_are_released_releases_the_key() -> (
+    None
+):
+    """It is the last one then, and the server may count it."""
+    options = answered(0, 12, 0)
+    answering: Any = options.requester
+    holds = ReentrantHolds()
+    rlock = RLock(options, holds)
+    first: Any = await rlock.acquire()
+    answering.before_answer = lambda: first.hold.levels[1:] and first.hold.remove(first)
+    with pytest.raises(ServerError):
+        await rlock.acquire()
+    assert [command.type for command in answering.sent] == [1, 1, 2]
+    assert len(holds) == 0

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from tests.trioslock.backends import Backend, open_backend, until
+from tests.trioslock.sweep import passes
 from trio.testing import MockClock
 
 from trioslock import Client, Data, Flags, ServerError, Subscription
@@ -34,7 +35,7 @@ async def test_refused_requests_and_ended_leases_are_told(
     backend: Backend, client: Client, subscription: Subscription
 ) -> None:
     key = backend.key("sub")
-    lock = client.lock(key, lease=0.05, renew=False, flags=PUBLISH)
+    lock = client.lock(key, lease=0.3, renew=False, flags=PUBLISH)
     grant = await lock.acquire(data=Data.set("value"))
     with pytest.raises(trio.WouldBlock):
         await lock.try_acquire()
@@ -226,3 +227,33 @@ async def test_a_buffer_that_keeps_nothing_is_refused(
 
 def test_any_other_refusal_is_told_by_its_code() -> None:
     assert "result 4" in str(_refusal(4))
+
+
+async def test_a_connection_that_breaks_while_it_subscribes_again_is_no_end(
+    autojump_clock: MockClock,
+) -> None:
+    """The next connection tries again, wherever the one before was cut."""
+    async with open_backend("memory") as backend:
+        memory: Any = backend
+        async with backend.open_client() as client:
+            async with client.subscribe() as subscription, trio.open_nursery() as soon:
+                session: Any = subscription._session
+                resubscribe = session.on_connected
+                cuts = iter(range(12))
+
+                async def cut_after(count: int) -> None:
+                    await passes(count)
+                    memory.cut_latest()
+
+                def connected() -> None:
+                    resubscribe()
+                    if (count := next(cuts, None)) is not None:
+                        soon.start_soon(cut_after, count)
+
+                session.on_connected = connected
+                memory.cut_latest()
+                await trio.sleep(60)
+                assert next(cuts, None) is None
+                assert 1 <= subscription.statistics().resubscribed <= 12
+                await refuse(client, "one")
+                assert (await anext(subscription)).kind == "refused"

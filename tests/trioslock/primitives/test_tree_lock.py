@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
-from tests.trioslock.backends import NOTHING, Backend
+from tests.trioslock.backends import NOTHING, Backend, MemoryBackend
+from tests.trioslock.primitives.answering import KEY, answered
+from trio.testing import MockClock
 
-from trioslock import Client, LockError, TreeLock
+from trioslock import SESSION, Client, LockError, NoLeader, ServerError, TreeLock
+from trioslock.primitives._tree_lock import LeafGrant, TreeLinks
+from trioslock.protocol import ResultCode
 
 
 def make_tree(backend: Backend, client: Client) -> tuple[TreeLock, TreeLock, TreeLock]:
@@ -109,3 +115,101 @@ async def test_a_cancelled_wait_for_a_leaf_leaves_no_link(
 async def test_repr_tells_the_parent(client: Client) -> None:
     root = client.tree(b"0123456789abcdef")
     assert "below 30313233" in repr(root.child("child"))
+
+
+@pytest.mark.parametrize("lease", [SESSION, 5])
+async def test_the_links_of_a_leaf_last_as_long_as_it(
+    autojump_clock: MockClock, memory: MemoryBackend, lease: float
+) -> None:
+    async with memory.open_client() as client, memory.open_client() as other:
+        root = client.tree("root", lease=lease)
+        child = root.child("child")
+        async with child.leaf():
+            for _ in range(20):
+                await trio.sleep(7)
+                with pytest.raises(trio.WouldBlock):
+                    await other.tree("root").try_acquire()
+        assert await memory.claims("root") == NOTHING
+        assert await memory.claims("child") == NOTHING
+
+
+async def test_the_links_of_a_leaf_outlive_a_short_cut(
+    autojump_clock: MockClock, memory: MemoryBackend
+) -> None:
+    async with memory.open_client() as client:
+        root = client.tree("root")
+        async with root.child("child").leaf():
+            memory.cut()
+            await trio.sleep(2)
+            memory.mend()
+            await trio.sleep(60)
+            assert await memory.claims("root") == (1, 0)
+            assert await memory.claims("child") == (2, 0)
+        assert await memory.claims("root") == NOTHING
+
+
+@pytest.mark.parametrize(("lease", "extended"), [(5, SESSION), (5, 60), (SESSION, 60)])
+async def test_extending_a_leaf_extends_its_links(
+    autojump_clock: MockClock, memory: MemoryBackend, lease: Any, extended: Any
+) -> None:
+    """Those of a session leaf stay leases of seconds: they belong to all leaves."""
+    async with memory.open_client() as client, memory.open_client() as other:
+        child = client.tree("root", lease=lease, renew=False).child("child")
+        leaf = await child.leaf().acquire()
+        await leaf.extend(extended)
+        (entry,) = await client.holders("root")
+        assert entry.until is not None
+        assert entry.since is not None
+        seconds = entry.until - entry.since
+        assert 59 <= seconds <= 61 if extended == 60 else seconds <= 13
+        with pytest.raises(trio.WouldBlock):
+            await other.tree("root").try_acquire()
+        await leaf.release()
+        assert await memory.claims("root") == NOTHING
+
+
+async def test_a_lost_leaf_stops_renewing_its_links(
+    autojump_clock: MockClock, memory: MemoryBackend
+) -> None:
+    async with memory.open_client() as client:
+        leaf = await client.tree("root").child("child").leaf().acquire()
+        leaf.lost("expired")
+        await trio.sleep(40)
+        assert await memory.claims("root") == NOTHING
+        assert (await memory.claims("child")).holders <= 1
+        client._session.forget(leaf.lock_id)
+
+
+async def test_links_that_cannot_be_renewed_are_tried_again(
+    autojump_clock: MockClock, client: Client
+) -> None:
+    """Until the leaf is released, or the client is closed."""
+    answers = [NoLeader("none"), 0, 0, NoLeader("none"), trio.ClosedResourceError("x")]
+    options = answered(*answers)
+    requester: Any = options.requester
+    node = TreeLock(options).child("child")
+    links = TreeLinks(node.leaf(), SESSION)
+    await links._renew()
+    assert [command.key for command in requester.sent] == [
+        *(node.key, node.key, KEY),
+        *(node.key, node.key),
+    ]
+
+
+async def test_a_node_above_that_is_refused_is_an_error() -> None:
+    tree = TreeLock(answered(12))
+    with pytest.raises(ServerError):
+        await tree.wait_free()
+    with pytest.raises(ServerError):
+        await TreeLinks(tree.child("child").leaf(), 5).create()
+
+
+async def test_a_leaf_without_links_is_a_grant_like_others() -> None:
+    """Until its links are made, which comes after its grant."""
+    options = answered(ResultCode.LOCKED_ERROR, 0)
+    leaf: Any = TreeLock(options).leaf()
+    requester: Any = options.requester
+    grant = LeafGrant(requester, leaf._prepare(1, 0), requester.new_id())
+    await grant.extend(5)
+    await grant.release()
+    assert not grant.held

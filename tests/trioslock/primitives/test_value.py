@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from tests.trioslock.backends import NOTHING, Backend
+from tests.trioslock.primitives.answering import answered
 
-from trioslock import Client, Data, LockError, Value
+from trioslock import Client, Data, LockError, ServerError, Value
 from trioslock.primitives import Flags
 from trioslock.protocol import CommandType, ExpiryFlag, LockCommand, LockFlag
 
@@ -198,3 +201,35 @@ async def test_flags_go_with_each_change(backend: Backend, client: Client) -> No
 
 async def test_repr_tells_the_ttl(client: Client) -> None:
     assert "ttl 60 s" in repr(client.value("value", ttl=60))
+
+
+async def test_any_other_answer_is_an_error() -> None:
+    value = Value(answered(12, lease=60))
+    for operation in (
+        *(value.get, value.unset, value.touch, value.increment, value.pop),
+        *(
+            partial(value.set, "x"),
+            partial(value.append, "x"),
+            partial(value.push, "x"),
+        ),
+        partial(value.pipeline, Data.set("x")),
+    ):
+        with pytest.raises(ServerError):
+            await operation()
+
+
+async def test_a_value_without_a_name_stores_none(
+    backend: Backend, client: Client
+) -> None:
+    """The text dialect's KEYS does not list it then."""
+    named = client.value(backend.key("value"), ttl=60)
+    unnamed = Value(named._options)
+    await unnamed.set("x")
+    found = await unnamed.get()
+    assert found is not None
+    assert found.properties == ()
+    await named.set("y")
+    found = await unnamed.get()
+    assert found is not None
+    assert found.properties
+    await unnamed.unset()

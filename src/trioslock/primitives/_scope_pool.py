@@ -1,19 +1,30 @@
-"""The cancel scope of a body, at a fraction of the usual cost.
+"""Cancel scopes that are used again, at a fraction of the usual cost.
 
 A body that a loss cancels needs a scope of its own, and to make, enter and leave a
 ``trio.CancelScope`` takes as long as to send a LOCK and its UNLOCK. Most of that is
-for deadlines, which the scope of a session lease has none of, and for making what is
-thrown away at once. So a scope that nothing has happened to is kept here and used
-again, and what is done for it is what trio's ``__enter__`` and ``__exit__`` come down
-to then: the task's place in the tree of scopes moves one down, and one up again.
+for deadlines, which the scope of a session lease has none of, and for objects that are
+thrown away at once. So a scope that nothing has happened to is kept and entered again.
+What is done for it is what trio's ``__enter__`` and ``__exit__`` do in that case: the
+task's place in the tree of scopes moves one down, and one up again.
 
-Everything else is left to trio's own methods: a scope with a deadline, one that was
-cancelled or is left out of turn or with an error, and any trio that has not been
-looked at. See decision 0017.
+Everything else goes through trio's own methods: a scope with a deadline, one that was
+cancelled or is left out of order or with an error.
+
+This module stands on parts of trio that are not public. The rules for that, see
+decisions 0017 and 0035:
+
+- Scopes are used again with the exact versions in `TESTED_TRIO` only. With any other
+  trio, `enter_scope` and `leave_scope` are trio's ``__enter__`` and ``__exit__``.
+- ``TRIOSLOCK_REUSE_SCOPES=0`` in the environment turns it off for every version.
+- A version is added after ``pytest tests/trioslock/primitives tests/trioslock/client``
+  has passed with it; these tests run with the reuse on and off.
+- To remove it: delete this module, and let `Grant.enter` and `Grant.__aexit__` make,
+  enter and leave a ``trio.CancelScope``. Nothing else knows of it.
 """
 
 from __future__ import annotations
 
+import os
 from math import inf
 from types import TracebackType
 from typing import Any
@@ -21,23 +32,28 @@ from typing import Any
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
-KNOWN_TRIO = ("0.31.", "0.32.", "0.33.", "0.34.", "0.35.")
+TESTED_TRIO = frozenset({"0.31.0", "0.32.0", "0.33.0", "0.34.0", "0.35.0"})
 """Versions whose scopes and tasks are built as is assumed here."""
 
+SWITCH = "TRIOSLOCK_REUSE_SCOPES"
+"""Environment variable: 0 to leave every scope to trio."""
+
 _MAX_FREE = 256
-_short = trio.__version__.startswith(KNOWN_TRIO)
+_reuse = trio.__version__ in TESTED_TRIO and os.environ.get(SWITCH) != "0"
+# Scopes that were entered and left, each still with its CancelStatus. Several runs in
+# several threads share it: append and pop of a list are atomic.
 _free: list[Any] = []
-"""Scopes that were entered and left, each still with its ``CancelStatus``."""
 
 
 @enable_ki_protection
 def enter_scope() -> trio.CancelScope:
     """Return a scope without a deadline, entered in the calling task."""
-    # The parts of trio used here are not public, so no type is known.
     try:
         scope = _free.pop()
     except IndexError:
+        # Always so with the reuse off.
         return trio.CancelScope().__enter__()
+    # The parts of trio used from here on are not public, so no type is known.
     task: Any = current_task()
     status, outer = scope._cancel_status, task._cancel_status
     status._parent = outer
@@ -57,16 +73,17 @@ def leave_scope(
     exc: BaseException | None,
     traceback: TracebackType | None,
 ) -> bool:
-    """Leave a scope, which may belong to somebody else from now on.
+    """Leave a scope. It may be entered by another task from now on.
 
     Returns:
         Whether nothing of ``exc`` is left, as ``__exit__`` does.
     """
-    if not _short:
+    if not _reuse:
         return scope.__exit__(exc_type, exc, traceback)
     kept: Any = scope
     task: Any = current_task()
     status = kept._cancel_status
+    # Only a scope that is as it was when it was made may be entered again.
     if (
         exc is not None
         or status is not task._cancel_status

@@ -1,0 +1,71 @@
+"""The arguments that all handles have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..link import Requester
+from ..protocol import TimeoutFlag, WireDuration
+from ._flags import NO_FLAGS, Flags
+from ._lease import SESSION, Lease, wire_lease
+
+MAX_PRIORITY = 255
+"""Highest priority in a queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandleOptions:
+    """What a handle is made with. Each kind of handle uses the fields it needs.
+
+    Attributes:
+        requester: Sends the commands.
+        key: Exactly 16 bytes.
+        db: Database, 0 to 254.
+        lease: How long a grant, a changed event or a value lasts: `SESSION` (as long
+            as the connection; for grants only), seconds, or ``FOREVER``.
+        priority: Position in the queue, 0 to 255, highest first. None for the end.
+            All that wait for a key should give one, or none.
+        flags: Flags of each LOCK.
+        renew: Renew a lease of seconds while the body of a grant runs.
+
+    Raises:
+        ValueError: ``priority`` is out of range.
+    """
+
+    requester: Requester
+    key: bytes
+    db: int = 0
+    lease: Lease = SESSION
+    priority: int | None = None
+    flags: Flags = NO_FLAGS
+    renew: bool = True
+
+    def __post_init__(self) -> None:
+        if self.priority is not None and not 0 <= self.priority <= MAX_PRIORITY:
+            raise ValueError(
+                f"priority must be 0 to {MAX_PRIORITY}, not {self.priority!r}"
+            )
+
+    @property
+    def wait_bits(self) -> int:
+        """Bits of the flag word beside the wait of a LOCK."""
+        bits = self.flags.wait_bits
+        if self.priority is not None:
+            # The priority is sent in the place of the re-entrant count.
+            bits |= TimeoutFlag.RCOUNT_IS_PRIORITY
+        return bits
+
+    def wire_lease(self, *, whole_seconds: bool) -> WireDuration:
+        """Return the lease as it is sent, with the bits of the flags.
+
+        Args:
+            whole_seconds: Never use milliseconds, which the server cannot renew.
+
+        Raises:
+            ValueError: A lease of 0 or less.
+            LocalProtocolError: More than 65,535 minutes.
+        """
+        value, unit = wire_lease(
+            self.requester, self.lease, whole_seconds=whole_seconds
+        )
+        return WireDuration(value, unit | self.flags.lease_bits)
