@@ -149,7 +149,7 @@ def _schemas_of(kind: Any) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
 def _custom_schema(kind: type) -> Schema:
     if issubclass(kind, BoundedInteger):
         return {"type": "integer", "minimum": kind.low, "maximum": kind.high}
-    raise NotImplementedError(kind)
+    raise NotImplementedError
 
 
 def _operation(operation: Operation, schemas: _Schemas) -> Schema:

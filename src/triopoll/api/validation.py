@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -200,7 +200,8 @@ class _Name(str):
 
 
 # `operator.call(_Name, "key")` is `_Name("key")`.
-_MEMBERS = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=operator.call)
+_call = cast("Callable[[type, Any], Any]", operator.call)
+_MEMBERS = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_call)
 
 
 def split_members(
