@@ -231,8 +231,14 @@ def split_members(
     return members
 
 
-def check_length(value: str | bytes, at: str, limit: int) -> None:
+def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
     """Check that a value has at most so many bytes, those of UTF-8 if it is text.
+
+    Args:
+        value: Of a field.
+        limit: Bytes.
+        place: The object that has the field (see `field_at`).
+        name: The field.
 
     Raises:
         BadRequest: It has more.
@@ -241,7 +247,7 @@ def check_length(value: str | bytes, at: str, limit: int) -> None:
     if 4 * len(value) > limit:
         size = len(value.encode() if isinstance(value, str) else value)
         if size > limit:
-            raise BadRequest(f"{at} is longer than {limit} bytes")
+            raise BadRequest(f"{field_at(place, name)} is longer than {limit} bytes")
 
 
 def check_json_value(text: bytes, at: str) -> None:

@@ -147,11 +147,13 @@ def test_members() -> None:
 
 def test_lengths_are_those_of_utf_8() -> None:
     """Of text as of bytes."""
-    check_length("é" * 4, "it", 8)
-    check_length(b"x" * 8, "it", 8)
+    check_length("é" * 4, 8, "the body", "key")
+    check_length(b"x" * 8, 8, "the body", "key")
     for value in ("é" * 5, "x" * 9, b"x" * 9):
-        with pytest.raises(BadRequest, match=r"^it is longer than 8 bytes$"):
-            check_length(value, "it", 8)
+        with pytest.raises(
+            BadRequest, match=r"^items\[1\].key is longer than 8 bytes$"
+        ):
+            check_length(value, 8, "items[1]", "key")
 
 
 def nested(depth: int, inner: str = "1") -> bytes:

@@ -42,6 +42,7 @@ from .schemas import (
     PublishBatch,
     PublishEvent,
     PublishGroup,
+    PublishItem,
     PublishMessage,
     RequestStruct,
     WaitBody,
@@ -136,10 +137,9 @@ def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
         raise BadRequest("the query lacks message, event or group")
     if len(shapes) > MAX_WAIT_ITEMS:
         raise BadRequest(f"the query has more than {MAX_WAIT_ITEMS} items")
-    items = [
-        _convert(shape, WAIT_ITEMS[shape["type"]], f"items[{place}]")
-        for place, shape in enumerate(shapes)
-    ]
+    places = [f"items[{index}]" for index in range(len(shapes))]
+    kinds = [WAIT_ITEMS[shape["type"]] for shape in shapes]
+    items = zip(places, map(_convert, shapes, kinds, places), strict=True)
     return _wait_request(items, query, settings)
 
 
@@ -192,10 +192,7 @@ def read_wait(body: bytes, settings: Settings) -> WaitRequest:
     try:
         _check_names(split_members(body, _BODY), WaitBody, _BODY)
         wait = _decode(_WAIT, body, _BODY)
-        items = [
-            _decode_item(_WAIT_DECODERS, raw, f"items[{place}]")
-            for place, raw in enumerate(wait.items)
-        ]
+        items = list(_decode_items(_WAIT_DECODERS, wait.items))
     except MALFORMED:
         raise BadRequest(explain_malformed(body)) from None
     return _wait_request(items, wait, settings)
@@ -210,13 +207,12 @@ def read_publish(body: bytes, settings: Settings) -> list[Draft]:
     try:
         members = split_members(body, _BODY)
         if "items" not in members:
-            return [_read_draft(body, _BODY, settings)]
+            item = _decode_item(_PUBLISH_DECODERS, body, members, _BODY)
+            return [_draft(item, _BODY, settings)]
         _check_names(members, PublishBatch, _BODY)
         batch = _decode(_BATCH, body, _BODY)
-        return [
-            _read_draft(raw, f"items[{place}]", settings)
-            for place, raw in enumerate(batch.items)
-        ]
+        items = _decode_items(_PUBLISH_DECODERS, batch.items)
+        return [_draft(item, place, settings) for place, item in items]
     except MALFORMED:
         raise BadRequest(explain_malformed(body)) from None
 
@@ -228,11 +224,22 @@ def _decode(decoder: Decoder[_Struct], text: bytes | Raw, place: str) -> _Struct
         raise BadRequest(explain(error, place)) from None
 
 
+def _decode_items(
+    decoders: Mapping[str, Decoder[_Struct]], items: Iterable[Raw]
+) -> Iterator[tuple[str, _Struct]]:
+    """Decode each item; yield it with what it is called in a sentence."""
+    for index, text in enumerate(items):
+        place = f"items[{index}]"
+        yield place, _decode_item(decoders, text, split_members(text, place), place)
+
+
 def _decode_item(
-    decoders: Mapping[str, Decoder[_Struct]], text: bytes | Raw, place: str
+    decoders: Mapping[str, Decoder[_Struct]],
+    text: bytes | Raw,
+    members: Mapping[str, Raw],
+    place: str,
 ) -> _Struct:
     """Decode an item by its `type`; one without is a message."""
-    members = split_members(text, place)
     kind: Any = "message"
     if "type" in members:
         kind = msgspec.json.decode(members["type"])
@@ -259,22 +266,19 @@ def _check_names(
 
 
 def _wait_request(
-    items: Iterable[WaitItem], wait: WaitBody | WaitParameters, settings: Settings
+    items: Iterable[tuple[str, WaitItem]],
+    wait: WaitBody | WaitParameters,
+    settings: Settings,
 ) -> WaitRequest:
-    return WaitRequest(
-        [
-            _wait_item(item, f"items[{place}]", wait.max, settings)
-            for place, item in enumerate(items)
-        ],
-        _timeout(wait.timeout, settings),
-    )
+    wanted = [_wait_item(item, place, wait.max, settings) for place, item in items]
+    return WaitRequest(wanted, _timeout(wait.timeout, settings))
 
 
 def _log_item(
     item: MessagesQuery | WaitMessage, place: str, limit: int, settings: Settings
 ) -> LogItem:
     _check_key(item.key, place, settings)
-    check_length(item.cursor, field_at(place, "cursor"), MAX_CURSOR_BYTES)
+    check_length(item.cursor, MAX_CURSOR_BYTES, place, "cursor")
     return LogItem(item.key, item.cursor, limit)
 
 
@@ -288,8 +292,7 @@ def _wait_item(item: WaitItem, place: str, limit: int, settings: Settings) -> It
     return GroupItem(item.key, version)
 
 
-def _read_draft(text: bytes | Raw, place: str, settings: Settings) -> Draft:
-    item = _decode_item(_PUBLISH_DECODERS, text, place)
+def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
     _check_key(item.key, place, settings)
     if isinstance(item, PublishMessage):
         return _message(item, place, settings)
@@ -306,7 +309,7 @@ def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage
     name, ttl = None, None
     if not isinstance(item.id, UnsetType):
         name = item.id
-        check_length(name, field_at(place, "id"), MAX_ID_BYTES)
+        check_length(name, MAX_ID_BYTES, place, "id")
     if not isinstance(item.ttl, UnsetType):
         ttl = min(item.ttl, settings.log_max_ttl)
     data, is_json = _data(item, place, settings)
@@ -320,34 +323,27 @@ def _data(item: PublishMessage, place: str, settings: Settings) -> tuple[bytes, 
     sent, so that readers get its numbers with the same digits, and its members in the
     same order.
     """
+    limit = settings.max_message_bytes
     if not isinstance(item.data_base64, UnsetType):
-        return _bounded(
-            item.data_base64, field_at(place, "data_base64"), settings
-        ), False
-    at = field_at(place, "data")
+        check_length(item.data_base64, limit, place, "data_base64")
+        return item.data_base64, False
     text = bytes(cast("Raw", item.data))
-    if text.startswith(b'"'):
-        return _bounded(_STRING.decode(text).encode(), at, settings), False
-    _bounded(text, at, settings)
-    check_json_value(text, at)
-    return text, True
-
-
-def _bounded(message: bytes, at: str, settings: Settings) -> bytes:
-    check_length(message, at, settings.max_message_bytes)
-    return message
+    is_json = not text.startswith(b'"')
+    data = text if is_json else _STRING.decode(text).encode()
+    check_length(data, limit, place, "data")
+    if is_json:
+        check_json_value(text, field_at(place, "data"))
+    return data, is_json
 
 
 def _check_key(key: str, place: str, settings: Settings) -> None:
-    check_length(key, field_at(place, "key"), settings.max_key_bytes)
+    check_length(key, settings.max_key_bytes, place, "key")
 
 
 def _timeout(timeout: float | UnsetType, settings: Settings) -> float | None:
-    return (
-        None
-        if isinstance(timeout, UnsetType)
-        else min(timeout, settings.v1_max_timeout)
-    )
+    if isinstance(timeout, UnsetType):
+        return None
+    return min(timeout, settings.v1_max_timeout)
 
 
 def _decoder(kind: type[_Struct]) -> Decoder[_Struct]:

@@ -13,7 +13,7 @@ from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
 from ...asgi.query import BadQuery
 from ...core.outcomes import Failure
 from ...core.publisher import Published, Signalled, Stored, Unpublished
-from ...core.reader import ReadResult
+from ...core.wait_items import ReadResult
 from ...services import Services
 from ...settings import Settings
 from ...store import BadCursor

@@ -212,4 +212,4 @@ def _check_keys(name: str, keys: Sequence[str], limits: FrameLimits) -> None:
     if len(keys) > limits.max_items:
         raise BadRequest(f"{name} has more than {limits.max_items} items")
     for key in keys:
-        check_length(key, f"a key in {name}", limits.max_key_bytes)
+        check_length(key, limits.max_key_bytes, _PLACE, name)

@@ -14,7 +14,7 @@ from triopoll.api.v1.serializers import (
     lost_of,
     message_text,
 )
-from triopoll.core.reader import (
+from triopoll.core.wait_items import (
     EventItem,
     EventState,
     GroupItem,
