@@ -1,44 +1,24 @@
-"""OpenAPI of the endpoints, made of the dataclasses that requests are parsed into.
+"""The OpenAPI document, made of the types that requests and responses are made of.
 
-What a field may be stands in its metadata, beside the code that reads it: ``schema``,
-its JSON Schema with a description, in which ``items`` may be a dataclass; ``name``,
-where a request calls it otherwise; ``derived`` instead of all that for what no request
-has.
+msgspec writes a type as JSON Schema (`msgspec.json.schema_components`): a Struct with
+the constraints and descriptions of its fields, anything else in place.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-__all__ = [
-    "REFUSED",
-    "TEXT",
-    "Operation",
-    "Schema",
-    "document",
-    "object_of",
-    "schema_of",
-]
+import msgspec
 
-Schema: TypeAlias = Mapping[str, Any]
+from .validation import BoundedInteger
 
-TEXT: Schema = {"type": "string"}
-# What requests are refused with, but by the waits of the recipe.
-REFUSED: Schema = {
-    "type": "object",
-    "properties": {
-        "code": TEXT,
-        "message": TEXT,
-        "limit": TEXT,
-        "retry_ms": {"type": "integer", "minimum": 0},
-    },
-    "required": ["code", "message"],
-    "additionalProperties": False,
-}
+__all__ = ["Operation", "Schema", "document"]
 
+Schema: TypeAlias = dict[str, Any]
+
+_REFERENCE = "#/components/schemas/{name}"
 
 _SCHEMES: Mapping[str, Schema] = {
     "ticket": {
@@ -65,7 +45,7 @@ _SCHEMES: Mapping[str, Schema] = {
         "description": "A publisher's key.",
     },
 }
-# One of them, or none where the service asks for none.
+# One of them, or none where the service is configured to ask for none.
 _SECURITY: Mapping[str, Sequence[Schema]] = {
     "ticket": [{}, {"ticket": []}, {"ticket_parameter": []}, {"ticket_cookie": []}],
     "key": [{}, {"key": []}],
@@ -80,11 +60,11 @@ class Operation:
         path: As it is routed.
         method: In capitals.
         summary: One line.
-        tag: The family it belongs to.
-        query: The dataclass that its query is parsed into.
-        body: The dataclass that its JSON body is parsed into, or a schema.
-        answers: A schema for each status; a text is the type of a body that is not
-            JSON.
+        tag: The API that it belongs to.
+        responses: The type of the JSON body for each status; a text is the media type
+            of a body that is not JSON.
+        query: The Struct that has the parameters.
+        body: The type of the JSON body; None: a request has none.
         admits: What a request needs where the service is configured to ask for it.
     """
 
@@ -92,27 +72,28 @@ class Operation:
     method: str
     summary: str
     tag: str
-    answers: Mapping[int, Schema | str]
-    query: type | None = None
-    body: type | Schema | None = None
+    responses: Mapping[int, Any]
+    query: type[msgspec.Struct] | None = None
+    body: Any = None
     admits: Literal["ticket", "key"] | None = None
 
 
-def object_of(**properties: Schema) -> Schema:
-    """Return the schema of an object that has just these, and all of them."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+def document(
+    operations: Sequence[Operation], version: str, referenced: Sequence[type] = ()
+) -> Schema:
+    """Return the OpenAPI document of some operations.
 
-
-def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
-    """Return the OpenAPI document of some operations."""
-    paths: dict[str, dict[str, Any]] = {}
+    Args:
+        operations: What it describes.
+        version: Of the API.
+        referenced: Structs that a schema refers to by name only.
+    """
+    schemas = _Schemas()
+    for kind in referenced:
+        schemas.schema(kind)
+    paths: dict[str, Schema] = {}
     for operation in operations:
-        shape = _operation(operation)
+        shape = _operation(operation, schemas)
         paths.setdefault(operation.path, {})[operation.method.lower()] = shape
     return {
         "openapi": "3.1.0",
@@ -122,86 +103,80 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             "description": "Long polling on slock events and messages.",
         },
         "paths": paths,
-        "components": {"securitySchemes": _SCHEMES},
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": _SCHEMES,
+        },
     }
 
 
-def schema_of(kind: type) -> dict[str, Any]:
-    """Return the JSON Schema of a dataclass.
+class _Schemas:
+    """Schemas of types, and the components that they refer to."""
 
-    Raises:
-        TypeError: A field has neither a schema nor is derived.
-    """
-    properties: dict[str, dict[str, Any]] = {}
-    required: list[str] = []
-    for field in dataclasses.fields(kind):
-        if field.metadata.get("derived"):
-            continue
-        schema = _schema_of_field(kind, field)
-        name = field.metadata.get("name", field.name)
-        properties[name] = schema
-        if field.default is dataclasses.MISSING and "default" not in schema:
-            required.append(name)
-    return {
-        "type": "object",
-        "description": (kind.__doc__ or "").partition("\n")[0],
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
+    def __init__(self) -> None:
+        self.components: dict[str, Schema] = {}
 
+    def schema(self, kind: Any) -> Schema:
+        """Return the schema of a type; a Struct's is a reference to a component."""
+        (schema,), components = _schemas_of(kind)
+        self.components.update(components)
+        return schema
 
-def _schema_of_field(kind: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
-    if "schema" not in field.metadata:
-        raise TypeError(f"{kind.__name__}.{field.name} has no schema")
-    schema = dict(field.metadata["schema"])
-    if isinstance(items := schema.get("items"), type):
-        schema["items"] = schema_of(items)
-    if field.default is not dataclasses.MISSING and field.default is not None:
-        schema.setdefault("default", field.default)
-    return schema
+    def parameters(self, kind: type[msgspec.Struct]) -> list[Schema]:
+        """Return the fields of a Struct as the parameters of a query string."""
+        _, components = _schemas_of(kind)
+        # Its fields are written out, so nothing refers to the Struct itself.
+        whole = components.pop(kind.__name__)
+        self.components.update(components)
+        return [
+            {
+                "in": "query",
+                "name": name,
+                "required": name in whole["required"],
+                "description": schema.pop("description"),
+                "schema": schema,
+            }
+            for name, schema in whole["properties"].items()
+        ]
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _schemas_of(kind: Any) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
+    return msgspec.json.schema_components(
+        [kind], schema_hook=_custom_schema, ref_template=_REFERENCE
+    )
+
+
+def _custom_schema(kind: type) -> Schema:
+    if issubclass(kind, BoundedInteger):
+        return {"type": "integer", "minimum": kind.low, "maximum": kind.high}
+    raise NotImplementedError
+
+
+def _operation(operation: Operation, schemas: _Schemas) -> Schema:
     words = operation.path.strip("/").replace(".", "/").split("/")
-    shape: dict[str, Any] = {
+    shape: Schema = {
         "operationId": "_".join([operation.method.lower(), *words]),
         "summary": operation.summary,
         "tags": [operation.tag],
         "responses": {
-            str(status): _answer(status, schema)
-            for status, schema in operation.answers.items()
+            str(status): _response(status, kind, schemas)
+            for status, kind in operation.responses.items()
         },
     }
     if operation.admits is not None:
         shape["security"] = _SECURITY[operation.admits]
     if operation.query is not None:
-        shape["parameters"] = _parameters(schema_of(operation.query))
+        shape["parameters"] = schemas.parameters(operation.query)
     if operation.body is not None:
-        body = operation.body
-        schema = schema_of(body) if isinstance(body, type) else body
-        content = {"application/json": {"schema": schema}}
+        content = {"application/json": {"schema": schemas.schema(operation.body)}}
         shape["requestBody"] = {"required": True, "content": content}
     return shape
 
 
-def _parameters(schema: Schema) -> list[Schema]:
-    return [
-        {
-            "in": "query",
-            "name": name,
-            "required": name in schema["required"],
-            "description": each.pop("description"),
-            "schema": each,
-        }
-        for name, each in schema["properties"].items()
-    ]
-
-
-def _answer(status: int, schema: Schema | str) -> dict[str, Any]:
-    if isinstance(schema, str):
-        content: dict[str, Any] = {schema: {"schema": {"type": "string"}}}
+def _response(status: int, kind: Any, schemas: _Schemas) -> Schema:
+    if isinstance(kind, str):
+        content: Schema = {kind: {"schema": {"type": "string"}}}
     else:
-        content = {"application/json": {"schema": schema}}
+        content = {"application/json": {"schema": schemas.schema(kind)}}
     meaning = "Success" if status < 400 else "Refused" if status < 500 else "Not now"
     return {"description": meaning, "content": content}

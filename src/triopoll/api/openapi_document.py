@@ -1,111 +1,72 @@
-"""``/openapi.json``: what there is to ask, and how it is answered."""
+"""``/openapi.json``: the description of all endpoints."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import version
+from typing import Annotated, Any
 
-from ..asgi.messages import Request, Response, Routes, json_response
-from ..core.poll_query import GroupCreation, GroupPoll, GroupSending, PollQuery, Sending
-from .openapi import REFUSED, TEXT, Operation, Schema, document, object_of
-from .v1.operations import V1_OPERATIONS
+import msgspec
+from msgspec import Meta, Struct
 
-__all__ = ["OPERATIONS", "openapi_routes"]
-
-
-# What the waits of the recipe answer, always with status 200.
-_RECIPE: Schema = {
-    "type": "object",
-    "properties": {
-        "err_code": {"enum": [0, 400, 401, 403, 409, 414, 429, 500, 502, 503, 504]},
-        "err_message": TEXT,
-        "data": {"type": ["string", "null"]},
-        "limit": TEXT,
-    },
-    "required": ["err_code", "err_message"],
-    "additionalProperties": False,
-}
-# What the endpoints of the OpenResty image answer, always with status 200.
-_IMAGE = object_of(
-    code={"enum": [0, 400, 401, 403, 404, 409, 413, 414, 429, 500, 502, 503, 504]},
-    msg=TEXT,
-    data={},
+from ..asgi.messages import Request, Response, Routes
+from .openapi import Operation, document
+from .openapi_types import (
+    GroupCreateParameters,
+    GroupPollParameters,
+    GroupSendParameters,
+    LiveResponse,
+    NotReadyResponse,
+    OpenRestyResponse,
+    PollParameters,
+    PollResponse,
+    ReadyResponse,
+    SendParameters,
 )
-# A poll of these paths may be either's.
-_EITHER: Schema = {"anyOf": [_RECIPE, _IMAGE]}
-_REASON = object_of(
-    code={"enum": ["draining", "slock", "store", "waits"]}, message=TEXT
-)
+from .v1.operations import V1_OPERATIONS, V1_REFERENCED
+from .v1.schemas import any_of
+from .v1.serializers import ErrorResponse
 
-_WAITS, _OPERATING = "Waits of the recipe", "For operators"
-_OF_IMAGE = "Of the OpenResty image"
+__all__ = ["OPERATIONS", "describe", "openapi_routes"]
 
-_STATUS = [
-    Operation(
-        path="/livez",
-        method="GET",
-        summary="Whether the process lives",
-        tag=_OPERATING,
-        answers={200: object_of(live={"const": True})},
-    ),
-    Operation(
-        path="/readyz",
-        method="GET",
-        summary="Whether new clients are welcome",
-        tag=_OPERATING,
-        answers={
-            status: object_of(
-                ready={"const": status == 200},
-                reasons={"type": "array", "items": _REASON},
-            )
-            for status in (200, 503)
-        },
-    ),
-    Operation(
-        path="/metrics",
-        method="GET",
-        summary="Metrics for Prometheus",
-        tag=_OPERATING,
-        answers={200: "text/plain", 403: REFUSED},
-    ),
-    Operation(
-        path="/openapi.json",
-        method="GET",
-        summary="This document",
-        tag=_OPERATING,
-        answers={200: {"type": "object"}},
-    ),
+_POLL, _OPENRESTY, _OPERATORS = "Poll API", "OpenResty API", "For operators"
+
+# Both APIs have these paths; the parameters say which of the two answers.
+_EITHER = Annotated[
+    Any, Meta(extra_json_schema=any_of(PollResponse, OpenRestyResponse))
 ]
-_RECIPES = [
+
+_POLL_OPERATIONS = [
     Operation(
-        path="/poll/event",
+        path=path,
         admits="ticket",
         method="GET",
-        summary="Wait for an event",
-        tag=_WAITS,
-        query=PollQuery,
-        answers={200: _EITHER},
-    ),
-    Operation(
-        path="/poll/message",
-        admits="ticket",
-        method="GET",
-        summary="Take the first message of a list, or wait for it",
-        tag=_WAITS,
-        query=PollQuery,
-        answers={200: _EITHER},
-    ),
+        summary=summary,
+        tag=_POLL,
+        query=PollParameters,
+        responses={200: _EITHER},
+    )
+    for path, summary in (
+        ("/poll/event", "Wait for an event"),
+        ("/poll/message", "Take the first message of a list, or wait for it"),
+    )
 ]
-_IMAGES = [
+_PUBLISHING: Sequence[tuple[str, str, type[Struct]]] = (
+    ("/poll/event/emit", "Set an event", SendParameters),
+    ("/poll/message/send", "Keep a message and set its event", SendParameters),
+    ("/poll/group/message/create", "Create a group", GroupCreateParameters),
+    ("/poll/group/message/send", "Send a message to a group", GroupSendParameters),
+)
+_OPENRESTY_OPERATIONS = [
     Operation(
         path="/poll/group/message",
         admits="ticket",
         method="GET",
         summary="Wait for a message of a group",
-        tag=_OF_IMAGE,
-        query=GroupPoll,
-        answers={200: _IMAGE},
+        tag=_OPENRESTY,
+        query=GroupPollParameters,
+        responses={200: OpenRestyResponse},
     ),
     *(
         Operation(
@@ -113,29 +74,66 @@ _IMAGES = [
             admits="key",
             method=method,
             summary=summary,
-            tag=_OF_IMAGE,
+            tag=_OPENRESTY,
             query=query,
-            # Of any kind; a request by GET need not have one.
-            body={} if path.endswith("/send") and method == "POST" else None,
-            answers={200: _IMAGE, 413: REFUSED},
+            # Any JSON; a request by GET need not have one.
+            body=Any if path.endswith("/send") and method == "POST" else None,
+            responses={200: OpenRestyResponse, 413: ErrorResponse},
         )
-        for path, summary, query in (
-            ("/poll/event/emit", "Set an event", Sending),
-            ("/poll/message/send", "Keep a message and set its event", Sending),
-            ("/poll/group/message/create", "Create a group", GroupCreation),
-            ("/poll/group/message/send", "Send a message to a group", GroupSending),
-        )
+        for path, summary, query in _PUBLISHING
         for method in ("GET", "POST")
     ),
 ]
-OPERATIONS: Sequence[Operation] = (*_RECIPES, *_IMAGES, *V1_OPERATIONS, *_STATUS)
+_OPERATORS_OPERATIONS = [
+    Operation(
+        path="/livez",
+        method="GET",
+        summary="Whether the process serves requests",
+        tag=_OPERATORS,
+        responses={200: LiveResponse},
+    ),
+    Operation(
+        path="/readyz",
+        method="GET",
+        summary="Whether new clients may be sent here",
+        tag=_OPERATORS,
+        responses={200: ReadyResponse, 503: NotReadyResponse},
+    ),
+    Operation(
+        path="/metrics",
+        method="GET",
+        summary="Metrics for Prometheus",
+        tag=_OPERATORS,
+        responses={200: "text/plain", 403: ErrorResponse},
+    ),
+    Operation(
+        path="/openapi.json",
+        method="GET",
+        summary="This document",
+        tag=_OPERATORS,
+        responses={200: dict[str, Any]},
+    ),
+]
+OPERATIONS: Sequence[Operation] = (
+    *_POLL_OPERATIONS,
+    *_OPENRESTY_OPERATIONS,
+    *V1_OPERATIONS,
+    *_OPERATORS_OPERATIONS,
+)
+_REFERENCED: Sequence[type] = (*V1_REFERENCED, PollResponse, OpenRestyResponse)
+
+
+@functools.cache
+def describe() -> bytes:
+    """Return the OpenAPI document in JSON, made at the first call."""
+    shape = document(OPERATIONS, version("trioslock"), _REFERENCED)
+    return msgspec.json.encode(shape)
 
 
 def openapi_routes() -> Routes:
     """Return the endpoint that describes all of them."""
-    answer = json_response(document(OPERATIONS, version("trioslock")))
-    return {"/openapi.json": {"GET": partial(_tell, answer)}}
+    return {"/openapi.json": {"GET": _openapi}}
 
 
-async def _tell(answer: Response, request: Request) -> Response:
-    return answer
+async def _openapi(request: Request) -> Response:
+    return Response(describe())

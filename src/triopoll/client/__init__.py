@@ -7,14 +7,14 @@
             async for message in messages:
                 print(message.text)
 
-It polls, and falls back to a websocket where polls are cut; both go by the same cursor,
-so nothing is lost or repeated in between. It needs h11 and trio-websocket, and nothing
-of the server.
+It polls, and uses a websocket where polls are cut. Both continue from the same cursor,
+so no message is lost or repeated when the transport changes. It needs h11 and
+trio-websocket, and nothing of the server.
 """
 
 from __future__ import annotations
 
-# General layout: what is opened, what is iterated over, what is published, what fails.
+# General layout: the client, its errors, publishing, subscriptions and their items.
 from ._client import PollClient as PollClient
 from ._client import open_poll_client as open_poll_client
 from ._credentials import Secret as Secret
@@ -23,14 +23,16 @@ from ._errors import PollClientError as PollClientError
 from ._errors import Refused as Refused
 from ._errors import Unreachable as Unreachable
 from ._publishing import Draft as Draft
+from ._publishing import Json as Json
 from ._publishing import Published as Published
+from ._responses import Gap as Gap
+from ._responses import Message as Message
 from ._subscription import Subscription as Subscription
-from ._wire import Gap as Gap
-from ._wire import Message as Message
 
 __all__ = [
     "Draft",
     "Gap",
+    "Json",
     "Message",
     "MessagesLost",
     "PollClient",

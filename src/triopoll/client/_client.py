@@ -1,4 +1,4 @@
-"""The client's front door."""
+"""`open_poll_client` and `PollClient`: what users of the client call."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, overload
 
-from ._choice import Transport
 from ._credentials import Credential, Secret
 from ._http import Site
-from ._publishing import Draft, Published, Publisher
-from ._subscription import Subscription, SubscriptionPlan
-from ._wire import Gap, Message
+from ._publishing import Draft, Json, Published, Publisher
+from ._responses import Gap, Message
+from ._subscription import Subscription, SubscriptionOptions
+from ._transport_choice import TransportKind
 
 __all__ = ["PollClient", "open_poll_client"]
 
-_EVERY: tuple[Literal["poll", "websocket"], ...] = ("poll", "websocket")
+_ALL: tuple[Literal["poll", "websocket"], ...] = ("poll", "websocket")
 
 
 class PollClient:
@@ -63,20 +63,20 @@ class PollClient:
         gaps: Literal["raise", "items"] = "raise",
         wait: float = 25.0,
         limit: int = 100,
-        transports: Iterable[Literal["poll", "websocket"]] = _EVERY,
+        transports: Iterable[Literal["poll", "websocket"]] = _ALL,
     ) -> Subscription[Message] | Subscription[Message | Gap]:
-        """Follow the messages of a key; each subscription has its own connection.
+        """Follow the messages of a key; each subscription has a connection of its own.
 
         Args:
             key: The log.
-            cursor: "new": what is published once the subscription has been entered;
-                "all": also what the server still keeps; or the cursor of an earlier
-                subscription, to go on from there.
-            gaps: What becomes of a gap: "raise" `MessagesLost`, after which iterating
-                again goes on behind it; or "items": it is an item, a `Gap`.
+            cursor: "new": messages published after the subscription was entered;
+                "all": also those that the server still keeps; or the cursor of an
+                earlier subscription, to continue from there.
+            gaps: "raise": a gap raises `MessagesLost`, and iterating again continues
+                behind it. "items": a gap is an item, a `Gap`.
             wait: Seconds that a poll waits for a message, if nothing cuts it.
-            limit: Messages that are fetched at once, at most.
-            transports: What may be used. Polls are tried first.
+            limit: The largest number of messages in a response.
+            transports: Those that may be used. Polls are tried first.
 
         Returns:
             An asynchronous context manager, and the iterator that it opens.
@@ -86,10 +86,10 @@ class PollClient:
         """
         if not (wait > 0 and limit > 0):
             raise ValueError("wait and limit must be above 0")
-        allowed = frozenset(map(Transport, transports))
+        allowed = frozenset(map(TransportKind, transports))
         if not allowed:
             raise ValueError("at least one transport must be allowed")
-        plan = SubscriptionPlan(
+        options = SubscriptionOptions(
             key=key,
             cursor=cursor,
             wait=wait,
@@ -97,28 +97,38 @@ class PollClient:
             gaps=gaps,
             transports=allowed,
         )
-        return Subscription(self._site, self._ticket, plan)
+        return Subscription(self._site, self._ticket, options)
 
     async def publish(
         self,
         key: str,
-        data: str | bytes,
+        data: Json | bytes,
         *,
         id: str | None = None,  # noqa: A002  # the word of the endpoint
         ttl: float | None = None,
     ) -> Published:
-        """Publish one message; see `publish_many`."""
+        """Publish one message; see `publish_many`.
+
+        Args:
+            key: The log.
+            data: Text; bytes; or any other value that the `json` module can write.
+                Readers get it as `Message.value`.
+            id: A name under which the server stores it only once; default: random.
+            ttl: Seconds for which it is kept; default: as the server is configured.
+        """
         (published,) = await self.publish_many([Draft(key, data, id, ttl)])
         return published
 
     async def publish_many(self, drafts: Sequence[Draft]) -> list[Published]:
         """Publish messages; those of one key are stored in the order given.
 
-        It is tried again while the server cannot be reached, and stored once.
+        It is repeated while the server cannot be reached. Each message is stored once.
 
         Raises:
-            Refused: The server does not take them, or not all of them.
-            Unreachable: It has been tried for 300 s.
+            Refused: The server does not accept them, or not all of them.
+            Unreachable: It was repeated for 300 s.
+            TypeError: Some data is neither bytes nor JSON.
+            ValueError: Some data has NaN, an infinity or half a surrogate pair.
 
         Cancellation:
             Any of them may be stored. Publishing the same drafts again is harmless if
@@ -144,9 +154,9 @@ async def open_poll_client(
     Args:
         url: ``http://HOST:PORT`` or ``https://...``, with a path where the service is
             below one.
-        ticket: Shown to read: the ticket, or an async function that fetches one; it
-            is called again when the server no longer takes the ticket.
-        api_key: Shown to publish, in the same two forms.
+        ticket: Sent to read: the ticket, or an async function that fetches one; it
+            is called again when the server no longer accepts the ticket.
+        api_key: Sent to publish, in the same two forms.
         tls: For https, instead of the system's certificates.
 
     Raises:

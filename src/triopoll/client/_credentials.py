@@ -1,4 +1,4 @@
-"""What the client shows the server: a ticket to read, a key to publish."""
+"""The bearer tokens that the client sends: a ticket to read, a key to publish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Credential:
     """A bearer token that may have to be fetched, and fetched again."""
 
     def __init__(self, secret: Secret) -> None:
-        """Hold a token, or the function that fetches one; None shows nothing."""
+        """Hold a token, or the function that fetches one; None sends none."""
         self._fetch = secret if callable(secret) else None
         self._token = None if callable(secret) else secret
 
@@ -24,10 +24,10 @@ class Credential:
         return self._fetch is not None
 
     async def headers(self) -> dict[str, str]:
-        """Return the headers that show it.
+        """Return the headers that carry the token, which is fetched if need be.
 
         Cancellation:
-            Nothing is remembered of a fetch that was under way.
+            The result of a fetch that was under way is discarded.
         """
         if self._token is None and self._fetch is not None:
             self._token = await self._fetch()

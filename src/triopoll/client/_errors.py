@@ -1,36 +1,36 @@
-"""What can go wrong for a user of the client, and what it recovers from by itself.
+"""The exceptions of the client: those that it raises, and those that it recovers from.
 
 ::
 
     PollClientError
-    ├── Refused        the server will not serve this: ask for something else
-    ├── Unreachable    a publish was tried for long and never answered
-    └── MessagesLost   messages are gone that this subscription has not seen
+    ├── Refused        the server refuses the request, and would refuse it again
+    ├── Unreachable    a publish was repeated for minutes and never answered
+    └── MessagesLost   messages are gone that this subscription has not received
 
-    Interrupted        inside only: the next attempt may go well
-    ├── NoConnection   nobody listens, or TLS fails
-    ├── Cut            the connection ended, or fell silent, before the answer was whole
-    ├── NotOurs        something on the way answered in the server's place
-    └── Busy           the server asks for patience
+    TransientError             internal: the next attempt may succeed
+    ├── ConnectFailed          there is no connection, or TLS fails
+    ├── ConnectionBroken       it ended, or was silent, before the response was whole
+    ├── UnexpectedResponse     something between client and server has answered
+    └── ServerBusy             the server asks to be called later
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "Busy",
-    "Cut",
-    "Interrupted",
+    "ConnectFailed",
+    "ConnectionBroken",
     "MessagesLost",
-    "NoConnection",
-    "NotOurs",
     "PollClientError",
     "Refused",
+    "ServerBusy",
+    "TransientError",
+    "UnexpectedResponse",
     "Unreachable",
 ]
 
 
 class PollClientError(Exception):
-    """The base of what the client raises on purpose."""
+    """The base of the client's own exceptions."""
 
 
 class Refused(PollClientError):
@@ -38,7 +38,7 @@ class Refused(PollClientError):
 
     Attributes:
         status: HTTP status.
-        code: The server's word for the reason.
+        code: The server's code for the reason.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -48,13 +48,13 @@ class Refused(PollClientError):
 
 
 class Unreachable(PollClientError):
-    """A publish was tried again and again and is not known to be stored."""
+    """A publish was repeated for minutes; it is not known whether it was stored."""
 
 
 class MessagesLost(PollClientError):
-    """There is a gap: the log no longer has all that came after the cursor.
+    """There is a gap: the log no longer has all messages after the cursor.
 
-    The subscription goes on behind the gap: iterate over it again.
+    The subscription continues behind the gap: iterate over it again.
 
     Attributes:
         key: The subscription's.
@@ -68,19 +68,19 @@ class MessagesLost(PollClientError):
         self.lost = lost
 
 
-class Interrupted(Exception):
-    """An attempt has failed in a way that says nothing about the next one."""
+class TransientError(Exception):
+    """An attempt has failed; the next one may succeed."""
 
 
-class NoConnection(Interrupted):
-    """There is no way to the server at the moment."""
+class ConnectFailed(TransientError):
+    """There is no connection to the server."""
 
 
-class Cut(Interrupted):
-    """The connection ended, or nothing came for too long.
+class ConnectionBroken(TransientError):
+    """The connection ended, or was silent for too long.
 
     Attributes:
-        answering: Whether the answer had begun.
+        answering: Whether a part of the response had arrived.
     """
 
     def __init__(self, why: str, *, answering: bool = False) -> None:
@@ -88,15 +88,15 @@ class Cut(Interrupted):
         self.answering = answering
 
 
-class NotOurs(Interrupted):
-    """The answer is not one that the server gives: a proxy has its own opinion."""
+class UnexpectedResponse(TransientError):
+    """The response has not the form of the server's: a proxy or a portal sent it."""
 
 
-class Busy(Interrupted):
+class ServerBusy(TransientError):
     """The server cannot serve this now.
 
     Attributes:
-        retry: Seconds for which it wants to be left alone.
+        retry: Seconds after which it asks to be called again.
     """
 
     def __init__(self, why: str, retry: float) -> None:

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 connection: a request, its answer, the next request.
+"""One HTTP/1.1 connection: a request, its response, the next request.
 
-h11 cuts and builds, trio carries. The connection is opened when it is needed and kept
-for the next request; whatever ends a request early, a cancellation included, ends the
-connection with it, because what is left on it belongs to nobody.
+The connection is opened when it is needed, and kept for the next request. A request
+that ends early, by an error or a cancellation, closes it: the rest of its response
+would be taken for the response to the next request.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from urllib.parse import urlsplit
 import h11
 import trio
 
-from ._errors import Cut, NoConnection
-from ._wire import Response
+from ._errors import ConnectFailed, ConnectionBroken
+from ._responses import HttpResponse
 
 __all__ = ["HttpConnection", "Site"]
 
 _CONNECT_SECONDS = 10.0
-# The server's pages end at 1 MiB, and JSON makes six bytes of one at worst.
-_MAX_ANSWER = 16 * 2**20
+# A page of the server has about 1 MiB, and JSON may make six bytes of one.
+_MAX_BODY = 16 * 2**20
 _MAX_HEAD = 64 * 2**10
 _READ = 64 * 2**10
-# A kept connection that dies this soon was dead when it was used again.
+# A kept connection that breaks within this time had been closed by the server before.
 _STALE_SECONDS = 1.0
 # A host in brackets, and its port; a user name before it is refused by its own name.
 _BRACKETED = re.compile(r"(?:.*@)?\[[^\[\]]+\](?::\d*)?")
@@ -117,26 +117,26 @@ class HttpConnection:
         headers: Mapping[str, str],
         body: bytes = b"",
         *,
-        patience: float,
-    ) -> Response:
-        """Send a request and return its answer.
+        seconds: float,
+    ) -> HttpResponse:
+        """Send a request and return its response.
 
-        A connection that was kept and turns out to have been closed by the server is
-        replaced, and the request is sent again; so it should do no harm twice.
+        If a kept connection turns out to have been closed by the server, the request is
+        sent again on a new one, so it must be harmless to serve it twice.
 
         Args:
             method: In capitals.
             path: Below the site's prefix, with the query.
             headers: Besides those of every request.
             body: "" for none.
-            patience: Seconds within which the answer must be whole.
+            seconds: Time within which the response must be complete.
 
         Raises:
-            NoConnection: It could not be sent.
-            Cut: There is no whole answer.
+            ConnectFailed: There is no connection to send it on.
+            ConnectionBroken: The response is not complete.
 
         Cancellation:
-            The server may or may not have seen the request. The connection is closed.
+            The server may have served the request. The connection is closed.
         """
         request = h11.Request(
             method=method,
@@ -146,12 +146,13 @@ class HttpConnection:
         reused = self._stream is not None
         started = trio.current_time()
         try:
-            return await self._try(request, body, patience)
-        except Cut as cut:
-            quick = trio.current_time() - started < _STALE_SECONDS
-            if not (reused and quick and not cut.answering):
+            return await self._try(request, body, seconds)
+        except ConnectionBroken as cut:
+            # Closed before the request was sent, which the client notices only now.
+            is_stale = trio.current_time() - started < _STALE_SECONDS
+            if not (reused and is_stale and not cut.answering):
                 raise
-        return await self._try(request, body, patience)
+        return await self._try(request, body, seconds)
 
     async def aclose(self) -> None:
         """Close the connection; another request opens it again.
@@ -177,37 +178,35 @@ class HttpConnection:
         return [*every.items(), *headers.items()]
 
     async def _try(
-        self, request: h11.Request, body: bytes, patience: float
-    ) -> Response:
+        self, request: h11.Request, body: bytes, seconds: float
+    ) -> HttpResponse:
         stream = self._stream or await self._connect()
-        # Until the answer is whole, the connection is good for nothing else.
+        # `_keep` sets it again, once the response is complete.
         self._stream = None
-        whole = False
         try:
-            with trio.move_on_after(patience):
-                response = await self._exchange(stream, request, body)
-                whole = True
+            with trio.move_on_after(seconds):
+                response = await self._send_and_receive(stream, request, body)
                 self._keep(stream)
                 return response
         except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-            raise Cut(str(error), answering=self._answering) from error
+            raise ConnectionBroken(str(error), answering=self._answering) from error
         finally:
-            if not whole or self._stream is None:
+            if self._stream is None:
                 await trio.aclose_forcefully(stream)
-        raise Cut("no answer in time", answering=self._answering)
+        raise ConnectionBroken("no response in time", answering=self._answering)
 
     async def _connect(self) -> trio.abc.Stream:
         try:
             with trio.fail_after(_CONNECT_SECONDS):
                 stream = await self._site.open_stream()
         except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            raise NoConnection(f"{self._site.authority}: {error}") from error
+            raise ConnectFailed(f"{self._site.authority}: {error}") from error
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         return stream
 
-    async def _exchange(
+    async def _send_and_receive(
         self, stream: trio.abc.Stream, request: h11.Request, body: bytes
-    ) -> Response:
+    ) -> HttpResponse:
         http = self._http
         self._answering = False
         data = http.send(request) or b""
@@ -227,19 +226,23 @@ class HttpConnection:
                 head = event
             elif isinstance(event, h11.Data):
                 content += event.data
-                if len(content) > _MAX_ANSWER:
-                    raise Cut("the answer is too long", answering=True)
+                if len(content) > _MAX_BODY:
+                    raise ConnectionBroken("the response is too long", answering=True)
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None
-                return Response(head.status_code, dict(head.headers), bytes(content))
+                return HttpResponse(
+                    head.status_code, dict(head.headers), bytes(content)
+                )
             elif not isinstance(event, h11.InformationalResponse):
-                raise Cut("closed before the answer", answering=self._answering)
+                raise ConnectionBroken(
+                    "closed before the response", answering=self._answering
+                )
 
     def _keep(self, stream: trio.abc.Stream) -> None:
-        """Keep the connection if both sides are ready for another request."""
+        """Keep the connection for the next request, if both sides are ready for it."""
         http = self._http
         ready = http.our_state is h11.DONE and http.their_state is h11.DONE
-        # Bytes behind the answer would be taken for the next one.
+        # Bytes behind the response would be read as the start of the next one.
         if ready and not http.trailing_data[0]:
             http.start_next_cycle()
             self._stream = stream

@@ -1,7 +1,7 @@
-"""Publish messages, and know that they are stored.
+"""Publish messages, and repeat a publish until it is known to be stored.
 
-Each message has an id, the publisher's or one of ours, by which the server recognises
-it for some minutes. So a publish whose answer was lost is simply sent again.
+Each message has an id, the publisher's or a random one, by which the server recognises
+it for some minutes. So a publish whose response was lost is sent again without harm.
 """
 
 from __future__ import annotations
@@ -11,21 +11,29 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 
 from ._credentials import Credential
-from ._errors import Busy, Interrupted, NotOurs, Refused, Unreachable
+from ._errors import (
+    Refused,
+    ServerBusy,
+    TransientError,
+    UnexpectedResponse,
+    Unreachable,
+)
 from ._http import HttpConnection, Site
-from ._pause import Pause
-from ._wire import list_from, object_from, read_answer
+from ._responses import list_from, object_from, read_response
+from ._retry_delay import RetryDelay
 
-__all__ = ["Draft", "Published", "Publisher"]
+__all__ = ["Draft", "Json", "Published", "Publisher"]
 
-# The server knows an id for 600 s; after that a repetition would be another message.
+# The server recognises an id for 600 s; a later repetition would be stored again.
 _TRY_SECONDS = 300.0
-_ANSWER_SECONDS = 30.0
+_RESPONSE_SECONDS = 30.0
+
+Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +42,13 @@ class Draft:
 
     Attributes:
         key: The log.
-        data: Text, or bytes.
+        data: Text; bytes; or any other value that the `json` module can write.
         id: A name under which the server stores it only once; None: a random one.
         ttl: Seconds for which it is kept; None: as the server is configured.
     """
 
     key: str
-    data: str | bytes
+    data: Json | bytes
     id: str | None = None
     ttl: float | None = None
 
@@ -50,7 +58,7 @@ class Published:
     """A message that is stored.
 
     Attributes:
-        id: Its id, which is the cursor behind it.
+        id: Its id, which is the cursor after it.
         duplicate: The server had stored it before, under the same name.
     """
 
@@ -74,31 +82,42 @@ class Publisher:
 
         Raises:
             Refused: The server does not take them, or not all of them.
-            Unreachable: It has been tried for minutes.
+            Unreachable: The publish was repeated for minutes.
+            TypeError: Some data is neither bytes nor JSON.
+            ValueError: Some data has NaN, an infinity or half a surrogate pair.
 
         Cancellation:
             Any of them may be stored. Publishing the same drafts again is harmless if
             they have ids.
         """
-        body = json.dumps({"items": [_shape(draft) for draft in drafts]}).encode()
+        shape = {"items": [_shape(draft) for draft in drafts]}
+        text = json.dumps(
+            shape,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_plain,
+        )
+        body = text.encode()
         async with self._lock:
-            return await self._insist(body, len(drafts))
+            return await self._repeat(body, len(drafts))
 
     async def aclose(self) -> None:
         """Close the connection."""
         await self._http.aclose()
 
-    async def _insist(self, body: bytes, count: int) -> list[Published]:
-        pause = Pause()
+    async def _repeat(self, body: bytes, count: int) -> list[Published]:
+        retry_delay = RetryDelay()
         give_up = trio.current_time() + _TRY_SECONDS
         renewed = False
         while True:
             try:
                 return _results(await self._post(body), count)
-            except Interrupted as trouble:
-                delay = pause.next(trouble.retry if isinstance(trouble, Busy) else 0.0)
+            except TransientError as error:
+                retry = error.retry if isinstance(error, ServerBusy) else 0.0
+                delay = retry_delay.next(retry)
                 if trio.current_time() + delay > give_up:
-                    raise Unreachable(str(trouble)) from trouble
+                    raise Unreachable(str(error)) from error
                 await trio.sleep(delay)
             except Refused as refused:
                 if renewed or refused.status != 401 or not self._credential.renewable:
@@ -112,14 +131,14 @@ class Publisher:
             "Content-Type": "application/json",
         }
         response = await self._http.request(
-            "POST", "/v1/publish", headers, body, patience=_ANSWER_SECONDS
+            "POST", "/v1/publish", headers, body, seconds=_RESPONSE_SECONDS
         )
-        return read_answer(response)
+        return read_response(response)
 
 
 def _shape(draft: Draft) -> dict[str, Any]:
     shape: dict[str, Any] = {"key": draft.key, "id": draft.id or uuid.uuid4().hex}
-    if isinstance(draft.data, str):
+    if not isinstance(draft.data, bytes):
         shape["data"] = draft.data
     else:
         try:
@@ -131,13 +150,24 @@ def _shape(draft: Draft) -> dict[str, Any]:
     return shape
 
 
+def _plain(value: Any) -> Any:
+    """Return a mapping or a sequence as the type that the `json` module writes."""
+    if isinstance(value, Mapping):
+        members: dict[Any, Any] = {**value}
+        return members
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [*value]
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
 def _results(shape: Mapping[str, Any], count: int) -> list[Published]:
     try:
         items = [object_from(item) for item in list_from(shape.get("items"))]
     except TypeError as error:
-        raise NotOurs(f"no answer to a publish: {error}") from error
+        raise UnexpectedResponse(f"not a response to a publish: {error}") from error
     if len(items) != count:
-        raise NotOurs(f"an answer for {len(items)} messages instead of {count}")
+        found = f"{len(items)} results for {count} messages"
+        raise UnexpectedResponse(found)
     return [_result(item) for item in items]
 
 

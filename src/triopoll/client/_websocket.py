@@ -1,8 +1,8 @@
 """One websocket on which one key is subscribed.
 
-It is a task in the subscription's nursery, so that pings are answered while the user is
-at work on a message. It holds one page at most: the server sends the next one only when
-it is told the cursor of this one, so neither side buffers.
+It runs as a task in the subscription's nursery, so that pings are answered while the
+user handles a message. It holds one page at most: the server sends the next one only
+after the cursor of this one was acknowledged, so neither side buffers.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from ._errors import Cut, NotOurs
+from ._errors import ConnectionBroken, UnexpectedResponse
 from ._http import Site
-from ._wire import Page, object_from, page_from
+from ._responses import MessagePage, object_from, page_from
 
 __all__ = ["WebSocketLink"]
 
 _OPEN_SECONDS = 10.0
 _MAX_FRAME = 16 * 2**20
-# What the server may leave unread: some pongs and the answer to a page.
+# Frames that the server may leave unread: some pongs and the ack of a page.
 _OUTBOX = 8
-# The server says how often it speaks; until then, and in which bounds it is believed.
-_PING, _LEAST_PING, _LONGEST_PING = 20.0, 0.05, 120.0
-_TROUBLES = (
+# Seconds from ping to ping: until the server says so, and the bounds of what it says.
+_PING, _MIN_PING, _MAX_PING = 20.0, 0.05, 120.0
+_ERRORS = (
     ConnectionClosed,
     HandshakeError,
-    NotOurs,
+    UnexpectedResponse,
     OSError,
     trio.BrokenResourceError,
     trio.ClosedResourceError,
@@ -47,9 +47,9 @@ class WebSocketLink:
     """Follow one key over one websocket.
 
     Attributes:
-        cursor: From where the server sends on.
-        failure: Why the link has ended; None while it has not.
-        worked_at: When the server sent its first message.
+        cursor: Acknowledged; the server sends what comes after it.
+        failure: Why the link has ended; None until then.
+        worked_at: When the server confirmed the subscription; None before.
     """
 
     def __init__(
@@ -68,57 +68,57 @@ class WebSocketLink:
         self._key = key
         self._limit = limit
         self._ping = _PING
-        self._page: tuple[str, Page] | None = None
+        self._page: tuple[str, MessagePage] | None = None
         self._changed = trio.Event()
         self._outgoing, self._outbox = trio.open_memory_channel[str](_OUTBOX)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Open the websocket and serve it until it ends; started when it works.
+        """Open the websocket and serve it until it ends; started when it is subscribed.
 
-        A link that does not come to work is started as well, with its `failure` set.
+        If that fails it is reported as started too, with `failure` set.
 
         Cancellation:
             The connection is closed.
         """
         try:
             await self._open(task_status.started)
-        except* _TROUBLES as group:
+        except* _ERRORS as group:
             self._fail(_why(group))
         if self.worked_at is None:
             task_status.started()
 
-    async def page_after(self, cursor: str) -> Page:
-        """Tell the server what the user has, and wait for what comes next.
+    async def page_after(self, cursor: str) -> MessagePage:
+        """Acknowledge a cursor, and wait for the page after it.
 
         Raises:
-            Cut: The link has ended.
+            ConnectionBroken: The link has ended.
 
         Cancellation:
-            The page is still there for the next call.
+            The page is kept for the next call.
         """
         if cursor != self.cursor:
             self.cursor, self._page = cursor, None
             self._send({"type": "ack", "key": self._key, "cursor": cursor})
         while self._page is None or self._page[0] != cursor:
             if self.failure is not None:
-                raise Cut(self.failure)
+                raise ConnectionBroken(self.failure)
             await self._changed.wait()
         return self._page[1]
 
-    async def _open(self, works: Callable[[], None]) -> None:
+    async def _open(self, subscribed: Callable[[], None]) -> None:
         with trio.fail_after(_OPEN_SECONDS):
             stream = await self._site.open_stream()
-        # trio-websocket leaves the stream of a handshake that was turned down open.
+        # trio-websocket does not close the stream if the handshake is refused.
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(_OPEN_SECONDS):
                     websocket = await self._shake_hands(nursery, stream)
                     nursery.start_soon(self._write, websocket)
                     await self._subscribe(websocket)
-                works()
+                subscribed()
                 await self._read(websocket)
         finally:
-            # Nothing is said behind it: the end of the connection says it all.
+            # Without a close frame: the server takes the end of the connection for one.
             await trio.aclose_forcefully(stream)
 
     async def _shake_hands(
@@ -126,7 +126,7 @@ class WebSocketLink:
     ) -> WebSocketConnection:
         return await wrap_client_stream(
             nursery,
-            # Any stream will do; it is only annotated more narrowly.
+            # It accepts any stream; only the annotation is narrower.
             cast("trio.SocketStream", stream),
             self._site.authority,
             self._site.prefix + "/v1/ws",
@@ -142,7 +142,7 @@ class WebSocketLink:
         self._send({"type": "subscribe", "messages": [item]})
         while self.worked_at is None:
             frame = await _next_frame(websocket)
-            self._take(frame)
+            self._handle(frame)
             if frame.get("type") == "subscribed":
                 self.cursor = str(frame.get("cursor"))
                 self.worked_at = trio.current_time()
@@ -150,13 +150,13 @@ class WebSocketLink:
     async def _read(self, websocket: WebSocketConnection) -> None:
         while True:
             with trio.fail_after(2 * self._ping + _OPEN_SECONDS):
-                self._take(await _next_frame(websocket))
+                self._handle(await _next_frame(websocket))
 
     async def _write(self, websocket: WebSocketConnection) -> None:
         async for text in self._outbox:
             await websocket.send_message(text)
 
-    def _take(self, frame: Mapping[str, Any]) -> None:
+    def _handle(self, frame: Mapping[str, Any]) -> None:
         match frame.get("type"):
             case "messages":
                 self._page = str(frame.get("after")), page_from(frame)
@@ -164,18 +164,19 @@ class WebSocketLink:
             case "ping":
                 self._send({"type": "pong"})
             case "error":
-                raise NotOurs(f"{frame.get('message')} ({frame.get('code')})")
+                why = f"{frame.get('message')} ({frame.get('code')})"
+                raise UnexpectedResponse(why)
             case "hello":
-                self._ping = _believable(frame.get("ping"))
+                self._ping = _bounded_ping(frame.get("ping"))
             case _:
-                pass  # a later version may have more to say
+                pass  # a later version of the server may send other frames
 
     def _send(self, frame: Mapping[str, Any]) -> None:
         try:
             self._outgoing.send_nowait(json.dumps(frame))
         except trio.WouldBlock:
             self._fail("the server does not read")
-            raise NotOurs("the server does not read") from None
+            raise UnexpectedResponse("the server does not read") from None
 
     def _fail(self, why: str) -> None:
         self.failure = self.failure or why
@@ -191,13 +192,13 @@ async def _next_frame(websocket: WebSocketConnection) -> Mapping[str, Any]:
     try:
         return object_from(json.loads(message))
     except (TypeError, ValueError, RecursionError):
-        raise NotOurs("a frame that is no JSON object") from None
+        raise UnexpectedResponse("a frame that is not a JSON object") from None
 
 
-def _believable(ping: Any) -> float:
+def _bounded_ping(ping: Any) -> float:
     if isinstance(ping, bool) or not isinstance(ping, int | float):
-        raise NotOurs("the server does not say how often it pings")
-    return min(max(float(ping), _LEAST_PING), _LONGEST_PING)
+        raise UnexpectedResponse("the server does not say how often it pings")
+    return min(max(float(ping), _MIN_PING), _MAX_PING)
 
 
 def _why(group: BaseExceptionGroup[Exception]) -> str:

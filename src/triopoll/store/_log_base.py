@@ -117,12 +117,14 @@ class NewMessage:
             this key with this name is not stored, and the publisher gets the id of the
             first. The caller bounds its length.
         ttl: Seconds for which it is kept; None: `LogLimits.max_age`.
+        is_json: The data is the text of a JSON value, and is read as one.
     """
 
     key: str
     data: bytes
     id: str | None = None
     ttl: float | None = None
+    is_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +148,13 @@ class StoredMessage:
         id: Its id, which is the cursor after it.
         data: The bytes that were appended.
         ts: When it was appended, in Unix seconds.
+        is_json: The data is the text of a JSON value.
     """
 
     id: str
     data: bytes
     ts: float
+    is_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)

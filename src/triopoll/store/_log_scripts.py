@@ -2,8 +2,9 @@
 
 Keys: the epoch (a string), the log (a stream), its meta (a hash). An entry of the
 stream has the id N-0 and the fields d (data), t (when, ms), x (until when, ms) and g
-(tag). The meta has base (the number before the first message's), last and tag (of the
-last message); it outlives the stream. All numbers stay below 2^53, so Lua's are exact.
+(tag); where the data is the text of a JSON value, also j (1). The meta has base (the
+number before the first message's), last and tag (of the last message); it outlives the
+stream. All numbers stay below 2^53, so Lua's are exact.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ end
 
 # Further keys: for each message where its publisher's id is kept, or ''.
 # Arguments: an epoch if there is none, the longest log, how long (ms) the meta and the
-# publishers' ids are kept; for each message data, lifetime (ms) and tag.
+# publishers' ids are kept; for each message data, lifetime (ms), tag, and 1 or '' for a
+# JSON value or none.
 # Returns for each message its id and whether it is a duplicate.
 APPEND = Script(
     "append",
@@ -60,10 +62,14 @@ local function begin()
   return micros
 end
 
-local function append(data, lifetime, tag)
+local function append(data, lifetime, tag, is_json)
   last = (last or begin()) + 1
-  redis.call('XADD', KEYS[2], text(last) .. '-0', 'd', data, 't', text(now),
-    'x', text(now + lifetime), 'g', tag)
+  local fields = {'d', data, 't', text(now), 'x', text(now + lifetime), 'g', tag}
+  -- READ finds the other fields by position, so this one is the last.
+  if is_json ~= '' then
+    fields[9], fields[10] = 'j', is_json
+  end
+  redis.call('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
   redis.call('HSET', KEYS[3], 'last', text(last), 'tag', tag)
   if redis.call('PTTL', KEYS[2]) < tonumber(lifetime) then
     redis.call('PEXPIRE', KEYS[2], lifetime)
@@ -76,7 +82,7 @@ for message = 1, #KEYS - 3 do
   local id = seen ~= '' and redis.call('GET', seen)
   answers[2 * message] = id and 1 or 0
   if not id then
-    id = append(unpack(ARGV, 2 + 3 * message, 4 + 3 * message))
+    id = append(unpack(ARGV, 1 + 4 * message, 4 + 4 * message))
     if seen ~= '' then
       redis.call('SET', seen, id, 'PX', seen_for)
     end
@@ -104,7 +110,7 @@ return answers
 # page; how long (ms) the meta is kept; 1 if reading trims; epoch, number and tag of
 # the cursor. The rules are those of `MemoryLog`.
 # Returns epoch, number and tag of the next cursor, how many are lost or '?'; then for
-# each message its number, tag, time (ms) and data.
+# each message its number, tag, time (ms), data, and 1 or '' for a JSON value or none.
 READ = Script(
     "read",
     _COMMON
@@ -174,7 +180,8 @@ repeat
     if tonumber(fields[6]) <= now then
       redis.call('XDEL', KEYS[2], entry[1])
     else
-      for _, value in ipairs({text(at), at_tag, fields[4], fields[2]}) do
+      local is_json = fields[10] or ''
+      for _, value in ipairs({text(at), at_tag, fields[4], fields[2], is_json}) do
         answer[#answer + 1] = value
       end
       count, size = count + 1, size + #fields[2]

@@ -51,6 +51,7 @@ class _Entry(NamedTuple):
     ts: float
     expires: float
     tag: str
+    is_json: bool
 
     @property
     def cost(self) -> int:
@@ -174,7 +175,9 @@ class MemoryLog:
         log.last += 1
         log.tag = new_tag()
         expires = now + self._limits.lifetime(message.ttl)
-        log.entries.append(_Entry(log.last, message.data, now, expires, log.tag))
+        log.entries.append(
+            _Entry(log.last, message.data, now, expires, log.tag, message.is_json)
+        )
         self._trim(log, now)
         cursor = self._end(log, now)
         if name is not None:
@@ -290,7 +293,7 @@ class MemoryLog:
 
     def _stored(self, entry: _Entry) -> StoredMessage:
         cursor = Cursor(self._epoch, entry.n, entry.tag)
-        return StoredMessage(str(cursor), entry.data, entry.ts)
+        return StoredMessage(str(cursor), entry.data, entry.ts, entry.is_json)
 
 
 def _number(entry: _Entry) -> int:

@@ -118,7 +118,7 @@ class RedisLog:
         args: list[str | bytes | int] = []
         for message in messages:
             lifetime = _milliseconds(self._limits.lifetime(message.ttl))
-            args += message.data, lifetime, new_tag()
+            args += message.data, lifetime, new_tag(), "1" if message.is_json else ""
         command = APPEND(
             [*self._keys(key), *seen],
             new_epoch(),
@@ -151,9 +151,12 @@ def _page(answer: list[Any]) -> Page:
     prefix = epoch.decode()
     messages = tuple(
         StoredMessage(
-            f"{prefix}.{n.decode()}.{tag.decode()}", data, int(milliseconds) / 1000
+            f"{prefix}.{n.decode()}.{tag.decode()}",
+            data,
+            int(milliseconds) / 1000,
+            is_json == b"1",
         )
-        for n, tag, milliseconds, data in zip(*[iter(flat)] * 4, strict=True)
+        for n, tag, milliseconds, data, is_json in zip(*[iter(flat)] * 5, strict=True)
     )
     cursor = f"{prefix}.{n.decode()}.{tag.decode()}"
     return Page(messages, cursor, lost != b"0", None if lost == b"?" else int(lost))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -44,6 +45,42 @@ async def test_messages_are_stored_in_order(autojump_clock: MockClock) -> None:
     assert (second["data_base64"], third["data"]) == ("/w==", "t")
     assert site.asked[0].headers["authorization"] == "Bearer secret"
     assert site.state["connections"] == 1
+
+
+async def test_any_json_value_is_published(autojump_clock: MockClock) -> None:
+    """Mappings and sequences of any kind, and null; as JSON, and not in a string."""
+    store = Store()
+    values: list[Any] = [
+        {"b": 1.5, "a": ["grüße", None]},
+        *(None, True, 0, -1.5, [], {}),
+        (1, MappingProxyType({"a": (2,)})),
+    ]
+    async with scripted(store) as (client, site):
+        for value in values:
+            await client.publish("k", value)
+    published = [item["data"] for item in store.items.values()]
+    assert published == [*values[:-1], [1, {"a": [2]}]]
+    assert '"data":{"b":1.5,"a":["grüße",null]}' in site.asked[0].body.decode()
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), [float("inf")], "\ud800", {"\ud800": 1}]
+)
+async def test_what_json_does_not_have_is_a_value_error(value: Any) -> None:
+    """It is raised before anything is sent."""
+    async with scripted(Store()) as (client, site):
+        with pytest.raises(ValueError, match=r"."):
+            await client.publish("k", value)
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("value", [object(), [b"x"], {1, 2}, {(1, 2): 3}])
+async def test_what_json_cannot_hold_is_a_type_error(value: Any) -> None:
+    """It is raised before anything is sent."""
+    async with scripted(Store()) as (client, site):
+        with pytest.raises(TypeError):
+            await client.publish("k", value)
+    assert site.asked == []
 
 
 async def test_an_answer_that_was_lost_is_asked_for_again(

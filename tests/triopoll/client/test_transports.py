@@ -63,6 +63,21 @@ async def test_what_the_server_refuses_is_an_error(free_port: int) -> None:
         await publisher.publish("k", "x")
 
 
+@pytest.mark.parametrize("transport", ["poll", "websocket"])
+async def test_json_values_arrive_as_they_were_published(
+    free_port: int, transport: Any
+) -> None:
+    """Over both transports; strings and bytes as before."""
+    values: list[Any] = [{"b": 1.5, "a": ["é", None]}, None, 10**25, "[1]", b"\xff"]
+    async with behind_a_proxy(free_port) as (_, _, reader, publisher):
+        async with reader.subscribe("k", transports=[transport]) as messages:
+            for value in values:
+                await publisher.publish("k", value)
+            with trio.fail_after(20):
+                received = [(await anext(messages)).value for _ in values]
+    assert received == values
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("polls", ["cut", "refuse"])
 async def test_where_polls_are_cut_a_websocket_takes_over(

@@ -186,6 +186,14 @@ async def test_a_message_may_be_any_bytes(log: MessageLog, key: str) -> None:
     assert data_of(await log.read(key, ALL, 10)) == data
 
 
+async def test_a_json_value_is_marked(log: MessageLog, key: str) -> None:
+    """Its bytes are kept as they are, and the same bytes may be a text or a value."""
+    values = [(b"[1.50 ]", True), (b"[1.50 ]", False), (b"null", True), (b"", False)]
+    await log.append([NewMessage(key, data, is_json=mark) for data, mark in values])
+    page = await log.read(key, ALL, 10)
+    assert [(each.data, each.is_json) for each in page.messages] == values
+
+
 async def test_keys_are_text_of_any_kind(log: MessageLog, key: str) -> None:
     """A key is what somebody typed."""
     key += " ä\r\n\x00🐘"

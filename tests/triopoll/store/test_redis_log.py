@@ -298,3 +298,15 @@ async def test_nothing_of_a_forgotten_log_comes_back(
         admin.delete(f"triopoll:meta:{key}")
         (third,) = await append(stores.log, key, b"3")
         assert ids_of(await stores.log.read(key, ALL, 10)) == [third]
+
+
+async def test_entries_of_texts_are_as_they_were_before_json_values(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """They have no mark, and an entry without one is a text."""
+    await log.append([NewMessage(key, b"1"), NewMessage(key, b"2", is_json=True)])
+    text, value = admin.xrange(f"{PREFIX}log:{key}")
+    assert list(text[1]) == [b"d", b"t", b"x", b"g"]
+    assert list(value[1].items())[4:] == [(b"j", b"1")]
+    page = await log.read(key, ALL, 10)
+    assert [message.is_json for message in page.messages] == [False, True]

@@ -1,4 +1,4 @@
-"""``/v1/messages``, ``/v1/wait`` and ``/v1/publish``: read, ask the gate, do, say."""
+"""``/v1/messages``, ``/v1/wait`` and ``/v1/publish``: decode, check access, respond."""
 
 from __future__ import annotations
 
@@ -7,71 +7,58 @@ from functools import partial
 from typing import Any
 
 import trio
+from msgspec import UNSET
 
-from ...asgi.json import to_json
-from ...asgi.messages import (
-    UNCACHED,
-    UNCACHED_JSON,
-    Request,
-    Response,
-    Routes,
-    json_response,
-)
+from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
 from ...asgi.query import BadQuery
 from ...core.outcomes import Failure
-from ...core.publisher import (
-    ClearEvent,
-    Draft,
-    Published,
-    SetEvent,
-    Stored,
-    Unpublished,
-    WakeGroup,
-)
-from ...core.reader import (
-    EventItem,
-    GroupItem,
-    GroupState,
-    Item,
-    ItemState,
-    LogItem,
-    ReadResult,
-)
+from ...core.publisher import Published, Signalled, Stored, Unpublished
+from ...core.wait_items import ReadResult
 from ...services import Services
 from ...settings import Settings
-from ...store import BadCursor, NewMessage
+from ...store import BadCursor
 from ..refusals import format_v1
-from .schemas import (
-    BadRequest,
-    MessagesQuery,
-    PublishItem,
-    WaitItem,
-    WaitQuery,
+from ..validation import BadRequest
+from .decoding import (
+    MessagesRequest,
+    WaitRequest,
     read_messages_query,
     read_publish,
     read_wait,
     read_wait_query,
 )
-from .serializers import encode_read_result
+from .serializers import (
+    ErrorResponse,
+    FailedResult,
+    MessagesResponse,
+    PublishResponse,
+    PublishResult,
+    ResponseStruct,
+    SignalResult,
+    StoredResult,
+    WaitResponse,
+    encode,
+    encode_messages,
+    item_result,
+    lost_of,
+)
 
-__all__ = ["draft_of", "item_of", "v1_routes"]
+__all__ = ["v1_routes"]
 
-# The part of a wait that is subtracted at random, at most, so that a crowd that was
-# answered together does not stay one.
+# The largest part of a wait that is subtracted at random, so that many clients that
+# were answered at the same time do not all poll at the same time from then on.
 _JITTER = 0.1
-# Milliseconds over which clients come back: to a server that is being replaced, and to
-# one whose backend is away (seconds there, as Retry-After has them).
+# Milliseconds over which the clients of a server that is being replaced reconnect.
 _SPREAD_MS = 2000
+# The same for a server whose backend is away, in the seconds of Retry-After.
 _RETRY_AFTER = (1, 4)
-# Seconds that an event stays set or clear if its publisher does not say.
-_EVENT_TTL = 120.0
 
 _MESSAGES = {
     Failure.SLOCK_UNREACHABLE: "slock cannot be reached",
     Failure.SLOCK_REFUSED: "slock refused the request",
-    Failure.STORE_UNREACHABLE: "the store cannot be reached",
-    Failure.STORE_FAILED: "the store answered with an error",
-    Failure.TOO_MANY_WAITS: "as many waits are parked here as may be",
+    Failure.STORE_UNREACHABLE: "the message store cannot be reached",
+    Failure.STORE_FAILED: "the message store answered with an error",
+    Failure.TOO_MANY_WAITS: "the limit of parked waits has been reached",
 }
 
 
@@ -79,7 +66,7 @@ def v1_routes(services: Services) -> Routes:
     """Return the endpoints of `/v1`.
 
     Args:
-        services: What they work with.
+        services: What the endpoints use.
     """
     wait = partial(_wait, services)
     return {
@@ -94,108 +81,101 @@ def v1_routes(services: Services) -> Routes:
 
 async def _messages(services: Services, request: Request) -> Response:
     try:
-        query = read_messages_query(request.parameters, services.settings)
-        return await _messages_answer(services, request, query)
+        wanted = read_messages_query(request.parameters, services.settings)
+        return await _messages_response(services, request, wanted)
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
-async def _messages_answer(
-    services: Services, request: Request, query: MessagesQuery
+async def _messages_response(
+    services: Services, request: Request, wanted: MessagesRequest
 ) -> Response:
-    permit = services.access.admit_subscriber(request, (query.key,), format_v1)
+    item = wanted.item
+    permit = services.access.admit_subscriber(request, (item.key,), format_v1)
     if isinstance(permit, Response):
         return permit
-    seconds = _seconds(query.timeout, services.settings)
+    seconds = _wait_seconds(wanted.timeout, services.settings)
     since = trio.current_time()
     with permit:
         found = await services.reader.messages(
-            query.key, query.cursor, query.max, seconds
+            item.key, item.cursor, item.limit, seconds
         )
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
-        return _fail(found)
-    told = _about_wait(services, found.ready, seconds, since)
-    # What is the same for everybody has been encoded once.
-    body = b"{%b,%b" % (encode_read_result(found), _json(told)[1:])
-    return Response(body, headers=UNCACHED_JSON, woken=found.woken)
+        return _failure_response(found)
+    timing = _timing(services, found.ready, seconds, since)
+    if found.page.gap:
+        timing["code"] = "gap"
+    response = MessagesResponse(
+        messages=encode_messages(found),
+        cursor=found.page.cursor,
+        lost=lost_of(found.page),
+        **timing,
+    )
+    return Response(encode(response), headers=UNCACHED_JSON, woken=found.woken)
 
 
 async def _wait(services: Services, request: Request) -> Response:
     try:
         if request.method == "GET":
-            query = read_wait_query(request.parameters, services.settings)
+            wanted = read_wait_query(request.parameters, services.settings)
         else:
-            query = read_wait(request.body, services.settings)
-        return await _wait_answer(services, request, query)
+            wanted = read_wait(request.body, services.settings)
+        return await _wait_response(services, request, wanted)
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
-async def _wait_answer(
-    services: Services, request: Request, query: WaitQuery
+async def _wait_response(
+    services: Services, request: Request, wanted: WaitRequest
 ) -> Response:
-    keys = [item.key for item in query.items]
+    items = wanted.items
+    keys = [item.key for item in items]
     permit = services.access.admit_subscriber(request, keys, format_v1)
     if isinstance(permit, Response):
         return permit
-    seconds = _seconds(query.timeout, services.settings)
+    seconds = _wait_seconds(wanted.timeout, services.settings)
     since = trio.current_time()
-    items = [item_of(item, query.max) for item in query.items]
     with permit:
         found = await services.reader.wait_any(items, seconds)
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
-        return _fail(found)
-    is_ready = any(seen.ready for seen in found)
-    told = _about_wait(services, is_ready, seconds, since)
-    parts = map(_encode_seen, query.items, found)
-    body = b'{"items":[%b],%b' % (b",".join(parts), _json(told)[1:])
+        return _failure_response(found)
+    is_ready = any(state.ready for state in found)
+    response = WaitResponse(
+        items=list(map(item_result, items, found)),
+        **_timing(services, is_ready, seconds, since),
+    )
     woken = [
-        seen.woken for seen in found if isinstance(seen, ReadResult) and seen.woken
+        state.woken for state in found if isinstance(state, ReadResult) and state.woken
     ]
-    return Response(body, headers=UNCACHED_JSON, woken=max(woken, default=None))
+    return Response(
+        encode(response), headers=UNCACHED_JSON, woken=max(woken, default=None)
+    )
 
 
-def item_of(item: WaitItem, limit: int) -> Item:
-    """Return what a reader is asked for, with so many messages at most."""
-    if item.type == "event":
-        return EventItem(item.key, item.default_type or "clear")
-    if item.type == "group":
-        return GroupItem(item.key, item.version)
-    return LogItem(item.key, item.cursor or "new", limit)
-
-
-def _encode_seen(item: WaitItem, seen: ItemState) -> bytes:
-    shape: dict[str, Any] = {"type": item.type, "key": item.key, "ready": seen.ready}
-    if isinstance(seen, ReadResult):
-        return b"%b,%b}" % (_json(shape)[:-1], encode_read_result(seen))
-    if isinstance(seen, GroupState):
-        shape["version"] = seen.version
-    return _json(shape)
-
-
-def _seconds(asked: float | None, settings: Settings) -> float:
+def _wait_seconds(asked: float | None, settings: Settings) -> float:
     seconds = settings.v1_default_timeout if asked is None else asked
     return seconds * (1 - random.uniform(0, _JITTER))
 
 
-def _about_wait(
+def _timing(
     services: Services, is_ready: bool, seconds: float, since: float
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    """Return the fields of a response that say how long was waited, and why."""
+    timing: dict[str, Any] = {}
     retry = 0
     if not is_ready:
-        told["code"] = "draining" if services.drain.released else "timeout"
+        timing["code"] = "draining" if services.drain.released else "timeout"
     if services.drain.released:
-        # Elsewhere, and not all at once.
+        # The clients of a server that is being replaced reconnect at different times.
         retry = random.randint(0, _SPREAD_MS)
-    told["retry_ms"] = retry
-    told["wait"] = round(seconds, 3)
-    told["waited"] = round(trio.current_time() - since, 3)
-    return told
+    timing["retry_ms"] = retry
+    timing["wait"] = round(seconds, 3)
+    timing["waited"] = round(trio.current_time() - since, 3)
+    return timing
 
 
 # --- publishing -----------------------------------------------------------------------
@@ -203,73 +183,65 @@ def _about_wait(
 
 async def _publish(services: Services, request: Request) -> Response:
     try:
-        items = read_publish(request.body, services.settings)
+        drafts = read_publish(request.body, services.settings)
     except BadRequest as error:
         return _refuse(error)
-    keys = [item.key for item in items]
+    keys = [draft.key for draft in drafts]
     publisher = services.access.admit_publisher(request, keys, format_v1)
     if isinstance(publisher, Response):
         return publisher
-    results = await services.publisher.publish(list(map(draft_of, items)))
-    return _published_answer(results)
+    return _publish_response(await services.publisher.publish(drafts))
 
 
-def draft_of(item: PublishItem) -> Draft:
-    """Return what a publisher is asked for."""
-    if item.type == "message":
-        data = item.data if item.data_base64 is None else item.data_base64
-        return NewMessage(item.key, data or b"", item.id, item.ttl)
-    if item.type == "group":
-        return WakeGroup(item.key)
-    kind = SetEvent if item.type == "event" else ClearEvent
-    return kind(item.key, item.default_type or "clear", item.ttl or _EVENT_TTL)
-
-
-def _published_answer(results: list[Published]) -> Response:
+def _publish_response(results: list[Published]) -> Response:
     failures = [each.failure for each in results if isinstance(each, Unpublished)]
     if len(failures) == len(results):
         if set(failures) == {Failure.SLOCK_REFUSED}:
-            # The key is something else; trying again would not help.
-            return json_response(_told(Failure.SLOCK_REFUSED), 409, UNCACHED)
-        return _fail(failures[0])
+            # The key is used by something else: trying again would not help.
+            return _respond(_error(Failure.SLOCK_REFUSED), 409)
+        return _failure_response(failures[0])
     is_done = not failures and all(
         each.woken for each in results if isinstance(each, Stored)
     )
-    shape = {"items": list(map(_published, results))}
-    return json_response(shape, 200 if is_done else 202, UNCACHED)
+    body = PublishResponse(items=list(map(_publish_result, results)))
+    return _respond(body, 200 if is_done else 202)
 
 
-def _published(result: Published) -> dict[str, Any]:
-    if isinstance(result, Unpublished):
-        return _told(result.failure)
-    if isinstance(result, Stored):
-        return {
-            "id": result.id,
-            "duplicate": result.duplicate,
-            "woken": result.woken,
-            "waiting": result.waiting,
-        }
-    return {} if result.version is None else {"version": result.version}
+def _publish_result(result: Published) -> PublishResult:
+    match result:
+        case Unpublished(failure):
+            return FailedResult(code=failure.word, message=_MESSAGES[failure])
+        case Stored():
+            return StoredResult(
+                id=result.id,
+                duplicate=result.duplicate,
+                woken=result.woken,
+                waiting=result.waiting,
+            )
+        case Signalled(version):
+            return SignalResult(version=UNSET if version is None else version)
 
 
-# --- what goes wrong ------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------
 
 
 def _refuse(error: BadRequest | BadCursor | BadQuery) -> Response:
     code = "bad_cursor" if isinstance(error, BadCursor) else "bad_request"
-    return json_response({"code": code, "message": str(error)}, 400, UNCACHED)
+    return _respond(ErrorResponse(code=code, message=str(error)), 400)
 
 
-def _fail(failure: Failure) -> Response:
+def _failure_response(failure: Failure) -> Response:
     seconds = random.randint(*_RETRY_AFTER)
-    shape = {**_told(failure), "retry_ms": 1000 * seconds}
-    headers = (*UNCACHED, (b"retry-after", b"%d" % seconds))
-    return json_response(shape, 503, headers)
+    body = _error(failure)
+    body.retry_ms = 1000 * seconds
+    return _respond(body, 503, (b"retry-after", b"%d" % seconds))
 
 
-def _told(failure: Failure) -> dict[str, Any]:
-    return {"code": failure.word, "message": _MESSAGES[failure]}
+def _error(failure: Failure) -> ErrorResponse:
+    return ErrorResponse(code=failure.word, message=_MESSAGES[failure])
 
 
-def _json(shape: object) -> bytes:
-    return to_json(shape).encode()
+def _respond(
+    body: ResponseStruct, status: int, *headers: tuple[bytes, bytes]
+) -> Response:
+    return Response(encode(body), status, (*UNCACHED_JSON, *headers))

@@ -1,64 +1,56 @@
-"""The two ways in which a websocket is spoken to: as `/v1`, and as the recipe's polls.
+"""The two formats of a websocket: that of `/v1`, and that of the poll API.
 
-What is said is the same, with the same ids and cursors; only the words differ.
+Both carry the same messages with the same ids and cursors.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from ...asgi.json import to_json
 from ...core.wait_items import ReadResult
-from ...store import BadCursor, parse_cursor
-from ..v1.serializers import encode_read_result, message_shape
-from .frames import (
-    AckLog,
-    Alive,
-    BadFrame,
-    Frame,
-    FrameLimits,
-    read_frame,
-)
+from ...store import parse_cursor
+from ..v1.serializers import encode, encode_messages, message_text
+from .frames import AckLog, Frame, FrameLimits, Pong, read_frame
 
-__all__ = ["PollCodec", "V1Codec", "Codec"]
+__all__ = ["Codec", "PollCodec", "V1Codec"]
 
 _SUCCESS = "succed"  # wire spelling
-_NOTHING_YET, _GONE = 504, 410
+_TIMEOUT, _GONE = 504, 410
 
 
 class Codec(Protocol):
     """How to read a client's frames and to write the server's."""
 
     def read(self, text: str) -> Frame:
-        """Read a frame, or raise `BadFrame`."""
+        """Read a frame, or raise `BadRequest` or `BadCursor`."""
         ...
 
     def hello(self, ping: float) -> str | None:
-        """Greet, and say how often the server pings; None: without a greeting."""
+        """Write the first frame, with the seconds from ping to ping; None for none."""
         ...
 
     def subscribed(self, key: str, cursor: str) -> str:
-        """Say that a log is followed, and from where."""
+        """Write that a log is followed, and from which cursor."""
         ...
 
-    def messages(self, key: str, after: str, look: ReadResult) -> str:
+    def messages(self, key: str, after: str, result: ReadResult) -> str:
         """Write what came after a cursor."""
         ...
 
     def signal(self, shape: dict[str, object]) -> str:
-        """Write news of an event or a group, or that something is as was asked."""
+        """Write news of an event or a group, or that a frame was carried out."""
         ...
 
     def error(self, code: str, message: str, status: int) -> str:
-        """Say what is wrong."""
+        """Write what is wrong."""
         ...
 
     def ping(self) -> str:
-        """Ask for a sign of life."""
+        """Ask for a pong."""
         ...
 
     def pong(self) -> str:
-        """Give one."""
+        """Answer a ping."""
         ...
 
 
@@ -69,42 +61,50 @@ class V1Codec:
         self._limits = limits
 
     def read(self, text: str) -> Frame:
-        """Read a frame, or raise `BadFrame`."""
+        """Read a frame, or raise `BadRequest` or `BadCursor`."""
         return read_frame(text, self._limits)
 
     def hello(self, ping: float) -> str:
-        """Greet, and say how often the server pings."""
-        return to_json({"type": "hello", "ping": ping})
+        """Write the first frame, with the seconds from ping to ping."""
+        return _text({"type": "hello", "ping": ping})
 
     def subscribed(self, key: str, cursor: str) -> str:
-        """Say that a log is followed, and from where."""
-        return to_json({"type": "subscribed", "key": key, "cursor": cursor})
+        """Write that a log is followed, and from which cursor."""
+        return _text({"type": "subscribed", "key": key, "cursor": cursor})
 
-    def messages(self, key: str, after: str, look: ReadResult) -> str:
-        """Write what came after a cursor."""
-        head = to_json({"type": "messages", "key": key, "after": after})
-        # What is the same for everybody has been encoded once.
-        return f"{head[:-1]},{encode_read_result(look).decode()}}}"
+    def messages(self, key: str, after: str, result: ReadResult) -> str:
+        """Write what came after a cursor; the messages are encoded once for all."""
+        page = result.page
+        shape: dict[str, Any] = {
+            "type": "messages",
+            "key": key,
+            "after": after,
+            "messages": encode_messages(result),
+            "cursor": page.cursor,
+        }
+        if page.gap:
+            shape |= {"code": "gap", "lost": page.lost}
+        return _text(shape)
 
     def signal(self, shape: dict[str, object]) -> str:
-        """Write news of an event or a group, or that something is as was asked."""
-        return to_json(shape)
+        """Write news of an event or a group, or that a frame was carried out."""
+        return _text(shape)
 
     def error(self, code: str, message: str, status: int) -> str:
-        """Say what is wrong."""
-        return to_json({"type": "error", "code": code, "message": message})
+        """Write what is wrong."""
+        return _text({"type": "error", "code": code, "message": message})
 
     def ping(self) -> str:
-        """Ask for a sign of life."""
-        return to_json({"type": "ping"})
+        """Ask for a pong."""
+        return _text({"type": "ping"})
 
     def pong(self) -> str:
-        """Give one."""
-        return to_json({"type": "pong"})
+        """Answer a ping."""
+        return _text({"type": "pong"})
 
 
 class PollCodec:
-    """One key, one message a frame, in the shape of the polls.
+    """One key and one message a frame, in the response format of the poll API.
 
     A client answers each message with its id, as text, and then gets the next one.
     """
@@ -113,49 +113,53 @@ class PollCodec:
         self._key = key
 
     def read(self, text: str) -> Frame:
-        """Read an id; the empty text is a sign of life."""
+        """Read an id, or raise `BadCursor`; the empty text is a pong."""
         if not text:
-            return Alive()
-        try:
-            parse_cursor(text)
-        except BadCursor as error:
-            raise BadFrame(str(error)) from None
+            return Pong()
+        parse_cursor(text)
         return AckLog(self._key, text)
 
     def hello(self, ping: float) -> None:
-        """Greet by the answer to the subscription alone."""
+        """Write nothing: the answer to the subscription is the first frame."""
         return
 
     def subscribed(self, key: str, cursor: str) -> str:
-        """Say from where the key is followed."""
-        return to_json({"err_code": 0, "err_message": "", "id": cursor})
+        """Write from which cursor the key is followed."""
+        return _text({"err_code": 0, "err_message": "", "id": cursor})
 
-    def messages(self, key: str, after: str, look: ReadResult) -> str:
-        """Write the next message, and whether some before it are gone."""
-        page = look.page
-        shape: dict[str, object]
+    def messages(self, key: str, after: str, result: ReadResult) -> str:
+        """Write the next message, and whether some before it are gone.
+
+        The poll API has strings only, so a JSON value is written as its text.
+        """
+        page = result.page
+        shape: dict[str, Any] = {"err_code": _GONE, "err_message": "messages are gone"}
         if page.messages:
-            shape = {"err_code": 0, "err_message": _SUCCESS}
-            shape |= message_shape(page.messages[0])
-        else:
-            shape = {"err_code": _GONE, "err_message": "messages are gone"}
+            message = page.messages[0]
+            text = message_text(message)
+            shape = {"err_code": 0, "err_message": _SUCCESS, "ts": message.ts}
+            shape |= {"data_base64": message.data} if text is None else {"data": text}
         shape["id"] = page.cursor
         if page.gap:
             shape |= {"gap": True, "lost": page.lost}
-        return to_json(shape)
+        return _text(shape)
 
     def signal(self, shape: dict[str, object]) -> str:
-        """Have nothing of that kind to say."""
+        """Fail: this format has neither events nor groups."""
         raise NotImplementedError
 
     def error(self, code: str, message: str, status: int) -> str:
-        """Say what is wrong."""
-        return to_json({"err_code": status, "err_message": message})
+        """Write what is wrong."""
+        return _text({"err_code": status, "err_message": message})
 
     def ping(self) -> str:
-        """Say what a poll says when its time is over."""
-        return to_json({"err_code": _NOTHING_YET, "err_message": "wait timeout"})
+        """Write what a poll is answered when its time is over."""
+        return _text({"err_code": _TIMEOUT, "err_message": "wait timeout"})
 
     def pong(self) -> str:
-        """Give a sign of life."""
+        """Answer a ping."""
         return self.ping()
+
+
+def _text(shape: dict[str, Any]) -> str:
+    return encode(shape).decode()

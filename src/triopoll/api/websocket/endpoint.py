@@ -1,8 +1,8 @@
-"""The two websocket endpoints: the handshake, the frames, the close.
+"""The two websocket endpoints on ASGI: the handshake, the frames, the close.
 
-They are served straight from ASGI: Quart's websocket layer would put two tasks and a
-queue between a client and its session, and hide which send was not accepted. What is
-said over a websocket, and when it ends, is decided in `session`.
+Quart's websocket layer is not used: it puts two tasks and a queue between a client and
+its session, and hides which send failed. The session decides what is sent and when the
+websocket ends (see `session`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .session import (
     BACKEND,
     POLICY,
     RESTART,
-    Ending,
+    Closing,
     WebSocketSession,
     WebSocketSettings,
 )
@@ -62,7 +62,7 @@ class WebSocketEndpoints:
         """Serve one websocket.
 
         Cancellation:
-            Its waits are withdrawn; closing is the server's part.
+            Its waits are withdrawn; the server closes the connection.
         """
         request = request_of(scope)
         if request.path not in WEBSOCKET_PATHS:
@@ -108,7 +108,7 @@ class WebSocketEndpoints:
 
     async def _serve(
         self, request: Request, permit: Permit, receive: Receive, send: Send
-    ) -> Ending:
+    ) -> Closing:
         services = self._services
         limits = FrameLimits(max_key_bytes=services.settings.max_key_bytes)
         settings = WebSocketSettings(
@@ -139,7 +139,7 @@ class WebSocketEndpoints:
         session = WebSocketSession(
             services.reader, codec, send_text, settings, permit.allows
         )
-        ending = Ending(None)
+        ending = Closing(None)
         with permit:
             with services.drain.calling(
                 lambda: session.end(RESTART, "the server restarts")
@@ -148,12 +148,12 @@ class WebSocketEndpoints:
                     await send({"type": "websocket.accept"})
                     ending = await session.run(next_frame, *first)
                 except OSError:
-                    pass  # it has left before it was greeted
+                    pass  # the client left before the first frame
                 except Exception:  # noqa: BLE001  # one websocket fails, in the log
                     _log.exception("%s failed", request.path)
-                    ending = Ending(BACKEND, "internal error")
+                    ending = Closing(BACKEND, "internal error")
         if permit.ended is not None:
-            return Ending(POLICY, json.loads(permit.ended.body)["code"])
+            return Closing(POLICY, json.loads(permit.ended.body)["code"])
         return ending
 
 
@@ -177,7 +177,7 @@ def _refuse(status: int, code: str, message: str) -> Response:
     return json_response({"code": code, "message": message}, status, headers)
 
 
-async def _close(send: Send, ending: Ending) -> None:
+async def _close(send: Send, ending: Closing) -> None:
     if ending.code is None:
         return
     # 123 bytes is what a close frame has room for.
@@ -188,4 +188,4 @@ async def _close(send: Send, ending: Ending) -> None:
                 {"type": "websocket.close", "code": ending.code, "reason": reason}
             )
         except (OSError, RuntimeError):
-            pass  # it has left; granian has another word for that
+            pass  # the client has left; granian raises a RuntimeError for that

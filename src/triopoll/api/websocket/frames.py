@@ -1,39 +1,47 @@
-"""What is said over a websocket: JSON to dataclasses, and back.
+"""The frames that a client sends over ``/v1/ws``, decoded and checked.
 
-Pure. A client's frame is hostile until it has been read here; whatever is not in the
-documented shape is a `BadFrame` with one sentence for the client.
+Pure. A frame is hostile until it has been read here; one that is not in the documented
+shape is a `BadRequest` with a sentence for the client.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Annotated, TypeAlias
 
-from ...core.wait_items import EventItem, GroupItem, LogItem
-from ...store import ALL, NEW, BadCursor, parse_cursor
+import msgspec
+from msgspec import Meta, Raw, Struct
+from msgspec.json import Decoder
+
+from ...core.wait_items import EventItem, GroupItem, Item, LogItem
+from ...store import ALL, NEW, parse_cursor
+from ..v1.schemas import GroupVersion
+from ..validation import (
+    MALFORMED,
+    BadRequest,
+    DefaultType,
+    check_length,
+    decode_integer,
+    explain,
+    explain_malformed,
+    split_members,
+)
 
 __all__ = [
     "AckGroup",
     "AckLog",
-    "Alive",
-    "BadFrame",
     "Frame",
     "FrameLimits",
     "Ping",
+    "Pong",
     "Subscribe",
     "Unsubscribe",
     "read_frame",
 ]
 
-_MOST_ITEMS = 50
-_MOST_MESSAGES = 1000
-_DEFAULT_MESSAGES = 100
-
-
-class BadFrame(ValueError):
-    """A frame is not in the documented shape; the message says what is wrong."""
+_PLACE = "the frame"
+_Key: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,204 +56,160 @@ class FrameLimits:
 
     max_key_bytes: int = 256
     max_frame_bytes: int = 2**16
-    max_items: int = _MOST_ITEMS
+    max_items: int = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
     """Follow these logs, wait for these events and groups."""
 
-    items: tuple[LogItem | EventItem | GroupItem, ...]
+    items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """Stop following these."""
+class Unsubscribe(Struct, tag="unsubscribe", forbid_unknown_fields=True):
+    """Stop following these logs, events and groups."""
 
-    logs: tuple[str, ...]
-    events: tuple[str, ...]
-    groups: tuple[str, ...]
+    messages: tuple[_Key, ...] = ()
+    events: tuple[_Key, ...] = ()
+    groups: tuple[_Key, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AckLog:
-    """Everything up to the cursor has arrived; what comes after it is wanted."""
+class AckLog(Struct, tag="ack", forbid_unknown_fields=True):
+    """Everything up to the cursor has arrived; the client wants what comes after it."""
 
-    key: str
+    key: _Key
     cursor: str
 
 
-@dataclass(frozen=True, slots=True)
-class AckGroup:
-    """The version has arrived; the next one is wanted."""
+class AckGroup(Struct, tag="ack", forbid_unknown_fields=True):
+    """The version has arrived; the client wants the next one."""
 
-    key: str
-    version: int
+    group: _Key
+    version: GroupVersion
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, tag="ping", forbid_unknown_fields=True):
     """The client asks for a pong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """A pong: the client has heard the server's ping."""
+class Pong(Struct, tag="pong", forbid_unknown_fields=True):
+    """The client answers a ping of the server."""
 
 
-Frame: TypeAlias = Subscribe | Unsubscribe | AckLog | AckGroup | Ping | Alive
+Frame: TypeAlias = Subscribe | Unsubscribe | AckLog | AckGroup | Ping | Pong
+
+
+# --- the JSON of a subscription -------------------------------------------------------
+
+
+class _LogEntry(Struct, forbid_unknown_fields=True):
+    key: _Key
+    cursor: str = NEW
+    max: Annotated[int, Meta(ge=0, le=1000)] = 100
+
+    def item(self) -> LogItem:
+        if self.cursor not in (NEW, ALL):
+            parse_cursor(self.cursor)
+        return LogItem(self.key, self.cursor, max(1, self.max))
+
+
+class _EventEntry(Struct, forbid_unknown_fields=True):
+    key: _Key
+    default_type: DefaultType = "clear"
+
+    def item(self) -> EventItem:
+        return EventItem(self.key, self.default_type)
+
+
+class _GroupEntry(Struct, forbid_unknown_fields=True):
+    key: _Key
+    version: GroupVersion | None = None
+
+    def item(self) -> GroupItem:
+        return GroupItem(self.key, self.version)
+
+
+class _SubscribeEntries(Struct, tag="subscribe", forbid_unknown_fields=True):
+    messages: tuple[_LogEntry, ...] = ()
+    events: tuple[_EventEntry, ...] = ()
+    groups: tuple[_GroupEntry, ...] = ()
+
+
+_Decoded: TypeAlias = _SubscribeEntries | Unsubscribe | AckLog | AckGroup | Ping | Pong
+
+
+def _decoder(kind: type[_Decoded]) -> Decoder[_Decoded]:
+    return Decoder(kind, dec_hook=decode_integer)
+
+
+_DECODERS: Mapping[str, Decoder[_Decoded]] = {
+    "subscribe": _decoder(_SubscribeEntries),
+    "unsubscribe": _decoder(Unsubscribe),
+    "ack": _decoder(AckLog),
+    "ping": _decoder(Ping),
+    "pong": _decoder(Pong),
+}
+_ACK_GROUP = _decoder(AckGroup)
+
+
+# --- reading --------------------------------------------------------------------------
 
 
 def read_frame(text: str, limits: FrameLimits) -> Frame:
     """Read a client's frame.
 
     Raises:
-        BadFrame: It is none, or has what cannot be used.
+        BadRequest: It is not in the documented shape, or exceeds a limit.
+        BadCursor: It has a cursor that was never given out.
     """
     try:
-        shape = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise BadFrame("the frame is no JSON") from None
-    if not isinstance(shape, dict):
-        raise BadFrame("the frame is no JSON object")
-    fields = _Fields(cast("dict[str, Any]", shape), limits)
-    kind = fields.take("type")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    if reader is None:
-        raise BadFrame(f"type must be one of {', '.join(_READERS)}")
-    frame = reader(fields)
-    fields.end()
-    return frame
+        decoder = _decoder_of(split_members(text, _PLACE))
+        return _checked(decoder.decode(text), limits)
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error, _PLACE)) from None
+    except MALFORMED:
+        raise BadRequest(explain_malformed(text, _PLACE)) from None
 
 
-class _Fields:
-    """The fields of a JSON object, each of which must be used once."""
+def _decoder_of(members: Mapping[str, Raw]) -> Decoder[_Decoded]:
+    kind = msgspec.json.decode(members["type"]) if "type" in members else None
+    if not isinstance(kind, str) or kind not in _DECODERS:
+        raise BadRequest(f"type must be one of {', '.join(_DECODERS)}")
+    # An ack of a group differs from one of a log by its fields only.
+    return _ACK_GROUP if kind == "ack" and "group" in members else _DECODERS[kind]
 
-    def __init__(self, shape: dict[str, Any], limits: FrameLimits) -> None:
-        self._shape = shape
-        self.limits = limits
 
-    def take(self, name: str, default: Any = None) -> Any:
-        return self._shape.pop(name, default)
-
-    def end(self) -> None:
-        if self._shape:
-            raise BadFrame(f"there is no field {min(self._shape)!r:.60} here")
-
-    def key(self, name: str = "key") -> str:
-        return self._checked_key(self.take(name), name)
-
-    def keys(self, name: str) -> tuple[str, ...]:
-        return tuple(self._checked_key(key, name) for key in self.entries(name))
-
-    def entries(self, name: str) -> list[Any]:
-        value = self.take(name, [])
-        if not isinstance(value, list):
-            raise BadFrame(f"{name} is no list")
-        items = [*cast("Sequence[Any]", value)]
-        if len(items) > self.limits.max_items:
-            raise BadFrame(f"{name} has more than {self.limits.max_items} entries")
-        return items
-
-    def objects(self, name: str) -> list[_Fields]:
-        items = self.entries(name)
-        if not all(isinstance(item, dict) for item in items):
-            raise BadFrame(f"{name} must hold objects")
-        return [_Fields(item, self.limits) for item in items]
-
-    def cursor(self, default: str | None) -> str:
-        cursor = self.take("cursor", default)
-        if not isinstance(cursor, str):
-            raise BadFrame("cursor is no string")
-        try:
+def _checked(decoded: _Decoded, limits: FrameLimits) -> Frame:
+    """Return a frame whose keys, cursors and number of items are within the limits."""
+    match decoded:
+        case _SubscribeEntries(logs, events, groups):
+            items: list[Item] = []
+            for name, entries in (
+                ("messages", logs),
+                ("events", events),
+                ("groups", groups),
+            ):
+                _check_keys(name, [entry.key for entry in entries], limits)
+                items += [entry.item() for entry in entries]
+            if not items:
+                raise BadRequest("there is nothing to subscribe to")
+            return Subscribe(tuple(items))
+        case Unsubscribe():
+            for name in ("messages", "events", "groups"):
+                _check_keys(name, getattr(decoded, name), limits)
+        case AckLog(key, cursor):
+            _check_keys("key", [key], limits)
             if cursor not in (NEW, ALL):
                 parse_cursor(cursor)
-        except BadCursor as error:
-            raise BadFrame(str(error)) from None
-        return cursor
-
-    def number(self, name: str, default: int | None, most: int) -> int:
-        value = self.take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise BadFrame(f"{name} is no whole number")
-        if not 0 <= value <= most:
-            raise BadFrame(f"{name} is not between 0 and {most}")
-        return value
-
-    def _checked_key(self, key: Any, name: str) -> str:
-        limit = self.limits.max_key_bytes
-        if not isinstance(key, str) or not key:
-            raise BadFrame(f"{name} is empty or no string")
-        try:
-            length = len(key.encode())
-        except UnicodeEncodeError:
-            raise BadFrame(f"{name} is no Unicode text") from None
-        if length > limit:
-            raise BadFrame(f"{name} is longer than {limit} bytes")
-        return key
+        case AckGroup(group, _):
+            _check_keys("group", [group], limits)
+        case Ping() | Pong():
+            pass
+    return decoded
 
 
-def _subscribe(fields: _Fields) -> Subscribe:
-    items: list[LogItem | EventItem | GroupItem] = []
-    for entry in fields.objects("messages"):
-        items.append(_log(entry))
-        entry.end()
-    for entry in fields.objects("events"):
-        items.append(EventItem(entry.key(), _default_type(entry)))
-        entry.end()
-    for entry in fields.objects("groups"):
-        items.append(GroupItem(entry.key(), _version(entry)))
-        entry.end()
-    if not items:
-        raise BadFrame("there is nothing to subscribe to")
-    return Subscribe(tuple(items))
-
-
-def _log(entry: _Fields) -> LogItem:
-    limit = entry.number("max", _DEFAULT_MESSAGES, _MOST_MESSAGES)
-    return LogItem(entry.key(), entry.cursor(NEW), max(1, limit))
-
-
-def _default_type(entry: _Fields) -> Literal["clear", "set"]:
-    match entry.take("default_type", "clear"):
-        case "clear":
-            return "clear"
-        case "set":
-            return "set"
-        case _:
-            raise BadFrame("default_type must be clear or set")
-
-
-def _version(entry: _Fields) -> int | None:
-    version = entry.take("version")
-    if version is None:
-        return None
-    entry = _Fields({"version": version}, entry.limits)
-    return entry.number("version", None, 2**63 - 1)
-
-
-def _unsubscribe(fields: _Fields) -> Unsubscribe:
-    return Unsubscribe(
-        fields.keys("messages"), fields.keys("events"), fields.keys("groups")
-    )
-
-
-def _ack(fields: _Fields) -> AckLog | AckGroup:
-    group = fields.take("group")
-    if group is None:
-        return AckLog(fields.key(), fields.cursor(None))
-    entry = _Fields({"group": group}, fields.limits)
-    return AckGroup(entry.key("group"), fields.number("version", None, 2**63 - 1))
-
-
-_READERS: dict[str, Callable[[_Fields], Frame]] = {
-    "subscribe": _subscribe,
-    "unsubscribe": _unsubscribe,
-    "ack": _ack,
-    "ping": lambda _: Ping(),
-    "pong": lambda _: Alive(),
-}
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+def _check_keys(name: str, keys: Sequence[str], limits: FrameLimits) -> None:
+    if len(keys) > limits.max_items:
+        raise BadRequest(f"{name} has more than {limits.max_items} items")
+    for key in keys:
+        check_length(key, limits.max_key_bytes, _PLACE, name)

@@ -1,18 +1,18 @@
 """One websocket: what it follows, what it is sent, and why it ends.
 
-There is no ASGI in here. Three tasks serve a websocket. One reads frames and notes what
-is wanted; one waits, for all of it at once and as a poll does, and sends what is ready;
-one pings. A log of which a page has been sent is not read again before its client has
-acknowledged the page, which is exactly the next poll's cursor. So a slow client costs
-one page, and the log may be trimmed behind what has been acknowledged.
+There is no ASGI in here. Three tasks serve a websocket: one reads frames and notes what
+the client follows; one waits for all of it at once, as a poll does, and sends what is
+ready; one pings. A log of which a page was sent is not read again before the client has
+acknowledged the page: its cursor is that of the next poll. So a slow client costs one
+page, and the log may be trimmed up to what was acknowledged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import trio
 
@@ -30,15 +30,15 @@ from ...core.wait_items import (
 )
 from ...store import NEW, BadCursor
 from ..poll.replies import FAILURES
+from ..validation import BadRequest
 from .codecs import Codec
 from .frames import (
     AckGroup,
     AckLog,
-    Alive,
-    BadFrame,
     Frame,
     FrameLimits,
     Ping,
+    Pong,
     Subscribe,
     Unsubscribe,
 )
@@ -49,7 +49,7 @@ __all__ = [
     "POLICY",
     "RESTART",
     "TOO_BIG",
-    "Ending",
+    "Closing",
     "WebSocketSettings",
     "WebSocketSession",
 ]
@@ -60,15 +60,16 @@ _UNACCEPTABLE = 1003
 
 # Seconds that a frame which is being sent still has when the websocket is to end.
 _LAST_SEND = 1.0
-# Frames a second that are read in the long run, and at once: beyond that a client is
-# read more slowly. A frame may cost a look at all that is followed, so one counts as
-# more where more than so many are.
+# Frames a second that are read in the long run, and in a burst. What a client sends
+# beyond that is read later.
 _RATE, _BURST = 200.0, 400.0
-_LOOKS = 10
+# A frame may cause a read of every log that is followed, so it counts once for each so
+# many items.
+_ITEMS_A_FRAME = 10
 
 
-class Ending(NamedTuple):
-    """Why a websocket is closed; code None: there is nobody to tell."""
+class Closing(NamedTuple):
+    """Why a websocket is closed; code None: the client has left, or is cut."""
 
     code: int | None
     reason: str = ""
@@ -91,13 +92,16 @@ class WebSocketSettings:
     limits: FrameLimits = field(default_factory=FrameLimits)
 
 
+_ItemName: TypeAlias = tuple[type[Item], str]
+
+
 class WebSocketSession:
     """Serve one websocket, given a way to send it text and a way to receive."""
 
     def __init__(
         self,
         reader: Reader,
-        voice: Codec,
+        codec: Codec,
         send: Callable[[str], Awaitable[None]],
         settings: WebSocketSettings,
         allows: Callable[[str], bool],
@@ -105,40 +109,43 @@ class WebSocketSession:
         """Prepare to serve; `run` does it.
 
         Args:
-            reader: Waits.
-            voice: How frames are read and written.
+            reader: Reads and waits.
+            codec: How frames are read and written.
             send: Sends a text frame; raises OSError when the client has left.
             settings: Limits.
             allows: Says which keys this client may subscribe to.
         """
         self._reader = reader
-        self._voice = voice
+        self._codec = codec
         self._send_text = send
         self._settings = settings
         self._allows = allows
-        # What is wanted, by kind and key; what has been told is not armed.
-        self._wanted: dict[tuple[type[Item], str], Item] = {}
-        self._told: set[tuple[type[Item], str]] = set()
+        # What the client follows. News of an item is sent once; until the client has
+        # acknowledged it, the item is in `_unacked` and is not waited for.
+        self._followed: dict[_ItemName, Item] = {}
+        self._unacked: set[_ItemName] = set()
+        # Set when the two have changed, for a pump that has nothing to wait for.
         self._changed = trio.Event()
         self._waiting: trio.CancelScope | None = None
         self._sending: trio.CancelScope | None = None
-        self._turn = trio.Lock()
-        self._heard = trio.current_time()
-        self._allowance = self._heard
-        self._ending: Ending | None = None
+        self._send_lock = trio.Lock()
+        self._last_frame = trio.current_time()
+        self._paid_until = self._last_frame
+        self._closing: Closing | None = None
         self._scope: trio.CancelScope | None = None
 
     def __repr__(self) -> str:
         return (
-            f"<WebSocketSession: {len(self._wanted)} wanted, {len(self._told)} told, "
-            f"{self._ending}>"
+            f"<WebSocketSession: {len(self._followed)} followed, "
+            f"{len(self._unacked)} unacknowledged, "
+            f"{self._closing}>"
         )
 
     def end(self, code: int | None, reason: str = "") -> None:
-        """End the websocket, if nobody has ended it before. Returns at once."""
-        if self._ending is not None:
+        """End the websocket; returns at once. The first reason counts."""
+        if self._closing is not None:
             return
-        self._ending = Ending(code, reason)
+        self._closing = Closing(code, reason)
         if self._sending is not None:
             soon = trio.current_time() + _LAST_SEND
             self._sending.deadline = min(self._sending.deadline, soon)
@@ -147,12 +154,12 @@ class WebSocketSession:
 
     async def run(
         self, receive: Callable[[], Awaitable[str | bytes | None]], *first: Frame
-    ) -> Ending:
-        """Serve until the client leaves or has to.
+    ) -> Closing:
+        """Serve until the client leaves, or is closed.
 
         Args:
             receive: Returns the next frame, bytes for a binary one; None at the end.
-            first: Treated as if the client had sent them.
+            first: Handled as if the client had sent them.
 
         Returns:
             How to close.
@@ -162,31 +169,31 @@ class WebSocketSession:
         """
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            if self._ending is not None:
+            if self._closing is not None:
                 nursery.cancel_scope.cancel()
             await self._greet(first)
             nursery.start_soon(self._pump)
             nursery.start_soon(self._ping)
-            await self._listen(receive)
+            await self._receive(receive)
             self.end(None)
-        assert self._ending is not None
-        return self._ending
+        assert self._closing is not None
+        return self._closing
 
-    # --- what comes in --------------------------------------------------------------
+    # --- receiving ------------------------------------------------------------------
 
     async def _greet(self, first: tuple[Frame, ...]) -> None:
-        hello = self._voice.hello(self._settings.ping)
+        hello = self._codec.hello(self._settings.ping)
         if hello is not None:
             await self._send(hello)
         for frame in first:
-            await self._obey(frame)
+            await self._handle(frame)
 
-    async def _listen(
+    async def _receive(
         self, receive: Callable[[], Awaitable[str | bytes | None]]
     ) -> None:
         limit = self._settings.limits.max_frame_bytes
         while (text := await receive()) is not None:
-            self._heard = trio.current_time()
+            self._last_frame = trio.current_time()
             if _length(text) > limit:
                 self.end(TOO_BIG, f"a frame is longer than {limit} bytes")
                 return
@@ -194,44 +201,38 @@ class WebSocketSession:
                 self.end(_UNACCEPTABLE, "frames are text")
                 return
             try:
-                await self._obey(self._voice.read(text))
-            except (BadFrame, BadCursor) as error:
+                await self._handle(self._codec.read(text))
+            except (BadRequest, BadCursor) as error:
                 await self._refuse("bad_frame", str(error), 400)
-            await self._keep_pace()
+            await self._throttle()
 
-    async def _keep_pace(self) -> None:
-        """Let a client that sends frames without end wait; they cost us looks."""
+    async def _throttle(self) -> None:
+        """Read a client that sends too many frames more slowly."""
         now = trio.current_time()
-        cost = max(1.0, len(self._wanted) / _LOOKS)
-        self._allowance = max(self._allowance, now - _BURST / _RATE) + cost / _RATE
-        if self._allowance > now:
-            await trio.sleep_until(self._allowance)
+        cost = max(1.0, len(self._followed) / _ITEMS_A_FRAME)
+        self._paid_until = max(self._paid_until, now - _BURST / _RATE) + cost / _RATE
+        if self._paid_until > now:
+            await trio.sleep_until(self._paid_until)
 
-    async def _obey(self, frame: Frame) -> None:
+    async def _handle(self, frame: Frame) -> None:
         match frame:
             case Subscribe(items):
                 await self._subscribe(items)
             case Unsubscribe(logs, events, groups):
-                for kind, keys in (
-                    (LogItem, logs),
-                    (EventItem, events),
-                    (GroupItem, groups),
-                ):
-                    for key in keys:
-                        self._wanted.pop((kind, key), None)
-                        self._told.discard((kind, key))
-                self._change()
-                await self._send(self._voice.signal({"type": "unsubscribed"}))
+                self._unfollow(LogItem, logs)
+                self._unfollow(EventItem, events)
+                self._unfollow(GroupItem, groups)
+                await self._signal("unsubscribed")
             case AckLog(key, cursor):
-                log = self._wanted.get((LogItem, key))
+                log = self._followed.get((LogItem, key))
                 if isinstance(log, LogItem):
-                    self._arm(replace(log, cursor=cursor))
+                    self._follow(replace(log, cursor=cursor))
             case AckGroup(key, version):
-                if (GroupItem, key) in self._wanted:
-                    self._arm(GroupItem(key, version))
+                if (GroupItem, key) in self._followed:
+                    self._follow(GroupItem(key, version))
             case Ping():
-                await self._send(self._voice.pong())
-            case Alive():
+                await self._send(self._codec.pong())
+            case Pong():
                 pass
 
     async def _subscribe(self, items: tuple[Item, ...]) -> None:
@@ -243,106 +244,125 @@ class WebSocketSession:
             return
         most = self._settings.limits.max_items
         names = {(type(item), item.key) for item in items}
-        if len(names | self._wanted.keys()) > most:
+        if len(names | self._followed.keys()) > most:
             await self._refuse("limit", f"{most} subscriptions are the limit", 400)
             return
         for item in items:
             await self._subscribe_to(item)
 
     async def _subscribe_to(self, item: Item) -> None:
-        if isinstance(item, LogItem):
-            if item.cursor == NEW:
-                # Now, since "new" at a later look would be another place.
-                look = await self._reader.messages(item.key, NEW, 1, 0)
-                if isinstance(look, Failure):
-                    await self._fail(look)
-                    return
-                item = replace(item, cursor=look.page.cursor)
-            await self._send(self._voice.subscribed(item.key, item.cursor))
-        else:
-            kind = "event" if isinstance(item, EventItem) else "group"
-            if isinstance(item, GroupItem) and item.version is None:
-                # Likewise: each wait that began without one would begin anew there.
-                seen = await self._reader.wait_any([item], 0)
-                if isinstance(seen, Failure):
-                    await self._fail(seen)
-                    return
-                item = replace(item, version=cast("GroupState", seen[0]).version)
-            await self._send(self._voice.signal({"type": "subscribed", kind: item.key}))
-        self._arm(item)
-
-    def _arm(self, item: Item) -> None:
-        """Wait for this from now on, or from another place."""
-        name = (type(item), item.key)
-        if self._wanted.get(name) == item and name not in self._told:
+        resolved = await self._resolve(item)
+        if isinstance(resolved, Failure):
+            await self._fail(resolved)
             return
-        self._wanted[name] = item
-        self._told.discard(name)
-        self._change()
+        match resolved:
+            case LogItem(key, cursor):
+                await self._send(self._codec.subscribed(key, cursor))
+            case EventItem(key):
+                await self._signal("subscribed", event=key)
+            case GroupItem(key):
+                await self._signal("subscribed", group=key)
+        self._follow(resolved)
 
-    def _change(self) -> None:
+    async def _resolve(self, item: Item) -> Item | Failure:
+        """Return an item with the cursor or version that "from now on" means now.
+
+        Each later read would take "from now on" for another place, and lose what came
+        in between.
+        """
+        match item:
+            case LogItem(key, "new"):
+                result = await self._reader.messages(key, NEW, 1, 0)
+                if isinstance(result, Failure):
+                    return result
+                return replace(item, cursor=result.page.cursor)
+            case GroupItem(_, None):
+                states = await self._reader.wait_any([item], 0)
+                if isinstance(states, Failure):
+                    return states
+                return replace(item, version=cast("GroupState", states[0]).version)
+            case _:
+                return item
+
+    def _follow(self, item: Item) -> None:
+        """Wait for an item from now on, or go on from another cursor or version."""
+        name = (type(item), item.key)
+        if self._followed.get(name) == item and name not in self._unacked:
+            return
+        self._followed[name] = item
+        self._unacked.discard(name)
+        self._wake_pump()
+
+    def _unfollow(self, kind: type[Item], keys: Iterable[str]) -> None:
+        for key in keys:
+            self._followed.pop((kind, key), None)
+            self._unacked.discard((kind, key))
+        self._wake_pump()
+
+    def _wake_pump(self) -> None:
         self._changed.set()
         if self._waiting is not None:
             self._waiting.cancel()
 
-    # --- what goes out --------------------------------------------------------------
+    # --- sending ---------------------------------------------------------------------
 
     async def _pump(self) -> None:
+        """Wait for all items without unacknowledged news; send the news."""
         while True:
             self._changed = trio.Event()
-            armed = [
-                item for name, item in self._wanted.items() if name not in self._told
+            items = [
+                item
+                for name, item in self._followed.items()
+                if name not in self._unacked
             ]
-            if not armed:
+            if not items:
                 await self._changed.wait()
                 continue
-            seen: list[ItemState] | Failure | None = None
+            states: list[ItemState] | Failure | None = None
             with trio.CancelScope() as self._waiting:
-                seen = await self._reader.wait_any(armed, math.inf)
+                states = await self._reader.wait_any(items, math.inf)
             self._waiting = None
-            if seen is not None:
-                await self._tell(armed, seen)
+            if states is not None:
+                await self._send_states(items, states)
 
-    async def _tell(self, armed: list[Item], seen: list[ItemState] | Failure) -> None:
-        if isinstance(seen, Failure):
-            await self._fail(seen)
+    async def _send_states(
+        self, items: list[Item], states: list[ItemState] | Failure
+    ) -> None:
+        if isinstance(states, Failure):
+            await self._fail(states)
             return
-        if not any(each.ready for each in seen):
-            # Only a drain ends an endless wait with nothing.
+        if not any(state.ready for state in states):
+            # A wait without an end returns nothing only when the server drains.
             self.end(RESTART, "the server restarts")
             await trio.sleep_forever()
-        for item, news in zip(armed, seen, strict=True):
-            # It may have been changed or dropped since.
-            if news.ready and self._wanted.get((type(item), item.key)) is item:
-                await self._tell_one(item, news)
+        for item, state in zip(items, states, strict=True):
+            # The client may have changed or dropped the item during an earlier send.
+            if state.ready and self._followed.get((type(item), item.key)) is item:
+                await self._send_state(item, state)
 
-    async def _tell_one(self, item: Item, news: ItemState) -> None:
+    async def _send_state(self, item: Item, state: ItemState) -> None:
         name = (type(item), item.key)
-        # First, so that an acknowledgement can only come later.
-        self._told.add(name)
-        match news:
+        # Before the send: the acknowledgement may arrive before the send returns.
+        self._unacked.add(name)
+        match state:
             case ReadResult():
                 assert isinstance(item, LogItem)
-                await self._send(self._voice.messages(item.key, item.cursor, news))
+                await self._send(self._codec.messages(item.key, item.cursor, state))
             case EventState():
-                # A set event stays set, so it is told once for each time it is asked.
-                self._wanted.pop(name, None)
-                self._told.discard(name)
-                await self._send(
-                    self._voice.signal({"type": "event", "event": item.key})
-                )
+                # A set event stays set, so it is sent once for each subscription.
+                self._unfollow(EventItem, [item.key])
+                await self._signal("event", event=item.key)
             case GroupState(_, version):
-                shape: dict[str, object] = {"type": "group", "group": item.key}
-                await self._send(self._voice.signal({**shape, "version": version}))
+                await self._signal("group", group=item.key, version=version)
 
     async def _ping(self) -> None:
         settings = self._settings
         while True:
             await trio.sleep(settings.ping - settings.pong)
             asked = trio.current_time()
-            await self._send(self._voice.ping())
+            await self._send(self._codec.ping())
             await trio.sleep(settings.pong)
-            if self._heard < asked:
+            if self._last_frame < asked:
                 self.end(POLICY, "no answer to a ping")
 
     async def _fail(self, failure: Failure) -> None:
@@ -352,13 +372,20 @@ class WebSocketSession:
         self.end(OVERLOAD if overload else BACKEND, sentence)
 
     async def _refuse(self, code: str, message: str, status: int) -> None:
-        await self._send(self._voice.error(code, message, status))
+        await self._send(self._codec.error(code, message, status))
+
+    async def _signal(self, kind: str, **fields: object) -> None:
+        await self._send(self._codec.signal({"type": kind, **fields}))
 
     async def _send(self, text: str) -> None:
-        """Send a frame whole, or end the websocket: half a frame garbles the next."""
-        async with self._turn:
-            if self._ending is not None:
-                # It ended while this one waited for its turn.
+        """Send a whole frame, or end the websocket.
+
+        The send is shielded: a cancelled one may leave half a frame on the wire, and
+        the client would read the next frame as the rest of it.
+        """
+        async with self._send_lock:
+            if self._closing is not None:
+                # It ended while this frame waited for the lock; nothing is sent.
                 await trio.sleep_forever()
             deadline = trio.current_time() + self._settings.send
             with trio.CancelScope(shield=True, deadline=deadline) as scope:
@@ -369,12 +396,12 @@ class WebSocketSession:
                     self.end(None)
             self._sending = None
         if scope.cancelled_caught:
-            # Whatever was to be said would stand behind half a frame.
-            self._ending = None
+            # Not even a close frame may follow half a frame.
+            self._closing = None
             self.end(None)
         await trio.lowlevel.checkpoint()
 
 
 def _length(text: str | bytes) -> int:
-    # What is far too long need not be encoded to be counted.
+    # A text far beyond the limit is not encoded whole only to be counted.
     return len(text if isinstance(text, bytes) else text[: 2**20].encode())

@@ -13,7 +13,7 @@ from tests.services import find_free_port
 from tests.triopoll.asgi_calls import serving
 
 from triopoll.access import AccessControl, Rules
-from triopoll.api.v1.endpoints import encode_read_result, v1_routes
+from triopoll.api.v1.endpoints import v1_routes
 from triopoll.app import Triopoll
 from triopoll.asgi.messages import Request, Response
 from triopoll.core.outcomes import Failure
@@ -121,23 +121,6 @@ async def test_a_wake_is_noted(services: Services) -> None:
     assert [each["ready"] for each in shape_of(answer)["items"]] == [True, False]
 
 
-def test_a_look_is_encoded_once() -> None:
-    """By the first to tell it; text as text, and bytes that are none in base64."""
-    found = (StoredMessage("1", "é".encode(), 2.5), StoredMessage("2", b"\xff", 3.0))
-    look = ReadResult(Page(found, "c", gap=True, lost=4))
-    encoded = encode_read_result(look)
-    assert encode_read_result(look) is encoded
-    assert json.loads(b"{%b}" % encoded) == {
-        "messages": [
-            {"id": "1", "data": "é", "ts": 2.5},
-            {"id": "2", "data_base64": "/w==", "ts": 3.0},
-        ],
-        "cursor": "c",
-        "code": "gap",
-        "lost": 4,
-    }
-
-
 STORED = Stored("i", duplicate=False, woken=True, waiting=0)
 LATE = Stored("i", duplicate=False, woken=False, waiting=None)
 AWAY = Unpublished(Failure.SLOCK_UNREACHABLE)
@@ -184,7 +167,24 @@ async def test_what_a_publish_is_told(
         assert set(shape) >= {"code", "message"}
 
 
-async def test_the_gate_is_asked(services: Services) -> None:
+async def test_a_json_value_is_read_as_it_was_sent(services: Services) -> None:
+    """By both endpoints, to the digit; a string as a string."""
+    value = b'{"b" : 1.50, "a":[12345678901234567890]}'
+    for data in (value, b'"text"', b"null"):
+        endpoint = v1_routes(services)["/v1/publish"]["POST"]
+        body = b'{"key":"k","data":%b}' % data
+        request = Request("POST", "/v1/publish", b"", [], "127.0.0.1", body)
+        assert (await endpoint(request)).status == 200
+    for path, query in (
+        ("/v1/messages", b"key=k&cursor=all"),
+        ("/v1/wait", b"message=all:k"),
+    ):
+        body = (await ask(services, path, query)).body
+        for data in (value, b'"text"', b"null"):
+            assert b'"data":%b,"ts":' % data in body
+
+
+async def test_access_is_checked(services: Services) -> None:
     """Before anything is done, with all keys."""
     for path, query, shape in (
         ("/v1/publish", b"", {"key": "k", "data": ""}),

@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triopoll.api.validation import BadRequest
 from triopoll.api.websocket.frames import (
     AckGroup,
     AckLog,
-    Alive,
-    BadFrame,
     FrameLimits,
     Ping,
+    Pong,
     Subscribe,
     Unsubscribe,
     read_frame,
 )
 from triopoll.core.wait_items import EventItem, GroupItem, LogItem
+from triopoll.store import BadCursor
 
 LIMITS = FrameLimits(max_key_bytes=8, max_items=3)
 CURSOR = "0badcafe.17.00ff"
@@ -70,7 +71,7 @@ def test_every_frame() -> None:
     assert read(type="ack", key="a", cursor=CURSOR) == AckLog("a", CURSOR)
     assert read(type="ack", group="a", version=0) == AckGroup("a", 0)
     assert read(type="ping") == Ping()
-    assert read(type="pong") == Alive()
+    assert read(type="pong") == Pong()
 
 
 @pytest.mark.parametrize(
@@ -78,30 +79,48 @@ def test_every_frame() -> None:
     [
         ({}, "type must be one of"),
         ({"type": ["ack"]}, "type must be one of"),
-        ({"type": "ping", "x": 1}, "there is no field 'x' here"),
+        ({"type": "ping", "x": 1}, "unknown field: 'x'"),
         ({"type": "subscribe"}, "nothing to subscribe to"),
-        ({"type": "subscribe", "messages": {}}, "messages is no list"),
-        ({"type": "subscribe", "messages": ["a"]}, "messages must hold objects"),
-        ({"type": "subscribe", "messages": [{}]}, "key is empty"),
-        ({"type": "subscribe", "messages": [{}] * 4}, "more than 3 entries"),
+        ({"type": "subscribe", "messages": {}}, "messages is not a list"),
+        ({"type": "subscribe", "messages": ["a"]}, r"messages\[0\] is not an object"),
+        ({"type": "subscribe", "messages": [{}]}, r"messages\[0\] lacks key"),
+        ({"type": "subscribe", "messages": [{"key": "a"}] * 4}, "more than 3 items"),
+        ({"type": "unsubscribe", "messages": ["a"] * 4}, "more than 3 items"),
+        ({"type": "unsubscribe", "groups": ["123456789"]}, "groups is longer than 8"),
+        ({"type": "ack", "key": "123456789", "cursor": CURSOR}, "key is longer than 8"),
+        ({"type": "ack", "group": "123456789", "version": 1}, "group is longer than 8"),
         ({"type": "subscribe", "events": [{"key": "123456789"}]}, "longer than 8"),
-        ({"type": "subscribe", "events": [{"key": "a", "max": 1}]}, "no field 'max'"),
-        ({"type": "subscribe", "events": [{"key": "\ud800"}]}, "no Unicode"),
+        (
+            {"type": "subscribe", "events": [{"key": "a", "max": 1}]},
+            "unknown field: 'max'",
+        ),
+        (
+            {"type": "subscribe", "events": [{"key": "\ud800"}]},
+            r"events\[0\].key has a surr",
+        ),
         (
             {"type": "subscribe", "events": [{"key": "a", "default_type": 1}]},
-            "clear or set",
+            "is not one of: clear, set",
         ),
-        ({"type": "subscribe", "groups": [{"key": "a", "version": -1}]}, "between"),
-        ({"type": "subscribe", "groups": [{"key": "a", "version": True}]}, "whole"),
-        ({"type": "ack", "key": "a"}, "cursor is no string"),
+        ({"type": "subscribe", "groups": [{"key": "a", "version": -1}]}, "from 0 to"),
+        (
+            {"type": "subscribe", "groups": [{"key": "a", "version": True}]},
+            "version is not an integer",
+        ),
+        ({"type": "ack", "key": "a"}, "the frame lacks cursor"),
         ({"type": "ack", "key": "a", "cursor": "x"}, "the cursor must be"),
-        ({"type": "ack", "group": "a"}, "version is no whole number"),
-        ({"type": "unsubscribe", "messages": [""]}, "messages is empty"),
+        ({"type": "ack", "key": "a", "cursor": 7}, "cursor is not a string"),
+        (
+            {"type": "subscribe", "messages": [{"key": "a", "max": 1001}]},
+            "is above 1000",
+        ),
+        ({"type": "ack", "group": "a"}, "the frame lacks version"),
+        ({"type": "unsubscribe", "messages": [""]}, r"messages\[0\] is empty"),
     ],
 )
 def test_what_is_wrong_is_said(shape: Any, sentence: str) -> None:
     """In one sentence that names the field."""
-    with pytest.raises(BadFrame, match=sentence):
+    with pytest.raises((BadRequest, BadCursor), match=sentence):
         read(**shape)
 
 
@@ -111,8 +130,14 @@ def test_what_is_wrong_is_said(shape: Any, sentence: str) -> None:
 )
 def test_what_is_no_object_is_no_frame(text: str) -> None:
     """However deep or long."""
-    with pytest.raises(BadFrame):
+    with pytest.raises(BadRequest):
         read_frame(text, LIMITS)
+
+
+def test_a_name_may_not_come_twice() -> None:
+    """As in a request over HTTP."""
+    with pytest.raises(BadRequest, match=r"^the frame has 'type' twice$"):
+        read_frame('{"type":"ping","type":"pong"}', LIMITS)
 
 
 @pytest.mark.slow
@@ -121,7 +146,7 @@ def test_any_json_is_a_frame_or_a_sentence(shape: Any) -> None:
     """Nothing else is raised, and what is read keeps to the limits."""
     try:
         frame = read_frame(json.dumps(shape), LIMITS)
-    except BadFrame as error:
+    except (BadRequest, BadCursor) as error:
         sentence = str(error)
     else:
         sentence = "."

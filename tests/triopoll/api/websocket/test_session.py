@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from triopoll.api.websocket.codecs import Codec, PollCodec, V1Codec
 from triopoll.api.websocket.frames import FrameLimits, Subscribe
-from triopoll.api.websocket.session import Ending, WebSocketSession, WebSocketSettings
+from triopoll.api.websocket.session import Closing, WebSocketSession, WebSocketSettings
 from triopoll.core.wait_items import LogItem
 from triopoll.store import StoreFailed, StoreUnreachable
 
@@ -28,7 +28,7 @@ class Peer:
     def __init__(self) -> None:
         self.to_server, self._from_client = trio.open_memory_channel[Any](0)
         self._to_client, self.from_server = trio.open_memory_channel[str](0)
-        self.ending: Ending | None = None
+        self.ending: Closing | None = None
         self.answers_pings = True
         self.session: WebSocketSession | None = None
 
@@ -89,13 +89,13 @@ class Peer:
 async def session(
     rig: LogRig,
     *first: Any,
-    voice: Codec | None = None,
+    codec: Codec | None = None,
     settings: WebSocketSettings = SETTINGS,
     allows: Callable[[str], bool] = lambda key: True,
 ) -> AsyncIterator[Peer]:
     peer = Peer()
     peer.session = WebSocketSession(
-        rig.reader, voice or V1Codec(settings.limits), peer.send, settings, allows
+        rig.reader, codec or V1Codec(settings.limits), peer.send, settings, allows
     )
 
     async def run() -> None:
@@ -105,7 +105,7 @@ async def session(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
-        if voice is None:
+        if codec is None:
             assert await peer.hear() == {"type": "hello", "ping": settings.ping}
         yield peer
         peer.leave()
@@ -261,7 +261,7 @@ async def test_what_is_wrong_is_answered_and_the_websocket_goes_on(
         assert await peer.hear() == {
             "type": "error",
             "code": "bad_frame",
-            "message": "the frame is no JSON",
+            "message": "the frame is not JSON",
         }
         await peer.say(type="subscribe", messages=[{"key": "a"}, {"key": "x"}])
         assert (await peer.hear())["code"] == "forbidden"
@@ -301,7 +301,7 @@ async def test_a_client_that_does_not_answer_pings_is_closed(
         with pytest.raises(trio.EndOfChannel):
             await peer.hear()
         assert trio.current_time() - asked <= SETTINGS.ping + SETTINGS.pong
-        assert peer.ending == Ending(1008, "no answer to a ping")
+        assert peer.ending == Closing(1008, "no answer to a ping")
 
 
 async def test_a_client_that_does_not_read_is_cut(autojump_clock: MockClock) -> None:
@@ -314,7 +314,7 @@ async def test_a_client_that_does_not_read_is_cut(autojump_clock: MockClock) -> 
         while peer.ending is None:
             await publish(rig, "k", b"2")
             await trio.sleep(0.1)
-        assert peer.ending == Ending(None)
+        assert peer.ending == Closing(None)
         assert 15 <= trio.current_time() - started < 16
         assert rig.log.reads <= reads + 2
 
@@ -331,8 +331,8 @@ async def test_the_drain_closes_it_with_1012(autojump_clock: MockClock) -> None:
                 assert peer.session is not None
                 peer.session.end(1012, "the server restarts")
             await trio.sleep(1.5)
-            assert idle.ending == parked.ending == Ending(1012, "the server restarts")
-            assert stuck.ending == Ending(None)
+            assert idle.ending == parked.ending == Closing(1012, "the server restarts")
+            assert stuck.ending == Closing(None)
 
 
 async def test_a_wait_that_the_drain_ends_is_a_restart(
@@ -344,7 +344,7 @@ async def test_a_wait_that_the_drain_ends_is_a_restart(
         await rig.drain.release(0)
         with pytest.raises(trio.EndOfChannel):
             await peer.hear()
-        assert peer.ending == Ending(1012, "the server restarts")
+        assert peer.ending == Closing(1012, "the server restarts")
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ async def test_a_client_that_leaves_leaves_nothing(autojump_clock: MockClock) ->
                 await publish(rig, "k", b"1")
             if step > 2:
                 await peer.take()
-        assert peer.ending == Ending(None)
+        assert peer.ending == Closing(None)
 
 
 async def test_the_style_of_the_polls(autojump_clock: MockClock) -> None:
@@ -436,7 +436,7 @@ async def test_the_style_of_the_polls(autojump_clock: MockClock) -> None:
     async with open_log_rig() as rig:
         await rig.log.put("k", b"1", b"2")
         first = Subscribe((LogItem("k", "all", 1),))
-        async with session(rig, first, voice=PollCodec("k")) as peer:
+        async with session(rig, first, codec=PollCodec("k")) as peer:
             assert await peer.hear() == {"err_code": 0, "err_message": "", "id": "all"}
             for data in ("1", "2"):
                 frame = await peer.hear()
@@ -457,12 +457,12 @@ async def test_gaps_in_the_style_of_the_polls(autojump_clock: MockClock) -> None
     foreign = "0badcafe.1700000000000000.00ff"
     first = Subscribe((LogItem("k", foreign, 1),))
     async with open_log_rig() as rig:
-        async with session(rig, first, voice=PollCodec("k")) as peer:
+        async with session(rig, first, codec=PollCodec("k")) as peer:
             await peer.hear()
             frame = await peer.hear()
             assert (frame["err_code"], frame["gap"], frame["lost"]) == (410, True, None)
         await rig.log.put("k", b"1")
-        async with session(rig, first, voice=PollCodec("k")) as peer:
+        async with session(rig, first, codec=PollCodec("k")) as peer:
             await peer.hear()
             frame = await peer.hear()
             assert (frame["err_code"], frame["gap"], frame["data"]) == (0, True, "1")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from triopoll.client._choice import Choice, Transport
+from triopoll.client._transport_choice import TransportChoice, TransportKind
 
-POLL, WEBSOCKET = Transport.POLL, Transport.WEBSOCKET
+POLL, WEBSOCKET = TransportKind.POLL, TransportKind.WEBSOCKET
 
 
-def cut(choice: Choice, times: int, *, now: float = 0.0, lasted: float = 9.0) -> None:
+def cut(
+    choice: TransportChoice, times: int, *, now: float = 0.0, lasted: float = 9.0
+) -> None:
     for _ in range(times):
         choice.poll_cut(now, lasted)
 
 
 def test_polls_come_first_and_one_cut_is_no_evidence() -> None:
     """Two cuts are no evidence either; a served poll resets the count."""
-    choice = Choice(25)
+    choice = TransportChoice(25)
     cut(choice, 2)
     assert choice.transport(0) is POLL
     choice.poll_served()
@@ -24,7 +26,7 @@ def test_polls_come_first_and_one_cut_is_no_evidence() -> None:
 
 def test_three_cuts_in_a_row_bring_the_websocket() -> None:
     """Polls are not shortened while a websocket can be tried."""
-    choice = Choice(25)
+    choice = TransportChoice(25)
     cut(choice, 3)
     assert choice.transport(0) is WEBSOCKET
     assert choice.wait(0) == 25
@@ -32,7 +34,7 @@ def test_three_cuts_in_a_row_bring_the_websocket() -> None:
 
 def test_a_websocket_that_never_spoke_is_left_alone_for_longer_each_time() -> None:
     """An open websocket without frames has failed; meanwhile polls get shorter."""
-    choice, now, blocks = Choice(25), 0.0, []
+    choice, now, blocks = TransportChoice(25), 0.0, []
     cut(choice, 3)
     for _ in range(9):
         assert choice.transport(now) is WEBSOCKET
@@ -46,7 +48,7 @@ def test_a_websocket_that_never_spoke_is_left_alone_for_longer_each_time() -> No
 
 def test_polls_are_shortened_where_no_websocket_is_to_be_had() -> None:
     """Polls get shorter than the cut, at least a second, and long again later."""
-    choice = Choice(25)
+    choice = TransportChoice(25)
     cut(choice, 3)
     choice.websocket_ended(0, None)
     assert choice.wait(0) == 25
@@ -61,7 +63,7 @@ def test_polls_are_shortened_where_no_websocket_is_to_be_had() -> None:
 
 def test_a_websocket_that_is_cut_right_after_it_spoke_has_not_worked() -> None:
     """Some middleboxes allow the upgrade and cut the connection a moment later."""
-    choice = Choice(25)
+    choice = TransportChoice(25)
     cut(choice, 3)
     choice.websocket_ended(0, 0.5)
     assert choice.transport(0) is POLL
@@ -71,7 +73,7 @@ def test_a_websocket_that_is_cut_right_after_it_spoke_has_not_worked() -> None:
 
 def test_a_websocket_that_worked_is_followed_by_a_poll_on_probation() -> None:
     """After a working websocket a poll is tried; one cut brings the websocket back."""
-    choice = Choice(25)
+    choice = TransportChoice(25)
     cut(choice, 3)
     choice.websocket_ended(600, 600)
     assert choice.transport(600) is POLL
@@ -85,10 +87,10 @@ def test_a_websocket_that_worked_is_followed_by_a_poll_on_probation() -> None:
 
 def test_a_single_transport_is_used_whatever_happens() -> None:
     """If only one transport is allowed, it is used always."""
-    choice = Choice(25, frozenset({POLL}))
+    choice = TransportChoice(25, frozenset({POLL}))
     cut(choice, 9, lasted=20)
     assert choice.transport(0) is POLL
     assert choice.wait(0) == 14
-    choice = Choice(25, frozenset({WEBSOCKET}))
+    choice = TransportChoice(25, frozenset({WEBSOCKET}))
     choice.websocket_ended(0, None)
     assert choice.transport(0) is WEBSOCKET

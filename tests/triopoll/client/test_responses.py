@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triopoll.client._errors import Busy, NotOurs, Refused
-from triopoll.client._wire import (
+from triopoll.client._errors import Refused, ServerBusy, UnexpectedResponse
+from triopoll.client._responses import (
     Gap,
+    HttpResponse,
     Message,
-    Page,
-    Response,
+    MessagePage,
     page_from,
-    read_answer,
+    read_response,
     retry_after,
 )
 
@@ -62,20 +62,52 @@ def test_a_page_with_everything() -> None:
         "waited": 1,
     }
     messages = (Message("a", "grüße".encode(), 1.0), Message("b", b"\xff\0", 2.5))
-    assert page_from(shape) == Page(messages, "b", Gap(3), 1.5, 24.5)
+    assert page_from(shape) == MessagePage(messages, "b", Gap(3), 1.5, 24.5)
     assert messages[0].text == "grüße"
     with pytest.raises(UnicodeDecodeError):
         _ = messages[1].text
 
 
+def test_what_was_published() -> None:
+    """A string is a str, other bytes are bytes, any other value is that value."""
+    shape = {
+        "messages": [
+            {"id": "a", "data": "[1]", "ts": 1},
+            {"id": "b", "data_base64": "/wA=", "ts": 1},
+            {"id": "c", "data": {"b": 1.5, "a": ["grüße", None]}, "ts": 1},
+            {"id": "d", "data": None, "ts": 1},
+        ],
+        "cursor": "d",
+    }
+    messages = page_from(shape).messages
+    assert [message.value for message in messages] == [
+        "[1]",
+        b"\xff\0",
+        {"b": 1.5, "a": ["grüße", None]},
+        None,
+    ]
+    assert [message.is_json for message in messages] == [False, False, True, True]
+    # The text and the bytes of a value are its JSON.
+    assert messages[2].text == '{"b":1.5,"a":["grüße",null]}'
+    assert (messages[3].data, messages[0].data) == (b"null", b"[1]")
+
+
+@pytest.mark.parametrize("data", [float("nan"), [float("inf")], {"a": "\ud800"}])
+def test_a_value_that_the_server_does_not_send(data: Any) -> None:
+    """The server refuses such values, so the response is not the server's."""
+    shape = {"messages": [{"id": "a", "data": data, "ts": 1}], "cursor": "a"}
+    with pytest.raises(UnexpectedResponse):
+        page_from(shape)
+
+
 @pytest.mark.slow
 @given(JSON)
 def test_any_json_is_a_page_or_not_ours(shape: Any) -> None:
-    """Any JSON is a valid page or NotOurs; no other error is raised."""
+    """Any JSON is a valid page or UnexpectedResponse; no other error is raised."""
     body = json.dumps(shape).encode()
     try:
-        page = page_from(read_answer(Response(200, {}, body)))
-    except NotOurs:
+        page = page_from(read_response(HttpResponse(200, {}, body)))
+    except UnexpectedResponse:
         return
     assert 0 <= page.retry <= 3600
     assert page.why != "timeout"
@@ -83,22 +115,28 @@ def test_any_json_is_a_page_or_not_ours(shape: Any) -> None:
 
 @given(st.binary(max_size=50), st.integers(100, 599))
 def test_any_answer_of_a_stranger_is_not_ours(body: bytes, status: int) -> None:
-    """Arbitrary bytes are NotOurs, whatever their status."""
-    with pytest.raises(NotOurs):
-        page_from(read_answer(Response(status, {}, body)))
+    """Arbitrary bytes are UnexpectedResponse, whatever their status."""
+    with pytest.raises(UnexpectedResponse):
+        page_from(read_response(HttpResponse(status, {}, body)))
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(302, NotOurs), (400, Refused), (403, Refused), (429, Busy), (500, Busy)],
+    [
+        (302, UnexpectedResponse),
+        (400, Refused),
+        (403, Refused),
+        (429, ServerBusy),
+        (500, ServerBusy),
+    ],
 )
 def test_what_a_status_means(status: int, kind: type[Exception]) -> None:
     """Errors have the server's format; others come from another program."""
     body = json.dumps({"code": "c", "message": "m"}).encode()
     with pytest.raises(kind):
-        read_answer(Response(status, {}, body))
-    with pytest.raises(NotOurs):
-        read_answer(Response(status, {}, b"{}"))
+        read_response(HttpResponse(status, {}, body))
+    with pytest.raises(UnexpectedResponse):
+        read_response(HttpResponse(status, {}, b"{}"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The server's JSON to the client's types, and what an HTTP answer means.
+"""The server's JSON to the client's types, and what an HTTP response means.
 
-Pure, and strict: whatever is not in the shape of an answer of ours was not made by the
-server, but by something on the way (a captive portal answers 200 to everything).
+Pure, and strict: a response that has not the documented shape was not sent by the
+server but by something in between (a captive portal answers 200 to everything).
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
-from ._errors import Busy, NotOurs, Refused
+from ._errors import Refused, ServerBusy, UnexpectedResponse
 
 __all__ = [
     "Gap",
     "Message",
-    "Page",
-    "Response",
+    "MessagePage",
+    "HttpResponse",
     "list_from",
     "object_from",
     "page_from",
-    "read_answer",
+    "read_response",
     "retry_after",
 ]
 
-# Nobody is told to come back later than this.
+# Seconds; a longer Retry-After is cut to this.
 _LONGEST_RETRY = 3600.0
 _BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-# Codes of an answer that is a page all the same.
+# Codes of a response that has a page.
 _PAGE_CODES = frozenset({None, "timeout", "gap", "draining"})
 
 
@@ -41,24 +41,43 @@ class Message:
     """One message.
 
     Attributes:
-        id: The same for everyone who reads it, and the cursor behind it.
-        data: As published.
+        id: The same for every reader, and the cursor after the message.
+        data: Of a text its UTF-8, of bytes those that were published, of another JSON
+            value its JSON text: equal in value to what was published, and with the same
+            order of members, but not with the same spaces, escapes and digits.
         ts: When it was stored, in Unix seconds.
+        is_json: Whether a JSON value was published that is not a string.
     """
 
     id: str
     data: bytes
     ts: float
+    is_json: bool = False
 
     @property
     def text(self) -> str:
-        """Return the data as text; raises `UnicodeDecodeError` if it is none."""
+        """Return the data as text; raises `UnicodeDecodeError` if it is not UTF-8."""
         return self.data.decode()
+
+    @property
+    def value(self) -> Any:
+        """Return what was published.
+
+        Returns:
+            A str; bytes, if they are not UTF-8; or for another JSON value what the
+            `json` module makes of it.
+        """
+        if self.is_json:
+            return json.loads(self.data)
+        try:
+            return self.data.decode()
+        except UnicodeDecodeError:
+            return self.data
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Messages are gone that the subscription has not seen.
+    """Messages are gone that the subscription has not received.
 
     Attributes:
         lost: How many; None where the server cannot know.
@@ -68,18 +87,18 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class MessagePage:
     """What came after a cursor.
 
     Attributes:
         messages: In order.
-        cursor: Behind all of them.
-        gap: Lies before the messages; None if there is none.
-        retry: Seconds to wait before the next question.
+        cursor: After all of them.
+        gap: Messages that are gone, before these; None if there is no gap.
+        retry: Seconds to wait before the next request.
         wait: Seconds for which the server would have waited, if it says so.
-        draining: The server is going away, so it did not wait.
-        why: The code of an answer that no page goes with, such as
-            ``ticket_expired``.
+        draining: The server is being replaced, so it did not wait.
+        end_code: Why the server has ended the wait for good, such as
+            ``ticket_expired``; None if it has not.
     """
 
     messages: tuple[Message, ...]
@@ -88,51 +107,52 @@ class Page:
     retry: float = 0.0
     wait: float | None = None
     draining: bool = False
-    why: str | None = None
+    end_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """An HTTP response, whole."""
+class HttpResponse:
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[bytes, bytes]
     body: bytes
 
 
-def read_answer(response: Response) -> Mapping[str, Any]:
-    """Return the JSON object of a successful answer.
+def read_response(response: HttpResponse) -> Mapping[str, Any]:
+    """Return the JSON object of a successful response.
 
     Raises:
-        Refused: The server will not serve it.
-        Busy: The server cannot serve it now.
-        NotOurs: The answer is none of the server's.
+        Refused: The server refuses the request.
+        ServerBusy: The server cannot serve it now.
+        UnexpectedResponse: The response is not the server's.
     """
     try:
         shape = object_from(json.loads(response.body))
     except (TypeError, ValueError, RecursionError):
-        raise NotOurs(f"HTTP {response.status}, and no JSON object") from None
+        why = f"HTTP {response.status} without a JSON object"
+        raise UnexpectedResponse(why) from None
     if 200 <= response.status < 300:
         return shape
     code, message = shape.get("code"), shape.get("message")
     if response.status < 400 or not isinstance(code, str):
-        raise NotOurs(f"HTTP {response.status}")
+        raise UnexpectedResponse(f"HTTP {response.status}")
     sentence = f"{message} ({code})"
     if response.status in _BUSY_STATUSES:
-        raise Busy(sentence, retry_after(response.headers.get(b"retry-after")))
+        raise ServerBusy(sentence, retry_after(response.headers.get(b"retry-after")))
     raise Refused(response.status, code, str(message))
 
 
-def page_from(shape: Mapping[str, Any]) -> Page:
+def page_from(shape: Mapping[str, Any]) -> MessagePage:
     """Read a page.
 
     Raises:
-        NotOurs: It is none.
+        UnexpectedResponse: It has another shape.
     """
     try:
         return _page(shape)
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotOurs(f"no page of messages: {error!r}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UnexpectedResponse(f"not a page of messages: {error!r}") from error
 
 
 def retry_after(value: bytes | None, now: float | None = None) -> float:
@@ -143,7 +163,7 @@ def retry_after(value: bytes | None, now: float | None = None) -> float:
         now: Unix seconds, for a header that names a date; None: the date is ignored.
 
     Returns:
-        Seconds, never negative, an hour at most.
+        Seconds, from 0 to an hour.
     """
     text = (value or b"").decode("latin-1").strip()
     try:
@@ -165,19 +185,19 @@ def _until(date: str, now: float | None) -> float:
 def object_from(value: Any) -> dict[str, Any]:
     """Return a JSON value that is an object, or raise `TypeError`."""
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r:.100} is no object")
+        raise TypeError(f"{value!r:.100} is not an object")
     return cast("dict[str, Any]", value)
 
 
-def _page(shape: Mapping[str, Any]) -> Page:
+def _page(shape: Mapping[str, Any]) -> MessagePage:
     code = shape.get("code")
     messages = tuple(_message(each) for each in list_from(shape["messages"]))
     gap = Gap(_count_or_none(shape.get("lost"))) if code == "gap" else None
     retry = min(max(_number(shape.get("retry_ms", 0)) / 1000, 0.0), _LONGEST_RETRY)
     wait = _number(shape["wait"]) if "wait" in shape else None
-    why = None if code in _PAGE_CODES else _string(code)
+    end_code = None if code in _PAGE_CODES else _string(code)
     cursor = _string(shape["cursor"])
-    return Page(messages, cursor, gap, retry, wait, code == "draining", why)
+    return MessagePage(messages, cursor, gap, retry, wait, code == "draining", end_code)
 
 
 def _message(shape: Any) -> Message:
@@ -187,26 +207,34 @@ def _message(shape: Any) -> Message:
         except binascii.Error as error:
             raise ValueError(str(error)) from error
     else:
-        data = _string(shape["data"]).encode()
-    return Message(_string(shape["id"]), data, _number(shape["ts"]))
+        data = _data(shape["data"])
+    is_json = not isinstance(shape.get("data", ""), str)
+    return Message(_string(shape["id"]), data, _number(shape["ts"]), is_json)
+
+
+def _data(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
 
 
 def list_from(value: Any) -> list[Any]:
     """Return a JSON value that is a list, or raise `TypeError`."""
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
+        raise TypeError(f"{value!r:.100} is not a list")
     return [*cast("Sequence[Any]", value)]
 
 
 def _string(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no string")
+        raise TypeError(f"{value!r:.100} is not a string")
     return value
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r:.100} is not a number")
     if not math.isfinite(value):
         raise ValueError(f"{value!r} is not finite")
     return float(value)

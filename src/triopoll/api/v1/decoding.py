@@ -1,0 +1,362 @@
+"""Read the requests of `/v1`: bytes to what the core is asked for, or a sentence.
+
+A request is hostile until it has been read here. What is not as documented is refused,
+and so is a field that is not known, since a misspelt one would have no effect. The
+Structs of `schemas` say what is accepted; this module decodes into them and checks what
+they cannot say: the limits that are settings, and names that are given twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import msgspec
+from msgspec import Raw, UnsetType
+from msgspec.json import Decoder
+
+from ...asgi.query import Query, is_utf8, read_number
+from ...core.publisher import ClearEvent, Draft, SetEvent, WakeGroup
+from ...core.wait_items import EventItem, GroupItem, Item, LogItem
+from ...settings import Settings
+from ...store import NewMessage
+from ..validation import (
+    MALFORMED,
+    BadRequest,
+    check_json_value,
+    check_length,
+    decode_integer,
+    explain,
+    explain_malformed,
+    field_at,
+    split_members,
+)
+from .schemas import (
+    MAX_CURSOR_BYTES,
+    MAX_ID_BYTES,
+    MAX_WAIT_ITEMS,
+    PUBLISH_ITEMS,
+    WAIT_ITEMS,
+    MessagesQuery,
+    PublishBatch,
+    PublishEvent,
+    PublishGroup,
+    PublishItem,
+    PublishMessage,
+    RequestStruct,
+    WaitBody,
+    WaitEvent,
+    WaitItem,
+    WaitMessage,
+    WaitParameters,
+)
+
+__all__ = [
+    "MessagesRequest",
+    "WaitRequest",
+    "read_messages_query",
+    "read_publish",
+    "read_wait",
+    "read_wait_query",
+]
+
+_Struct = TypeVar("_Struct", bound=RequestStruct)
+
+# Parameters that are read elsewhere: by the access check, or not at all (front ends add
+# ``_=<time>`` to get around caches).
+_FOREIGN = frozenset({"_", "session", "ticket"})
+_BODY = "the body"
+_NUMBERS = ("timeout", "max")
+# What stands before the colon of an item in a query string.
+_HEADS = {"message": "cursor", "event": "default_type", "group": "version"}
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesRequest:
+    """The messages of a key after a cursor.
+
+    Attributes:
+        item: The key, the cursor, and how many messages at most.
+        timeout: Seconds to wait, at most the maximum; None: the default.
+    """
+
+    item: LogItem
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRequest:
+    """Any of several things to wait for.
+
+    Attributes:
+        items: In the order given.
+        timeout: Seconds to wait, at most the maximum; None: the default.
+    """
+
+    items: Sequence[Item]
+    timeout: float | None
+
+
+# --- query strings --------------------------------------------------------------------
+
+
+def read_messages_query(parameters: Query, settings: Settings) -> MessagesRequest:
+    """Read the parameters of ``GET /v1/messages``.
+
+    Raises:
+        BadRequest: For anything that is not as documented.
+    """
+    given: dict[str, Any] = {}
+    for name, value in _own(parameters):
+        _add(given, name, value)
+    query = _convert(given, MessagesQuery, "the query")
+    item = _log_item(query, "the query", query.max, settings)
+    return MessagesRequest(item, _timeout(query.timeout, settings))
+
+
+def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
+    """Read the parameters of ``GET /v1/wait``.
+
+    Items are parameters that may be repeated: ``message=CURSOR:KEY``,
+    ``event=DEFAULT_TYPE:KEY``, ``group=VERSION:KEY``; what stands before the colon may
+    be empty, and is the default then.
+
+    Raises:
+        BadRequest: For anything that is not as documented.
+    """
+    given: dict[str, Any] = {}
+    shapes: list[dict[str, Any]] = []
+    for name, value in _own(parameters):
+        if name in WAIT_ITEMS:
+            shapes.append(_item_shape(name, value))
+        else:
+            _add(given, name, value)
+    query = _convert(given, WaitParameters, "the query")
+    if not shapes:
+        raise BadRequest("the query lacks message, event or group")
+    if len(shapes) > MAX_WAIT_ITEMS:
+        raise BadRequest(f"the query has more than {MAX_WAIT_ITEMS} items")
+    places = [f"items[{index}]" for index in range(len(shapes))]
+    kinds = [WAIT_ITEMS[shape["type"]] for shape in shapes]
+    items = zip(places, map(_convert, shapes, kinds, places), strict=True)
+    return _wait_request(items, query, settings)
+
+
+def _own(parameters: Query) -> Iterator[tuple[str, str]]:
+    for name, value in parameters.pairs:
+        if not (is_utf8(name) and is_utf8(value)):
+            raise BadRequest("the query is not UTF-8")
+        if name not in _FOREIGN:
+            yield name, value
+
+
+def _add(given: dict[str, Any], name: str, value: str) -> None:
+    if name in given:
+        raise BadRequest(f"{name[:40]} is given more than once")
+    given[name] = _number(value) if name in _NUMBERS else value
+
+
+def _number(text: str) -> int | float | str:
+    """Return the number that a text spells, or the text, which is refused then."""
+    number = read_number(text)
+    return text if number is None else number
+
+
+def _item_shape(kind: str, value: str) -> dict[str, Any]:
+    head, colon, key = value.partition(":")
+    if not colon:
+        raise BadRequest(f"{kind} has no colon before the key")
+    shape: dict[str, Any] = {"type": kind, "key": key}
+    if head:
+        shape[_HEADS[kind]] = _number(head) if kind == "group" else head
+    return shape
+
+
+def _convert(given: Mapping[str, Any], kind: type[_Struct], place: str) -> _Struct:
+    try:
+        return msgspec.convert(given, kind, dec_hook=decode_integer)
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error, place)) from None
+
+
+# --- bodies ---------------------------------------------------------------------------
+
+
+def read_wait(body: bytes, settings: Settings) -> WaitRequest:
+    """Read the body of ``POST /v1/wait``.
+
+    Raises:
+        BadRequest: For anything that is not as documented.
+    """
+    try:
+        _check_names(split_members(body, _BODY), WaitBody, _BODY)
+        wait = _decode(_WAIT, body, _BODY)
+        items = list(_decode_items(_WAIT_DECODERS, wait.items))
+    except MALFORMED:
+        raise BadRequest(explain_malformed(body)) from None
+    return _wait_request(items, wait, settings)
+
+
+def read_publish(body: bytes, settings: Settings) -> list[Draft]:
+    """Read the body of ``POST /v1/publish``: one item, or an object with several.
+
+    Raises:
+        BadRequest: For anything that is not as documented.
+    """
+    try:
+        members = split_members(body, _BODY)
+        if "items" not in members:
+            item = _decode_item(_PUBLISH_DECODERS, body, members, _BODY)
+            return [_draft(item, _BODY, settings)]
+        _check_names(members, PublishBatch, _BODY)
+        batch = _decode(_BATCH, body, _BODY)
+        items = _decode_items(_PUBLISH_DECODERS, batch.items)
+        return [_draft(item, place, settings) for place, item in items]
+    except MALFORMED:
+        raise BadRequest(explain_malformed(body)) from None
+
+
+def _decode(decoder: Decoder[_Struct], text: bytes | Raw, place: str) -> _Struct:
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error, place)) from None
+
+
+def _decode_items(
+    decoders: Mapping[str, Decoder[_Struct]], items: Iterable[Raw]
+) -> Iterator[tuple[str, _Struct]]:
+    """Decode each item; yield it with what it is called in a sentence."""
+    for index, text in enumerate(items):
+        place = f"items[{index}]"
+        yield place, _decode_item(decoders, text, split_members(text, place), place)
+
+
+def _decode_item(
+    decoders: Mapping[str, Decoder[_Struct]],
+    text: bytes | Raw,
+    members: Mapping[str, Raw],
+    place: str,
+) -> _Struct:
+    """Decode an item by its `type`; one without is a message."""
+    kind: Any = "message"
+    if "type" in members:
+        kind = msgspec.json.decode(members["type"])
+    if not isinstance(kind, str) or kind not in decoders:
+        words = ", ".join(decoders)
+        raise BadRequest(f"{field_at(place, 'type')} is not one of: {words}")
+    decoder = decoders[kind]
+    _check_names(members, decoder.type, place, kind)
+    return _decode(decoder, text, place)
+
+
+def _check_names(
+    members: Iterable[str], struct: Any, place: str, kind: str | None = None
+) -> None:
+    """Check the names before the values: a misspelt field is what a sentence names."""
+    for name in members:
+        if name not in struct.__struct_fields__:
+            if kind is not None and name in _ITEM_FIELDS:
+                raise BadRequest(f"{place} of type {kind} has no {name}")
+            raise BadRequest(f"{place} has an unknown field: {name[:40]!r}")
+
+
+# --- what the Structs do not say ------------------------------------------------------
+
+
+def _wait_request(
+    items: Iterable[tuple[str, WaitItem]],
+    wait: WaitBody | WaitParameters,
+    settings: Settings,
+) -> WaitRequest:
+    wanted = [_wait_item(item, place, wait.max, settings) for place, item in items]
+    return WaitRequest(wanted, _timeout(wait.timeout, settings))
+
+
+def _log_item(
+    item: MessagesQuery | WaitMessage, place: str, limit: int, settings: Settings
+) -> LogItem:
+    _check_key(item.key, place, settings)
+    check_length(item.cursor, MAX_CURSOR_BYTES, place, "cursor")
+    return LogItem(item.key, item.cursor, limit)
+
+
+def _wait_item(item: WaitItem, place: str, limit: int, settings: Settings) -> Item:
+    if isinstance(item, WaitMessage):
+        return _log_item(item, place, limit, settings)
+    _check_key(item.key, place, settings)
+    if isinstance(item, WaitEvent):
+        return EventItem(item.key, item.default_type)
+    version = None if isinstance(item.version, UnsetType) else item.version
+    return GroupItem(item.key, version)
+
+
+def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
+    _check_key(item.key, place, settings)
+    if isinstance(item, PublishMessage):
+        return _message(item, place, settings)
+    if isinstance(item, PublishGroup):
+        return WakeGroup(item.key)
+    kind = SetEvent if isinstance(item, PublishEvent) else ClearEvent
+    return kind(item.key, item.default_type, min(item.ttl, settings.log_max_ttl))
+
+
+def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage:
+    has_data = not isinstance(item.data, UnsetType)
+    if has_data is not isinstance(item.data_base64, UnsetType):
+        raise BadRequest(f"{place} has not one of data and data_base64")
+    name, ttl = None, None
+    if not isinstance(item.id, UnsetType):
+        name = item.id
+        check_length(name, MAX_ID_BYTES, place, "id")
+    if not isinstance(item.ttl, UnsetType):
+        ttl = min(item.ttl, settings.log_max_ttl)
+    data, is_json = _data(item, place, settings)
+    return NewMessage(item.key, data, name, ttl, is_json)
+
+
+def _data(item: PublishMessage, place: str, settings: Settings) -> tuple[bytes, bool]:
+    """Return what is stored of a message, and whether it is the text of a JSON value.
+
+    A string is stored as its characters in UTF-8. Any other value is stored as it was
+    sent, so that readers get its numbers with the same digits, and its members in the
+    same order.
+    """
+    limit = settings.max_message_bytes
+    if not isinstance(item.data_base64, UnsetType):
+        check_length(item.data_base64, limit, place, "data_base64")
+        return item.data_base64, False
+    text = bytes(cast("Raw", item.data))
+    is_json = not text.startswith(b'"')
+    data = text if is_json else _STRING.decode(text).encode()
+    check_length(data, limit, place, "data")
+    if is_json:
+        check_json_value(text, field_at(place, "data"))
+    return data, is_json
+
+
+def _check_key(key: str, place: str, settings: Settings) -> None:
+    check_length(key, settings.max_key_bytes, place, "key")
+
+
+def _timeout(timeout: float | UnsetType, settings: Settings) -> float | None:
+    if isinstance(timeout, UnsetType):
+        return None
+    return min(timeout, settings.v1_max_timeout)
+
+
+def _decoder(kind: type[_Struct]) -> Decoder[_Struct]:
+    return Decoder(kind, dec_hook=decode_integer)
+
+
+_STRING = Decoder(str)
+_WAIT, _BATCH = _decoder(WaitBody), _decoder(PublishBatch)
+_WAIT_DECODERS = {name: _decoder(kind) for name, kind in WAIT_ITEMS.items()}
+_PUBLISH_DECODERS = {name: _decoder(kind) for name, kind in PUBLISH_ITEMS.items()}
+# The fields of any type of item.
+_ITEM_FIELDS = {
+    field
+    for kind in (*WAIT_ITEMS.values(), *PUBLISH_ITEMS.values())
+    for field in kind.__struct_fields__
+}

@@ -1,0 +1,282 @@
+"""What is wrong with a client's JSON, as a sentence that names the field.
+
+msgspec decodes a request and checks it in one pass. Its errors are written for Python
+programmers ("Expected `str`, got `int` - at `$.items[0].key`"); the functions here
+write them for the client ("items[0].key is not a string"). `explain` and
+`explain_malformed` run only for requests that are refused, so they may be slow.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
+
+import msgspec
+
+__all__ = [
+    "MALFORMED",
+    "MAX_DEPTH",
+    "BadRequest",
+    "BoundedInteger",
+    "DefaultType",
+    "check_json_value",
+    "check_length",
+    "decode_integer",
+    "explain",
+    "explain_malformed",
+    "field_at",
+    "split_members",
+]
+
+DefaultType: TypeAlias = Literal["clear", "set"]
+_Integer = TypeVar("_Integer", bound="BoundedInteger")
+
+# What msgspec raises for bytes that are not JSON. A `ValidationError` is a DecodeError
+# too, so handlers for it come first.
+MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+# Levels of arrays and objects in a value. Python's json stops at about 1000 levels,
+# less the calls that surround it, and other parsers earlier.
+MAX_DEPTH = 128
+
+# The fields whose value is one of some words.
+_CHOICES = {"default_type": "clear, set"}
+_ERROR = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_SENTENCES: Sequence[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern, re.DOTALL), sentence)
+    for pattern, sentence in (
+        (r"Object missing required field `(\w+)`", "lacks {0}"),
+        (r"Object contains unknown field `(.{,40}).*`", "has an unknown field: {0!r}"),
+        (r"Expected `str` of length >= 1", "is empty"),
+        # msgspec counts characters. What has too many of them has too many bytes.
+        (r"Expected `str` of length <= (\d+)", "is longer than {0} bytes"),
+        (r"Expected `array` of length >= 1", "is empty"),
+        (r"Expected `array` of length <= (\d+)", "has more than {0} items"),
+        (r"Expected `(?:int|float)` >= (\d+)(?:\.0)?", "is below {0}"),
+        (r"Expected `(?:int|float)` <= (\d+)(?:\.0)?", "is above {0}"),
+        (r"Expected `float` > (\d+)\.0", "is not above {0}"),
+        (r"Expected `(?:str|bytes).*", "is not a string"),
+        (r"Expected `int.*", "is not an integer"),
+        (r"Expected `float.*|.* out of range", "is not a number"),
+        (r"Expected `object.*", "is not an object"),
+        (r"Expected `array.*", "is not a list"),
+        (r"Invalid base64 .*", "is not base64"),
+        (r"(.*)", "{0}"),
+    )
+]
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+class BadRequest(ValueError):
+    """The request cannot be used; the message is a sentence that names what."""
+
+
+class BoundedInteger(int):
+    """An integer within bounds, in the JSON of a request.
+
+    JSON has one kind of number, so 2.0 is an integer; msgspec's `int` does not take it.
+    """
+
+    low: ClassVar[int]
+    high: ClassVar[int]
+
+
+def decode_integer(kind: type[_Integer], value: object) -> _Integer:
+    """Return a `BoundedInteger`; a `dec_hook` of msgspec.
+
+    Raises:
+        ValueError: The value is not one. msgspec adds the path to the message.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    # A bool is an int in Python, and none in JSON.
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not (is_integer and kind.low <= cast("int", value) <= kind.high):
+        raise ValueError(f"is not an integer from {kind.low} to {kind.high}")
+    return kind(cast("int", value))
+
+
+# --- what is wrong --------------------------------------------------------------------
+
+
+def field_at(place: str, name: str) -> str:
+    """Return what a field is called in a sentence.
+
+    Args:
+        place: The object that has the field: "the body", "the query", "items[3]".
+        name: The field, or a path below it.
+    """
+    return f"{place}.{name}" if "[" in place else name
+
+
+def explain(error: msgspec.ValidationError, place: str) -> str:
+    """Return a sentence for JSON that does not have the shape that it should have.
+
+    Args:
+        error: What msgspec raised.
+        place: What was decoded, such as "the body".
+    """
+    match = _ERROR.fullmatch(str(error))
+    assert match is not None  # both parts may be empty
+    what, path = match["what"], match["path"] or ""
+    at = field_at(place, path) if path else place
+    choices = _CHOICES.get(path.rpartition(".")[2])
+    if choices is not None:
+        return f"{at} is not one of: {choices}"
+    for pattern, sentence in _SENTENCES:
+        if found := pattern.fullmatch(what):
+            return f"{at} {sentence.format(*found.groups())}"
+    raise AssertionError(what)  # the last pattern matches everything
+
+
+def explain_malformed(text: bytes | str, place: str = "the body") -> str:
+    """Return a sentence for text that msgspec could not decode."""
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else text
+        value = json.loads(decoded, parse_constant=_refuse_constant)
+        path = _find_surrogate(value)
+    except UnicodeDecodeError:
+        return f"{place} is not UTF-8"
+    except RecursionError:
+        return f"{place} is nested too deep"
+    except _Constant as error:
+        return f"{place} has {error}, which is not JSON"
+    except ValueError:
+        return f"{place} is not JSON"
+    if path is None:
+        return f"{place} is not JSON"
+    at = field_at(place, path.removeprefix(".")) if path else place
+    return f"{at} has a surrogate that stands alone"
+
+
+class _Constant(ValueError):
+    """JavaScript's name for something that is not a number."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _Constant(name)
+
+
+def _find_surrogate(value: object) -> str | None:
+    """Return the path of the first string that has half a surrogate pair."""
+    if isinstance(value, str):
+        return None if _is_text(value) else ""
+    members: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        named = cast("dict[str, object]", value)
+        if not all(map(_is_text, named)):
+            return ""
+        members = [(f".{name}", each) for name, each in named.items()]
+    elif isinstance(value, list):
+        listed = cast("list[object]", value)
+        members = [(f"[{place}]", each) for place, each in enumerate(listed)]
+    for step, each in members:
+        if (path := _find_surrogate(each)) is not None:
+            return step + path
+    return None
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- what msgspec does not check ------------------------------------------------------
+
+
+class _Name(str):
+    """The name of a member; two are never equal, so a dict keeps both."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+
+
+# `operator.call(_Name, "key")` is `_Name("key")`.
+_call = cast("Callable[[type, Any], Any]", operator.call)
+_MEMBERS = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_call)
+
+
+def split_members(
+    text: bytes | str | msgspec.Raw, place: str
+) -> dict[str, msgspec.Raw]:
+    """Return the members of a JSON object, their values not decoded.
+
+    msgspec takes the last of several members with one name, and other parsers the
+    first, so an object with two is refused here.
+
+    Args:
+        text: JSON.
+        place: What it is called in a sentence.
+
+    Raises:
+        BadRequest: It is not an object, or has a name twice.
+        msgspec.DecodeError: It is not JSON (see `MALFORMED`).
+    """
+    try:
+        pairs = _MEMBERS.decode(text)
+    except msgspec.ValidationError:
+        raise BadRequest(f"{place} is not an object") from None
+    members: dict[str, msgspec.Raw] = {}
+    for name, value in pairs.items():
+        if members.setdefault(str(name), value) is not value:
+            raise BadRequest(f"{place} has {str(name)[:40]!r} twice")
+    return members
+
+
+def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
+    """Check that a value has at most so many bytes, those of UTF-8 if it is text.
+
+    Args:
+        value: Of a field.
+        limit: Bytes.
+        place: The object that has the field (see `field_at`).
+        name: The field.
+
+    Raises:
+        BadRequest: It has more.
+    """
+    # A character has at least one byte and at most four.
+    if 4 * len(value) > limit:
+        size = len(value.encode() if isinstance(value, str) else value)
+        if size > limit:
+            raise BadRequest(f"{field_at(place, name)} is longer than {limit} bytes")
+
+
+def check_json_value(text: bytes, at: str) -> None:
+    """Check that every JSON parser can read a value.
+
+    Args:
+        text: A JSON value that msgspec has skipped, which checks its grammar only.
+        at: The field that has it.
+
+    Raises:
+        BadRequest: It has a number that some parsers refuse, or is nested too deep.
+        msgspec.DecodeError: It has a string that is not Unicode (see `MALFORMED`).
+    """
+    try:
+        msgspec.json.decode(text)
+    except msgspec.ValidationError:
+        raise BadRequest(f"{at} has a number that is out of range") from None
+    # Brackets within strings count here as well, so most values need no second look.
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise BadRequest(f"{at} is nested deeper than {MAX_DEPTH} levels")
+
+
+def _depth(text: bytes) -> int:
+    deepest = depth = 0
+    token: Any
+    for token in _STRING_OR_BRACKET.findall(text):
+        if token in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return deepest
