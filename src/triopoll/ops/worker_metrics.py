@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from ..settings import SIBLINGS_VARIABLE
+from ..settings import WORKER_VARIABLE
 
 __all__ = ["WorkerMetrics", "worker_metrics_from"]
 
@@ -102,7 +102,7 @@ def worker_metrics_from(environ: Mapping[str, str]) -> WorkerMetrics:
             Without one, this process is worker 0; or, where it is a child of a
             server with processes of its own, is called by its process id.
     """
-    place, _, rest = environ.get(SIBLINGS_VARIABLE, "").partition("/")
+    place, _, rest = environ.get(WORKER_VARIABLE, "").partition("/")
     count, _, directory = rest.partition(":")
     if directory:
         return WorkerMetrics(place, Path(directory), int(count))

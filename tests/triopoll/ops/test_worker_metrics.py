@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from triopoll.ops.worker_metrics import WorkerMetrics, worker_metrics_from
-from triopoll.settings import SIBLINGS_VARIABLE
+from triopoll.settings import WORKER_VARIABLE
 
 
 async def test_all_workers_answer(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ async def test_a_process_without_others() -> None:
 
 def test_where_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor says it; another server's child is called by its process id."""
-    placed = worker_metrics_from({SIBLINGS_VARIABLE: "1/3:/run/a:b/c"})
+    placed = worker_metrics_from({WORKER_VARIABLE: "1/3:/run/a:b/c"})
     assert repr(placed) == "<WorkerMetrics: worker 1, 2 others>"
     monkeypatch.setattr(multiprocessing, "parent_process", object)
     assert worker_metrics_from({}).name == str(os.getpid())

@@ -351,7 +351,7 @@ async def test_a_wrong_message_is_the_applications_error(
         client = await running.connect()
         await client.get()
         assert (await client.read_all()).startswith(b"HTTP/1.1 500 ")
-    assert "'websocket.send' is no message of an HTTP response" in caplog.text
+    assert "'websocket.send' is not a message of an HTTP response" in caplog.text
 
 
 async def test_one_connection_too_many_is_told_so() -> None:
