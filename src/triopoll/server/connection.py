@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from triopoll.asgi.messages import CANCELS, TAKEN
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS
 from triopoll.asgi.types import ASGIApp, Scope
 from triopoll.ops.drain import Drain
 from triopoll.ops.logs import fields_of
@@ -268,7 +268,7 @@ def _base_scope(
     context: ServerContext, stream: trio.SocketStream, client_stream: ClientStream
 ) -> Scope:
     """Return what the ASGI scopes of all requests of a connection share."""
-    extensions: Scope = {TAKEN: {"wait": client_stream.wait_acknowledged}}
+    extensions: Scope = {ACKNOWLEDGED: {"wait": client_stream.wait_acknowledged}}
     if context.disconnects.noticed:
         extensions[CANCELS] = {}
     return {"state": context.state, "extensions": extensions, **_addresses(stream)}

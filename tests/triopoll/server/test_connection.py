@@ -18,7 +18,7 @@ from tests.triopoll.server.harness import (
 from tests.triopoll.server.park_app import ParkApp, answer
 from tests.triopoll.support import eventually
 
-from triopoll.asgi.messages import CANCELS, TAKEN
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS
 from triopoll.server import ServerSettings
 
 HELLO_TLS = tls_client_hello()
@@ -63,7 +63,7 @@ async def test_the_scope_is_what_asgi_says() -> None:
         "client": me,
         "server": ("127.0.0.1", running.port),
         "state": {"from": "lifespan"},
-        "extensions": {CANCELS: {}, TAKEN: {"wait": ANY}},
+        "extensions": {CANCELS: {}, ACKNOWLEDGED: {"wait": ANY}},
     }
 
 
