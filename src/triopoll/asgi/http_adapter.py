@@ -2,7 +2,8 @@
 
 A client that disconnects must end its wait. Some servers cancel the application then
 and say so in the scope (`CANCELS`); under the others a second task watches `receive()`.
-A client that has vanished looks like one that reads; some servers can tell (`ACKNOWLEDGED`).
+A client that has vanished looks like one that reads; some servers can tell
+(`ACKNOWLEDGED`).
 """
 
 from __future__ import annotations
