@@ -30,12 +30,13 @@ class Bridged:
 
     def __init__(self, endpoint: Endpoint, calls: trio.Nursery) -> None:
         self._endpoint = endpoint
-        self._calls = calls
+        self.calls = calls
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         loop = asyncio.get_running_loop()
         bridge = AsyncioBridge(loop, self._endpoint, scope, receive, send)
-        self._calls.start_soon(bridge.run_in_trio)
+        scope["bridge"] = bridge
+        self.calls.start_soon(bridge.run_in_trio)
         await bridge.run_in_asyncio()
 
 
@@ -463,3 +464,65 @@ def test_a_send_without_a_coroutine(run: Run) -> None:
             await call
 
     run(main())
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_an_app_that_is_shut_down(run: Run, kind: str) -> None:
+    """A request gets an error, since it must be answered; a websocket just ends."""
+
+    async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with bridged(endpoint) as app:
+            call = asyncio.create_task(Server(kind).call(app))
+            await until(lambda: bool(app.calls.child_tasks))
+            app.calls.cancel_scope.cancel()
+            if kind == "http":
+                with pytest.raises(RuntimeError, match="shut down"):
+                    await call
+            else:
+                await call
+
+    run(main())
+
+
+def test_a_receive_that_ends_together_with_the_app(run: Run) -> None:
+    """The server's task has left receive() before it would be cancelled there."""
+
+    async def main() -> None:
+        go = trio.Event()
+
+        async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+
+        async with bridged(endpoint) as app:
+            server = Server()
+            call = asyncio.create_task(server.call(app))
+            await until(lambda: bool(app.calls.child_tasks))
+            go.set()
+            server.tell("http.request", body=b"", more_body=True)
+            await call
+            assert not call.cancelled()
+
+    run(main())
+
+
+def test_the_representation_shows_the_state(run: Run) -> None:
+    """For a leak that is looked for."""
+    seen: list[str] = []
+
+    async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(repr(scope["bridge"]))
+        await answer(send)
+        seen.append(repr(scope["bridge"]))
+
+    async def main() -> None:
+        async with bridged(endpoint) as app:
+            server = get()
+            await server.call(app)
+            seen.append(repr(server.scope["bridge"]))
+
+    run(main())
+    states = ["open", "answered", "over"]
+    assert seen == [f"<AsyncioBridge: http, {state}>" for state in states]
