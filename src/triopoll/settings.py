@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 __all__ = [
     "ANYBODY",
-    "CREW_VARIABLE",
+    "SUPERVISOR_VARIABLE",
     "PREFIX",
-    "SIBLINGS_VARIABLE",
+    "WORKER_VARIABLE",
     "Network",
     "Settings",
     "SettingsError",
@@ -30,9 +30,9 @@ __all__ = [
 PREFIX = "TRIOPOLL_"
 # Not a setting: a supervisor whose workers are no process group tells them by it that
 # they are one crew. The value is its process id.
-CREW_VARIABLE = "_TRIOPOLL_CREW"
+SUPERVISOR_VARIABLE = "_TRIOPOLL_SUPERVISOR"
 # Not a setting either: where a worker finds the others, as PLACE/COUNT:DIRECTORY.
-SIBLINGS_VARIABLE = "_TRIOPOLL_SIBLINGS"
+WORKER_VARIABLE = "_TRIOPOLL_WORKER"
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANYBODY: tuple[Network, ...] = (

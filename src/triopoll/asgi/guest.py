@@ -2,12 +2,12 @@
 
 Under a server that runs on trio a call goes straight to the application. Under one that
 runs on asyncio, or uvloop, the lifespan's startup starts trio as a *guest* of the
-server's loop, and calls cross over to it (`AsyncioBridge`). A guest shares the thread
-of its host: there is no second thread that runs Python code of ours.
+server's loop, and each call passes through an `AsyncioBridge`. A guest shares the
+thread of its host loop: no Python code of the application runs in a second thread.
 
-The lifespan is what holds the guest. Its startup is told to the server after the
-application's, and its shutdown after trio has ended, so that a server may stop its loop
-as soon as it hears of it.
+The call of the lifespan lasts as long as the guest. The server gets "startup complete"
+after the application has started and "shutdown complete" after trio has ended, so it
+may stop its loop as soon as it has that.
 """
 
 from __future__ import annotations
@@ -32,27 +32,26 @@ _NOT_STARTED = (
     "let the server run the lifespan (`uvicorn --lifespan on`, `granian --interface "
     "asgi`)"
 )
-# Seconds that calls may go on when the application has been shut down.
-_LEAVE_SECONDS = 1.0
+_STARTED_TWICE = (
+    "the application is running already: it serves one event loop of a process"
+)
+# Seconds that calls may take to end when the application has been shut down.
+_CALL_GRACE = 1.0
 
 # Shared by all calls whose server has no extensions of its own.
 _EXTENSIONS: dict[str, Any] = {CANCELS: {}}
 _CALL = "triopoll.call"
-_STARTED_TWICE = (
-    "the application is running already: it serves one event loop of a process"
-)
 
 
 class GuestApp:
     """Serve a trio application under trio, asyncio and uvloop.
 
-    A call over HTTP whose client leaves is cancelled, which the application may rely
-    on where ``scope["extensions"]`` has "triopoll.cancels": it need not call
-    ``receive()`` behind the body.
+    A call over HTTP whose client leaves is cancelled. ``scope["extensions"]`` then has
+    "triopoll.cancels", and the application need not call ``receive()`` after the body.
 
     Attributes:
         app: The application.
-        drain: What it calls its drain, for a server that asks; else None.
+        drain: The application's attribute of this name, or None, for its server.
         metrics: Likewise.
     """
 
@@ -62,7 +61,7 @@ class GuestApp:
         self.metrics: object = getattr(app, "metrics", None)
         self._calls: trio.Nursery | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._holder: _LifespanBridge | None = None
+        self._lifespan: _LifespanBridge | None = None
 
     def __repr__(self) -> str:
         calls = len(self._calls.child_tasks) if self._calls else None
@@ -79,65 +78,66 @@ class GuestApp:
         Cancellation:
             The application is cancelled; the call returns when it has ended.
         """
-        # In guest mode trio *runs* while asyncio has its turn; it is in no task then.
+        # While asyncio has its turn a guest run is active too, but in no task of it.
         if trio.lowlevel.in_trio_task():
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._hold(scope, receive, send)
+            await self._serve_lifespan(scope, receive, send)
         else:
-            await self._start(scope, receive, send).carry()
+            await self._start(scope, receive, send).run_in_asyncio()
 
     def _start(self, scope: Scope, receive: Receive, send: Send) -> AsyncioBridge:
         if self._calls is None or self._loop is None:
             raise RuntimeError(_NOT_STARTED)
         others = scope.get("extensions")
         scope["extensions"] = {**others, **_EXTENSIONS} if others else _EXTENSIONS
-        crossing = AsyncioBridge(self._loop, self.app, scope, receive, send)
-        # With a name, or trio makes one up for each task.
-        self._calls.start_soon(crossing.run, name=_CALL)
-        return crossing
+        bridge = AsyncioBridge(self._loop, self.app, scope, receive, send)
+        # Without a name trio would make one up for each task.
+        self._calls.start_soon(bridge.run_in_trio, name=_CALL)
+        return bridge
 
-    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._holder is not None:
+    async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run trio as a guest from the startup to the shutdown."""
+        if self._lifespan is not None:
             raise RuntimeError(_STARTED_TWICE)
         loop = self._loop = asyncio.get_running_loop()
-        holder = _LifespanBridge(loop, self.app, scope, receive, send)
-        self._holder = holder
+        lifespan = _LifespanBridge(loop, self.app, scope, receive, send)
+        self._lifespan = lifespan
         try:
-            self._start_guest(loop, holder)
-            await holder.carry()
+            self._start_guest(loop, lifespan)
+            await lifespan.run_in_asyncio()
         finally:
-            self._holder = self._loop = None
-        await holder.tell_last()
+            self._lifespan = self._loop = None
+        await lifespan.send_kept()
 
     def _start_guest(
-        self, loop: asyncio.AbstractEventLoop, holder: _LifespanBridge
+        self, loop: asyncio.AbstractEventLoop, lifespan: _LifespanBridge
     ) -> None:
         trio.lowlevel.start_guest_run(
             self._run_guest,
-            holder,
+            lifespan,
             run_sync_soon_threadsafe=loop.call_soon_threadsafe,
             run_sync_soon_not_threadsafe=loop.call_soon,
-            done_callback=holder.guest_ended,
+            done_callback=lifespan.guest_ended,
             # asyncio and uvloop do, whenever they have a signal handler.
             host_uses_signal_set_wakeup_fd=True,
         )
 
-    async def _run_guest(self, holder: _LifespanBridge) -> None:
+    async def _run_guest(self, lifespan: _LifespanBridge) -> None:
         async with trio.open_nursery() as calls:
             self._calls = calls
             try:
-                await holder.run()
+                await lifespan.run_in_trio()
             finally:
                 self._calls = None
-                # For calls that the server has not waited for.
-                calls.cancel_scope.deadline = trio.current_time() + _LEAVE_SECONDS
+                # Calls that the server did not wait for before the shutdown.
+                calls.cancel_scope.deadline = trio.current_time() + _CALL_GRACE
 
 
 class _LifespanBridge(AsyncioBridge):
     """The lifespan's call, which is over when the whole guest is."""
 
-    __slots__ = ("_last", "_started")
+    __slots__ = ("_kept", "_started")
 
     def __init__(
         self,
@@ -149,10 +149,10 @@ class _LifespanBridge(AsyncioBridge):
     ) -> None:
         super().__init__(loop, app, scope, receive, send)
         self._started = False
-        self._last: Message | None = None
+        self._kept: Message | None = None
 
     async def send(self, message: Message) -> None:
-        """Tell the server of a startup; keep any other word until trio has ended.
+        """Send "startup complete" at once; keep any other message until trio has ended.
 
         Cancellation:
             As `AsyncioBridge.send`.
@@ -161,24 +161,24 @@ class _LifespanBridge(AsyncioBridge):
             self._started = True
             await super().send(message)
         else:
-            self._last = message
-            # Nothing is left to do: the application may leave, and must.
+            self._kept = message
+            # The lifespan is over. The application may wait for more; trio must end.
             self.cancel_scope.cancel()
 
     def end(self) -> None:
         """Do nothing yet: the guest goes on until its calls have ended."""
 
     def guest_ended(self, result: outcome.Outcome[Any]) -> None:
-        """Note how the trio run has ended; the host's loop calls it."""
+        """Note how the trio run has ended; called in the host's loop."""
         if isinstance(result, outcome.Error):
-            self._error = result.error
-        if self._started and self._last is None and not self.cancel_scope.cancel_called:
+            self._app_error = result.error
+        if self._started and self._kept is None and not self.cancel_scope.cancel_called:
             logger.critical(
-                "the application has ended before its server", exc_info=self._error
+                "the application has ended before its server", exc_info=self._app_error
             )
         super().end()
 
-    async def tell_last(self) -> None:
-        """Tell the server what was kept; called in the server's task."""
-        if self._last is not None:
-            await self._send(self._last)
+    async def send_kept(self) -> None:
+        """Send what `send` has kept; called in the server's task."""
+        if self._kept is not None:
+            await self._send(self._kept)

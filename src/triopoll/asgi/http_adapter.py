@@ -2,7 +2,8 @@
 
 A client that disconnects must end its wait. Some servers cancel the application then
 and say so in the scope (`CANCELS`); under the others a second task watches `receive()`.
-A client that has vanished looks like one that reads; some servers can tell (`TAKEN`).
+A client that has vanished looks like one that reads; some servers can tell
+(`ACKNOWLEDGED`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import trio
 
-from .messages import CANCELS, TAKEN, Request, Response, json_response
+from .messages import ACKNOWLEDGED, CANCELS, Request, Response, json_response
 from .types import Message, Receive, Scope, Send
 
 __all__ = ["BodyRefused", "read_body", "send_response", "serve_endpoint"]
@@ -173,7 +174,7 @@ async def send_response(
 async def _acknowledged(scope: Scope) -> bool:
     """Return whether the client has the response; True where the server cannot tell."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
-    if TAKEN not in extensions:
+    if ACKNOWLEDGED not in extensions:
         return True
-    acknowledged: bool = await extensions[TAKEN]["wait"]()
+    acknowledged: bool = await extensions[ACKNOWLEDGED]["wait"]()
     return acknowledged

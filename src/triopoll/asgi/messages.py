@@ -14,10 +14,10 @@ from .json import to_json
 from .query import Query, parse_query
 
 __all__ = [
+    "ACKNOWLEDGED",
     "CANCELS",
     "UNCACHED",
     "UNCACHED_JSON",
-    "TAKEN",
     "Endpoint",
     "Headers",
     "Request",
@@ -35,7 +35,7 @@ CANCELS = "triopoll.cancels"
 
 # Extension of an ASGI scope, with a coroutine function "wait": it returns whether the
 # client's system has acknowledged all that was sent, once that is known.
-TAKEN = "triopoll.taken"
+ACKNOWLEDGED = "triopoll.taken"
 
 # A response to a wait is for one client and one moment: no cache may store it, and
 # nginx must not buffer it.

@@ -1,1 +1,1 @@
-"""Operation of the process: drain, signals, logs, metrics."""
+"""What the operator of a process needs: drain, signals, logs, metrics."""

@@ -1,18 +1,18 @@
-"""One drain for one process: tell every parked wait to end before the server does.
+"""The drain of one process: end parked waits before the server stops.
 
-A deploy must not cut parked requests: a client that sees its connection die cannot
-tell a restart from an outage, and a thousand of them come back in the same instant.
-So a server that is asked to stop first *begins* the drain (readiness turns false and
-a load balancer looks elsewhere), later *releases* it (parked waits end, a few at a
-time, and are answered "poll again"), and only then goes away.
+A deploy must not cut parked requests: a client whose connection breaks cannot tell a
+restart from an outage, and all of them would come back in the same instant. So a server
+that is asked to stop first *begins* the drain (readiness turns false, and load
+balancers send no new clients), later *releases* it (parked waits end, a few at a time,
+and are answered "poll again"), and only then stops.
 
-The server drives `begin` and `release`; use cases wait inside `interruptible()`.
-The waits are registered as cancel scopes, not raced against an event, because a race
-would cost each parked poll a nursery and a second task.
+`triopoll serve` calls `begin` and `release` itself. Other servers know nothing of a
+drain: they run the lifespan's shutdown when the parked requests have ended or have been
+cut, which is too late. Under them `triopoll.ops.signals` releases the drain when the
+signal arrives that stops the server.
 
-There is no server in here and no Quart. Servers that know nothing of a drain run the
-lifespan's shutdown after the parked requests have ended, or have been cut, which is too
-late; for them the signal that stops them begins it (`_signals`).
+Waits are registered as cancel scopes, not raced against an event: a race would cost
+each parked poll a nursery and a second task.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import trio
 
 __all__ = ["Drain"]
 
-# Seconds between two chunks, and the least number of waits in one. A window is for
-# crowds: a handful of waits should not be stretched over all of it.
+# Seconds between two chunks, and the least number of waits in one: a handful of waits
+# is not spread over the whole window.
 _STEP = 0.05
 _LEAST_CHUNK = 4
 
 
 class Drain:
-    """Say whether the server is going away, and end the waits that are parked.
+    """Whether the server is stopping, and the waits to end when it does.
 
     Attributes:
-        draining: True from `begin` on: the server wants no new clients.
+        draining: True from `begin` on: new clients should go elsewhere.
         released: True from `release` on: a wait entered now ends at once.
         driven: True where the server itself calls `begin` and `release`.
     """
@@ -44,7 +44,7 @@ class Drain:
         self.driven = False
         self.draining = False
         self.released = False
-        # Insertion order is the order of release: who waited longest leaves first.
+        # A dict keeps the order of insertion, and the oldest wait is released first.
         self._parked: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class Drain:
 
     @contextlib.contextmanager
     def interruptible(self) -> Generator[trio.CancelScope, None, None]:
-        """Open a cancel scope that the drain cancels when the turn of this wait comes.
+        """Open a cancel scope that the drain cancels when it releases this wait.
 
         Returns:
             The scope. After the block, ``scope.cancelled_caught`` is True if the
@@ -74,7 +74,7 @@ class Drain:
 
     @contextlib.contextmanager
     def calling(self, callback: Callable[[], None]) -> Generator[None, None, None]:
-        """Call `callback` once, from the drain's task, when this turn comes.
+        """Call `callback` once, from the drain's task, when it releases this wait.
 
         Args:
             callback: Must be quick and must not raise. It is called at once if the
@@ -91,7 +91,7 @@ class Drain:
         """Begin what `calling` does, without a block.
 
         Args:
-            token: Names the wait; hashable, by identity if need be.
+            token: Identifies the wait for `leave`; hashable.
             callback: As for `calling`.
         """
         if self.released:
@@ -123,11 +123,11 @@ class Drain:
         """End all parked waits in chunks; waits entered from now on end at once.
 
         Args:
-            window: Seconds over which a crowd is spread, >= 0. Small numbers leave
-                sooner. 0 ends all of them now.
+            window: Seconds over which many waits are spread, >= 0. A few end sooner.
+                0 ends all of them now.
 
         Cancellation:
-            The waits whose turn had not come stay parked; calling again goes on.
+            The waits that were not released stay parked; calling again goes on.
         """
         self.begin()
         self.released = True

@@ -1,8 +1,8 @@
-"""Log lines: for people, or as JSON for machines; one event is one line in both.
+"""Log lines, as text or as JSON; one event is one line in both.
 
-What clients send gets into log lines (a path, the text of an error), so nothing in one
-may look like the beginning of the next. A line never holds a message's data or a
-ticket: neither a query nor a header nor a body is ever logged.
+What clients send gets into log lines (a path, the text of an error), so control
+characters are escaped: nothing may look like the beginning of another line. A line
+never holds a message's data or a ticket: no query, header or body is logged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEXT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 
 
 def set_up_logs(form: Format) -> None:
-    """Have everything from "info" on written to standard error.
+    """Write what is logged at "info" or above to standard error.
 
     Args:
         form: "text" or "json".
@@ -34,15 +34,16 @@ def set_up_logs(form: Format) -> None:
 
 
 def fields_of(**fields: object) -> Mapping[str, object]:
-    """Return the argument `extra` of a log call that has fields of its own in JSON."""
+    """Return the argument `extra` of a log call that adds fields to its JSON line."""
     return {"triopoll": fields}
 
 
 class _Text(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # its name
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # inherited
         return "".join(map(_printable, super().formatMessage(record)))
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802  # its name
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # inherited
+        # A traceback is several lines; indented, none can be taken for a new record.
         return textwrap.indent(super().formatException(ei), "  ", lambda line: True)
 
 

@@ -1,11 +1,11 @@
-"""What the service counts, and how that is told to Prometheus.
+"""What the service counts, and the metric families that Prometheus gets.
 
-The numbers are plain integers in slotted objects, read when somebody asks: counting
-happens thousands of times for each scrape, and an ``inc()`` of prometheus-client costs
-ten times as much as one here, thirty times with its files for several processes
+The numbers are plain integers in slotted objects, read at a scrape: counting happens
+thousands of times between two scrapes, and an ``inc()`` of prometheus-client costs ten
+times as much as one here, thirty times with its files for several processes
 (docs/decisions/0020). prometheus-client describes the families and writes the text.
 
-All of it is touched by the trio thread only.
+Only the trio thread reads and writes the numbers, so there are no locks.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ __all__ = ["Backend", "Histogram", "Kind", "Metrics", "WaitMeter", "monotonic"]
 Kind: TypeAlias = Literal["event", "message", "log", "group", "websocket"]
 Backend: TypeAlias = Literal["slock", "store"]
 
-# The clock of `woken`: what is compared here is never compared with trio's.
+# The clock of `Response.woken`. Its values are compared with each other only: trio's
+# clock has another zero.
 monotonic = time.perf_counter
 
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-# What a gauge reads at the moment it is asked, and what it means. The name is
-# `triopoll_` and the key; nobody has to provide all of them.
+# Gauges that are read at a scrape, with their help text. The name of each is
+# `triopoll_` and the key; one that no part of the process provides has no sample.
 _READINGS = {
     "connections": "Client connections that are open (under `triopoll serve`).",
-    "draining": "1 once the server is going away, else 0.",
-    "slock_up": "1 if slock answered its last question, else 0.",
+    "draining": "1 once the server is stopping, else 0.",
+    "slock_up": "1 if slock answered the last request, else 0.",
     "waits_limit": "Waits that may be parked at once.",
 }
 
@@ -68,7 +69,7 @@ class Histogram:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return what Prometheus wants: bounds, and how many lie at or below each."""
+        """Return the bounds as text, each with how many values lie at or below it."""
         below, buckets = 0, list[tuple[str, float]]()
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             below += count
@@ -98,7 +99,7 @@ class WaitMeter:
         return f"<WaitMeter: {self.parked} parked, {self.wakes} wakes>"
 
     def end(self, reason: str) -> None:
-        """Count the end of a wait; `reason` is one of a few words, never a text."""
+        """Count the end of a wait; `reason` is one of a fixed set of words."""
         self.ended[reason] = self.ended.get(reason, 0) + 1
 
 
@@ -110,14 +111,14 @@ class Metrics:
         publish_to_wake: Seconds from the moment a message was stored until a wait
             for it was over, by the wall clocks of both sides.
         wake_to_sent: Seconds from the end of a wait that was woken until its answer
-            was with the connection.
-        loop_lag: Seconds by which a task woke later than it had asked for.
-        gaps: How many readers were told of a gap.
-        lost: How many messages they were told to have missed, where that is known.
+            was handed to the connection.
+        loop_lag: Seconds by which a sleeping task ran later than it had asked for.
+        gaps: How many gaps were reported to readers.
+        lost: How many messages these reported as lost, where that is known.
         published: How many items were published, by their type.
         answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
-        readings: What is read when somebody asks, by its name in the table.
+        readings: What is read at a scrape, by the name of the gauge.
     """
 
     def __init__(self) -> None:
@@ -138,17 +139,17 @@ class Metrics:
         return f"<Metrics: {parked} parked>"
 
     def backend_error(self, backend: Backend, error: str) -> None:
-        """Count something that a backend did not do; `error` is a word."""
+        """Count a call that a backend failed; `error` is one of a few words."""
         key = backend, error
         self._backend_errors[key] = self._backend_errors.get(key, 0) + 1
 
     def gap(self, lost: int | None) -> None:
-        """Count a reader who was told of a gap of so many messages, if known."""
+        """Count a gap that was reported, with its number of messages if known."""
         self.gaps += 1
         self.lost += lost or 0
 
     def sent(self, woken: float) -> None:
-        """Note that an answer is with the connection.
+        """Note that an answer was handed to the connection.
 
         Args:
             woken: When its wait was woken, by `monotonic`.
@@ -156,7 +157,7 @@ class Metrics:
         self.wake_to_sent.observe(monotonic() - woken)
 
     def collect(self) -> Iterator[Metric]:
-        """Describe everything for prometheus-client: one family a line of the table."""
+        """Return all metric families; docs/reference/metrics.md lists the same."""
         yield from self._collect_waits()
         yield from self._collect_latencies()
         yield from self._collect_counts()
@@ -167,10 +168,12 @@ class Metrics:
             yield family
 
     def _collect_counts(self) -> Iterator[Metric]:
-        yield _counter("gaps", "Readers told of a gap.", [], [([], self.gaps)])
+        yield _counter(
+            "gaps", "Gaps that were reported to readers.", [], [([], self.gaps)]
+        )
         yield _counter(
             "lost_messages",
-            "Messages that readers were told to have missed, where known.",
+            "Messages that these gaps reported as lost, where known.",
             [],
             [([], self.lost)],
         )
@@ -182,13 +185,13 @@ class Metrics:
         )
         yield _counter(
             "refusals",
-            "Requests that were refused for who sent them or how many, by code.",
+            "Requests that the access check or a limit refused, by code.",
             ["code"],
             [([code], count) for code, count in self.refusals.items()],
         )
         yield _counter(
             "backend_errors",
-            "What a backend did not do: unreachable, or failed with an error.",
+            "Calls that a backend failed: unreachable, or answered with an error.",
             ["backend", "error"],
             self._backend_errors.items(),
         )

@@ -1,9 +1,8 @@
 """The metrics of one worker or of several, written as text by prometheus-client.
 
-A worker's numbers travel to another one as a snapshot, in JSON. In the text each
-sample has the label ``worker``: numbers of two processes are never added up here,
-because a sum falls when one of them starts anew, and Prometheus would take that for a
-restart of all.
+A worker sends its numbers to another one as a snapshot in JSON. In the text each sample
+has the label ``worker``. Numbers of two processes are not added up: the sum would fall
+when one of them starts anew, and Prometheus would take that for a restart of all.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode()
 
 
 def snapshot_of(metrics: Metrics) -> bytes:
-    """Return all numbers of this process as they are now, in JSON."""
+    """Return all numbers of this process at this moment, in JSON."""
     process = ProcessCollector(registry=None)
     families = [*metrics.collect(), *process.collect()]
     return json.dumps(
@@ -42,7 +41,7 @@ def snapshot_of(metrics: Metrics) -> bytes:
 
 
 def expose(snapshots: Mapping[str, bytes | None]) -> bytes:
-    """Write snapshots as Prometheus reads them.
+    """Return snapshots in the text format of Prometheus.
 
     Args:
         snapshots: By worker; None for one that did not answer in time.

@@ -1,12 +1,12 @@
-"""Drain at the signal that stops a server which knows of no drain.
+"""Drain at the signal that stops a server which does not drain by itself.
 
-At SIGTERM uvicorn and granian wait for the running requests, so a parked poll holds
-them up to its own end; Hypercorn gives it some seconds and cuts it. None of them tells
-the application before. So the signal is looked at on its way to the server: parked
-polls are answered, and whatever the server does goes quickly.
+At SIGTERM uvicorn and granian wait for the running requests, so a parked poll delays
+them up to its own end; Hypercorn waits some seconds and cuts it. None of them tells the
+application first. So a handler is put in front of the server's: it answers the parked
+polls, and the server has nothing to wait for.
 
-The handler that was there is called all the same. Where there was none, as in the
-processes of ``hypercorn -k trio``, the signal does what it would have done, after the
+The server's handler is called too. Where there was none, as in the processes of
+``hypercorn -k trio``, the signal ends the process as it would have done, after the
 drain.
 """
 
@@ -27,21 +27,22 @@ from .drain import Drain
 
 __all__ = ["drain_on_signals"]
 
-# A signal that comes again within so many seconds says the same once more, as Hypercorn
-# and multiprocessing do one after the other; later, that somebody has no more patience.
-_TWICE = 1.0
+# A signal that comes again within so many seconds is a repetition: Hypercorn and
+# multiprocessing send one after the other. Later it means that the drain must not go
+# on.
+_REPEATED = 1.0
 
-# Seconds for the answers of the drain to leave before a signal ends the process.
-_LEAVE = 0.5
+# Seconds for the answers of the drain to be written before a signal ends the process.
+_WRITE_SECONDS = 0.5
 
 
 @asynccontextmanager
 async def drain_on_signals(drain: Drain, window: float) -> AsyncGenerator[None]:
-    """Drain when SIGTERM or SIGINT comes inside of the block, or else at its end.
+    """Drain when SIGTERM or SIGINT comes inside the block, or else at its end.
 
-    A server that lets the block end has let most requests end before; granian does not
-    wait for websockets. It does nothing where the server drives the drain itself, and
-    outside of the main thread, which no signal comes to.
+    At the end of the block most requests have ended already, but granian does not wait
+    for websockets. Nothing is done where the server drives the drain itself, and
+    outside the main thread, in which alone signal handlers can be set.
 
     Args:
         drain: What to begin and release.
@@ -59,7 +60,10 @@ async def drain_on_signals(drain: Drain, window: float) -> AsyncGenerator[None]:
         nursery.start_soon(_drain_when, asked, drain, window, drained)
         nursery.start_soon(_die_when, drained, dying)
         ask, die = partial(_soon, token, asked.set), partial(_soon, token, dying.set)
-        with _passing(signal.SIGINT, ask), _passing(signal.SIGTERM, ask, die):
+        with (
+            _handling_before(signal.SIGINT, ask),
+            _handling_before(signal.SIGTERM, ask, die),
+        ):
             yield
         asked.set()
         await drained.wait()
@@ -67,7 +71,7 @@ async def drain_on_signals(drain: Drain, window: float) -> AsyncGenerator[None]:
 
 
 def _soon(token: trio.lowlevel.TrioToken, call: Callable[[], None]) -> None:
-    # Somebody may have put our handler back in place after the run.
+    # Another library may have put this handler back in place after the run.
     with suppress(trio.RunFinishedError):
         token.run_sync_soon(call)
 
@@ -83,40 +87,42 @@ async def _drain_when(
 async def _die_when(drained: trio.Event, dying: trio.Event) -> None:
     await drained.wait()
     await dying.wait()
-    await trio.sleep(_LEAVE)
+    await trio.sleep(_WRITE_SECONDS)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager
-def _passing(
+def _handling_before(
     signum: signal.Signals,
     ask: Callable[[], object],
     die: Callable[[], object] | None = None,
 ) -> Generator[None]:
-    """Call `ask` at a signal, then what handled it before.
+    """Call `ask` at a signal, then the handler that it had.
 
     Args:
         signum: Which signal.
-        ask: Is called in a signal handler.
-        die: Is called after it, where the signal would have ended the process.
+        ask: Called in the signal handler.
+        die: Called after it, where the signal would have ended the process.
     """
     before = signal.getsignal(signum)
+    # An ignored signal stays ignored. SIGINT without a handler ends the process at
+    # once.
     if not callable(before) and (before != signal.SIG_DFL or die is None):
         yield
         return
 
-    told_at = math.inf
+    first_at = math.inf
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal told_at
+        nonlocal first_at
         ask()
         if callable(before):
             before(number, frame)
-        elif die is not None and told_at == math.inf:
-            told_at = time.monotonic()
+        elif die is not None and first_at == math.inf:
+            first_at = time.monotonic()
             die()
-        elif time.monotonic() - told_at > _TWICE:
+        elif time.monotonic() - first_at > _REPEATED:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -124,6 +130,6 @@ def _passing(
     try:
         yield
     finally:
-        # The server may have put back its own on its way out.
+        # The server may have set its own again before it ends.
         if signal.getsignal(signum) is handle:
             signal.signal(signum, before)

@@ -1,9 +1,9 @@
-"""The other workers of one server, asked for their numbers when somebody wants them.
+"""The numbers of all workers of one server, collected at a scrape.
 
-Workers share their listening sockets, so a scrape reaches any one of them. Each listens
-on a unix socket of its own, in a directory that their supervisor has made for them and
-that nobody else can enter; whoever connects is sent a snapshot. So a scrape costs
-something, and counting does not.
+Workers share their listening sockets, so a scrape reaches any one of them. Each worker
+also listens on a Unix socket of its own, in a directory that their supervisor has made
+and that only its user can enter, and sends its snapshot to every connection. So a
+scrape has a cost, and counting has none.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import trio
 
-from ..settings import SIBLINGS_VARIABLE
+from ..settings import WORKER_VARIABLE
 
 __all__ = ["WorkerMetrics", "worker_metrics_from"]
 
-# Seconds that a worker has to answer, and to be asked: it may be at work or gone.
-_PATIENCE = 1.0
-_MAX_BYTES = 2**22
+# Seconds that a worker may take to answer: it may be busy or gone.
+_ANSWER_SECONDS = 1.0
+_MAX_SNAPSHOT_BYTES = 2**22
 
 _log = logging.getLogger("triopoll")
 
@@ -37,12 +37,12 @@ class WorkerMetrics:
     """
 
     def __init__(self, name: str, directory: Path | None = None, count: int = 1):
-        """Know them without asking anybody.
+        """Describe the workers; no socket is opened.
 
         Args:
             name: Of this worker: its place, a number, where there is a supervisor.
-            directory: Where their sockets are; None where there are no others.
-            count: How many there are.
+            directory: Where the sockets are; None where there are no other workers.
+            count: How many workers there are.
         """
         self.name = name
         self._directory = directory
@@ -57,10 +57,10 @@ class WorkerMetrics:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Answer the others until cancelled; started once they can ask.
+        """Answer the other workers until cancelled; started once they can ask.
 
-        Where the socket cannot be opened, the log says so and the others go without:
-        that is no reason not to serve.
+        Where the socket cannot be opened, the log says so, and the other workers do not
+        get these numbers: the service itself does not need them.
 
         Cancellation:
             The socket is closed and removed.
@@ -98,11 +98,11 @@ def worker_metrics_from(environ: Mapping[str, str]) -> WorkerMetrics:
     """Return the workers of this process's server.
 
     Args:
-        environ: In which a supervisor says where they are, and which one this is.
-            Without one, this process is worker 0; or, where it is a child of a
-            server with processes of its own, is called by its process id.
+        environ: The environment. A supervisor says in it which worker this is and where
+            the others are. Without one, this process is worker 0; or, as a child of
+            another server with several processes, its name is its process id.
     """
-    place, _, rest = environ.get(SIBLINGS_VARIABLE, "").partition("/")
+    place, _, rest = environ.get(WORKER_VARIABLE, "").partition("/")
     count, _, directory = rest.partition(":")
     if directory:
         return WorkerMetrics(place, Path(directory), int(count))
@@ -117,13 +117,17 @@ async def _listen(
     """Listen on a socket of this path until the stack is left."""
     listening = stack.enter_context(trio.socket.socket(trio.socket.AF_UNIX))
     try:
-        # One that this worker's predecessor has left, whatever became of it.
+        # A worker that was killed leaves its socket to its successor.
         _remove(path)
         await listening.bind(str(path))
         stack.callback(_remove, path)
         listening.listen()
     except OSError as error:
-        _log.warning("other workers cannot ask this one for its metrics: %s", error)
+        _log.warning(
+            "cannot listen on %s, so other workers answer /metrics without the numbers "
+            "of this one: %s",
+            *(path, error),
+        )
         return None
     return trio.SocketListener(listening)
 
@@ -135,23 +139,23 @@ def _remove(path: Path) -> None:
 async def _send(snapshot: Callable[[], bytes], stream: trio.SocketStream) -> None:
     async with stream:
         try:
-            with trio.move_on_after(_PATIENCE):
+            with trio.move_on_after(_ANSWER_SECONDS):
                 await stream.send_all(snapshot())
         except trio.BrokenResourceError:
-            pass  # who asked has left
+            pass  # the worker that asked has left
         except Exception:  # noqa: BLE001  # one answer fails, and it is in the log
-            _log.exception("the metrics cannot be told")
+            _log.exception("cannot send the metrics of this worker to another one")
 
 
 async def _ask(path: Path) -> bytes | None:
     """Return what is sent up to its end, or None if there is none in time."""
     answer = bytearray()
-    with trio.move_on_after(_PATIENCE):
+    with trio.move_on_after(_ANSWER_SECONDS):
         try:
             async with await trio.open_unix_socket(str(path)) as stream:
                 while piece := await stream.receive_some():
                     answer += piece
-                    if len(answer) > _MAX_BYTES:
+                    if len(answer) > _MAX_SNAPSHOT_BYTES:
                         return None
         except (OSError, trio.BrokenResourceError):
             return None

@@ -1,14 +1,15 @@
-"""A lean HTTP/1.1 and websocket server for ASGI applications on trio.
+"""An HTTP/1.1 and websocket server for ASGI applications on trio.
 
-It exists because a long poll asks for what a general server does not give: a parked
-request that costs one task and little memory, connections of which none can hurt
-another, and a drain that answers everyone before the process ends. It speaks no TLS
-and no HTTP/2; a proxy in front does.
+It exists because long polling needs what a general server does not have: a parked
+request that costs one task and little memory, connections that cannot hurt each other,
+and a drain that answers every client before the process ends. It does not speak TLS or
+HTTP/2; a proxy in front of it does.
 """
 
-# General layout: bytes in `requests` and `responses`, one socket in `wire`, one
-# request in `exchange` or `websocket`, one client in `connection`, one process in
-# `worker` with `lifespan` and `binding`, several processes in `supervisor`.
+# General layout: bytes in `request_parser`, `chunked_body` and `response_writer`; one
+# socket in `stream`; one request in `http_cycle` or `websocket_cycle`; one client in
+# `connection`; one process in `server`, with `lifespan`, `binding` and `disconnects`;
+# several processes in `supervisor`.
 
 from triopoll.asgi.types import ASGIApp
 

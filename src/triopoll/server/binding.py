@@ -1,4 +1,4 @@
-"""Listening sockets from the addresses that people type."""
+"""Listening sockets from the addresses of ``--bind``, and back."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import os
 import socket
 import stat
 
-__all__ = ["BACKLOG", "BindError", "open_socket"]
+import trio
 
+__all__ = ["BACKLOG", "BindError", "open_socket", "url_of"]
+
+# Connections that the kernel accepts before the server does; Linux caps it at
+# net.core.somaxconn, which is 4096 since Linux 5.4.
 BACKLOG = 4096
 
 
 class BindError(Exception):
-    """An address cannot be listened on; the message says which, and why."""
+    """An address cannot be listened on; the message says which one and why."""
 
 
 def open_socket(bind: str) -> socket.socket:
     """Return a listening socket.
 
     Args:
-        bind: ``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, or ``fd:NUMBER`` for one
-            that this process has inherited (systemd's first is ``fd:3``).
+        bind: ``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, or ``fd:NUMBER`` for a
+            socket that this process has inherited (systemd's first is ``fd:3``).
 
     Raises:
         BindError: `bind` has none of these forms, or the system refuses.
@@ -35,14 +39,24 @@ def open_socket(bind: str) -> socket.socket:
             sock = _bind_tcp(bind)
         sock.listen(BACKLOG)
     except (OSError, ValueError) as error:
-        raise BindError(f"cannot listen on {bind!r}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise BindError(f"cannot listen on {bind!r}: {reason}") from error
     sock.setblocking(False)
     return sock
 
 
+def url_of(sock: socket.socket | trio.socket.SocketType) -> str:
+    """Return how a listening socket is written for people: a URL, or ``unix:PATH``."""
+    address = sock.getsockname()
+    if not isinstance(address, tuple):
+        return f"unix:{address}"
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _bind_tcp(bind: str) -> socket.socket:
     host, colon, port = bind.rpartition(":")
-    # getaddrinfo would take a greater port, and drop its upper bits.
+    # getaddrinfo takes a greater port without an error and drops its upper bits.
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError("it is not HOST:PORT, unix:PATH or fd:NUMBER")
     host = host.removeprefix("[").removesuffix("]")
@@ -60,7 +74,8 @@ def _bind_tcp(bind: str) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    # A socket file outlives its server; only a dead one may be taken over.
+    # A socket file outlives its server. One on which nothing listens may be replaced;
+    # anything else with this path may not.
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):

@@ -1,4 +1,4 @@
-"""What the server allows a client, and how long it waits, in one frozen record."""
+"""Limits, deadlines and drain times of the server, in one frozen dataclass."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["ServerSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Limits, deadlines and drain times of one server process.
+    """Hold the limits, deadlines and drain times of one server process.
 
-    Sizes are bytes, times are seconds. No setting limits how long a handler may take
-    to answer: a parked poll is the normal case, and it ends itself.
+    Sizes are bytes, times are seconds. No setting limits how long the application may
+    take to answer: parked polls are the normal case, and they end by themselves.
 
     Attributes:
         max_connections: Connections beyond it are answered 503 and closed.
@@ -20,18 +20,18 @@ class ServerSettings:
         max_headers: Header lines in one request.
         max_ahead_bytes: Pipelined bytes kept while a request is being served; a
             client that sends more is cut.
-        keep_alive: Idle time between two requests. Above the idle time of a proxy in
-            front (nginx: 60 s), so that the proxy is the one that closes.
+        keep_alive: Idle time between two requests. Longer than that of a proxy in front
+            (nginx: 60 s): if both close at once, a request of the proxy is lost.
         head_deadline: From the first byte of a request to the end of its headers.
         body_deadline: From the end of the headers to the end of the body.
-        write_deadline: For one write to be taken by the peer's kernel.
-        linger: How long to read on after the last answer, so that the peer sees it.
+        write_deadline: For the client to read one write.
+        linger: For the client to close after the last answer, before the server does.
         websocket_max_message_bytes: One message, all its fragments together.
         websocket_ping: Idle time after which a ping is sent.
-        websocket_pong_deadline: From that ping to the next sign of life.
+        websocket_pong_deadline: From that ping to the next byte of the client.
         drain_delay: From SIGTERM, with readiness off, until listeners are closed.
         drain_window: Over which parked waits are released.
-        drain_grace: After the window, until what is left is cut.
+        drain_grace: After the window, until the clients that are left are cut.
         access_log: Whether each request is logged.
     """
 

@@ -1,31 +1,60 @@
 """One client connection from its first byte to its last.
 
-A connection is one task: it reads a request, runs the application on it, and goes on
-to the next. Whatever goes wrong in here ends this connection and nothing else.
+A connection is one task: it reads a request, runs the application on it, and goes on to
+the next. An error in here ends this connection and no other. While the application is
+at work the task is two functions deep, since each resumption of a task passes through
+all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
 
 import trio
 
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS
 from triopoll.asgi.types import ASGIApp, Scope
 from triopoll.ops.drain import Drain
 from triopoll.ops.logs import fields_of
 
 from .config import ServerSettings
+from .disconnects import Disconnects
+from .errors import HttpError, PeerGone
 from .http_cycle import HttpCycle, to_scope
-from .request_parser import NEED_DATA, HttpError, RequestHead, RequestReader
+from .request_parser import NEED_DATA, RequestHead, RequestReader
 from .response_writer import ResponseWriter, plain_response
-from .stream import ClientStream, PeerGone
+from .stream import ClientStream
 from .websocket_cycle import WebSocketCycle, is_websocket
 
-__all__ = ["ServerConnection"]
+__all__ = ["ServerConnection", "ServerContext"]
 
 logger = logging.getLogger("triopoll.serving")
 request_logger = logging.getLogger("triopoll.requests")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What the connections of one server share.
+
+    Attributes:
+        app: The ASGI application.
+        settings: Limits and deadlines.
+        drain: Closes websockets when the server stops.
+        state: What the application's lifespan left; each request gets a copy.
+        disconnects: Reports clients that leave.
+        connections: Those that are open.
+    """
+
+    app: ASGIApp
+    settings: ServerSettings
+    drain: Drain
+    state: Scope
+    disconnects: Disconnects
+    connections: set[ServerConnection] = field(default_factory=set)
 
 
 class ServerConnection:
@@ -36,45 +65,38 @@ class ServerConnection:
     """
 
     __slots__ = (
-        "_app",
         "_base",
-        "_drain",
-        "_exchange",
+        "_context",
+        "_cycle",
         "_head_deadline",
         "_idle_since",
         "_last",
-        "_life",
         "_peer_has_left",
         "_reader",
-        "_settings",
-        "_wire",
+        "_scope",
+        "_stream",
         "_writer",
         "busy",
     )
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        wire: ClientStream,
-        settings: ServerSettings,
-        drain: Drain,
-        base: Scope,
-    ) -> None:
-        """Prepare to serve; `base` is what the ASGI scopes of all requests share."""
-        self._app = app
-        self._wire = wire
-        self._settings = settings
-        self._drain = drain
-        self._base = base
+    def __init__(self, context: ServerContext, stream: trio.SocketStream) -> None:
+        """Register the connection; it is open until `run` has returned."""
+        settings = context.settings
+        self._context = context
+        self._stream = ClientStream(stream, settings.write_deadline)
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
+        self._base = _base_scope(context, stream, self._stream)
+        # When the current wait for a request began; infinite while there is none.
         self._idle_since = math.inf
-        self._life = trio.CancelScope()
-        self._exchange: HttpCycle | None = None
+        self._scope = trio.CancelScope()
+        self._cycle: HttpCycle | None = None
         self._peer_has_left = False
         self._writer: ResponseWriter | None = None
         self._head_deadline: float | None = None
         self._last = False
         self.busy = False
+        context.connections.add(self)
+        context.disconnects.watch(self._stream.descriptor, self.peer_left)
 
     async def run(self) -> None:
         """Serve requests until the client leaves, misbehaves or is asked to leave.
@@ -82,16 +104,22 @@ class ServerConnection:
         Cancellation:
             The running request is cut; the socket is closed.
         """
+        descriptor = self._stream.descriptor
         try:
-            with self._life:
-                while await self._serve_one():
+            with self._scope:
+                while await self._serve_request():
                     pass
-                await self._wire.finish(self._settings.linger)
-        except PeerGone:
+                await self._stream.finish(self._context.settings.linger)
+        except* PeerGone:
             pass
+        except* Exception:
+            client = self._base["client"]
+            logger.exception("the connection from %s failed and is closed", client)
         finally:
             # Does nothing to a socket that has been closed in good order.
-            self._wire.abort()
+            self._stream.abort()
+            self._context.disconnects.unwatch(descriptor)
+            self._context.connections.discard(self)
 
     def stop(self) -> None:
         """Close when idle, else after the answer that is being made."""
@@ -99,130 +127,166 @@ class ServerConnection:
         if self._writer is not None:
             self._writer.keep_alive = False
         if self._idle_since < math.inf:
-            self._wire.stop_receiving()
+            self._stream.stop_receiving()
 
     def stop_if_idle_since(self, time: float) -> None:
-        """Close if the client has sent nothing since that time, and owes a request."""
+        """Close if the client has sent nothing since then and no request is served."""
         if self._idle_since <= time:
             self.stop()
 
     def peer_left(self) -> None:
-        """Cancel the application if it is at work on a request: nobody waits for it.
+        """Cancel the application if it is at work on a request of this client.
 
-        One that is in ASGI's ``receive()`` finds out there, and so does a websocket, or
-        one that waits for its answer to be acknowledged.
+        Not where it finds out by itself: in ASGI's ``receive()``, which websockets are
+        always in, and while it waits for an acknowledgement of its answer.
         """
         if self._last:
-            return  # `stop` looks the same from here
+            return  # `stop` closes the receiving side too
         self._peer_has_left = True
-        if self._exchange is None or self._exchange.receiving or self._wire.confirming:
-            return
-        self._life.cancel()
+        waits = self._cycle is None or self._cycle.receiving
+        if not waits and not self._stream.awaits_acknowledgement:
+            self._scope.cancel()
 
-    async def _serve_one(self) -> bool:
+    async def _serve_request(self) -> bool:
         """Serve the next request; return whether another one may follow."""
         try:
             request = await self._next_request()
             if request is None:
                 return False
-            if is_websocket(request):
+            if request.upgrades and is_websocket(request):
                 await self._serve_websocket(request)
                 return False
-            return await self._serve_http(request)
+            cycle = self._begin_http(request)
+            scope = to_scope(request, kind="http", base=self._base)
+            with self._calling_app(scope, cycle):
+                await self._context.app(scope, cycle.receive, cycle.send)
+            return self._end_http(cycle)
         except HttpError as error:
-            await self._wire.send(plain_response(error.status, str(error)))
+            await self._stream.send(plain_response(error.status, str(error)))
             return False
 
     async def _next_request(self) -> RequestHead | None:
-        request = self._reader.next_request()
-        while request is NEED_DATA:
-            if self._last and not self._reader.buffered:
+        while (request := self._reader.next_request()) is NEED_DATA:
+            if self._reader.buffered:
+                data = await self._receive_head()
+            else:
+                if self._last:
+                    # Serve a request that has arrived already, and wait for none.
+                    self._stream.stop_receiving()
+                self._idle_since = trio.current_time()
+                try:
+                    data = await self._stream.receive()
+                finally:
+                    self._idle_since = math.inf
+            if not data:
                 return None
-            begun = self._reader.buffered > 0
-            if not await (self._read_head() if begun else self._read_idle()):
-                return None
-            request = self._reader.next_request()
+            self._reader.receive_data(data)
         self._head_deadline = None
         return request
 
-    async def _read_idle(self) -> bool:
-        self._idle_since = trio.current_time()
-        try:
-            data = await self._wire.receive()
-        finally:
-            self._idle_since = math.inf
-        self._reader.receive_data(data)
-        return bool(data)
-
-    async def _read_head(self) -> bool:
+    async def _receive_head(self) -> bytes:
+        """Return more of a head that has begun, within its deadline."""
         if self._head_deadline is None:
-            limit = self._settings.head_deadline
+            limit = self._context.settings.head_deadline
             self._head_deadline = trio.current_time() + limit
         with trio.CancelScope(deadline=self._head_deadline):
-            data = await self._wire.receive()
-            self._reader.receive_data(data)
-            return bool(data)
+            return await self._stream.receive()
         raise HttpError(408, "the request did not arrive in time")
 
-    async def _serve_http(self, request: RequestHead) -> bool:
+    def _begin_http(self, request: RequestHead) -> HttpCycle:
         keep_alive = request.keep_alive and not self._last
         writer = ResponseWriter(request.method, request.version, keep_alive=keep_alive)
-        self._writer = writer
-        exchange = HttpCycle(request, self._reader, writer, self._wire, self._settings)
-        scope = to_scope(request, kind="http", base=self._base)
-        self._exchange = exchange
+        cycle = HttpCycle(
+            request, self._reader, writer, self._stream, self._context.settings
+        )
+        self._writer, self._cycle = writer, cycle
         if self._peer_has_left:
-            self._life.cancel()
-        await self._run_app(scope, exchange)
-        self._exchange = None
-        if exchange.refusal is not None and not writer.started:
-            raise exchange.refusal
-        if not writer.started and self._wire.alive:
+            self._scope.cancel()
+        return cycle
+
+    def _end_http(self, cycle: HttpCycle) -> bool:
+        """Return whether another request may follow.
+
+        Raises:
+            HttpError: What to answer, where the application has not answered.
+        """
+        self._cycle = None
+        if cycle.status is None and cycle.refusal is not None:
+            raise cycle.refusal
+        if cycle.status is None and self._stream.alive:
             raise HttpError(500, "Internal Server Error")
-        if self._wire.alive and not writer.complete:
-            self._wire.abort()  # an end in good order would look like a whole answer
-        return exchange.reusable and not self._last
+        if not cycle.complete and self._stream.alive:
+            # Closing in good order would make half an answer look like a whole one.
+            self._stream.abort()
+        return cycle.reusable and not self._last
 
     async def _serve_websocket(self, request: RequestHead) -> None:
-        rest = self._reader.take_rest()
-        exchange = WebSocketCycle(request, rest, self._wire, self._settings)
+        settings = self._context.settings
+        cycle = WebSocketCycle(
+            request, self._reader.take_rest(), self._stream, settings
+        )
         scope = to_scope(request, kind="websocket", base=self._base)
-        scope["subprotocols"] = exchange.subprotocols
+        scope["subprotocols"] = cycle.subprotocols
         scope["extensions"] = {"websocket.http.response": {}}
         code = 1001
         try:
-            with self._drain.calling(exchange.go_away):
-                code = 1000 if await self._run_app(scope, exchange) else 1011
+            with (
+                self._context.drain.calling(cycle.go_away),
+                self._calling_app(scope, cycle),
+            ):
+                await self._context.app(scope, cycle.receive, cycle.send)
+            code = 1011 if cycle.failed else 1000
         finally:
-            # Also when the server cuts what is left: a frame says more than an EOF.
+            # Also when the server cuts the connection: a close frame says more to the
+            # client than an EOF.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                await exchange.close(code)
-        if not exchange.accepted and not exchange.denied and self._wire.alive:
+                await cycle.close(code)
+        if not cycle.accepted and not cycle.denied and self._stream.alive:
             raise HttpError(503, "the server did not take the websocket")
 
-    async def _run_app(
-        self, scope: Scope, exchange: HttpCycle | WebSocketCycle
-    ) -> bool:
-        """Run the application; return False if it failed."""
-        worked = True
+    @contextlib.contextmanager
+    def _calling_app(
+        self, scope: Scope, cycle: HttpCycle | WebSocketCycle
+    ) -> Generator[None]:
+        """Note that the application is at work, and log its error."""
         begun = trio.current_time()
         self.busy = True
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            yield
         except* PeerGone:
-            pass  # the application let ASGI's own "the client has left" pass through
+            pass  # the application let what `send` raised pass through
         except* Exception:
-            worked = False
+            cycle.failed = True
             logger.exception("%s %s failed", scope["method"], scope["path"])
         finally:
             self.busy = False
-            if self._settings.access_log:
-                _log_access(scope, exchange.status, trio.current_time() - begun)
-        return worked
+            if self._context.settings.access_log:
+                _log_access(scope, cycle.status, trio.current_time() - begun)
+
+
+def _base_scope(
+    context: ServerContext, stream: trio.SocketStream, client_stream: ClientStream
+) -> Scope:
+    """Return what the ASGI scopes of all requests of a connection share."""
+    extensions: Scope = {ACKNOWLEDGED: {"wait": client_stream.wait_acknowledged}}
+    if context.disconnects.noticed:
+        extensions[CANCELS] = {}
+    return {"state": context.state, "extensions": extensions, **_addresses(stream)}
+
+
+def _addresses(stream: trio.SocketStream) -> Scope:
+    """Return ASGI's client and server; the client may have left already."""
+    try:
+        client, server = stream.socket.getpeername(), stream.socket.getsockname()
+    except OSError:
+        return {"client": None, "server": None}
+    if isinstance(client, tuple):
+        return {"client": client[:2], "server": server[:2]}
+    return {"client": None, "server": (server, None)}
 
 
 def _log_access(scope: Scope, status: int | None, seconds: float) -> None:
-    """Log a request: without its query, in which there are keys and tickets."""
+    """Log a request without its query, which may have keys and tickets in it."""
     peer = scope["client"][0] if scope["client"] else None
     method, path = scope["method"], scope["path"]
     request_logger.info(

@@ -1,12 +1,12 @@
 """Notice clients that leave while the application is at work on their requests.
 
-Reading is one way to notice, but it takes a task for each parked request that does
-nothing else. The kernel knows it for all sockets together: an epoll set of our own
-reports each peer that has closed or reset its connection, whatever it had sent before,
-and one task waits for that set.
+Reading would notice it too, but takes a task for each parked request that does nothing
+else. The kernel knows it for all sockets together: one epoll set, beside the one of
+trio, reports each peer that has closed or reset its connection, whatever it had sent
+before, and one task waits for that set.
 
 Where there is no epoll (it is Linux's) nothing is noticed here, and applications find
-out in ASGI's ``receive()`` as everywhere.
+out in ASGI's ``receive()``, as under other servers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Callable, Generator
 
 import trio
 
-__all__ = ["Disconnects", "open_departures"]
+__all__ = ["Disconnects", "open_disconnects"]
 
 _MOST_AT_ONCE = 256
 
 
 class Disconnects:
-    """The sockets whose peers may leave."""
+    """The sockets whose peers are watched."""
 
     def __init__(self) -> None:
         self._callbacks: dict[int, Callable[[], None]] = {}
@@ -32,7 +32,7 @@ class Disconnects:
 
     @property
     def noticed(self) -> bool:
-        """Return whether departures are noticed at all."""
+        """Return whether this system can notice disconnects."""
         return self._epoll is not None
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ class Disconnects:
         return f"<Disconnects: {state}>"
 
     def close(self) -> None:
-        """Notice nothing any more."""
+        """Release the epoll set. Nothing is noticed any more."""
         if self._epoll is not None:
             self._epoll.close()
 
@@ -51,19 +51,20 @@ class Disconnects:
         `ClientStream.receive`.
 
         Args:
-            descriptor: Of a connected socket; `unwatch` it when it is closed, before
-                anything is awaited.
-            callback: Is called from the task that runs `run`; quick, does not raise.
+            descriptor: Of a connected socket. `unwatch` it when it is closed, before
+                anything is awaited: the number may be given to the next connection.
+            callback: Called from the task that runs `run`; quick, does not raise.
         """
         if self._epoll is not None:
             self._callbacks[descriptor] = callback
-            # Edge-triggered, and no EPOLLIN: what the peer sends is of no interest.
+            # No EPOLLIN: data is read by the connection's own task. Edge-triggered, so
+            # that a peer that stays gone is reported once.
             self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
 
     def unwatch(self, descriptor: int) -> None:
-        """Call back no more; a socket that is not watched is left alone."""
+        """Stop watching a socket; does nothing for one that is not watched."""
         if self._callbacks.pop(descriptor, None) is not None:
-            # A socket that has been closed has left the set by itself.
+            # The kernel removes a socket from the set when it is closed.
             with contextlib.suppress(OSError, ValueError):
                 assert self._epoll is not None
                 self._epoll.unregister(descriptor)
@@ -89,10 +90,10 @@ def _new_epoll() -> select.epoll | None:
 
 
 @contextlib.contextmanager
-def open_departures() -> Generator[Disconnects]:
-    """Open a set, and close it behind the block; somebody has to `run` it."""
-    departures = Disconnects()
+def open_disconnects() -> Generator[Disconnects]:
+    """Open an epoll set for the block. A task inside it has to call `run`."""
+    disconnects = Disconnects()
     try:
-        yield departures
+        yield disconnects
     finally:
-        departures.close()
+        disconnects.close()

@@ -1,4 +1,4 @@
-"""One HTTP request and its response, as the two callables that ASGI wants."""
+"""One HTTP request and its response, as the two callables of ASGI."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import trio
 from triopoll.asgi.types import Message, Scope
 
 from .config import ServerSettings
-from .request_parser import NEED_DATA, HttpError, RequestHead, RequestReader
+from .errors import HttpError, PeerGone
+from .request_parser import NEED_DATA, RequestHead, RequestReader
 from .response_writer import ResponseWriter
-from .stream import ClientStream, PeerGone
+from .stream import ClientStream
 
 __all__ = ["HttpCycle", "to_scope"]
 
@@ -35,7 +36,7 @@ def to_scope(request: RequestHead, *, kind: str, base: Scope) -> Scope:
         "http_version": request.version,
         "scheme": "http" if kind == "http" else "ws",
         "method": request.method,
-        # A path that is no UTF-8 has no good spelling; no route will match this one.
+        # ASGI wants text. A path that is not UTF-8 becomes one that no route has.
         "path": path.decode("utf-8", "replace"),
         "raw_path": raw_path,
         "query_string": query,
@@ -46,25 +47,27 @@ def to_scope(request: RequestHead, *, kind: str, base: Scope) -> Scope:
 
 
 class HttpCycle:
-    """Serve one request over the wire.
+    """Serve one request over the client's stream.
 
-    There is no reader task: while the application waits in `receive`, it is that call
-    that reads, and so notices a client that leaves, or one that pipelines and leaves.
-    Neither callable is a checkpoint when it has nothing to wait for.
+    There is no reader task. While the application waits in `receive`, it is that call
+    that reads, and so it notices a client that leaves. Neither callable is a checkpoint
+    when it has nothing to wait for.
 
     Attributes:
-        receiving: The application waits in `receive`.
+        failed: The application has raised an error.
+        receiving: The application waits in `receive` for the client to leave.
         refusal: What is wrong with the body, once `receive` has come across it.
     """
 
     __slots__ = (
         "_body_deadline",
-        "_body_given",
+        "_body_returned",
         "_must_continue",
         "_reader",
         "_settings",
-        "_wire",
+        "_stream",
         "_writer",
+        "failed",
         "receiving",
         "refusal",
     )
@@ -74,29 +77,34 @@ class HttpCycle:
         request: RequestHead,
         reader: RequestReader,
         writer: ResponseWriter,
-        wire: ClientStream,
+        stream: ClientStream,
         settings: ServerSettings,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._wire = wire
+        self._stream = stream
         self._settings = settings
         self._must_continue = request.expects_continue and request.version == "1.1"
-        self._body_given = False
+        self._body_returned = False
         self._body_deadline = trio.current_time() + settings.body_deadline
+        self.failed = False
         self.receiving = False
         self.refusal: HttpError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Return whether all of the response has been sent."""
+        return self._writer.complete
 
     @property
     def reusable(self) -> bool:
         """Return whether another request may follow on the connection."""
         return (
-            self._wire.alive
+            self._stream.alive
             and self._writer.complete
             and self._writer.keep_alive
             and self.refusal is None
             and self._reader.body_complete
-            and self._reader.reusable
         )
 
     @property
@@ -112,25 +120,21 @@ class HttpCycle:
         Cancellation:
             No byte is lost.
         """
-        if self._body_given:
+        if self._body_returned:
             self.receiving = True
             try:
                 await self._until_gone()
             finally:
                 self.receiving = False
             return {"type": "http.disconnect"}
-        try:
+        piece: bytes | None = b""
+        if not self._reader.body_complete:
             piece = await self._next_piece()
-        except HttpError as error:
-            self.refusal = error
-            piece = None
-        except PeerGone:
-            piece = None
         if piece is None:
-            self._body_given = True
+            self._body_returned = True
             return {"type": "http.disconnect"}
-        self._body_given = self._reader.body_complete
-        more = not self._body_given
+        more = not self._reader.body_complete
+        self._body_returned = not more
         return {"type": "http.request", "body": piece, "more_body": more}
 
     async def send(self, message: Message) -> None:
@@ -138,56 +142,61 @@ class HttpCycle:
 
         Raises:
             PeerGone: The client has left or does not read.
-            RuntimeError: The message does not fit here.
+            RuntimeError: The message is not one that may be sent now.
 
         Cancellation:
             The connection is not used for another request.
         """
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.body":
+            if not self._stream.alive:
+                raise PeerGone("the client has left")
+            more = message.get("more_body", False)
+            data = self._writer.data(message.get("body", b""), more=more)
+            if data:
+                await self._stream.send(data)
+        elif kind == "http.response.start":
             self._writer.start(message["status"], message.get("headers", ()))
-            # A body left unread stands between this request and the next.
+            # What is left of the body would be taken for the next request.
             if not self._reader.body_complete:
                 self._writer.keep_alive = False
-        elif message["type"] == "http.response.body":
-            await self._send_body(message)
         else:
-            raise RuntimeError(f"{message['type']!r} is no message of an HTTP response")
-
-    async def _send_body(self, message: Message) -> None:
-        if not self._wire.alive:
-            raise PeerGone("the client has left")
-        more = bool(message.get("more_body"))
-        data = self._writer.data(message.get("body", b""), more=more)
-        if data:
-            await self._wire.send(data)
+            raise RuntimeError(f"{kind!r} is not a message of an HTTP response")
 
     async def _next_piece(self) -> bytes | None:
-        piece = self._reader.next_body()
-        while piece is NEED_DATA:
-            if not await self._more_body():
-                return None
-            piece = self._reader.next_body()
+        """Return a piece of the body, None if there is no more to be had."""
+        try:
+            while (piece := self._reader.next_body()) is NEED_DATA:
+                if not await self._receive_more():
+                    return None
+        except HttpError as error:
+            self.refusal = error
+            return None
+        except PeerGone:
+            return None
         return piece
 
-    async def _more_body(self) -> bool:
+    async def _receive_more(self) -> bool:
         if self._must_continue:
             self._must_continue = False
+            # A client that has been answered already waits for no 100.
             if not self._writer.opened:
-                await self._wire.send(_CONTINUE)
+                await self._stream.send(_CONTINUE)
         with trio.CancelScope(deadline=self._body_deadline) as scope:
-            data = await self._wire.receive()
+            data = await self._stream.receive()
             self._reader.receive_data(data)
             return bool(data)
         assert scope.cancelled_caught
         raise HttpError(408, "the body did not arrive in time")
 
     async def _until_gone(self) -> None:
-        while self._wire.alive and self.refusal is None and not self._writer.complete:
-            data = await self._wire.receive()
+        while self._stream.alive and self.refusal is None and not self._writer.complete:
+            data = await self._stream.receive()
             if not data:
                 return
             self._reader.receive_data(data)
+            # Pipelined requests wait in memory; a client may not fill it with them.
             if self._reader.buffered > self._settings.max_ahead_bytes:
-                self._wire.alive = False
+                self._stream.alive = False
                 return
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The ASGI lifespan: what the application does before the first and after the last."""
+"""The ASGI lifespan: the start of the application and its shutdown."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from triopoll.asgi.types import ASGIApp, Message
 
 __all__ = ["LifespanError", "StartupFailed", "only_error", "open_lifespan"]
 
-# For how long a body that fails waits for the application's own error.
-_SHUTDOWN_DEADLINE = 10.0
+# Seconds that an application may take for its shutdown.
+SHUTDOWN_DEADLINE = 10.0
 
 
 class LifespanError(Exception):
-    """The application did not come through its lifespan."""
+    """The application failed to start or to shut down."""
 
 
 class StartupFailed(LifespanError):
-    """The application refused to start. The message is the application's."""
+    """The application refused to start; the message is the one that it gave."""
 
 
 @contextlib.asynccontextmanager
 async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
     """Start the application, and shut it down after the block.
 
-    An application without a lifespan is not guessed at: it must answer the startup.
+    The application must answer the startup: one that does not serve the lifespan cannot
+    be told from one that failed in it.
 
     Returns:
         The state that the application left for its requests.
@@ -46,7 +47,7 @@ async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
             await nursery.start(lifespan.run, app)
             yield lifespan.state
             await lifespan.shut_down()
-            # A task that the application left running must not keep the process.
+            # A task that the application left running must not keep the process up.
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         error = only_error(group)
@@ -56,7 +57,7 @@ async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
 class _Lifespan:
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
-        self._asked: list[str] = []
+        self._received: list[str] = []
         self._stop = trio.Event()
         self._done = trio.Event()
         self._failure: str | None = None
@@ -90,20 +91,20 @@ class _Lifespan:
 
     async def shut_down(self) -> None:
         self._stop.set()
-        with trio.move_on_after(_SHUTDOWN_DEADLINE) as scope:
+        with trio.move_on_after(SHUTDOWN_DEADLINE) as scope:
             await self._done.wait()
         if scope.cancelled_caught:
-            raise LifespanError(f"no shutdown within {_SHUTDOWN_DEADLINE} s")
+            raise LifespanError(f"no shutdown within {SHUTDOWN_DEADLINE} s")
         if self._failure is not None:
             raise LifespanError(f"the application failed to shut down: {self._failure}")
 
     async def _receive(self) -> Message:
-        if not self._asked:
-            self._asked.append("startup")
+        if not self._received:
+            self._received.append("startup")
             return {"type": "lifespan.startup"}
         await self._stop.wait()
-        if len(self._asked) == 1:
-            self._asked.append("shutdown")
+        if len(self._received) == 1:
+            self._received.append("shutdown")
             return {"type": "lifespan.shutdown"}
         await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -123,7 +124,7 @@ class _Lifespan:
                 self._failure = message.get("message", "")
                 self._done.set()
             case kind:
-                raise RuntimeError(f"{kind!r} is no message of a lifespan")
+                raise RuntimeError(f"{kind!r} is not a message of a lifespan")
 
 
 def only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

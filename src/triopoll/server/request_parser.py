@@ -1,34 +1,56 @@
-"""Bytes of one connection to HTTP/1.1 requests. Sans-IO.
+"""HTTP/1.1 requests out of the bytes of one connection. Sans-IO.
 
 Rules of this file:
 
-- `RequestReader.receive_data` takes bytes; `next_request` and `next_body` say
-  NEED_DATA until there are enough. What the peer did wrong is `HttpError`, which
-  carries the status to answer with; after it the connection is of no more use.
-- The head is cut off here, at the first empty line, and only then given to the
-  parser (httptools, that is llhttp in its strict mode). So its size has one limit,
-  and pipelined requests wait as bytes, not as objects.
-- A body of known length is cut off too. A chunked body shows its end only to the
-  parser: bytes that came behind it in the same read are lost, so the connection is
-  not reused then (`reusable` is False) and the client asks again on a new one.
-- Each request has its own parser, which is dropped as soon as it can be. Nothing but
-  the headers stays in memory while a request is parked.
-- An upgrade that nobody takes up is an ordinary request (Java's client offers h2c
-  with each one), but llhttp leaves off behind its head: its body is ours to find.
+- `RequestReader.receive_data` takes bytes. `next_request` and `next_body` return
+  NEED_DATA until there are enough. What the client did wrong is an `HttpError`, with
+  the status to answer; the connection is of no use after it.
+- A head is cut off at its first empty line and matched as a whole against the grammar
+  of RFC 9112. The grammar is taken strictly: no bare LF, no folded header, one space
+  between the parts of the first line. Request smuggling needs two parsers that read one
+  request differently, so what is doubtful is refused.
+- The size of a head is limited before it is parsed. Pipelined requests wait as bytes,
+  not as objects, and nothing but its headers stays in memory while a request is parked.
+- An upgrade that the application does not take up is an ordinary request with an
+  ordinary body (Java's HTTP client offers h2c with each request).
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
-import httptools
+from .chunked_body import ChunkedBody
+from .errors import HttpError
 
-__all__ = ["NEED_DATA", "HttpError", "NeedData", "RequestHead", "RequestReader"]
+__all__ = ["NEED_DATA", "NeedData", "RequestHead", "RequestReader"]
 
 _END_OF_HEAD = b"\r\n\r\n"
-_CHUNKED_HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+# Possessive quantifiers (++, *+) keep the time linear for a head that does not match.
+_FIRST_LINE = rb"([A-Z_-]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n"
+_HEADER = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n"
+_HEAD = re.compile(_FIRST_LINE + rb"((?:" + _HEADER + rb")*+)\r\n")
+_FIRST_LINE_ONLY = re.compile(_FIRST_LINE)
+# For lines that are known to match _HEADER.
+_NAME_AND_VALUE = re.compile(rb"([^:]++):([^\r]*+)\r\n")
+
+# Headers that the server itself acts on. Of those in _ONCE a second one is refused:
+# they say where the message ends and which host it is for.
+_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_UNDERSTOOD = _ONCE | {b"connection", b"expect", b"upgrade"}
+
+# RFC 9110, section 7.2, with the host of RFC 3986, section 3.2.2.
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]++)(?::[0-9]{0,5}+)?"
+)
+# RFC 9112, section 3.2.2: a server must accept the form that clients send to a proxy.
+_ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]++(/[^?]*+)?(\?.*+)?")
+# Seventeen digits and more are the length of no body.
+_LENGTH = re.compile(rb"[0-9]{1,16}+")
 
 
 class NeedData(enum.Enum):
@@ -40,29 +62,19 @@ class NeedData(enum.Enum):
 NEED_DATA: Final = NeedData.NEED_DATA
 
 
-class HttpError(Exception):
-    """The peer broke the protocol or a limit.
-
-    Attributes:
-        status: What to answer before closing.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 @dataclass(slots=True)
 class RequestHead:
     """One request head.
 
     Attributes:
+        method: As sent, in capitals for the methods there are.
         target: As sent; ASCII, starts with "/" or is "*".
         version: "1.0" or "1.1".
         headers: In order, names in lower case.
-        keep_alive: Whether the client lets the connection live on.
+        keep_alive: Whether the client keeps the connection open for another request.
         expects_continue: Whether it waits for "100 Continue" before its body.
-        upgrades: Whether it asks for another protocol, in lower case, else b"".
+        upgrades: The protocol that it asks for, in lower case, else b"".
+        body_length: Bytes of the body; None if it is chunked.
     """
 
     method: str
@@ -72,48 +84,48 @@ class RequestHead:
     keep_alive: bool
     expects_continue: bool
     upgrades: bytes
+    body_length: int | None = 0
 
 
 class RequestReader:
-    """Cut the bytes of one connection into requests and bodies."""
+    """Cut the bytes of one connection into requests and bodies.
+
+    Attributes:
+        body_complete: The body of the last request has been returned whole.
+    """
 
     __slots__ = (
         "_buffer",
+        "_chunks",
         "_max_head_bytes",
         "_max_headers",
-        "_message",
-        "_parser",
         "_remaining",
         "_searched",
-        "_without_body",
         "body_complete",
-        "reusable",
     )
 
     def __init__(self, max_head_bytes: int, max_headers: int) -> None:
         self._max_head_bytes = max_head_bytes
         self._max_headers = max_headers
         self._buffer = bytearray()
+        # How much of the buffer is known not to have the end of a head.
         self._searched = 0
-        self._message: _Message | None = None
-        self._parser: httptools.HttpRequestParser | None = None
-        # Bytes of a body of known length that are still to come; None is chunked.
-        self._remaining: int | None = 0
-        self._without_body = 0
+        # The rest of the current body: chunked, or so many bytes.
+        self._chunks: ChunkedBody | None = None
+        self._remaining = 0
         self.body_complete = True
-        self.reusable = True
 
     @property
     def buffered(self) -> int:
-        """Return how many bytes were received and not yet understood."""
+        """Return how many bytes have been received and not been used."""
         return len(self._buffer)
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+        """Take bytes from the client."""
         self._buffer += data
 
     def take_rest(self) -> bytes:
-        """Give up the bytes behind an upgrade request."""
+        """Remove and return the bytes behind an upgrade request."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
@@ -122,43 +134,37 @@ class RequestReader:
         """Return the next request head.
 
         Raises:
-            BadRequest: The head is malformed or too large, or asks for what this
-                server does not do.
+            HttpError: The head is malformed or too large, or asks for something that
+                this server does not do.
         """
         head = self._cut_head()
         if head is None:
             return NEED_DATA
-        message = _Message()
-        parser = httptools.HttpRequestParser(message)
-        try:
-            parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            message.complete = False  # llhttp has not looked for a body
-        except httptools.HttpParserError as error:
-            raise HttpError(400, f"malformed request: {error}") from None
-        if not message.head_complete or message.overrun:
-            raise HttpError(400, "malformed request: it has no HTTP/1 head")
-        if len(message.headers) > self._max_headers:
-            raise HttpError(431, "the request has too many headers")
-        request = _to_request(message, parser)
-        self._expect_body(request, message, parser)
+        request = _parse_head(head, self._max_headers)
+        length = request.body_length
+        self._chunks = ChunkedBody(self._max_head_bytes) if length is None else None
+        self._remaining = length or 0
+        self.body_complete = length == 0
         return request
 
     def next_body(self) -> bytes | Literal[NeedData.NEED_DATA]:
         """Return the next piece of the body; `body_complete` says whether it was last.
 
         Raises:
-            BadRequest: The chunked framing is malformed.
+            HttpError: The chunked framing is malformed or too large.
         """
         if self.body_complete:
             return b""
         if not self._buffer:
             return NEED_DATA
-        if self._remaining is not None:
-            return self._cut_body(self._remaining)
-        data = self.take_rest()
-        piece = self._feed_chunked(data)
-        self._bound_framing(0 if piece else len(data))
+        if self._chunks is None:
+            piece = bytes(self._buffer[: self._remaining])
+            del self._buffer[: self._remaining]
+            self._remaining -= len(piece)
+            self.body_complete = not self._remaining
+        else:
+            piece = self._chunks.take(self._buffer)
+            self.body_complete = self._chunks.complete
         return piece if piece or self.body_complete else NEED_DATA
 
     def _cut_head(self) -> bytes | None:
@@ -171,7 +177,8 @@ class RequestReader:
                 raise HttpError(431, "the request's headers are too large")
             raise HttpError(414, "the request line is too long")
         if end < 0:
-            self._searched = max(0, len(self._buffer) - 3)
+            # The end may be cut in two by this read and the next.
+            self._searched = max(0, len(self._buffer) - len(_END_OF_HEAD) + 1)
             return None
         self._searched = 0
         end += len(_END_OF_HEAD)
@@ -179,156 +186,92 @@ class RequestReader:
         del self._buffer[:end]
         return head
 
-    def _expect_body(
-        self,
-        request: RequestHead,
-        message: _Message,
-        parser: httptools.HttpRequestParser,
-    ) -> None:
-        length, chunked = 0, False
-        if not message.complete:
-            for name, value in request.headers:
-                if name == b"content-length":  # llhttp let only a number pass
-                    length = int(value)
-                chunked = chunked or name == b"transfer-encoding"
-        self._remaining = None if chunked else length
-        self.body_complete = not chunked and not length
-        if not chunked:
-            return
-        if request.upgrades:
-            message = _Message()
-            parser = httptools.HttpRequestParser(message)
-            parser.feed_data(_CHUNKED_HEAD)
-        self._without_body = 0
-        self._message, self._parser = message, parser
 
-    def _cut_body(self, remaining: int) -> bytes:
-        piece = bytes(self._buffer[:remaining])
-        del self._buffer[:remaining]
-        self._remaining = remaining - len(piece)
-        self.body_complete = not self._remaining
-        return piece
-
-    def _feed_chunked(self, data: bytes) -> bytes:
-        message, parser = self._message, self._parser
-        assert message is not None
-        assert parser is not None
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            message.overrun = True  # the next request, in the same read, is one
-        except httptools.HttpParserError as error:
-            if not message.complete:
-                raise HttpError(400, f"malformed body: {error}") from None
-            message.overrun = True
-        piece = b"".join(message.pieces)
-        message.pieces.clear()
-        if message.complete:
-            self.reusable = self.reusable and not message.overrun
-            self.body_complete = True
-            self._message = self._parser = None
-        return piece
-
-    def _bound_framing(self, size: int) -> None:
-        # Chunk extensions and trailers are not body: without a limit of their own a
-        # peer could send them for ever, and the parser would keep them.
-        self._without_body = self._without_body + size if size else 0
-        if self._without_body > self._max_head_bytes:
-            raise HttpError(431, "chunk extensions or trailers are too large")
-
-
-class _Message:
-    """What the parser tells about one message."""
-
-    __slots__ = (
-        "complete",
-        "head_complete",
-        "headers",
-        "overrun",
-        "pieces",
-        "target",
-    )
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.pieces: list[bytes] = []
-        self.head_complete = False
-        self.complete = False
-        self.overrun = False
-
-    def on_message_begin(self) -> None:
-        self.overrun = self.complete
-
-    def on_url(self, url: bytes) -> None:
-        if not self.head_complete:
-            self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.head_complete:  # trailers are not headers
-            self.headers.append((name.lower(), value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.head_complete = True
-
-    def on_body(self, body: bytes) -> None:
-        if not self.complete:
-            self.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-
-def _to_request(message: _Message, parser: httptools.HttpRequestParser) -> RequestHead:
-    version = parser.get_http_version()
-    if version not in ("1.0", "1.1"):
-        raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are served")
-    method = parser.get_method().decode("ascii")
-    if method == "CONNECT":
-        raise HttpError(405, "CONNECT is not served")
-    hosts = 0
-    expects_continue = False
-    upgrades = connection = b""
-    for name, value in message.headers:
-        match name:
-            case b"host":
-                hosts += 1
-            case b"connection":
-                connection += b"," + value.lower()
-            case b"expect":
-                expects_continue = value.lower() == b"100-continue"
-            case b"upgrade":
-                upgrades = value.lower()
-            case _:
-                pass
-    if hosts > 1 or (not hosts and version == "1.1"):
-        raise HttpError(400, "the request needs exactly one Host header")
+def _parse_head(head: bytes, max_headers: int) -> RequestHead:
+    match = _HEAD.fullmatch(head)
+    if match is None:
+        raise HttpError(400, _why_malformed(head))
+    method, target, version, lines = match.groups()
+    if version not in (b"1.1", b"1.0") or method in (b"CONNECT", b"PRI"):
+        _refuse_protocol(method)
+    if lines.count(b"\r\n") > max_headers:
+        raise HttpError(431, "the request has too many headers")
+    headers: list[tuple[bytes, bytes]] = []
+    found: dict[bytes, bytes] = {}
+    for name, value in _NAME_AND_VALUE.findall(lines):
+        name, value = name.lower(), value.strip(b" \t")
+        headers.append((name, value))
+        if name in _UNDERSTOOD:
+            found[name] = value if name not in found else _join(found, name, value)
+    host = found.get(b"host")
+    if version == b"1.1" if host is None else _HOST.fullmatch(host) is None:
+        raise HttpError(400, "the request needs a Host header with the name of a host")
+    connection = found.get(b"connection")
+    tokens = _tokens(connection) if connection else ()
     return RequestHead(
-        method=method,
-        target=_check_target(message.target),
-        version=version,
-        headers=message.headers,
-        keep_alive=_keeps_alive(version, connection),
-        expects_continue=expects_continue,
-        upgrades=upgrades if parser.should_upgrade() else b"",
+        method=method.decode(),
+        target=target if target[:1] == b"/" else _to_origin_form(target),
+        version=version.decode(),
+        headers=headers,
+        keep_alive=(
+            b"close" not in tokens and (version == b"1.1" or b"keep-alive" in tokens)
+        ),
+        expects_continue=found.get(b"expect", b"").lower() == b"100-continue",
+        # RFC 9110, section 7.8: HTTP/1.0 has no upgrades.
+        upgrades=(
+            found.get(b"upgrade", b"").lower()
+            if b"upgrade" in tokens and version == b"1.1"
+            else b""
+        ),
+        body_length=_body_length(found, version) if found.keys() & _FRAMING else 0,
     )
 
 
-def _keeps_alive(version: str, connection: bytes) -> bool:
-    # Not llhttp's own answer: it is void once the message is complete.
-    if not connection:
-        return version == "1.1"
-    tokens = [token.strip() for token in connection.split(b",")]
-    return b"close" not in tokens and (version == "1.1" or b"keep-alive" in tokens)
+def _why_malformed(head: bytes) -> str:
+    if _FIRST_LINE_ONLY.match(head) is None:
+        return "malformed request: the first line is not METHOD /TARGET HTTP/1.1"
+    return "malformed request: a header is not NAME: VALUE on one line"
 
 
-def _check_target(target: bytes) -> bytes:
-    if not target.isascii():
-        raise HttpError(400, "the request target has bytes that are not ASCII")
-    if target.startswith(b"/") or target == b"*":
+def _refuse_protocol(method: bytes) -> NoReturn:
+    if method == b"PRI":  # RFC 9113, section 3.4
+        raise HttpError(400, "HTTP/2 without TLS is not served; use HTTP/1.1")
+    if method == b"CONNECT":
+        raise HttpError(405, "CONNECT is not served")
+    raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are served")
+
+
+def _join(found: dict[bytes, bytes], name: bytes, value: bytes) -> bytes:
+    """Return the value of a header that has come once before."""
+    if name in _ONCE:
+        raise HttpError(400, f"the request has more than one {name.decode()} header")
+    return found[name] + b"," + value
+
+
+def _tokens(connection: bytes) -> list[bytes]:
+    return [token.strip(b" \t") for token in connection.lower().split(b",")]
+
+
+def _body_length(found: dict[bytes, bytes], version: bytes) -> int | None:
+    """Return the length of a body; None if it is chunked."""
+    length, encoding = found.get(b"content-length"), found.get(b"transfer-encoding")
+    if encoding is None and length is not None and _LENGTH.fullmatch(length):
+        return int(length)
+    if encoding is None:
+        raise HttpError(400, "Content-Length is not a number of bytes")
+    # Of the two, one proxy on the way may have used this one, and another that one.
+    if length is not None or version == b"1.0":
+        raise HttpError(400, "Transfer-Encoding is not for this request")
+    if encoding.lower() != b"chunked":
+        raise HttpError(400, "the only Transfer-Encoding that is read is chunked")
+    return None
+
+
+def _to_origin_form(target: bytes) -> bytes:
+    if target == b"*":
         return target
-    try:  # RFC 9112 3.2.2: a server must accept the absolute form
-        url = httptools.parse_url(target)
-    except httptools.HttpParserInvalidURLError:
-        raise HttpError(400, "the request target is malformed") from None
-    return (url.path or b"/") + (b"?" + url.query if url.query else b"")
+    match = _ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise HttpError(400, "the request target is malformed")
+    path, query = match.groups(b"")
+    return (path or b"/") + query

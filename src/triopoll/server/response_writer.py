@@ -20,14 +20,16 @@ _STATUS_LINES = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode()
     for status in http.HTTPStatus
 }
+# Applications send the same few short headers again and again.
+_CACHED_LENGTH = 100
 
 
 class ResponseWriter:
     """Turn the pieces of one response into bytes.
 
     Attributes:
-        started: Bytes of the response have been handed out.
-        complete: All of it has been handed out.
+        started: Bytes of the response have been returned.
+        complete: All of it has been returned.
         status: Its status; None before `start`.
         keep_alive: The connection may serve another request after it.
     """
@@ -69,8 +71,8 @@ class ResponseWriter:
 
         Args:
             status: 200 to 599.
-            headers: Names in any case. Connection: close ends the connection after
-                the response; other framing headers but Content-Length are ours.
+            headers: Names in any case. ``Connection: close`` ends the connection after
+                the response; other framing headers but Content-Length are dropped.
 
         Raises:
             RuntimeError: It was called twice, or status or a header is not valid.
@@ -81,18 +83,22 @@ class ResponseWriter:
             raise RuntimeError(f"status must be from 200 to 599, not {status}")
         self.status = status
         self._bodiless = self._method == "HEAD" or status in (204, 304)
-        lines = [_status_line(status)]
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         dated = False
         for name, value in headers:
-            key, line = _header_line(name, value)
-            if key == b"connection":
-                self.keep_alive = self.keep_alive and value.lower() != b"close"
-                continue
-            if key in (b"transfer-encoding", b"keep-alive"):
-                continue
-            if key == b"content-length":
-                self._length = int(value)
-            dated = dated or key == b"date"
+            short = len(name) + len(value) <= _CACHED_LENGTH
+            to_line = _cached_header_line if short else _header_line
+            key, line = to_line(name, value)
+            match key:
+                case b"connection":
+                    self.keep_alive = self.keep_alive and value.lower() != b"close"
+                    continue
+                case b"transfer-encoding" | b"keep-alive":
+                    continue
+                case b"content-length":
+                    self._length = int(value)
+                case b"date":
+                    dated = True
             lines.append(line)
         if not dated:
             lines.append(_date_line())
@@ -113,21 +119,23 @@ class ResponseWriter:
             raise RuntimeError("the response's body comes before its start")
         if self.complete:
             raise RuntimeError("the response is complete")
-        self._count(body, more=more)
+        if self._length is not None and not self._bodiless:
+            self._count(len(body), self._length, more=more)
         prefix = b"" if self.started else self._end_head(len(body), more=more)
         self.started = True
         self.complete = not more
         if self._bodiless:
             return prefix
-        return prefix + self._frame(body, more=more)
+        if self._chunked:
+            body = _chunk(body, more=more)
+        return prefix + body
 
-    def _count(self, body: bytes, *, more: bool) -> None:
-        if self._length is None or self._bodiless:
-            return
-        self._sent += len(body)
-        if self._sent > self._length or (not more and self._sent < self._length):
+    def _count(self, size: int, length: int, *, more: bool) -> None:
+        # A longer or shorter body would shift the next answer on the connection.
+        self._sent += size
+        if self._sent > length or (not more and self._sent < length):
             raise RuntimeError(
-                f"Content-Length is {self._length}, the body has {self._sent} bytes"
+                f"Content-Length is {length}, the body has {self._sent} bytes"
             )
 
     def _end_head(self, size: int, *, more: bool) -> bytes:
@@ -148,12 +156,6 @@ class ResponseWriter:
         lines.append(b"\r\n")
         self._head = b""
         return b"".join(lines)
-
-    def _frame(self, body: bytes, *, more: bool) -> bytes:
-        if not self._chunked:
-            return body
-        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        return chunk if more else chunk + b"0\r\n\r\n"
 
 
 def plain_response(status: int, text: str) -> bytes:
@@ -179,29 +181,23 @@ def switching_protocols(
     return b"".join(lines)
 
 
-def _status_line(status: int) -> bytes:
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+def _chunk(body: bytes, *, more: bool) -> bytes:
+    # An empty chunk would end the body.
+    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+    return chunk if more else chunk + b"0\r\n\r\n"
 
 
 def _header_line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     """Return the name in lower case, and the line."""
-    if len(name) + len(value) <= _CACHED_LENGTH:
-        return _cached_header_line(name, value)
-    return _checked_header_line(name, value)
-
-
-def _checked_header_line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     for byte in _FORBIDDEN:
         if byte in value or byte in name:
             raise RuntimeError(f"header {name!r} has a forbidden byte")
     if not name or b":" in name or b" " in name:
-        raise RuntimeError(f"{name!r} is no header name")
+        raise RuntimeError(f"{name!r} is not a header name")
     return name.lower(), b"%b: %b\r\n" % (name, value)
 
 
-# Applications send the same few headers again and again.
-_CACHED_LENGTH = 100
-_cached_header_line = functools.lru_cache(maxsize=256)(_checked_header_line)
+_cached_header_line = functools.lru_cache(maxsize=256)(_header_line)
 
 
 # The date header changes once a second; formatting it costs as much as a whole head.

@@ -1,35 +1,37 @@
 """One server process: listeners, connections, and the order in which they end.
 
-The drain, step by step: readiness off; after the delay the listeners close, and idle
-connections with them; parked waits are released over the window and answered; what is
-left after the grace is cut and counted.
+The drain, step by step: readiness turns false; after the delay the listeners close, and
+idle connections with them; parked waits are released over the window and answered; the
+connections that are still at work after the grace are cut and counted.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
 
 import trio
 
-from triopoll.asgi.messages import CANCELS, TAKEN
 from triopoll.asgi.types import ASGIApp, Scope
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
+from .binding import url_of
 from .config import ServerSettings
-from .connection import ServerConnection
-from .disconnects import Disconnects, open_departures
+from .connection import ServerConnection, ServerContext
+from .disconnects import open_disconnects
+from .errors import PeerGone
 from .lifespan import open_lifespan
 from .response_writer import plain_response
-from .stream import ClientStream, PeerGone
+from .stream import ClientStream
 
 __all__ = ["HttpServer", "serve"]
 
 logger = logging.getLogger("triopoll.serving")
 
+# Signals that skip the drain delay.
 _AT_ONCE = (signal.SIGINT, signal.SIGUSR1)
 
 
@@ -42,18 +44,18 @@ async def serve(
 ) -> int:
     """Serve an ASGI application until SIGTERM or SIGINT, and drain it.
 
-    SIGINT, a developer's Ctrl-C, and SIGUSR1, a supervisor's word for it, skip the
-    drain delay; a second signal of any kind cuts what is left.
+    SIGINT (a developer's Ctrl-C) and SIGUSR1 (what a supervisor sends instead of it)
+    skip the drain delay; a second signal of any kind cuts what is left.
 
     Args:
-        app: If it has an attribute ``drain`` that is a `Drain`, its waits listen to it;
-            in ``metrics``, if those are `Metrics`, connections are counted.
+        app: If it has an attribute ``drain`` that is a `Drain`, that one is used; in
+            ``metrics``, if those are `Metrics`, connections are counted.
         listeners: Are closed when the function returns.
         settings: Limits, deadlines and drain times.
         task_status: Is started with the server once connections are accepted.
 
     Returns:
-        How many clients were cut: 0 if everyone was answered.
+        How many clients were cut: 0 if all were answered.
 
     Raises:
         StartupFailed: The application refused to start.
@@ -67,7 +69,7 @@ async def serve(
             async with trio.open_nursery() as nursery:
                 await nursery.start(server.accept, listeners, state)
                 for listener in listeners:
-                    logger.info("listening on %s", listener.socket.getsockname())
+                    logger.info("listening on %s", url_of(listener.socket))
                 task_status.started(server)
                 first = await anext(aiter(signals))
                 nursery.start_soon(server.cut_on_signal, signals)
@@ -91,8 +93,10 @@ class HttpServer:
         self._app = app
         self._settings = settings
         self._connections: set[ServerConnection] = set()
+        # One scope for each stage of the drain: no new connections, no more waiting for
+        # those there are, no connections at all.
         self._accepting = trio.CancelScope()
-        self._patience = trio.CancelScope()
+        self._draining = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._ended = trio.Event()
         self.cut = 0
@@ -127,42 +131,51 @@ class HttpServer:
         Cancellation:
             All connections are cut, the listeners are closed.
         """
-        with self._serving, open_departures() as departures:
-            async with trio.open_nursery() as attendants:
-                attendants.start_soon(departures.run)
-                attendants.start_soon(self._close_idle)
+        with self._serving, open_disconnects() as disconnects:
+            context = ServerContext(
+                self._app,
+                self._settings,
+                self.drain,
+                state,
+                disconnects,
+                self._connections,
+            )
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(disconnects.run)
+                helpers.start_soon(self._close_idle)
                 async with trio.open_nursery() as connections:
                     with self._accepting:
                         task_status.started()
                         await trio.serve_listeners(
-                            partial(self._serve_stream, state, departures),
+                            partial(self._serve_client, context),
                             list(listeners),
                             handler_nursery=connections,
                         )
-                attendants.cancel_scope.cancel()
+                helpers.cancel_scope.cancel()
         self._ended.set()
 
     async def drain_all(self, *, at_once: bool = False) -> None:
-        """Stop accepting, let everyone be answered, cut who is left, and count them.
+        """Stop accepting, answer the clients, and cut and count those that are left.
 
         Args:
-            at_once: Do without the delay that gives a load balancer time.
+            at_once: Skip the delay in which a load balancer may look elsewhere.
         """
         self.drain.begin()
-        logger.info("draining: %r", self)
-        with self._patience:
-            await trio.sleep(0 if at_once else self._settings.drain_delay)
+        delay = 0 if at_once else self._settings.drain_delay
+        logger.info("stopping: the listeners close in %g s; %r", delay, self)
+        with self._draining:
+            await trio.sleep(delay)
             await self._let_leave()
         self.cut = self.busy
         if self.cut:
-            logger.warning("%d clients cut", self.cut)
+            logger.warning("%d clients cut: they were not answered in time", self.cut)
         self._serving.cancel()
 
     async def cut_on_signal(self, signals: AsyncIterator[int]) -> None:
-        """Cut everyone at the next signal: somebody has no time."""
+        """Cut all clients at the next signal."""
         await anext(aiter(signals))
-        logger.warning("second signal")
-        self._patience.cancel()
+        logger.warning("second signal: all clients are cut")
+        self._draining.cancel()
 
     async def _let_leave(self) -> None:
         window = self._settings.drain_window
@@ -174,7 +187,7 @@ class HttpServer:
             await self._ended.wait()
 
     async def _close_idle(self) -> None:
-        """Look for idle connections now and then: no timer for each."""
+        """Close idle connections: one task looks at all of them, none has a timer."""
         limit = self._settings.keep_alive
         while True:
             await trio.sleep(min(1.0, limit / 4))
@@ -182,52 +195,24 @@ class HttpServer:
             for connection in self._connections:
                 connection.stop_if_idle_since(since)
 
-    async def _serve_stream(
-        self, state: Scope, departures: Disconnects, stream: trio.SocketStream
-    ) -> None:
-        wire = ClientStream(stream, self._settings.write_deadline)
+    def _serve_client(
+        self, context: ServerContext, stream: trio.SocketStream
+    ) -> Awaitable[None]:
+        """Return the coroutine that serves a client that has been accepted."""
         if len(self._connections) >= self._settings.max_connections:
-            await _refuse(wire, self._settings.linger)
-            return
-        extensions: Scope = {TAKEN: {"wait": wire.taken}}
-        if departures.noticed:
-            extensions[CANCELS] = {}
-        base: Scope = {
-            "state": state,
-            "extensions": extensions,
-            **_addresses(stream),
-        }
-        connection = ServerConnection(self._app, wire, self._settings, self.drain, base)
-        self._connections.add(connection)
+            refused = ClientStream(stream, self._settings.write_deadline)
+            return _refuse(refused, self._settings.linger)
+        connection = ServerConnection(context, stream)
         if self._accepting.cancel_called:
-            connection.stop()  # it was accepted in the last moment
-        descriptor = wire.descriptor
-        departures.watch(descriptor, connection.peer_left)
-        try:
-            await connection.run()
-        except* Exception:
-            logger.exception("a connection failed")  # it alone: never the process
-        finally:
-            departures.unwatch(descriptor)
-            self._connections.discard(connection)
+            connection.stop()  # it was accepted at the moment at which the drain began
+        return connection.run()
 
 
-async def _refuse(wire: ClientStream, linger: float) -> None:
+async def _refuse(stream: ClientStream, linger: float) -> None:
     try:
-        await wire.send(plain_response(503, "the server has too many connections"))
-        await wire.finish(linger)
+        await stream.send(plain_response(503, "the server has too many connections"))
+        await stream.finish(linger)
     except PeerGone:
         pass
     finally:
-        wire.abort()
-
-
-def _addresses(stream: trio.SocketStream) -> Scope:
-    """Return ASGI's client and server; the peer may have left already."""
-    try:
-        client, server = stream.socket.getpeername(), stream.socket.getsockname()
-    except OSError:
-        return {"client": None, "server": None}
-    if isinstance(client, tuple):
-        return {"client": client[:2], "server": server[:2]}
-    return {"client": None, "server": (server, None)}
+        stream.abort()

@@ -1,7 +1,8 @@
-"""A socket that a hostile peer cannot hold on to.
+"""One client's socket, with limits that a hostile client cannot exceed.
 
-Reads say "gone" in one way, writes have a deadline, and a write that did not get out
-whole leaves the wire dead: half an answer must not be followed by another one.
+Reads report a client that has left in one way, writes have a deadline, and after a
+write that was cut short nothing more is written: half an answer must not be followed by
+another one.
 """
 
 from __future__ import annotations
@@ -15,48 +16,43 @@ import termios
 
 import trio
 
-__all__ = ["PeerGone", "ClientStream"]
+from .errors import PeerGone
+
+__all__ = ["ClientStream"]
 
 _READ_BYTES = 64 * 1024
 # Seconds between two looks whether what was written has been acknowledged. Most peers
 # have done so at once, or with the next thing that they send.
 _FIRST_PAUSE = 0.002
 _LAST_PAUSE = 0.1
-# With this option close() sends RST at once and keeps nothing in the kernel.
+# With this value of SO_LINGER, close() sends RST at once and drops what is unsent.
 _ABORT = struct.pack("ii", 1, 0)
 
-
-class PeerGone(OSError):
-    """The peer left, or did not take what it was sent in time.
-
-    It is an OSError because ASGI says that ``send`` raises one then.
-    """
+_LEFT = "the client has left"
 
 
 class ClientStream:
     """One connected socket.
 
     Attributes:
-        alive: False when the peer has left or a write has failed.
-        confirming: `taken` finds out whether the peer has left.
+        alive: False when the client has left or a write has failed.
+        awaits_acknowledgement: A task is in `wait_acknowledged`.
     """
 
     __slots__ = (
+        "_send_lock",
         "_socket",
-        "_stream",
-        "_turn",
         "_write_deadline",
         "alive",
-        "confirming",
+        "awaits_acknowledgement",
     )
 
     def __init__(self, stream: trio.SocketStream, write_deadline: float) -> None:
-        self._stream = stream
         self._socket = stream.socket
         self._write_deadline = write_deadline
-        self._turn = trio.Lock()
+        self._send_lock = trio.Lock()
         self.alive = True
-        self.confirming = False
+        self.awaits_acknowledgement = False
 
     @property
     def descriptor(self) -> int:
@@ -64,55 +60,62 @@ class ClientStream:
         return self._socket.fileno()
 
     async def receive(self) -> bytes:
-        """Return some bytes, or b"" if the peer has left.
+        """Return some bytes, or b"" if the client has left.
 
-        A peer that has closed only its sending side counts as gone: over TCP it
+        A client that has closed only its sending side counts as gone: over TCP it
         cannot be told from one that has left.
 
         Cancellation:
             No byte is lost.
         """
         try:
-            data = await self._read()
+            while True:
+                # First wait, then read: a client rarely sends before it has read its
+                # answer, so a read that is tried first would find nothing.
+                await trio.lowlevel.wait_readable(self._socket)
+                try:
+                    data = os.read(self._socket.fileno(), _READ_BYTES)
+                except BlockingIOError:
+                    continue  # the kernel may report a socket as readable that is not
+                if not data:
+                    self.alive = False
+                return data
         except OSError:
-            data = b""
-        if not data:
             self.alive = False
-        return data
+            return b""
 
     async def send(self, data: bytes) -> None:
-        """Write all of `data`, behind other writers.
+        """Write all of `data`, after what other tasks are writing.
+
+        Not a checkpoint where the kernel takes all of it at once.
 
         Raises:
-            PeerGone: The peer left or did not take it before the write deadline.
+            PeerGone: The client left or did not read it before the write deadline.
 
         Cancellation:
-            The wire is dead unless nothing of `data` had been written.
+            Nothing more can be written, unless nothing of `data` had been written.
         """
-        if not self._turn.locked():
-            data = self._send_now(data)
-            if not data:
-                return
-        try:
-            self._turn.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turn.acquire()
-        try:
-            if not self.alive:
-                raise PeerGone("the peer has left")
-            with trio.move_on_after(self._write_deadline) as scope:
-                await self._send_all(data)
-            if scope.cancelled_caught:
+        if not self.alive:
+            raise PeerGone(_LEFT)
+        sent = 0
+        # The kernel takes nearly every answer whole: no lock and no deadline is needed.
+        if not self._send_lock.locked():
+            try:
+                # trio's sockets have no send() that does not wait.
+                sent = os.write(self._socket.fileno(), data)
+            except BlockingIOError:
+                pass
+            except OSError as error:
                 self.alive = False
-                raise PeerGone(f"nothing taken for {self._write_deadline} s")
-        finally:
-            self._turn.release()
+                raise PeerGone(_LEFT) from error
+        if sent < len(data):
+            await self._send_rest(memoryview(data), sent)
 
-    async def taken(self) -> bool:
-        """Return whether the peer's system has acknowledged all that was written.
+    async def wait_acknowledged(self) -> bool:
+        """Return whether the client's system has acknowledged all that was written.
 
-        A peer that has vanished acknowledges nothing, and one that has closed answers
-        with a reset; the kernel has taken what was written to either. A peer that
+        A client that has vanished acknowledges nothing, and one that has closed answers
+        with a reset; the kernel takes what is written to either. A client that
         acknowledges nothing more for the time of the write deadline is cut.
 
         Cancellation:
@@ -120,27 +123,27 @@ class ClientStream:
         """
         pause = _FIRST_PAUSE
         least = math.inf
-        self.confirming = True
+        self.awaits_acknowledgement = True
         try:
             with trio.move_on_after(self._write_deadline) as scope:
                 while unacknowledged := self._count_unacknowledged():
                     if unacknowledged < least:
                         least = unacknowledged
                         scope.deadline = trio.current_time() + self._write_deadline
-                    # The kernel does not tell when that changes.
+                    # The kernel has no event for an acknowledgement: look again.
                     await trio.sleep(pause)
                     pause = min(2 * pause, _LAST_PAUSE)
                 return self.alive
             self.abort()
             return False
         finally:
-            self.confirming = False
+            self.awaits_acknowledgement = False
 
     async def finish(self, linger: float) -> None:
-        """Close so that the peer still sees what was written last.
+        """Close so that the client still gets what was written last.
 
-        Closing with unread bytes makes the kernel throw away the answer on its way,
-        so first say that nothing more comes, then read until the peer closes too.
+        Closing with unread bytes makes the kernel drop the answer that is on its way.
+        So first announce the end, then read until the client closes too.
 
         Args:
             linger: Seconds to wait for that.
@@ -155,12 +158,12 @@ class ClientStream:
                     while await self.receive():
                         pass
         except OSError:
-            pass  # it has gone meanwhile
+            pass  # the client has left meanwhile
         finally:
             self._socket.close()
 
     def stop_receiving(self) -> None:
-        """Make `receive` say that the peer has left, once it has returned all there is.
+        """Make `receive` return b"", after what has arrived already.
 
         Unlike a cancellation this cannot come between the arrival of a request and
         its being read.
@@ -168,7 +171,7 @@ class ClientStream:
         try:
             self._socket.shutdown(socket.SHUT_RD)
         except OSError:
-            pass  # it has gone by itself
+            pass  # the client has left already
 
     def abort(self) -> None:
         """Close at once and drop what is still to be sent."""
@@ -176,13 +179,13 @@ class ClientStream:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         except OSError:
-            pass  # it has gone by itself
+            pass  # the socket is closed already
         self._socket.close()
 
     def _count_unacknowledged(self) -> int:
-        """Return how many bytes are on their way; 0 if the peer has left.
+        """Return how many bytes are on their way; 0 if the client has left.
 
-        Where the system does not tell, it looks as if none were.
+        Where the system does not report it, the number is 0.
         """
         try:
             queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
@@ -195,40 +198,22 @@ class ClientStream:
         (count,) = struct.unpack("i", queued)
         return int(count)
 
-    def _send_now(self, data: bytes) -> bytes:
-        """Write what the kernel takes at once, and return the rest.
-
-        That is all of nearly every answer, and saves a deadline that is not needed.
-        """
-        if not self.alive:
-            raise PeerGone("the peer has left")
+    async def _send_rest(self, data: memoryview, sent: int) -> None:
+        """Write what the kernel did not take at once: all behind the first `sent`."""
         try:
-            # trio's sockets have no send() that does not wait.
-            return data[os.write(self._socket.fileno(), data) :]
-        except BlockingIOError:
-            return data
+            async with self._send_lock:
+                if not self.alive:
+                    raise PeerGone(_LEFT)
+                with trio.move_on_after(self._write_deadline) as scope:
+                    while sent < len(data):
+                        sent += await self._socket.send(data[sent:])
         except OSError as error:
             self.alive = False
-            raise PeerGone("the peer has left") from error
-
-    async def _read(self) -> bytes:
-        # First wait, then read: a client sends nothing before it has read its answer,
-        # so a read that is tried first would nearly always be in vain.
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return os.read(self._socket.fileno(), _READ_BYTES)
-            except BlockingIOError:
-                pass  # somebody else's wake-up
-
-    async def _send_all(self, data: bytes) -> None:
-        sent = 0
-        try:
-            while sent < len(data):
-                sent += await self._socket.send(data[sent:] if sent else data)
-        except OSError as error:
-            self.alive = False
-            raise PeerGone("the peer has left") from error
+            raise PeerGone(_LEFT) from error
         except trio.Cancelled:
+            # Half of an answer is out: the next one must not follow it.
             self.alive = self.alive and not sent
             raise
+        if scope.cancelled_caught:
+            self.alive = False
+            raise PeerGone(f"the client has not read within {self._write_deadline} s")

@@ -1,11 +1,12 @@
 """Several worker processes on the same listening sockets.
 
-The workers are this same command with ``--workers 1`` and inherited sockets; nothing
-of the application is loaded in here. A worker that dies is started again after a
-backoff. A worker that cannot start at all ends everything: waiting would not help.
+The workers are this same command with ``--workers 1`` and inherited sockets. The
+supervisor does not load the application. A worker that dies is started again after a
+backoff. If a worker cannot start at all, the supervisor stops: waiting would not help.
 
-The sockets are shared, not bound once per worker with SO_REUSEPORT, because the queue
-of connections that a dead or draining worker leaves behind is then served by others.
+The sockets are shared, not bound once per worker with SO_REUSEPORT: connections that
+wait in the queue of a shared socket are served by the other workers when one dies or
+drains.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from functools import partial
 
 import trio
 
-from triopoll.settings import CREW_VARIABLE, SIBLINGS_VARIABLE
+from triopoll.settings import SUPERVISOR_VARIABLE, WORKER_VARIABLE
 
 __all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise", "watch_lifeline"]
 
 logger = logging.getLogger("triopoll.serving")
 
 # 2 is argparse's own for a wrong command line.
-EXIT_CUT = 1  # somebody was cut off
+EXIT_CUT = 1  # a client was cut off
 EXIT_STARTUP = 3  # the application or its address refused to start
 
-# What a worker is sent. Not SIGINT, which Python makes an exception, with a traceback,
-# of a worker that is still starting.
-_WORD_FOR = {signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGUSR1}
+# What a worker is sent for a signal to the supervisor. Not SIGINT: a worker that is
+# still starting would end with the traceback of a KeyboardInterrupt.
+_WORKER_SIGNALS = {signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGUSR1}
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
-_HEALTHY_AFTER = 60.0  # a worker that lived so long starts the backoff anew
+_HEALTHY_AFTER = 60.0  # the backoff starts anew after a worker that lived so long
 
 
 async def supervise(
@@ -45,8 +46,8 @@ async def supervise(
     """Run workers until SIGTERM or SIGINT; pass the signal on and wait for them.
 
     Args:
-        command: The command line of one worker; it finds its sockets by number, and
-            by ``--lifeline`` the pipe that tells it when this process has gone.
+        command: The command line of one worker. It names the sockets by number;
+            ``--lifeline`` is added, the pipe whose end shows that this process is gone.
         sockets: Listening sockets, which the workers inherit. They are closed here
             as soon as the workers drain.
         workers: How many.
@@ -58,37 +59,37 @@ async def supervise(
     Cancellation:
         The workers are killed.
     """
-    lifeline, ours = os.pipe()
+    lifeline, supervisor_end = os.pipe()
     inherited = [lifeline, *(sock.fileno() for sock in sockets)]
-    # For what workers tell each other; only this user can enter it.
+    # For the workers' metrics sockets; only this user can enter it.
     with (
         tempfile.TemporaryDirectory(prefix="triopoll-") as directory,
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
-        crew = _Workers([*command, "--lifeline", str(lifeline)], inherited, directory)
+        pool = _Workers([*command, "--lifeline", str(lifeline)], inherited, directory)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(crew.pass_on, signals, sockets)
-            await crew.run(workers)
+            nursery.start_soon(pool.pass_on, signals, sockets)
+            await pool.run(workers)
             nursery.cancel_scope.cancel()
     os.close(lifeline)
-    os.close(ours)
-    return crew.exit_code
+    os.close(supervisor_end)
+    return pool.exit_code
 
 
 async def watch_lifeline(lifeline: int) -> None:
-    """Drain this worker when its supervisor is gone, however that ended.
+    """Drain this worker when its supervisor has ended in whatever way.
 
     Args:
-        lifeline: The reading end of a pipe that only the supervisor can write to.
-            Nothing is ever written; its end is the news.
+        lifeline: The reading end of a pipe whose writing end only the supervisor has.
+            Nothing is written to it; it becomes readable when that end is closed.
     """
     await trio.lowlevel.wait_readable(lifeline)
-    logger.error("the supervisor is gone")
+    logger.error("the supervisor is gone: this worker drains and stops")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Workers:
-    """The worker processes and what has become of them."""
+    """The worker processes, by place, and the exit code that they lead to."""
 
     def __init__(
         self, command: Sequence[str], inherited: Sequence[int], directory: str
@@ -111,30 +112,34 @@ class _Workers:
         self, signals: AsyncIterator[int], sockets: Sequence[socket.socket]
     ) -> None:
         async for number in signals:
-            self._stop(_WORD_FOR[signal.Signals(number)])
-            # Clients must be refused once the workers have closed theirs.
+            self._stop(_WORKER_SIGNALS[signal.Signals(number)])
+            # Once the workers have closed theirs, new clients must be refused and not
+            # wait in a queue that no worker serves.
             for sock in sockets:
                 sock.close()
 
     async def _keep_up(self, place: int) -> None:
-        """Have a worker in this place until the crew stops."""
+        """Keep a worker running in this place until the supervisor is stopped."""
         backoff = _FIRST_BACKOFF
         has_started = False
         while not self._stopping.is_set():
             begun = trio.current_time()
             code = await self._run_one(place)
             if self._stopping.is_set():
-                self.exit_code = max(self.exit_code, _verdict(code))
+                self.exit_code = max(self.exit_code, _exit_code_of(code))
                 return
             if code == EXIT_STARTUP and not has_started:
-                logger.error("worker %d cannot start", place)
+                logger.error("worker %d cannot start: all workers are stopped", place)
                 self.exit_code = EXIT_STARTUP
                 self._stop(signal.SIGTERM)
                 return
             has_started = True
             if trio.current_time() - begun > _HEALTHY_AFTER:
                 backoff = _FIRST_BACKOFF
-            logger.error("worker %d died (%d): again in %.1f s", place, code, backoff)
+            logger.error(
+                "worker %d died (exit code %d): it is started again in %.1f s",
+                *(place, code, backoff),
+            )
             with trio.move_on_after(backoff):
                 await self._stopping.wait()
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
@@ -147,8 +152,9 @@ class _Workers:
                     self._command,
                     check=False,
                     pass_fds=self._inherited,
-                    env={**os.environ, **self._whereabouts(place)},
-                    # A terminal's Ctrl-C reaches the whole group; we pass it on.
+                    env={**os.environ, **self._identity(place)},
+                    # A terminal sends Ctrl-C to a whole process group. The supervisor
+                    # passes it on, so the workers must not get it a second time.
                     process_group=0,
                 )
             )
@@ -160,11 +166,11 @@ class _Workers:
         assert code is not None
         return code
 
-    def _whereabouts(self, place: int) -> dict[str, str]:
-        """Tell a worker which of how many it is, and where the others are."""
+    def _identity(self, place: int) -> dict[str, str]:
+        """Return variables that say which worker it is and where the others are."""
         return {
-            CREW_VARIABLE: str(os.getpid()),
-            SIBLINGS_VARIABLE: f"{place}/{self._count}:{self._directory}",
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+            WORKER_VARIABLE: f"{place}/{self._count}:{self._directory}",
         }
 
     def _stop(self, number: signal.Signals) -> None:
@@ -173,12 +179,12 @@ class _Workers:
             process.send_signal(number)
 
 
-def _verdict(code: int) -> int:
-    """Return what the end of a worker that was stopped says about its clients.
+def _exit_code_of(code: int) -> int:
+    """Return what a worker that was stopped adds to the supervisor's exit code.
 
-    One that serves handles these signals. One that they have killed was still
-    starting, or had ended already: it had no clients.
+    A worker handles these signals as soon as it serves. One that they have killed was
+    still starting, or was at its end: it had no clients.
     """
-    if -code in _WORD_FOR.values():
+    if -code in _WORKER_SIGNALS.values():
         return 0
     return code if code >= 0 else EXIT_CUT

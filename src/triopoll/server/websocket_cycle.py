@@ -1,10 +1,10 @@
-"""One websocket connection, as the two callables that ASGI wants.
+"""One websocket connection, as the two callables of ASGI.
 
-wsproto cuts and builds the frames. No extension is offered: compression costs more
+wsproto reads and writes the frames. No extension is offered: compression costs more
 memory per connection than everything else together.
 
-There is no task of our own: `receive` reads, pings and answers pings, so an
-application should always have a task in it (Quart-Trio has).
+There is no reader task. `receive` reads, pings and answers pings, so an application
+should always have a task that waits in it (Quart-Trio has one).
 """
 
 from __future__ import annotations
@@ -33,43 +33,51 @@ from wsproto.utilities import (
 from triopoll.asgi.types import Message
 
 from .config import ServerSettings
-from .request_parser import HttpError, RequestHead
+from .errors import HttpError, PeerGone
+from .request_parser import RequestHead
 from .response_writer import ResponseWriter, switching_protocols
-from .stream import ClientStream, PeerGone
+from .stream import ClientStream
 
 __all__ = ["SERVICE_RESTART", "WebSocketCycle", "is_websocket"]
 
-SERVICE_RESTART = 1012  # RFC 6455 registry: the server restarts, come again
+# Close codes of the IANA registry: the server restarts; no close frame was received.
+SERVICE_RESTART = 1012
 _ABNORMAL = 1006
 
 
 def is_websocket(request: RequestHead) -> bool:
-    """Return whether a request wants to become a websocket."""
+    """Return whether a request is the handshake of a websocket."""
     return request.upgrades == b"websocket" and request.method == "GET"
 
 
 class WebSocketCycle:
-    """Serve one websocket from its handshake to its close."""
+    """Serve one websocket from its handshake to its close.
+
+    Attributes:
+        failed: The application has raised an error.
+        subprotocols: What the client offers.
+    """
 
     def __init__(
         self,
         request: RequestHead,
         rest: bytes,
-        wire: ClientStream,
+        stream: ClientStream,
         settings: ServerSettings,
     ) -> None:
-        """Check the handshake; `rest` are bytes that came behind it, too early.
+        """Check the handshake; `rest` are bytes that came with it, before its answer.
 
         Raises:
-            BadRequest: It is no websocket handshake of RFC 6455.
+            HttpError: It is not a websocket handshake of RFC 6455.
         """
         headers = dict(request.headers)
         self._token = _accept_token(headers)
         self.subprotocols = _subprotocols(headers)
-        self._wire = wire
+        self._stream = stream
         self._settings = settings
+        self.failed = False
         self._rest = rest
-        # Answers a handshake that the application turns down.
+        # Answers a handshake that the application denies.
         self._denial = ResponseWriter("GET", "1.1", keep_alive=False)
         self._frames: Connection | None = None
         self._events: Iterator[Event] = iter(())
@@ -92,11 +100,11 @@ class WebSocketCycle:
 
     @property
     def denied(self) -> bool:
-        """Return whether the application has turned the handshake down."""
+        """Return whether the application has denied the handshake."""
         return self._denial.complete
 
     def go_away(self) -> None:
-        """Close with 1012, from within `receive`. Called by the drain."""
+        """Make `receive` close the websocket with 1012. Called by the drain."""
         self._going_away = True
         if self._reading is not None:
             self._reading.cancel()
@@ -124,7 +132,7 @@ class WebSocketCycle:
 
         Raises:
             PeerGone: The client has left, or does not read.
-            RuntimeError: The message does not fit here.
+            RuntimeError: The message is not one that may be sent now.
         """
         match message["type"]:
             case "websocket.accept":
@@ -134,19 +142,19 @@ class WebSocketCycle:
             case "websocket.close" if self._frames is not None:
                 await self.close(message.get("code", 1000), message.get("reason"))
             case "websocket.close":
-                await self._deny_plainly()
+                await self._deny_with_403()
             case "websocket.http.response.start":
                 self._denial.start(message["status"], message.get("headers", ()))
             case "websocket.http.response.body":
                 await self._deny(message)
             case kind:
-                raise RuntimeError(f"{kind!r} is no message of a websocket")
+                raise RuntimeError(f"{kind!r} is not a message of a websocket")
 
     async def close(self, code: int, reason: str | None = None) -> None:
         """Send a close frame, unless the websocket is closed already.
 
         Cancellation:
-            The peer may have got no or half a frame; the wire is closed next anyway.
+            The client may have got half a frame. The connection is closed next.
         """
         if self._frames is None or self._close_code is not None:
             return
@@ -171,7 +179,7 @@ class WebSocketCycle:
         self._frames = Connection(ConnectionType.SERVER)
         self._feed(self._rest)
         self._rest = b""
-        await self._wire.send(head)
+        await self._stream.send(head)
 
     async def _send_data(self, message: Message) -> None:
         if self._frames is None:
@@ -184,23 +192,23 @@ class WebSocketCycle:
             frame = self._frames.send(event)
         except LocalProtocolError:
             raise PeerGone("the websocket is closed") from None
-        await self._wire.send(frame)
+        await self._stream.send(frame)
 
-    async def _deny_plainly(self) -> None:
+    async def _deny_with_403(self) -> None:
         self._denial.start(403, [(b"content-type", b"text/plain; charset=utf-8")])
-        await self._wire.send(self._denial.data(b"Forbidden\n", more=False))
+        await self._stream.send(self._denial.data(b"Forbidden\n", more=False))
 
     async def _deny(self, message: Message) -> None:
         more = bool(message.get("more_body"))
         data = self._denial.data(message.get("body", b""), more=more)
         if data:
-            await self._wire.send(data)
+            await self._stream.send(data)
 
     async def _until_gone(self) -> None:
         """Wait for the client to leave before the handshake is answered."""
         while await self._read():
             if len(self._rest) > self._settings.max_ahead_bytes:
-                self._wire.alive = False
+                self._stream.alive = False
                 return
 
     async def _next_message(self, frames: Connection) -> Message | None:
@@ -221,14 +229,14 @@ class WebSocketCycle:
         return None
 
     def _next_event(self) -> Event | None:
-        # One at a time: the frames that came together wait as bytes, not as objects.
+        # One at a time: frames that came in one read wait as bytes, not as objects.
         try:
             return next(self._events, None)
         except RemoteProtocolError as error:
             return error.event_hint or CloseConnection(CloseReason.PROTOCOL_ERROR)
 
     async def _assemble(self, event: TextMessage | BytesMessage) -> Message | None:
-        # Many tiny fragments must cost no more than the message: no list of parts.
+        # One buffer and no list: tiny fragments must cost no more than their message.
         if isinstance(event, TextMessage):
             self._partial += event.data.encode()
         else:
@@ -246,9 +254,9 @@ class WebSocketCycle:
     async def _answer(self, event: Event) -> None:
         assert self._frames is not None
         try:
-            await self._wire.send(self._frames.send(event))
+            await self._stream.send(self._frames.send(event))
         except (LocalProtocolError, PeerGone):
-            pass  # we have closed, or the peer has left: the next read will tell
+            pass  # closed on this side, or the client has left: the next read ends
 
     async def _read(self) -> bool:
         """Feed the next bytes; return False when no more are wanted or will come."""
@@ -263,7 +271,7 @@ class WebSocketCycle:
         return False
 
     async def _read_or_tick(self) -> bytes | None:
-        """Return bytes, or None when a ping or pong is due or the drain calls."""
+        """Return bytes; None when a ping or a pong is due, or to close."""
         ping_sent = self._ping_sent
         settings = self._settings
         tick = (
@@ -271,13 +279,13 @@ class WebSocketCycle:
         )
         with trio.move_on_after(tick) as self._reading:
             try:
-                return await self._wire.receive()
+                return await self._stream.receive()
             finally:
                 self._reading = None
         return None
 
     def _feed(self, data: bytes) -> None:
-        self._ping_sent = False  # any byte is a sign of life
+        self._ping_sent = False  # any byte shows that the client is there
         if self._frames is None:
             self._rest += data
         elif self._frames.state in (
@@ -291,7 +299,7 @@ class WebSocketCycle:
         if self._frames is None or self._going_away or self._close_code is not None:
             return True
         if self._ping_sent:
-            self._wire.alive = False
+            self._stream.alive = False
             return False
         self._ping_sent = True
         await self._answer(Ping())

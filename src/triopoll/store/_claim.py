@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from triopoll.settings import CREW_VARIABLE
+from triopoll.settings import SUPERVISOR_VARIABLE
 
 __all__ = ["MemoryTaken", "claimed_memory"]
 
@@ -30,7 +30,7 @@ def claimed_memory() -> Generator[None, None, None]:
     Raises:
         MemoryTaken: There is another one.
     """
-    crew = os.environ.get(CREW_VARIABLE) or str(os.getpgrp())
+    crew = os.environ.get(SUPERVISOR_VARIABLE) or str(os.getpgrp())
     path = Path(tempfile.gettempdir()) / f"triopoll-{os.getuid()}-{crew}.lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)

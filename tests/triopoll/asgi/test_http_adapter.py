@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from triopoll.app import Triopoll
 from triopoll.asgi import http_adapter
 from triopoll.asgi.http_adapter import BodyRefused, read_body, send_response
-from triopoll.asgi.messages import CANCELS, TAKEN, Response
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, Response
 from triopoll.settings import Settings
 from triopoll.store import MemoryStore, MessageStore, Taken
 
@@ -202,7 +202,7 @@ async def test_a_server_may_know_better(
     async with serving(app):
         await store_of(app).push("k", b"1")
         request = Request("/poll/message?event=k")
-        request.extensions = {TAKEN: {"wait": wait}} | (
+        request.extensions = {ACKNOWLEDGED: {"wait": wait}} | (
             {CANCELS: {}} if cancels else {}
         )
         await request.run(app)
@@ -243,6 +243,6 @@ async def test_what_carries_no_message_is_not_waited_for(app: Triopoll) -> None:
 
     async with serving(app):
         request = Request("/poll/message?event=k&timeout=0")
-        request.extensions = {TAKEN: {"wait": wait}}
+        request.extensions = {ACKNOWLEDGED: {"wait": wait}}
         await request.run(app)
         assert b"504" in request.body

@@ -12,7 +12,7 @@ import pytest
 import redis
 import trio
 from tests.services import RedisServer, find_free_port
-from tests.triopoll.ops.test_metrics import values
+from tests.triopoll.ops.exposition import values
 from tests.triopoll.service import (
     Process,
     Service,

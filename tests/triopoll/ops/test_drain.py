@@ -95,7 +95,7 @@ async def test_a_wait_entered_after_the_release_ends_at_once() -> None:
 
 
 async def test_a_cancelled_wait_is_forgotten() -> None:
-    """A client that left keeps no place in the drain."""
+    """The wait of a client that left is not in the drain any more."""
     drain = Drain()
     assert repr(drain) == "<triopoll.Drain: open, 0 parked>"
     with trio.move_on_after(0):
@@ -123,7 +123,7 @@ async def test_a_cancelled_release_can_be_taken_up_again(
 
 
 async def test_a_callback_is_called_once_and_not_after_its_block() -> None:
-    """`calling` serves those who cannot wait in a scope, such as websockets."""
+    """`calling` is for waits that are not a cancel scope, such as websockets."""
     drain = Drain()
     called: list[str] = []
     with drain.calling(partial(called.append, "left")):

@@ -1,4 +1,4 @@
-"""Log lines: one a record, and nothing in them that is not ours to tell."""
+"""Log lines: one a record, and nothing secret in them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def log_hostile(capsys: pytest.CaptureFixture[str], form: Any) -> list[str]:
             raise ValueError("first\n2026 1 INFO forged")
         except ValueError:
             log.exception("it failed", extra=fields_of(path="/y", seconds=1.5))
-        log.debug("nobody asked for this")
+        log.debug("below the level")
     return capsys.readouterr().err.splitlines()
 
 
@@ -102,7 +102,7 @@ async def test_requests_are_logged_without_what_is_secret(
     options = ["--workers", workers, "--drain-delay", "0"]
     options += ["--log-format", "json", "--access-log"]
     env = {
-        # Nobody is there: waits fail.
+        # Nothing listens there: waits fail.
         "TRIOPOLL_SLOCK_URL": f"slock://127.0.0.1:{slock_port}",
         "TRIOPOLL_REDIS_URL": redis_server.url,
         "TRIOPOLL_BACKEND_LIMIT": "0.2",
@@ -143,7 +143,7 @@ async def test_requests_are_logged_without_what_is_secret(
 
 @pytest.mark.slow
 async def test_requests_are_not_logged_unless_asked_for(tmp_path: Path) -> None:
-    """By default the log tells of the server's own life."""
+    """By default the log has only the lines of the server itself."""
     slock = f"embedded://127.0.0.1:{find_free_port()}"
     log = tmp_path / "log"
     options = ["--drain-delay", "0", "--log-format", "json"]

@@ -1,4 +1,4 @@
-"""Signals on their way to a server that knows of no drain."""
+"""Signals that stop a server which does not drain by itself."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_signal_drains_and_reaches_the_server(
 
 
 async def test_a_server_that_goes_without_a_signal(caught: list[int]) -> None:
-    """Who is still parked at the end of the block is let go before it ends."""
+    """Waits that are still parked at the end of the block end before it does."""
     drain = Drain()
     async with trio.open_nursery() as nursery:
         async with drain_on_signals(drain, 0.01):
@@ -65,7 +65,7 @@ async def test_a_server_that_goes_without_a_signal(caught: list[int]) -> None:
 
 
 async def test_a_server_that_drains_by_itself(caught: list[int]) -> None:
-    """It is left alone."""
+    """Nothing is done: the server calls the drain."""
     drain = Drain()
     drain.driven = True
     async with drain_on_signals(drain, 0.01):
@@ -76,7 +76,7 @@ async def test_a_server_that_drains_by_itself(caught: list[int]) -> None:
 
 
 def test_another_thread(caught: list[int]) -> None:
-    """No signal comes to it, and it may set no handler."""
+    """No handler may be set in it, so nothing is done."""
 
     async def main() -> None:
         async with drain_on_signals(Drain(), 0.01):
@@ -87,8 +87,8 @@ def test_another_thread(caught: list[int]) -> None:
     thread.join()
 
 
-async def test_nobody_handles_it() -> None:
-    """What is ignored stays so, and a Ctrl-C that is the default is nobody's drain."""
+async def test_signals_without_a_handler() -> None:
+    """An ignored signal stays ignored; SIGINT without a handler does not drain."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -111,8 +111,8 @@ def default_sigterm() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("default_sigterm")
-async def test_nobody_handles_sigterm_which_comes_twice_at_once() -> None:
-    """It drains, as one that came once; the process does not end before."""
+async def test_sigterm_without_a_handler_that_comes_twice_at_once() -> None:
+    """It drains as one that came once; the process does not end before."""
     drain = Drain()
     async with drain_on_signals(drain, 60):
         with drain.interruptible():
@@ -134,13 +134,13 @@ async def main():
         %s
         await trio.sleep_forever()
 
-signals._TWICE = 0
+signals._REPEATED = 0
 trio.run(main)
 """
 
 
 @pytest.mark.parametrize("again", ["", "signal.raise_signal(signal.SIGTERM)"])
-def test_nobody_handles_sigterm(again: str) -> None:
+def test_sigterm_without_a_handler(again: str) -> None:
     """It ends the process after the drain, or at once when it comes a second time."""
     done = subprocess.run(
         [sys.executable, "-c", ALONE % again], timeout=90, check=False
@@ -148,8 +148,8 @@ def test_nobody_handles_sigterm(again: str) -> None:
     assert done.returncode == -signal.SIGTERM
 
 
-async def test_a_handler_that_somebody_else_has_set_stays(caught: list[int]) -> None:
-    """And ours does no harm where it is put back after its time."""
+async def test_a_handler_that_was_set_later_stays(caught: list[int]) -> None:
+    """One that is put back after the run does nothing but call the former one."""
     async with drain_on_signals(Drain(), 0.01):
         ours = signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Workers that ask each other for their numbers."""
+"""Workers that send each other their numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from triopoll.ops.worker_metrics import WorkerMetrics, worker_metrics_from
-from triopoll.settings import SIBLINGS_VARIABLE
+from triopoll.settings import WORKER_VARIABLE
 
 
 async def test_all_workers_answer(tmp_path: Path) -> None:
-    """Whoever is asked tells of the others, in order."""
+    """The worker that is asked returns those of all, in order."""
     first, second = (WorkerMetrics(str(n), tmp_path, 2) for n in range(2))
     async with trio.open_nursery() as nursery:
         await nursery.start(first.run, lambda: b"one")
@@ -26,7 +27,7 @@ async def test_all_workers_answer(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_is_gone(tmp_path: Path) -> None:
-    """Its numbers are missing, and nobody waits; its successor takes its place."""
+    """Its numbers are missing at once; its successor takes its place."""
     first = WorkerMetrics("0", tmp_path, 2)
     assert await first.snapshots(b"1") == {"0": b"1", "1": None}
     left_behind = trio.socket.socket(trio.socket.AF_UNIX)
@@ -53,7 +54,7 @@ async def test_a_worker_that_hangs(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_talks_too_much(tmp_path: Path) -> None:
-    """It is not read to its end."""
+    """A snapshot above the limit is not read to its end."""
     async with trio.open_nursery() as nursery:
         endless = WorkerMetrics("1", tmp_path, 2)
         await nursery.start(endless.run, lambda: b"x" * (2**22 + 1))
@@ -65,7 +66,7 @@ async def test_a_worker_that_talks_too_much(tmp_path: Path) -> None:
 async def test_an_answer_that_fails(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is missing, and in the log; the next one is given."""
+    """It is missing, and the error in the log; the next one is sent."""
     answers = [b"fine"]
     async with trio.open_nursery() as nursery:
         await nursery.start(WorkerMetrics("1", tmp_path, 2).run, answers.pop)
@@ -76,7 +77,7 @@ async def test_an_answer_that_fails(
         assert await asking.snapshots(b"") == {"0": b"", "1": b"again"}
         nursery.cancel_scope.cancel()
     assert [record.message for record in caplog.records] == [
-        "the metrics cannot be told"
+        "cannot send the metrics of this worker to another one"
     ]
 
 
@@ -87,12 +88,13 @@ async def test_a_socket_that_cannot_be_opened(
     await WorkerMetrics("0", tmp_path / ("x" * 200), 2).run(lambda: b"")
     (record,) = caplog.records
     assert (
-        "cannot ask this one for its metrics: AF_UNIX path too long" in record.message
+        "answer /metrics without the numbers of this one: AF_UNIX path too long"
+        in record.message
     )
 
 
 async def test_a_process_without_others() -> None:
-    """It opens nothing and asks nobody."""
+    """It opens no socket and asks no other worker."""
     alone = worker_metrics_from({})
     await alone.run(lambda: b"")
     assert await alone.snapshots(b"1") == {"0": b"1"}
@@ -100,8 +102,30 @@ async def test_a_process_without_others() -> None:
 
 
 def test_where_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A supervisor says it; another server's child is called by its process id."""
-    placed = worker_metrics_from({SIBLINGS_VARIABLE: "1/3:/run/a:b/c"})
+    """A supervisor's variable says it; another server's child has its process id."""
+    placed = worker_metrics_from({WORKER_VARIABLE: "1/3:/run/a:b/c"})
     assert repr(placed) == "<WorkerMetrics: worker 1, 2 others>"
     monkeypatch.setattr(multiprocessing, "parent_process", object)
     assert worker_metrics_from({}).name == str(os.getpid())
+
+
+async def test_a_worker_that_leaves_before_its_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is no error of the worker that answers, which goes on answering."""
+    asked = trio.Event()
+
+    def snapshot() -> bytes:
+        asked.set()
+        return b"x" * 2**21
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(WorkerMetrics("1", tmp_path, 2).run, snapshot)
+        stream = await trio.open_unix_socket(str(tmp_path / "1"))
+        await asked.wait()
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        found = await WorkerMetrics("0", tmp_path, 2).snapshots(b"")
+        assert found == {"0": b"", "1": b"x" * 2**21}
+        nursery.cancel_scope.cancel()
+    assert not caplog.records

@@ -18,7 +18,7 @@ from tests.triopoll.server.harness import (
 from tests.triopoll.server.park_app import ParkApp, answer
 from tests.triopoll.support import eventually
 
-from triopoll.asgi.messages import CANCELS, TAKEN
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS
 from triopoll.server import ServerSettings
 
 HELLO_TLS = tls_client_hello()
@@ -63,7 +63,7 @@ async def test_the_scope_is_what_asgi_says() -> None:
         "client": me,
         "server": ("127.0.0.1", running.port),
         "state": {"from": "lifespan"},
-        "extensions": {CANCELS: {}, TAKEN: {"wait": ANY}},
+        "extensions": {CANCELS: {}, ACKNOWLEDGED: {"wait": ANY}},
     }
 
 
@@ -351,7 +351,7 @@ async def test_a_wrong_message_is_the_applications_error(
         client = await running.connect()
         await client.get()
         assert (await client.read_all()).startswith(b"HTTP/1.1 500 ")
-    assert "'websocket.send' is no message of an HTTP response" in caplog.text
+    assert "'websocket.send' is not a message of an HTTP response" in caplog.text
 
 
 async def test_one_connection_too_many_is_told_so() -> None:

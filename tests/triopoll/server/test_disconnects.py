@@ -9,15 +9,15 @@ from tests.triopoll.server.harness import run_server
 from tests.triopoll.server.park_app import ParkApp
 
 from triopoll.asgi.messages import CANCELS
-from triopoll.server import disconnects as departures
-from triopoll.server.disconnects import open_departures
+from triopoll.server import disconnects
+from triopoll.server.disconnects import open_disconnects
 
 
 async def test_without_epoll_nothing_is_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The application is not told that it would be cancelled, and serving works."""
-    monkeypatch.setattr(departures, "_new_epoll", lambda: None)
+    monkeypatch.setattr(disconnects, "_new_epoll", lambda: None)
     app = ParkApp()
     async with run_server(app) as running:
         client = await running.connect()
@@ -29,10 +29,10 @@ async def test_without_epoll_nothing_is_promised(
 def test_a_socket_that_was_closed_first() -> None:
     """It has left the set by itself; a second time is one too many, and harmless."""
     one, other = socket.socketpair()
-    with one, other, open_departures() as some:
+    with one, other, open_disconnects() as watched:
         descriptor = one.fileno()
-        some.watch(descriptor, lambda: None)
+        watched.watch(descriptor, lambda: None)
         one.close()
-        some.unwatch(descriptor)
-        some.unwatch(descriptor)
-        assert repr(some) == "<Disconnects: 0 sockets>"
+        watched.unwatch(descriptor)
+        watched.unwatch(descriptor)
+        assert repr(watched) == "<Disconnects: 0 sockets>"

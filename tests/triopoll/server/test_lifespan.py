@@ -160,6 +160,6 @@ async def test_a_wrong_message_is_refused() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start"})
 
-    with pytest.raises(StartupFailed, match="no message of a lifespan"):
+    with pytest.raises(StartupFailed, match="not a message of a lifespan"):
         async with open_lifespan(app):
             pytest.fail("it has not started")

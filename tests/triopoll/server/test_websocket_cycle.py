@@ -376,6 +376,6 @@ async def test_wrong_messages_are_the_applications_error(
     assert errors == [
         "the websocket has not been accepted",
         "the handshake has been answered already",
-        "'http.response.start' is no message of a websocket",
+        "'http.response.start' is not a message of a websocket",
     ]
     assert not caplog.records, "sending after the close is told as ASGI says, quietly"
