@@ -37,7 +37,7 @@ SERVERS = (
 
 
 class Process:
-    """A program of ours that listens on a port; it can be killed and started again.
+    """A Python module that listens on a port; it can be killed and started again.
 
     Attributes:
         stderr: Where it writes its log; None for where the tests do.
@@ -82,7 +82,7 @@ class Process:
         os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ask it to end, and see that it does."""
+        """Terminate it, and check that it ends."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:

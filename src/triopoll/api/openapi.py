@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 __all__ = [
     "REFUSED",
     "TEXT",
     "Operation",
+    "Parameter",
     "Schema",
     "document",
     "object_of",
@@ -24,6 +25,21 @@ __all__ = [
 ]
 
 Schema: TypeAlias = Mapping[str, Any]
+
+
+class Parameter(TypedDict):
+    """The description of a query parameter. The parsers' modules have tables of them.
+
+    Attributes:
+        description: One sentence.
+        required: Whether a request must have it.
+        schema: Its JSON Schema.
+    """
+
+    description: str
+    required: bool
+    schema: Schema
+
 
 TEXT: Schema = {"type": "string"}
 # What requests are refused with, but by the waits of the recipe.
@@ -81,7 +97,7 @@ class Operation:
         method: In capitals.
         summary: One line.
         tag: The family it belongs to.
-        query: The dataclass that its query is parsed into.
+        query: Its parameters by name, or the dataclass that its query is parsed into.
         body: The dataclass that its JSON body is parsed into, or a schema.
         answers: A schema for each status; a text is the type of a body that is not
             JSON.
@@ -93,7 +109,7 @@ class Operation:
     summary: str
     tag: str
     answers: Mapping[int, Schema | str]
-    query: type | None = None
+    query: type | Mapping[str, Parameter] | None = None
     body: type | Schema | None = None
     admits: Literal["ticket", "key"] | None = None
 
@@ -176,7 +192,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.admits is not None:
         shape["security"] = _SECURITY[operation.admits]
     if operation.query is not None:
-        shape["parameters"] = _parameters(schema_of(operation.query))
+        shape["parameters"] = _parameters(operation.query)
     if operation.body is not None:
         body = operation.body
         schema = schema_of(body) if isinstance(body, type) else body
@@ -185,7 +201,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return shape
 
 
-def _parameters(schema: Schema) -> list[Schema]:
+def _parameters(query: type | Mapping[str, Parameter]) -> list[Schema]:
+    if not isinstance(query, type):
+        return [{"in": "query", "name": name, **each} for name, each in query.items()]
+    schema = schema_of(query)
     return [
         {
             "in": "query",

@@ -7,8 +7,14 @@ from functools import partial
 from importlib.metadata import version
 
 from ..asgi.messages import Request, Response, Routes, json_response
-from ..core.poll_query import GroupCreation, GroupPoll, GroupSending, PollQuery, Sending
 from .openapi import REFUSED, TEXT, Operation, Schema, document, object_of
+from .openresty.query import (
+    GROUP_CREATION_PARAMETERS,
+    GROUP_POLL_PARAMETERS,
+    GROUP_SENDING_PARAMETERS,
+    SENDING_PARAMETERS,
+)
+from .poll.query import POLL_PARAMETERS
 from .v1.operations import V1_OPERATIONS
 
 __all__ = ["OPERATIONS", "openapi_routes"]
@@ -84,7 +90,7 @@ _RECIPES = [
         method="GET",
         summary="Wait for an event",
         tag=_WAITS,
-        query=PollQuery,
+        query=POLL_PARAMETERS,
         answers={200: _EITHER},
     ),
     Operation(
@@ -93,7 +99,7 @@ _RECIPES = [
         method="GET",
         summary="Take the first message of a list, or wait for it",
         tag=_WAITS,
-        query=PollQuery,
+        query=POLL_PARAMETERS,
         answers={200: _EITHER},
     ),
 ]
@@ -104,7 +110,7 @@ _IMAGES = [
         method="GET",
         summary="Wait for a message of a group",
         tag=_OF_IMAGE,
-        query=GroupPoll,
+        query=GROUP_POLL_PARAMETERS,
         answers={200: _IMAGE},
     ),
     *(
@@ -120,10 +126,22 @@ _IMAGES = [
             answers={200: _IMAGE, 413: REFUSED},
         )
         for path, summary, query in (
-            ("/poll/event/emit", "Set an event", Sending),
-            ("/poll/message/send", "Keep a message and set its event", Sending),
-            ("/poll/group/message/create", "Create a group", GroupCreation),
-            ("/poll/group/message/send", "Send a message to a group", GroupSending),
+            ("/poll/event/emit", "Set an event", SENDING_PARAMETERS),
+            (
+                "/poll/message/send",
+                "Keep a message and set its event",
+                SENDING_PARAMETERS,
+            ),
+            (
+                "/poll/group/message/create",
+                "Create a group",
+                GROUP_CREATION_PARAMETERS,
+            ),
+            (
+                "/poll/group/message/send",
+                "Send a message to a group",
+                GROUP_SENDING_PARAMETERS,
+            ),
         )
         for method in ("GET", "POST")
     ),

@@ -19,6 +19,7 @@ from ...core.poll_query import (
     Sending,
 )
 from ...settings import Settings
+from ..openapi import Parameter
 from ..poll.query import (
     BadParameter,
     read_key,
@@ -28,6 +29,10 @@ from ..poll.query import (
 )
 
 __all__ = [
+    "GROUP_CREATION_PARAMETERS",
+    "GROUP_POLL_PARAMETERS",
+    "GROUP_SENDING_PARAMETERS",
+    "SENDING_PARAMETERS",
     "parse_group_creation",
     "parse_group_poll",
     "parse_group_sending",
@@ -38,6 +43,58 @@ __all__ = [
 # Seconds for which a change to an event or a group holds. The image has the lower
 # bound; the upper is the longest that its slock client can ask for.
 _MIN_LEASE, _MAX_LEASE = 60.0, 65535.0
+
+
+def _key(what: str) -> Parameter:
+    return {
+        "description": f"Name of the {what}.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+    }
+
+
+def _lease_of(description: str) -> Parameter:
+    # Values outside the bounds are accepted, and moved to the nearest bound.
+    schema = {"type": "number", "minimum": 60, "default": 60}
+    return {"description": description, "required": False, "schema": schema}
+
+
+def _flag(description: str) -> Parameter:
+    schema = {"type": "string", "default": "false"}
+    return {"description": description, "required": False, "schema": schema}
+
+
+def _number(description: str) -> Parameter:
+    bounds = {"minimum": 0, "maximum": MAX_MESSAGE_ID, "default": 0}
+    schema = {"type": "integer", **bounds}
+    return {"description": description, "required": False, "schema": schema}
+
+
+GROUP_POLL_PARAMETERS: Mapping[str, Parameter] = {
+    "key": _key("group"),
+    "msg_id": _number("Number of the message."),
+    "timeout": {
+        "description": "Seconds to wait.",
+        "required": False,
+        "schema": {"type": "number", "minimum": 0, "default": 60},
+    },
+    "expried": _lease_of("Seconds for which a renewal of the group holds."),
+    "keep_seted": _flag("Any word but `false`: do not renew."),
+}
+SENDING_PARAMETERS: Mapping[str, Parameter] = {
+    "key": _key("event"),
+    "default_seted": _flag("Any word but `false`: set by default."),
+    "expried": _lease_of("Seconds for which the event stays set."),
+}
+GROUP_CREATION_PARAMETERS: Mapping[str, Parameter] = {
+    "key": _key("group"),
+    "msg_id": _number("Number of the first message."),
+    "expried": _lease_of("Seconds for which the group lives."),
+}
+GROUP_SENDING_PARAMETERS: Mapping[str, Parameter] = {
+    "key": _key("group"),
+    "expried": _lease_of("Seconds for which the group lives from now on."),
+}
 
 
 def parse_openresty_poll(query: Query, settings: Settings) -> PollQuery:
@@ -71,8 +128,7 @@ def parse_group_poll(query: Query, settings: Settings) -> GroupPoll:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    names = ("key", "msg_id", "timeout", "expried", "keep_seted")
-    given = read_parameters(query, names)
+    given = read_parameters(query, GROUP_POLL_PARAMETERS)
     key = read_key(given, "key", settings, "group")
     timeout = read_timeout(given, settings)
     lease = _lease(given, 2 * timeout)
@@ -100,7 +156,7 @@ def parse_group_creation(query: Query, settings: Settings) -> GroupCreation:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    given = read_parameters(query, ("key", "msg_id", "expried"))
+    given = read_parameters(query, GROUP_CREATION_PARAMETERS)
     key = read_key(given, "key", settings, "group")
     return GroupCreation(key, _message_id(given), _lease(given))
 
@@ -111,7 +167,7 @@ def parse_group_sending(query: Query, settings: Settings) -> GroupSending:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    given = read_parameters(query, ("key", "expried"))
+    given = read_parameters(query, GROUP_SENDING_PARAMETERS)
     return GroupSending(read_key(given, "key", settings, "group"), _lease(given))
 
 

@@ -86,7 +86,7 @@ def _endpoint(
         response = Response(encode(outcome), headers=UNCACHED_JSON)
         if isinstance(outcome, PoppedMessage):
             response.woken = outcome.woken
-            response.ack, response.nack = outcome.confirm, outcome.give_back
+            response.ack, response.nack = outcome.ack, outcome.nack
         elif isinstance(outcome, EventFired):
             response.woken = outcome.woken
         return response

@@ -14,8 +14,10 @@ from typing import TypeVar
 from ...asgi.query import BadQuery, Query, is_utf8, read_number
 from ...core.poll_query import Default, PollQuery
 from ...settings import Settings
+from ..openapi import Parameter
 
 __all__ = [
+    "POLL_PARAMETERS",
     "BadParameter",
     "parse_poll",
     "read_key",
@@ -27,7 +29,29 @@ __all__ = [
 # Far above what a long key, percent-encoded, needs.
 _MAX_QUERY_BYTES = 8192
 _MAX_PARAMETERS = 32
-_PARAMETERS = ("event", "default_type", "wait_type", "timeout")
+
+POLL_PARAMETERS: Mapping[str, Parameter] = {
+    "event": {
+        "description": "Name of the event, and of the list.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "examples": ["order-1042"]},
+    },
+    "default_type": {
+        "description": "State of an event that nothing has set or cleared.",
+        "required": False,
+        "schema": {"enum": ["", "clear", "set"], "default": "clear"},
+    },
+    "wait_type": {
+        "description": "`reset`: a successful wait resets the event.",
+        "required": False,
+        "schema": {"enum": ["", "reset"], "default": ""},
+    },
+    "timeout": {
+        "description": "Seconds to wait; 0 answers at once.",
+        "required": False,
+        "schema": {"type": "number", "minimum": 0, "default": 60},
+    },
+}
 
 _Choice = TypeVar("_Choice")
 
@@ -53,7 +77,7 @@ def parse_poll(query: Query, settings: Settings) -> PollQuery:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    given = read_parameters(query, _PARAMETERS)
+    given = read_parameters(query, POLL_PARAMETERS)
     key = read_key(given, "event", settings)
     timeout = read_timeout(given, settings)
     return PollQuery(

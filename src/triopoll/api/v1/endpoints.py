@@ -28,7 +28,7 @@ from ...core.publisher import (
     Unpublished,
     WakeGroup,
 )
-from ...core.reader import (
+from ...core.wait_items import (
     EventItem,
     GroupItem,
     GroupState,
@@ -268,7 +268,7 @@ def _fail(failure: Failure) -> Response:
 
 
 def _told(failure: Failure) -> dict[str, Any]:
-    return {"code": failure.word, "message": _MESSAGES[failure]}
+    return {"code": failure.value, "message": _MESSAGES[failure]}
 
 
 def _json(shape: object) -> bytes:
