@@ -135,11 +135,11 @@ class _Channel:
             if position % _BATCH == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def keep_pace(self) -> None:
-        """Sleep if there have been too many wakes lately."""
+    def pause(self) -> float:
+        """Return the seconds to sleep after a wake; above 0 if there were too many."""
         now = trio.current_time()
         self.allowed_at = max(self.allowed_at, now) + _PACE
-        await trio.sleep(max(0.0, self.allowed_at - now - _BURST * _PACE))
+        return self.allowed_at - now - _BURST * _PACE
 
 
 class LogSubscription:
@@ -408,7 +408,8 @@ class LogNotifier:
             await group.clear()
             if group.version != woken_for:
                 await channel.wake()
-            await channel.keep_pace()
+            if (pause := channel.pause()) > 0:
+                await trio.sleep(pause)
 
     def _group(self, key: str) -> GroupEvent:
         return self._client.group_event(group_key(self._prefix, key), ttl=_LEASE)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+from tests.triopoll.calls import CallCounter, count_this_task
 from tests.triopoll.logrig import SlockRig, open_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -310,3 +311,20 @@ async def test_slock_that_accepts_requests_and_answers_none() -> None:
             poller = Poller(client, MemoryStore(), waits, monitor, settings)
             outcome = await poller.wait_event(query(timeout=0))
     assert outcome is Failure.SLOCK_UNREACHABLE
+
+
+async def test_a_poll_takes_few_calls(autojump_clock: MockClock, rig: Rig) -> None:
+    """One that pops nothing, parks, is woken and pops: 18 calls above its backends."""
+    counter = CallCounter()
+
+    async def poll() -> None:
+        count_this_task()
+        outcome = await rig.poller.wait_message(query())
+        assert outcome == PoppedMessage(b"1", waited=True)
+
+    with counter:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poll)
+            nursery.start_soon(set_soon, rig, b"1")
+    assert counter.within("triopoll/core/") <= 15, str(counter)
+    assert counter.within("triopoll/ops/") <= 3, str(counter)

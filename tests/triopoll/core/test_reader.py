@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from tests.triopoll.calls import CallCounter, count_this_task
 from tests.triopoll.logrig import LIMIT, LogRig, open_log_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -602,3 +603,28 @@ async def test_a_log_that_cannot_be_read_is_not_answered_as_if_it_had_been(
     else:
         assert isinstance(seen, list)
         assert [each.ready for each in seen] == [True, False]
+
+
+async def test_a_wait_takes_few_calls(
+    autojump_clock: MockClock, rig: LogRig, no_sweep: None
+) -> None:
+    """One that finds nothing, parks, is woken and reads: 42 calls above its backends.
+
+    The channel of its log lingers from the wait before, as between two polls.
+    """
+    first = await rig.reader.messages("k", NEW, 9, 1)
+    cursor = as_result(first).page.cursor  # type: ignore[arg-type]
+    counter = CallCounter()
+
+    async def wait() -> None:
+        count_this_task()
+        assert data(await rig.reader.messages("k", cursor, 9, 25)) == [b"1"]
+
+    with counter:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(1)
+            await rig.log.put("k", b"1")
+            await rig.wake("k")
+    assert counter.within("triopoll/core/") <= 38, str(counter)
+    assert counter.within("triopoll/ops/") <= 4, str(counter)
