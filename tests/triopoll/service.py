@@ -220,6 +220,15 @@ async def ask(port: int, path: str, query: bytes = b"", **args: Any) -> Response
         return await request.answer()
 
 
+def reads(answer: Response, status: int = 200) -> Any:
+    """Return the body of an answer, after checking everything else about it."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-accel-buffering"] == "no"
+    return answer.json
+
+
 async def until_waiting(
     client: trioslock.Client, count: int, limit: float = LIMIT
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from tests.triopoll.logrig import PREFIX, LogRig, open_log_rig
@@ -15,19 +18,35 @@ from trioslock import GroupEvent
 from trioslock.embedded import open_embedded
 
 
-async def follow(rig: LogRig, keys: tuple[str, ...], seen: list[list[str]]) -> None:
-    with rig.notifier.subscribe(keys) as subscription:
-        while True:
-            seen.append(sorted(await subscription.wait()))
+@asynccontextmanager
+async def following(
+    rig: LogRig, *subscriptions: Iterable[str]
+) -> AsyncIterator[list[list[str]]]:
+    """Subscribe, and yield a list that grows by the keys of each wake.
+
+    Args:
+        rig: Has the notifier.
+        subscriptions: The keys of each.
+    """
+    seen: list[list[str]] = []
+
+    async def follow(keys: Iterable[str]) -> None:
+        with rig.notifier.subscribe(keys) as subscription:
+            while True:
+                seen.append(sorted(await subscription.wait()))
+
+    async with trio.open_nursery() as nursery:
+        for keys in subscriptions:
+            nursery.start_soon(follow, keys)
+        yield seen
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_subscription_begins_with_a_wake(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """One when the group has been cleared, then none until the next message."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await wait_all_tasks_blocked()
         assert seen == [["a"]]
         assert await rig.waiting() == 1
@@ -35,17 +54,13 @@ async def test_a_subscription_begins_with_a_wake(
         await wait_all_tasks_blocked()
         assert seen == [["a"], ["a"]]
         assert await rig.waiting() == 1
-        nursery.cancel_scope.cancel()
 
 
 async def test_waits_of_one_log_share_a_waiter(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """A hundred of them are one on slock, and all are woken."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        for _ in range(100):
-            nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, *["a"] * 100) as seen:
         await wait_all_tasks_blocked()
         assert await rig.waiting() == 1
         assert len(rig.notifier) == 1
@@ -53,16 +68,13 @@ async def test_waits_of_one_log_share_a_waiter(
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert seen == [["a"]] * 100
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_wait_for_several_logs(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """It returns which of them to read."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a", "b", "a", "c"), seen)
+    async with following(rig, "abac") as seen:
         await wait_all_tasks_blocked()
         assert {key for keys in seen for key in keys} == {"a", "b", "c"}
         assert await rig.waiting() == 3
@@ -70,7 +82,6 @@ async def test_a_wait_for_several_logs(
         await rig.wake("b")
         await wait_all_tasks_blocked()
         assert seen == [["b"]]
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_wake_before_the_wait_is_kept(
@@ -95,7 +106,6 @@ async def test_a_second_wake_before_the_wait_begins_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tasks that have read after the first one are woken once more."""
-    seen: list[list[str]] = []
     wake = module._Channel.wake
 
     async def wake_twice(channel: module._Channel) -> None:
@@ -106,14 +116,12 @@ async def test_a_second_wake_before_the_wait_begins_anew(
         assert await rig.waiting() == 0
         assert await rig.wake("a")
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await wait_all_tasks_blocked()
         monkeypatch.setattr(module._Channel, "wake", wake_twice)
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 3
-        nursery.cancel_scope.cancel()
 
 
 async def test_two_processes_share_a_group(
@@ -122,10 +130,8 @@ async def test_two_processes_share_a_group(
     """Both adopt the same version, whichever came first, and both are woken."""
     async with open_log_rig() as rig, open_embedded(rig.host) as client:
         other = module.LogNotifier(client, rig.log, prefix=PREFIX, max_keys=9, limit=5)
-        seen: list[list[str]] = []
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery, following(rig, "a") as seen:
             await nursery.start(other.run)
-            nursery.start_soon(follow, rig, ("a",), seen)
             await wait_all_tasks_blocked()
             with other.subscribe(("a",)) as subscription:
                 await subscription.wait()
@@ -210,10 +216,7 @@ async def test_as_many_as_may_be(autojump_clock: MockClock) -> None:
 async def test_a_message_without_a_wake(autojump_clock: MockClock, rig: LogRig) -> None:
     """All subscriptions are woken within 5 s, wherever in the sweep it comes."""
     await rig.log.put("a", b"0")
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
-        nursery.start_soon(follow, rig, ("a", "b"), seen)
+    async with following(rig, "a", "ab") as seen:
         for pause in (10.0, 0.1, 1.3, 3.1, 20.0):
             await trio.sleep(pause)
             await wait_all_tasks_blocked()
@@ -221,19 +224,15 @@ async def test_a_message_without_a_wake(autojump_clock: MockClock, rig: LogRig) 
             await rig.log.put("a", b"1")
             await trio.sleep(5)
             assert seen.count(["a"]) >= 2
-        nursery.cancel_scope.cancel()
 
 
 async def test_the_sweep_is_quiet_where_nothing_happens(
     autojump_clock: MockClock, rig: LogRig
 ) -> None:
     """One wake for the first head, and no more."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await trio.sleep(100)
         assert len(seen) == 2
-        nursery.cancel_scope.cancel()
 
 
 async def test_many_logs_are_swept_in_time(
@@ -243,16 +242,13 @@ async def test_many_logs_are_swept_in_time(
     monkeypatch.setattr(module, "_SWEEP_BATCH", 7)
     async with open_log_rig(max_keys=100) as rig:
         keys = tuple(f"k{number}" for number in range(50))
-        seen: list[list[str]] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow, rig, keys, seen)
+        async with following(rig, keys) as seen:
             await trio.sleep(10)
             seen.clear()
             for key in keys:
                 await rig.log.put(key, b"1")
             await trio.sleep(5)
             assert {key for each in seen for key in each} == set(keys)
-            nursery.cancel_scope.cancel()
 
 
 async def test_a_server_that_has_lost_its_memory(
@@ -271,9 +267,7 @@ async def test_a_storm_of_wakes(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """Ten thousand wakes without a message are limited by time, not by number."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await wait_all_tasks_blocked()
         for _ in range(1000):
             for _ in range(10):
@@ -286,32 +280,26 @@ async def test_a_storm_of_wakes(
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 1
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_lease_that_ends(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """All subscriptions are woken once, and the group is cleared again."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await trio.sleep(3600)
         assert 3600 / 125 - 2 < len(seen) < 2 * 3600 / 115
         seen.clear()
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 1
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_flushed_server(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """The wait begins anew, after a pause."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await wait_all_tasks_blocked()
         for _ in range(10):
             rig.peer.flush_database(0)
@@ -322,7 +310,6 @@ async def test_a_flushed_server(
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 1
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_lock_on_the_key_of_a_group(
@@ -330,26 +317,21 @@ async def test_a_lock_on_the_key_of_a_group(
 ) -> None:
     """There are no wakes then, and no error: the sweep goes on, and it is not hot."""
     key = group_key(PREFIX, "a")
-    seen: list[list[str]] = []
     async with rig.publisher.lock(key, lease=3600):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow, rig, ("a",), seen)
+        async with following(rig, "a") as seen:
             await trio.sleep(60)
             assert len(seen) < 130
             seen.clear()
             await rig.log.put("a", b"1")
             await trio.sleep(5)
             assert seen
-            nursery.cancel_scope.cancel()
 
 
 async def test_the_store_is_away(
     autojump_clock: MockClock, rig: LogRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The sweep says so once, and goes on when it is back."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await trio.sleep(5)
         rig.log.fault = StoreUnreachable("gone")
         await trio.sleep(20)
@@ -364,22 +346,18 @@ async def test_the_store_is_away(
         await trio.sleep(10)
         assert rig.notifier.store_up
         assert set(map(tuple, seen)) == {("a",)}
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_local_notification(
     autojump_clock: MockClock, rig: LogRig, no_sweep: None
 ) -> None:
     """A publisher wakes the subscriptions of its own process without slock."""
-    seen: list[list[str]] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, ("a",), seen)
+    async with following(rig, "a") as seen:
         await wait_all_tasks_blocked()
         seen.clear()
         await rig.notifier.notify_local("a")
         await wait_all_tasks_blocked()
         assert seen == [["a"]]
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_notifier_that_does_not_run(autojump_clock: MockClock) -> None:
@@ -427,12 +405,9 @@ async def test_many_new_channels_start_a_few_at_a_time(
 
     monkeypatch.setattr(module, "clear_group", counting)
     keys = tuple(f"k{n}" for n in range(1000))
-    seen: list[list[str]] = []
-    async with open_log_rig(max_keys=1000) as rig, trio.open_nursery() as nursery:
-        nursery.start_soon(follow, rig, keys, seen)
+    async with open_log_rig(max_keys=1000) as rig, following(rig, keys) as seen:
         with trio.fail_after(5):
             while await rig.waiting() < 1000:
                 await trio.sleep(0.01)
         assert 1 < most <= 32
         assert {key for news in seen for key in news} == set(keys)
-        nursery.cancel_scope.cancel()

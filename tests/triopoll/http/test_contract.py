@@ -5,20 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 import trio
-from tests.triopoll.service import Process, Response, ask, requesting, until_waiting
+from tests.triopoll.service import Process, ask, reads, requesting, until_waiting
 
 import trioslock
 
 SUCCEEDED = {"err_code": 0, "err_message": "succed"}
-
-
-def reads(answer: Response) -> object:
-    """Return the body of an answer, after checking everything else about it."""
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-accel-buffering"] == "no"
-    return answer.json
 
 
 async def test_an_event_that_fires(
