@@ -15,7 +15,10 @@ cancellation, which passes through. What a cancellation leaves behind:
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
+
+import trio
 
 from trioslock import Client, Event, LockError, NotHeld
 
@@ -29,6 +32,7 @@ from .backend_calls import (
     count_failure,
     slock_failure,
 )
+from .empty_backoff import LONGEST_DELAY, EmptyBackoff
 from .outcomes import (
     EventFired,
     Failure,
@@ -72,6 +76,7 @@ class Poller:
         self._monitor = monitor
         self._limit = settings.backend_limit
         self._metrics = metrics or Metrics()
+        self._backoff = EmptyBackoff()
 
     def __repr__(self) -> str:
         return f"<Poller: {self._waits!r}, {self._monitor!r}>"
@@ -108,6 +113,7 @@ class Poller:
         try:
             taken = await call_store(self._limit, self._store.pop, query.key)
             if taken is not None:
+                self._backoff.reset(query.key)
                 return self._popped(taken)
             outcome = await self._wait(query, "message")
             if not isinstance(outcome, EventFired):
@@ -119,6 +125,47 @@ class Poller:
             self._metrics.waits["message"].empty_wakes += 1
             return PoppedMessage(None, waited=True, woken=outcome.woken)
         return self._popped(taken, waited=True, woken=outcome.woken)
+
+    async def delay_empty(
+        self, query: PollQuery, empty: PoppedMessage, began: float
+    ) -> Outcome:
+        """Delay the reply to a poll whose event was already set beside an empty list.
+
+        The first reply for a key is not delayed, nor is that of a poll which has waited
+        for its event. A client that polls in a loop gets its next replies later and
+        later, up to one second apart (see `empty_backoff`).
+
+        Args:
+            query: The poll.
+            empty: Its outcome.
+            began: When `wait_message` was called, by trio's clock.
+
+        Returns:
+            The outcome, or a message that arrived during the delay; or the `Failure`
+            that prevented a second look.
+
+        Cancellation:
+            As `wait_message`.
+        """
+        now = trio.current_time()
+        waited = now - began
+        # A poll that resets its event finds it clear next time, and waits.
+        if query.reset or waited >= LONGEST_DELAY:
+            return empty
+        delay = self._backoff.next_delay(query.key, now)
+        delay = min(delay, query.timeout - waited)
+        if delay <= 0:
+            return empty
+        await trio.sleep(delay)
+        try:
+            taken = await call_store(self._limit, self._store.pop, query.key)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        # The delay is no part of the latency from a wake to its reply.
+        if taken is None:
+            return replace(empty, woken=None)
+        self._backoff.reset(query.key)
+        return self._popped(taken, waited=True)
 
     def _popped(
         self, taken: Taken, *, waited: bool = False, woken: float | None = None

@@ -328,3 +328,97 @@ async def test_a_poll_takes_few_calls(autojump_clock: MockClock, rig: Rig) -> No
             nursery.start_soon(set_soon, rig, b"1")
     assert counter.within("triopoll/core/") <= 15, str(counter)
     assert counter.within("triopoll/ops/") <= 3, str(counter)
+
+
+# --- empty replies ----------------------------------------------------------------
+
+
+async def poll_message(rig: Rig, **changes: object) -> Outcome:
+    """Poll as the endpoint does."""
+    asked, began = query(**changes), trio.current_time()
+    outcome = await rig.poller.wait_message(asked)
+    if isinstance(outcome, PoppedMessage) and outcome.data is None:
+        outcome = await rig.poller.delay_empty(asked, outcome, began)
+    return outcome
+
+
+EMPTY = PoppedMessage(None, waited=True)
+
+
+async def test_a_loop_over_an_event_that_stays_set(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It gets its first reply at once, and in the end one a second."""
+    await rig.client.event("k", ttl=600).set()
+    replies: list[float] = []
+    while trio.current_time() < 60:
+        assert await poll_message(rig) == EMPTY
+        replies.append(trio.current_time())
+    assert replies[0] == 0
+    assert sum(time < 2 for time in replies) <= 10
+    assert len(replies) <= 70
+
+
+async def test_a_message_that_arrives_during_the_delay(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It is the reply, within a second; the next empty reply is not delayed."""
+    await rig.client.event("k", ttl=600).set()
+    for _ in range(20):
+        await poll_message(rig)
+    began = trio.current_time()
+
+    async def push_soon() -> None:
+        await trio.sleep(0.5)
+        await rig.store.push("k", b"1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(push_soon)
+        assert await poll_message(rig) == PoppedMessage(b"1", waited=True)
+    assert trio.current_time() - began == pytest.approx(1)
+    began = trio.current_time()
+    assert await poll_message(rig) == EMPTY
+    assert trio.current_time() == began
+
+
+async def test_which_empty_replies_are_not_delayed(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """A poll without a wait, one that resets, and one that has waited for its event."""
+    event = rig.client.event("k", ttl=600)
+    for _ in range(20):
+        await event.set()
+        began = trio.current_time()
+        assert await poll_message(rig, timeout=0) == EMPTY
+        assert await poll_message(rig, reset=True) == EMPTY
+        assert trio.current_time() == began
+    for _ in range(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(set_soon, rig)
+            assert await poll_message(rig) == EMPTY
+            assert trio.current_time() == pytest.approx(began + 1)
+        await event.clear()
+        began = trio.current_time()
+
+
+async def test_the_delay_ends_with_the_time_of_the_poll(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """Its timeout is the bound of all that it does."""
+    await rig.client.event("k", ttl=600).set()
+    for _ in range(20):
+        began = trio.current_time()
+        assert await poll_message(rig, timeout=0.1) == EMPTY
+    assert trio.current_time() - began == pytest.approx(0.1)
+
+
+async def test_the_store_fails_after_the_delay(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It is reported as at every pop."""
+    await rig.client.event("k", ttl=600).set()
+    await poll_message(rig)
+    asked = query()
+    rig.store.fault = StoreUnreachable("away")
+    outcome = await rig.poller.delay_empty(asked, EMPTY, trio.current_time())
+    assert outcome is Failure.STORE_UNREACHABLE

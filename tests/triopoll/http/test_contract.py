@@ -188,3 +188,22 @@ async def test_head_takes_nothing(
 async def test_another_path(service: Process) -> None:
     """An unknown path is answered 404."""
     assert (await ask(service.port, "/static/x")).status == 404
+
+
+@pytest.mark.slow
+async def test_a_loop_while_the_event_stays_set(
+    service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
+) -> None:
+    """With an empty list it is answered a few times a second, a message within one."""
+    await slock.event(key, ttl=60).set()
+    empty = {**SUCCEEDED, "data": None}
+    replies, end = 0, trio.current_time() + 2
+    while trio.current_time() < end:
+        assert reads(await ask(service.port, "/poll/message", event=key)) == empty
+        replies += 1
+    assert replies <= 12
+    redis_client.rpush(key, "1")
+    began = trio.current_time()
+    answer = await ask(service.port, "/poll/message", event=key)
+    assert reads(answer) == {"err_code": 0, "err_message": "", "data": "1"}
+    assert trio.current_time() - began < 1.5
