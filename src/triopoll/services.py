@@ -1,4 +1,4 @@
-"""All that the endpoints work with, opened together and closed in reverse."""
+"""All parts that the endpoints call, opened together and closed in reverse."""
 
 from __future__ import annotations
 
@@ -52,33 +52,33 @@ _log = logging.getLogger("triopoll")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What endpoints call.
+    """The parts that endpoints call.
 
     Attributes:
-        settings: For the limits.
-        access: Who may do what.
-        drain: Whether the server is going away.
-        poller: The waits of the compatible endpoints.
-        reader: The waits of `/v1`.
-        publisher: What `/v1` publishes with.
-        notifier: Wakes the waits for a log when it may have news.
-        log: Messages that are read by cursor.
+        settings: The limits.
+        access: Decides who may do what.
+        drain: Whether the server shuts down.
+        poller: The waits of the poll API.
         latest_messages: The latest message of each event, of the OpenResty API.
-        group_messages: Its messages to groups.
+        group_messages: The group messages of the OpenResty API.
+        reader: The waits of `/v1` and of websockets.
+        publisher: Publishing through `/v1`.
+        notifier: Wakes the waits for message logs.
+        log: Messages that are read by cursor.
         health: Whether new clients are welcome.
-        worker_metrics: The workers whose metrics are reported together.
+        worker_metrics: The metrics of all workers.
     """
 
     settings: Settings
     access: AccessControl
     drain: Drain
     poller: Poller
+    latest_messages: LatestMessages
+    group_messages: GroupMessages
     reader: Reader
     publisher: Publisher
     notifier: LogNotifier
     log: MessageLog
-    latest_messages: LatestMessages
-    group_messages: GroupMessages
     health: Health
     worker_metrics: WorkerMetrics
 
@@ -87,76 +87,89 @@ class Services:
 async def open_services(
     settings: Settings, drain: Drain, metrics: Metrics
 ) -> AsyncGenerator[Services]:
-    """Open all that the endpoints need, and close it in reverse.
+    """Open all parts that the endpoints need, and close them in reverse.
 
     Args:
-        settings: Say what and where.
-        drain: Ends the waits when the server goes away.
-        metrics: Where all of it is counted.
+        settings: What to open, and where.
+        drain: Ends the waits when the server shuts down.
+        metrics: Counts what the parts do.
 
     Raises:
         SettingsError: A setting, or a file that it names, cannot be used.
-        StartupError: Something cannot be opened like this; says what to do.
+        StartupError: A part cannot be opened; the message says what to change.
 
     Cancellation:
-        Everything is closed; messages that are owed to the store are given back.
+        All parts are closed; messages that clients were not sent return to their
+        lists.
     """
     access = access_control_from(settings)
     for warning in access.startup_warnings():
         _log.warning("%s", warning)
+    limit = settings.backend_limit
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
         waits = ParkedWaits(drain, limit=settings.max_waits, metrics=metrics)
-        watch = SlockMonitor(client.ping, waits, limit=settings.backend_limit)
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        await nursery.start(watch.run)
-        if access.rules.tickets is not None:
-            nursery.start_soon(follow_revoked, settings, access.rules.tickets)
-        nursery.start_soon(stores.lists.run)
-        poller = Poller(client, stores.lists, waits, watch, settings, metrics)
-        health = Health(
-            drain, watch, waits, stores.lists.ping, limit=settings.backend_limit
-        )
-        nursery.start_soon(measure_loop_lag, metrics.loop_lag)
-        worker_metrics = worker_metrics_from(os.environ)
-        await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
-        metrics.refusals = access.refusals
-        metrics.readings |= {
-            "draining": lambda: drain.draining,
-            "slock_up": lambda: watch.up,
-            "waits_limit": lambda: settings.max_waits,
-        }
+        monitor = SlockMonitor(client.ping, waits, limit=limit)
         notifier = LogNotifier(
             client,
             stores.log,
             prefix=settings.redis_prefix,
             max_keys=settings.max_watched_keys,
-            limit=settings.backend_limit,
+            limit=limit,
         )
+        worker_metrics = worker_metrics_from(os.environ)
+        _connect_metrics(metrics, access, drain, monitor, settings)
+
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        await nursery.start(monitor.run)
         await nursery.start(notifier.run)
-        reader = Reader(client, stores.log, notifier, waits, watch, metrics, settings)
-        latest_messages = LatestMessages(
-            client, stores.lists, stores.values, poller, metrics
-        )
-        group_messages = GroupMessages(
-            client, stores.values, waits, watch, settings.backend_limit, metrics
-        )
+        await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
+        nursery.start_soon(stores.lists.run)
+        nursery.start_soon(measure_loop_lag, metrics.loop_lag)
+        if access.rules.tickets is not None:
+            nursery.start_soon(follow_revoked, settings, access.rules.tickets)
+
+        poller = Poller(client, stores.lists, waits, monitor, settings, metrics)
         yield Services(
             settings=settings,
             access=access,
             drain=drain,
             poller=poller,
-            reader=reader,
-            publisher=Publisher(client, stores.log, notifier, watch, metrics, settings),
+            latest_messages=LatestMessages(
+                client, stores.lists, stores.values, poller, limit, metrics
+            ),
+            group_messages=GroupMessages(
+                client, stores.values, waits, monitor, limit, metrics
+            ),
+            reader=Reader(
+                client, stores.log, notifier, waits, monitor, metrics, settings
+            ),
+            publisher=Publisher(
+                client, stores.log, notifier, monitor, metrics, settings
+            ),
             notifier=notifier,
             log=stores.log,
-            latest_messages=latest_messages,
-            group_messages=group_messages,
-            health=health,
+            health=Health(drain, monitor, waits, stores.lists.ping, limit=limit),
             worker_metrics=worker_metrics,
         )
         nursery.cancel_scope.cancel()
+
+
+def _connect_metrics(
+    metrics: Metrics,
+    access: AccessControl,
+    drain: Drain,
+    monitor: SlockMonitor,
+    settings: Settings,
+) -> None:
+    """Let the metrics read the current state of some parts."""
+    metrics.refusals = access.refusals
+    metrics.readings |= {
+        "draining": lambda: drain.draining,
+        "slock_up": lambda: monitor.up,
+        "waits_limit": lambda: settings.max_waits,
+    }
 
 
 async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
@@ -170,7 +183,7 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
     if not settings.keeps_messages and not settings.list_prefix:
         _log.warning(_EVERY_LIST)
     try:
-        # With an embedded engine, its port keeps a second process away.
+        # An embedded engine needs no claim: its port is taken for a second process.
         if settings.keeps_messages and settings.embedded_address is None:
             stack.enter_context(claimed_memory())
         return await stack.enter_async_context(stores)

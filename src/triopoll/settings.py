@@ -121,6 +121,13 @@ def _limit(text: str) -> int:
     return 0 if text == "0" else _count(text)
 
 
+def _database(text: str) -> int:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= 3
+    if not (is_number and int(text) <= 254):
+        raise ValueError(f"must be a database, 0 to 254, not {text!r}")
+    return int(text)
+
+
 def _choice(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -188,6 +195,8 @@ class Settings:
     Attributes:
         slock_url: ``embedded://HOST:PORT`` runs an engine in this process which also
             listens there for publishers; ``slock://HOST:PORT`` uses a server.
+        slock_db: The database on slock in which all keys of the service are, events and
+            groups included; None for that of the URL, which is 0 if it has none.
         redis_url: Where messages are: ``memory://`` in this process, or ``redis://``,
             ``rediss://`` or ``unix://`` as redis-py writes them.
         default_timeout: Seconds a poll waits that does not say how long.
@@ -231,6 +240,7 @@ class Settings:
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
+    slock_db: int | None = _setting(None, _database)
     redis_url: str = _setting("memory://", _url(_REDIS_SCHEMES), secret=True)
     default_timeout: float = _setting(60.0, _seconds)
     max_timeout: float = _setting(300.0, _seconds)

@@ -29,7 +29,7 @@ async def publish(app: Triopoll, key: str, *data: bytes) -> None:
     """Store messages, then wake."""
     services = app.services()
     await services.log.append([NewMessage(key, each) for each in data])
-    await services.notifier.publish(key)
+    await services.notifier.notify(key)
 
 
 @dataclass

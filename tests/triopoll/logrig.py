@@ -1,9 +1,11 @@
-"""A log that counts and fails, and everything that reads it, over one engine."""
+"""The use cases over an engine in this process, with stores that fail on demand."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -26,7 +28,7 @@ LIMIT = SETTINGS.backend_limit
 
 
 class CountingLog(MemoryLog):
-    """A log whose looks are counted, and which fails when told to."""
+    """A log whose reads are counted, and which fails or hangs on demand."""
 
     fault: Exception | None = None
     hangs = False
@@ -42,7 +44,7 @@ class CountingLog(MemoryLog):
         return await super().heads(keys)
 
     async def put(self, key: str, *data: bytes) -> None:
-        """Store messages, and wake nobody."""
+        """Store messages, and wake nothing."""
         await self.append([NewMessage(key, each) for each in data])
 
     async def _stumble(self) -> None:
@@ -52,60 +54,79 @@ class CountingLog(MemoryLog):
             raise self.fault
 
 
-class LogRig:
+class SlockRig:
+    """A slock client of the service, and the registry of its parked waits."""
+
+    def __init__(
+        self, client: trioslock.Client, host: EngineHost, *, max_waits: int
+    ) -> None:
+        self.client = client
+        self.host = host
+        # A second client, for commands that the library does not send.
+        self.peer = host.attach(lambda result: None, lambda: None)
+        self.drain = Drain()
+        self.metrics = Metrics()
+        self.waits = ParkedWaits(self.drain, limit=max_waits)
+        self.monitor = SlockMonitor(client.ping, self.waits, limit=LIMIT)
+
+    async def waiting(self) -> int:
+        """Return how many wait on slock."""
+        return (await self.client.state()).waiting
+
+
+_Rig = TypeVar("_Rig", bound=SlockRig)
+
+
+@asynccontextmanager
+async def open_rig(
+    kind: Callable[[trioslock.Client, EngineHost], _Rig],
+) -> AsyncIterator[_Rig]:
+    """Open a rig over an engine of its own; at the end no wait may be parked."""
+    async with open_server(None) as server, open_embedded(server.host_engine) as client:
+        rig = kind(client, server.host_engine)
+        yield rig
+        assert len(rig.waits) == rig.drain.parked == 0
+
+
+class LogRig(SlockRig):
     """Waits and wakes of one process, and a publisher in another."""
 
     def __init__(
-        self,
-        client: trioslock.Client,
-        publisher: trioslock.Client,
-        host: EngineHost,
-        log: CountingLog,
-        *,
-        max_keys: int,
+        self, client: trioslock.Client, host: EngineHost, *, max_keys: int
     ) -> None:
-        self.client = client
-        self.publisher = publisher
-        self.host = host
-        # For what our clients do not do.
-        self.peer = host.attach(lambda result: None, lambda: None)
-        self.log = log
-        self.drain = Drain()
-        self.waits = ParkedWaits(self.drain, limit=64)
-        self.watch = SlockMonitor(client.ping, self.waits, limit=LIMIT)
-        self.wakes = LogNotifier(
-            client, log, prefix=PREFIX, max_keys=max_keys, limit=LIMIT
+        super().__init__(client, host, max_waits=64)
+        self.publisher: trioslock.Client
+        self.log = CountingLog()
+        self.notifier = LogNotifier(
+            client, self.log, prefix=PREFIX, max_keys=max_keys, limit=LIMIT
         )
-        self.metrics = Metrics()
         self.reader = Reader(
-            client, log, self.wakes, self.waits, self.watch, self.metrics, SETTINGS
+            client,
+            self.log,
+            self.notifier,
+            self.waits,
+            self.monitor,
+            self.metrics,
+            SETTINGS,
         )
 
     async def wake(self, key: str) -> bool:
-        """Wake those who wait for a log, as another process does."""
+        """Wake the subscriptions to a log, as a publisher in another process does."""
         try:
             await self.publisher.group_event(group_key(PREFIX, key), ttl=60).wakeup()
         except trioslock.NotHeld:
             return False
         return True
 
-    async def waiting(self) -> int:
-        """Return how many wait on slock."""
-        return (await self.publisher.state()).waiting
-
 
 @asynccontextmanager
 async def open_log_rig(*, max_keys: int = 64) -> AsyncIterator[LogRig]:
-    """Open everything; at the end nothing may wait."""
+    """Open a rig with its notifier running and its publisher connected."""
     async with (
-        open_server(None) as server,
-        open_embedded(server.host_engine) as client,
-        open_embedded(server.host_engine) as publisher,
+        open_rig(partial(LogRig, max_keys=max_keys)) as rig,
+        open_embedded(rig.host) as rig.publisher,
         trio.open_nursery() as nursery,
     ):
-        log = CountingLog()
-        rig = LogRig(client, publisher, server.host_engine, log, max_keys=max_keys)
-        await nursery.start(rig.wakes.run)
+        await nursery.start(rig.notifier.run)
         yield rig
-        assert len(rig.waits) == rig.drain.parked == 0
         nursery.cancel_scope.cancel()

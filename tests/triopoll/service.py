@@ -37,7 +37,7 @@ SERVERS = (
 
 
 class Process:
-    """A program of ours that listens on a port; it can be killed and started again.
+    """A Python module that listens on a port; it can be killed and started again.
 
     Attributes:
         stderr: Where it writes its log; None for where the tests do.
@@ -82,7 +82,7 @@ class Process:
         os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ask it to end, and see that it does."""
+        """Terminate it, and check that it ends."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -218,6 +218,15 @@ async def ask(port: int, path: str, query: bytes = b"", **args: Any) -> Response
     """Send a request and return its answer."""
     async with requesting(port, path, query, **args) as request:
         return await request.answer()
+
+
+def reads(answer: Response, status: int = 200) -> Any:
+    """Return the body of an answer, after checking everything else about it."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-accel-buffering"] == "no"
+    return answer.json
 
 
 async def until_waiting(

@@ -22,6 +22,7 @@ def test_each_field_is_read_from_its_variable() -> None:
     """Every field can be set, under the prefix and its own name in capitals."""
     given = Settings(
         slock_url="slock://10.0.0.1:5658",
+        slock_db=9,
         redis_url="rediss://:secret@cache:6380/2",
         default_timeout=12.5,
         max_timeout=100,
@@ -88,6 +89,9 @@ def test_an_empty_variable_is_an_absent_one() -> None:
         ("TRIOPOLL_SLOCK_URL", "slock://a:5658,[::1]x:5658"),
         ("TRIOPOLL_SLOCK_URL", "slock://a:5658,x[::1]:5658"),
         ("TRIOPOLL_SLOCK_URL", "slock://a:5658,[host]:5658"),
+        ("TRIOPOLL_SLOCK_DB", "255"),
+        ("TRIOPOLL_SLOCK_DB", "-1"),
+        ("TRIOPOLL_SLOCK_DB", "0000"),
         ("TRIOPOLL_REDIS_URL", "postgres://h/1"),
         ("TRIOPOLL_REDIS_URL", "redis://[::1"),
         ("TRIOPOLL_METRICS_FROM", "everybody"),
@@ -181,7 +185,7 @@ def test_the_documentation_has_each_variable_and_its_default() -> None:
 
 
 def written(default: object) -> str:
-    if isinstance(default, bool):
+    if isinstance(default, bool | None):
         return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default) or "none"
 

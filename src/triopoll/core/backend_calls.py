@@ -1,78 +1,115 @@
-"""Asking slock and the store: within a limit, and with failures that can be told.
+"""Calls to slock and to the message store: bounded in time, with neutral failures.
 
-What goes wrong with a backend becomes a `Failure`, in an `Unserved`, at the place where
-it happened. Above, nobody needs to know the errors of two libraries.
+An error of either library becomes an `OperationFailed` with a `Failure` where it
+happens, so that the use cases above know neither library's exceptions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from ..ops.metrics import Metrics
-from ..store import StoreError, StoreUnreachable
-from .outcomes import Failure
-from .parked_waits import BACKEND_ERRORS, Unserved
-from .slock_backend import translating
+from trioslock import ConnectionLost, NoLeader, SlockError
 
-__all__ = ["ask_slock", "ask_store", "counted", "failure_of"]
+from ..ops.metrics import Backend, Metrics
+from ..store import StoreError, StoreUnreachable
+from .outcomes import Failure, OperationFailed
+
+__all__ = [
+    "SLOCK_ERRORS",
+    "call_slock",
+    "call_store",
+    "count_failure",
+    "slock_failure",
+    "store_failure",
+]
 
 _T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
+
+# What a call of the slock client raises if it cannot be carried out.
+SLOCK_ERRORS = (SlockError, trio.ClosedResourceError)
+_UNREACHABLE = (ConnectionLost, NoLeader, trio.ClosedResourceError)
+
+# Labels of the metric `triopoll_backend_errors`.
+_METRIC_LABELS: dict[Failure, tuple[Backend, str]] = {
+    Failure.SLOCK_UNREACHABLE: ("slock", "unreachable"),
+    Failure.SLOCK_REFUSED: ("slock", "failed"),
+    Failure.STORE_UNREACHABLE: ("store", "unreachable"),
+    Failure.STORE_FAILED: ("store", "failed"),
+}
 
 
-async def ask_slock(limit: float, operation: Callable[[], Awaitable[_T]]) -> _T:
-    """Do something with slock that it answers at once.
+async def call_slock(
+    limit: float, operation: Callable[[*_Args], Awaitable[_T]], *args: *_Args
+) -> _T:
+    """Call an operation of the slock client that slock answers at once.
 
     Args:
         limit: Seconds after which slock counts as unreachable.
-        operation: What to do.
+        operation: What to call.
+        args: Its arguments.
 
     Raises:
-        Unserved: slock cannot be reached, or refused.
+        OperationFailed: Slock cannot be reached, or refused.
 
     Cancellation:
         As the operation's.
     """
+    # The wrapper is one coroutine, not two: each resumption passes through all of
+    # them.
     try:
         with trio.fail_after(limit):
-            return await translating(operation)
+            return await operation(*args)
     except trio.TooSlowError:
-        raise Unserved(Failure.SLOCK_UNREACHABLE) from None
+        raise OperationFailed(Failure.SLOCK_UNREACHABLE) from None
+    except SLOCK_ERRORS as error:
+        raise slock_failure(error) from None
 
 
-async def ask_store(limit: float, operation: Callable[[], Awaitable[_T]]) -> _T:
-    """Do something with the store.
+async def call_store(
+    limit: float, operation: Callable[[*_Args], Awaitable[_T]], *args: *_Args
+) -> _T:
+    """Call an operation of the message store.
 
     Args:
         limit: Seconds after which the store counts as unreachable.
-        operation: What to do.
+        operation: What to call.
+        args: Its arguments.
 
     Raises:
-        Unserved: The store cannot be reached, or refused.
+        OperationFailed: The store cannot be reached, or refused.
 
     Cancellation:
         As the operation's.
     """
     try:
         with trio.fail_after(limit):
-            return await operation()
+            return await operation(*args)
     except trio.TooSlowError:
-        raise Unserved(Failure.STORE_UNREACHABLE) from None
+        raise OperationFailed(Failure.STORE_UNREACHABLE) from None
     except StoreError as error:
-        raise Unserved(failure_of(error)) from None
+        raise OperationFailed(store_failure(error)) from None
 
 
-def failure_of(error: StoreError) -> Failure:
-    """Return how the error of a store is told."""
+def slock_failure(error: Exception) -> OperationFailed:
+    """Return the neutral form of one of `SLOCK_ERRORS`, to be raised."""
+    if isinstance(error, _UNREACHABLE):
+        return OperationFailed(Failure.SLOCK_UNREACHABLE)
+    return OperationFailed(Failure.SLOCK_REFUSED)
+
+
+def store_failure(error: StoreError) -> Failure:
+    """Return the neutral form of an error of the store."""
     if isinstance(error, StoreUnreachable):
         return Failure.STORE_UNREACHABLE
     return Failure.STORE_FAILED
 
 
-def counted(metrics: Metrics, failure: Failure) -> Failure:
-    """Return a failure, noted in the metrics if it is one of a backend."""
-    if (backend_and_error := BACKEND_ERRORS.get(failure)) is not None:
-        metrics.backend_error(*backend_and_error)
+def count_failure(metrics: Metrics, failure: Failure) -> Failure:
+    """Count a failure in the metrics if a backend caused it, and return it."""
+    if (labels := _METRIC_LABELS.get(failure)) is not None:
+        metrics.backend_error(*labels)
     return failure

@@ -1,24 +1,25 @@
-"""Messages to a group, by number: the OpenResty image's group messages.
+"""Messages to a group, by number: the group messages of the OpenResty API.
 
-A group is a group event of slock, and its version is the number of the next message.
-Who has message 6 waits for 7 under version 7; sending 7 wakes him and goes on to 8.
-Who comes late is behind the version, so his wait returns at once, and the message is
-still there for a while. Messages are Redis strings, one a number.
+A group is a group event of slock; its version is the number of the next message. A
+member that has message 6 asks for message 7: it waits under version 7. Sending message
+7 advances the version to 8, which ends that wait. A member that asks for an older
+number does not wait at all, and finds the message as long as it is stored. Messages are
+Redis strings, one per number.
 
-The image wakes first and stores after it, and readers pass through the sender's lock.
-Here a message is stored first. The lock is taken all the same: under it the version
-stays what it is, also against a sender that is an image. A reader that finds nothing
-looks again a moment later, which does for the lock.
+The OpenResty implementation wakes first and stores afterwards, and its readers pass
+through the sender's lock. Here a message is stored before the wake. Senders take the
+lock all the same: while it is held, no sender of either implementation changes the
+version. A reader that finds no message reads again a moment later instead of taking
+the lock.
 
-A group that nobody has sent to for its lease is no more, and neither is one whose
-slock server has lost its memory. The number that comes next is kept in Redis, so that
-it goes on from there, and no new message has the number of an old one.
+A group disappears if nothing was sent to it for its lease, and if the slock server
+loses its memory. The next number is stored in Redis, so that a group that is created
+again continues from there, and no new message gets the number of an old one.
 """
 
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 
 import trio
 
@@ -26,55 +27,68 @@ from trioslock import Client, Grant, GroupEvent, NotHeld
 
 from ..ops.metrics import Metrics, monotonic
 from ..store import ValueStore
-from .backend_calls import ask_slock, ask_store, counted
+from .backend_calls import (
+    SLOCK_ERRORS,
+    call_slock,
+    call_store,
+    count_failure,
+    slock_failure,
+)
 from .latest_message import OUTLIVES
-from .outcomes import EventFired, Failure, KeptMessage, MissingMessage, NothingYet
-from .parked_waits import ParkedWaits, TooManyWaits, Unserved
+from .outcomes import (
+    EventFired,
+    Failure,
+    KeptMessage,
+    MissingMessage,
+    NothingYet,
+    OperationFailed,
+)
+from .parked_waits import ParkedWait, ParkedWaits
 from .poll_query import MAX_MESSAGE_ID, GroupCreation, GroupPoll, GroupSending
-from .slock_backend import SlockMonitor, translating
+from .slock_backend import SlockMonitor
 
 __all__ = ["GroupMessages"]
 
-# What the image calls the first message to a group that nobody has created.
+# The OpenResty number of the first message to a group that was not created explicitly.
 _FIRST = 1
-# Seconds for which the number that comes next is known.
-_MEMORY = 7 * 86400.0
-# Seconds for which a sender has the lock at most, if he dies.
+# Seconds for which the next number of a group stays stored.
+_NUMBER_TTL = 7 * 86400.0
+# Seconds after which the lock of a sender that died is free again.
 _LOCK_LEASE = 10.0
-# Pauses between looks for a message that should be there. The image stores it within
-# moments of the wake. The last pause also slows down those who ask for one that there
-# will never be, again and again.
+# Pauses between reads of a message that should be there: the OpenResty implementation
+# stores it within moments of the wake. The last pause also slows down clients that keep
+# asking for a message that will never be there.
 _PAUSES = (0.02, 0.1, 0.4)
 
 
 class GroupMessages:
-    """Creating groups, sending to them and waiting, over one client and one store."""
+    """Create groups, send to them and wait, over one slock client and one store."""
 
     def __init__(
         self,
         client: Client,
         values: ValueStore,
         waits: ParkedWaits,
-        watch: SlockMonitor,
+        monitor: SlockMonitor,
         limit: float,
         metrics: Metrics | None = None,
     ) -> None:
-        """Use what others have opened.
+        """Use parts that are open already.
 
         Args:
             client: For the groups.
             values: For the messages.
-            waits: Where polls are parked.
-            watch: Knows whether slock answers.
+            waits: Where waits are parked.
+            monitor: Knows whether slock answers.
             limit: Seconds within which slock and the store must answer.
-            metrics: Where wakes and errors are counted; default: where nobody looks.
+            metrics: Counts wakes and failures; default: a throwaway instance.
         """
-        self._metrics = metrics or Metrics()
         self._client = client
         self._values = values
         self._waits = waits
-        self._watch = watch
+        self._monitor = monitor
         self._limit = limit
+        self._metrics = metrics or Metrics()
 
     async def wait(
         self, query: GroupPoll
@@ -82,31 +96,28 @@ class GroupMessages:
         """Wait for one message of a group.
 
         Returns:
-            The message; `MissingMessage` if the group is beyond it, or if there is no
-            such group; `NothingYet` when the time is over or the server drains; or the
-            `Failure` that kept it from being served.
+            The message; `MissingMessage` if the group is beyond its number, or does
+            not exist; `NothingYet` when the time is over or the server drains; or the
+            `Failure` that prevented the wait.
 
         Cancellation:
             The wait is withdrawn on the slock server.
         """
         try:
             if query.timeout == 0:
-                return await self._look(query) or NothingYet()
+                return await self._read(query) or NothingYet()
             outcome = await self._wait(query)
             if query.renews and isinstance(outcome, NothingYet):
                 await self._renew(query)
-        except TooManyWaits:
-            return Failure.TOO_MANY_WAITS
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         return outcome
 
     async def create(self, creation: GroupCreation) -> int | Failure:
         """Create a group whose first message has a certain number.
 
         Returns:
-            The number that the next message will have, which is another one if there
-            was such a group already.
+            The number of the next message: another one if the group existed already.
 
         Cancellation:
             The group may have been created.
@@ -114,148 +125,155 @@ class GroupMessages:
         group = self._group(creation.key, creation.message_id, creation.lease)
         try:
             await self._clear(group)
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         return group.version
 
     async def send(self, sending: GroupSending, message: bytes) -> int | Failure:
-        """Send a message to a group, which is created if need be.
+        """Send a message to a group, which is created if it does not exist.
 
         Returns:
             The message's number; or why it is not known to be sent, in which case it
-            may have been all the same.
+            may have been sent all the same.
 
         Cancellation:
-            Before it is the message's turn, or not at all: once it has a number it
-            is stored, and who waits for it is woken.
+            Only while it waits for the senders' lock. Once the message has a number, it
+            is stored and the waits for it are woken.
         """
         try:
-            turn = await self._turn(sending.key)
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+            grant = await self._lock(sending.key)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         try:
             with trio.fail_after(_LOCK_LEASE, shield=True):
                 return await self._send(sending, message)
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         except trio.TooSlowError:
-            # Each step was quick enough, and all of them together were not.
+            # Each step kept its limit, but their sum exceeds the lease of the lock.
             return Failure.SLOCK_UNREACHABLE
         finally:
-            await self._end(turn)
+            await self._release(grant)
 
     def _group(self, key: str, version: int, lease: float) -> GroupEvent:
         return self._client.group_event(key, version=version, ttl=lease)
 
+    # --- waiting ----------------------------------------------------------------------
+
     async def _wait(
         self, query: GroupPoll
     ) -> KeptMessage | MissingMessage | NothingYet | Failure:
-        outcome = await self._woken(query)
-        if not isinstance(outcome, EventFired):
-            return outcome
+        self._monitor.raise_if_down()
+        group = self._group(query.key, query.message_id, query.lease)
+        try:
+            with ParkedWait(self._waits, query.timeout, "group") as parked:
+                await group.wait()
+                parked.outcome = EventFired(monotonic())
+                self._metrics.waits["group"].wakes += 1
+        except SLOCK_ERRORS as error:
+            raise slock_failure(error) from None
+        if not isinstance(parked.outcome, EventFired):
+            return parked.outcome
         found = await self._find(query)
         if isinstance(found, MissingMessage):
             self._metrics.waits["group"].empty_wakes += 1
         return found
 
-    async def _woken(self, query: GroupPoll) -> EventFired | NothingYet | Failure:
-        self._watch.check()
-        group = self._group(query.key, query.message_id, query.lease)
-        with self._waits.parked(query.timeout, "group") as parked:
-            await translating(group.wait)
-            parked.outcome = EventFired(monotonic())
-            self._metrics.waits["group"].wakes += 1
-        return parked.outcome
-
     async def _find(self, query: GroupPoll) -> KeptMessage | MissingMessage:
         for pause in _PAUSES:
-            if (message := await self._look(query)) is not None:
+            if (message := await self._read(query)) is not None:
                 return message
             await trio.sleep(min(pause, query.timeout))
-        return await self._look(query) or MissingMessage()
+        return await self._read(query) or MissingMessage()
 
-    async def _look(self, query: GroupPoll) -> KeptMessage | None:
+    async def _read(self, query: GroupPoll) -> KeptMessage | None:
         name = _name_of(query.key, query.message_id)
-        message = await ask_store(self._limit, partial(self._values.get, name))
+        message = await call_store(self._limit, self._values.get, name)
         return None if message is None else KeptMessage(message)
 
     async def _renew(self, query: GroupPoll) -> None:
-        """Keep a group alive that somebody still waits for; if slock can be asked."""
+        """Renew the lease of a group with a wait, if slock can be reached."""
         group = self._group(query.key, query.message_id, query.lease)
-        with contextlib.suppress(Unserved):
-            await ask_slock(self._limit, group.clear)
+        with contextlib.suppress(OperationFailed):
+            await call_slock(self._limit, group.clear)
 
-    async def _turn(self, key: str) -> Grant:
-        """Wait for the lock that all senders to a group take."""
-        self._watch.check()
+    # --- sending ----------------------------------------------------------------------
+
+    async def _lock(self, key: str) -> Grant:
+        """Acquire the lock that all senders to a group take."""
+        self._monitor.raise_if_down()
         name = f"polling:group:message:{key}"
         lock = self._client.lock(name, lease=_LOCK_LEASE, renew=False)
         try:
             with trio.fail_after(self._limit):
-                return await translating(lock.acquire)
+                return await lock.acquire()
         except trio.TooSlowError:
-            # Another sender has it, and does not let go.
-            raise Unserved(Failure.SLOCK_REFUSED) from None
+            # Slock answers, but another sender keeps the lock.
+            raise OperationFailed(Failure.SLOCK_REFUSED) from None
+        except SLOCK_ERRORS as error:
+            raise slock_failure(error) from None
 
-    async def _end(self, turn: Grant) -> None:
-        """Let the next sender have his turn, now or when the lease ends."""
-        with trio.CancelScope(shield=True), contextlib.suppress(Unserved):
-            await ask_slock(self._limit, turn.release)
+    async def _release(self, grant: Grant) -> None:
+        """Release the senders' lock; if that fails, its lease ends it."""
+        with trio.CancelScope(shield=True), contextlib.suppress(OperationFailed):
+            await call_slock(self._limit, grant.release)
 
     async def _send(self, sending: GroupSending, message: bytes) -> int:
-        group = await self._opened(sending)
+        group = await self._open(sending)
         number = group.version
-        await self._keep(sending, number, message)
-        version = await ask_slock(self._limit, partial(_wake, group))
+        await self._put(sending, number, message)
+        version = await call_slock(self._limit, _wake, group)
         if version - 1 != number:
-            # Somebody has moved the group on without the lock, or its lease has ended.
+            # The group was advanced without the lock, or its lease has ended.
             number = version - 1
-            await self._keep(sending, number, message)
-        await self._remember(sending.key, version)
+            await self._put(sending, number, message)
+        await self._put_next_number(sending.key, version)
         return number
 
-    async def _opened(self, sending: GroupSending) -> GroupEvent:
-        """Return the group, held for its lease from now on, at its version."""
-        known = await self._remembered(sending.key)
+    async def _open(self, sending: GroupSending) -> GroupEvent:
+        """Return the group at its current version, with its lease renewed."""
+        known = await self._next_number(sending.key)
         group = self._group(sending.key, known, sending.lease)
-        if known == 0 and await ask_slock(self._limit, group.is_set):
+        if known == 0 and await call_slock(self._limit, group.is_set):
             known = _FIRST
             group = self._group(sending.key, known, sending.lease)
         await self._clear(group)
         if group.version != known:
-            # Adopted as it was, which is without the lease.
+            # The first clear adopted the version but did not renew the lease.
             await self._clear(group)
         return group
 
     async def _clear(self, group: GroupEvent) -> None:
-        """Hold a group, whose version is that of the server from then on."""
-        await ask_slock(self._limit, group.clear)
+        """Clear a group, and adopt the version that the server has."""
+        await call_slock(self._limit, group.clear)
         if group.version > MAX_MESSAGE_ID:
-            # This is no version but the name of somebody's lock.
-            raise Unserved(Failure.SLOCK_REFUSED)
+            # Not a version but the id of a lock that holds the key.
+            raise OperationFailed(Failure.SLOCK_REFUSED)
 
-    async def _keep(self, sending: GroupSending, number: int, message: bytes) -> None:
+    async def _put(self, sending: GroupSending, number: int, message: bytes) -> None:
         name, ttl = _name_of(sending.key, number), sending.lease + OUTLIVES
-        await ask_store(self._limit, partial(self._values.put, name, message, ttl))
+        await call_store(self._limit, self._values.put, name, message, ttl)
 
-    async def _remembered(self, key: str) -> int:
+    async def _next_number(self, key: str) -> int:
+        """Return the stored number of the next message, 0 without one."""
         name = _name_of(key, "next")
-        text = await ask_store(self._limit, partial(self._values.get, name)) or b""
+        text = await call_store(self._limit, self._values.get, name) or b""
         number = int(text) if text.isdigit() and len(text) <= 10 else 0
         return number if number <= MAX_MESSAGE_ID else 0
 
-    async def _remember(self, key: str, number: int) -> None:
-        put = partial(self._values.put, _name_of(key, "next"), b"%d" % number, _MEMORY)
-        # The message has been sent; without this the next one is as well.
-        with contextlib.suppress(Unserved):
-            await ask_store(self._limit, put)
+    async def _put_next_number(self, key: str, number: int) -> None:
+        name, value = _name_of(key, "next"), b"%d" % number
+        # The message has been sent, so a failure here does not fail the send. The next
+        # send stores its own number.
+        with contextlib.suppress(OperationFailed):
+            await call_store(self._limit, self._values.put, name, value, _NUMBER_TTL)
 
 
 async def _wake(group: GroupEvent) -> int:
     try:
         return await group.wakeup()
     except NotHeld:
-        # Its lease has ended just now.
+        # The lease ended after the clear.
         await group.clear()
         return await group.wakeup()
 

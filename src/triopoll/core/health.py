@@ -1,4 +1,4 @@
-"""Is this process ready for new clients, and does its loop turn in time?"""
+"""Whether this process is ready for new clients, and how late its event loop runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from .slock_backend import SlockMonitor
 
 __all__ = ["Health", "measure_loop_lag"]
 
-# Probes give up after a second, as a rule. They should learn why before that.
-_PATIENCE = 0.8
-# Whoever asks sooner gets the last answer: a flood of probes is none for the store.
+# Probes of orchestrators usually time out after a second; they should get the reason
+# before that.
+_PROBE_TIME = 0.8
+# Seconds for which a result is reused, so that a flood of probes does not reach the
+# store.
 _FRESH = 1.0
 _LAG_PERIOD = 0.25
 
@@ -27,41 +29,41 @@ _WAITS = "as many waits are parked as may be"
 
 
 class Health:
-    """Say why new clients should go elsewhere, if they should."""
+    """Tell why new clients should connect to another process, if they should."""
 
     def __init__(
         self,
         drain: Drain,
-        watch: SlockMonitor,
+        monitor: SlockMonitor,
         waits: ParkedWaits,
         ping: Callable[[], Awaitable[object]],
         *,
         limit: float,
     ) -> None:
-        """Use what others have opened.
+        """Use parts that are open already.
 
         Args:
-            drain: Knows whether the server goes away.
-            watch: Knows whether slock answers.
-            waits: Know whether there is room.
-            ping: Asks the store of messages; raises `StoreError`.
-            limit: Seconds within which it must answer, if that is shorter than a
-                probe's patience.
+            drain: Knows whether the server shuts down.
+            monitor: Knows whether slock answers.
+            waits: Knows whether there is room.
+            ping: Asks the message store for an answer; raises `StoreError`.
+            limit: Seconds within which it must answer, if that is less than the time
+                of a probe.
         """
         self._drain = drain
-        self._watch = watch
+        self._monitor = monitor
         self._waits = waits
         self._ping = ping
-        self._limit = min(limit, _PATIENCE)
+        self._limit = min(limit, _PROBE_TIME)
         self._asking = trio.Lock()
         self._store_answers = True
         self._fresh_until = -1.0
 
     def __repr__(self) -> str:
-        return f"<Health: {self._drain!r}, {self._watch!r}, {self._waits!r}>"
+        return f"<Health: {self._drain!r}, {self._monitor!r}, {self._waits!r}>"
 
     async def reasons(self) -> dict[str, str]:
-        """Return why this process is not ready, a sentence by word; empty if it is.
+        """Return why this process is not ready: a sentence by code; empty if it is.
 
         Cancellation:
             Nothing is left behind.
@@ -69,14 +71,14 @@ class Health:
         store_answers = await self._ask_store()
         found = {
             "draining": (self._drain.draining, _DRAINING),
-            "slock": (not self._watch.up, _SLOCK),
+            "slock": (not self._monitor.up, _SLOCK),
             "store": (not store_answers, _STORE),
             "waits": (self._waits.full, _WAITS),
         }
-        return {word: sentence for word, (holds, sentence) in found.items() if holds}
+        return {code: sentence for code, (holds, sentence) in found.items() if holds}
 
     async def _ask_store(self) -> bool:
-        # One asks; those who come meanwhile take its answer.
+        # One task pings; those that queue for the lock meanwhile reuse its result.
         async with self._asking:
             if trio.current_time() >= self._fresh_until:
                 self._store_answers = await self._try_store()
@@ -94,10 +96,10 @@ class Health:
 
 
 async def measure_loop_lag(lag: Histogram) -> None:
-    """Ask to be woken every now and then, and note how much later it happened.
+    """Sleep periodically and record how much later than asked the task resumes.
 
     Cancellation:
-        Is how it ends.
+        The only end.
     """
     while True:
         due = trio.current_time() + _LAG_PERIOD

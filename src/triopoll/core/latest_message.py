@@ -1,12 +1,11 @@
-"""Messages that are kept for a while, beside an event: the OpenResty image's messages.
+"""The latest message of an event: the messages of the OpenResty API.
 
-Whoever polls gets the latest message of its key, as often as he polls while the event
-is set. Nothing is taken away, and an older message that nobody fetched in time is gone.
+A poll gets the latest message of its key, as often as it asks while the event is set.
+Nothing is removed by reading. A newer message replaces an older one, so a message that
+a client does not read in time is lost to it.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import trio
 
@@ -14,21 +13,27 @@ from trioslock import Client
 
 from ..ops.metrics import Metrics
 from ..store import MessageStore, ValueStore
-from .backend_calls import ask_slock, ask_store, counted
-from .outcomes import EventFired, Failure, KeptMessage, MissingMessage, NothingYet
-from .parked_waits import Unserved
+from .backend_calls import call_slock, call_store, count_failure
+from .outcomes import (
+    EventFired,
+    Failure,
+    KeptMessage,
+    MissingMessage,
+    NothingYet,
+    OperationFailed,
+)
 from .poll_query import PollQuery, Sending
 from .poller import Poller
 
 __all__ = ["OUTLIVES", "LatestMessages"]
 
-# Seconds that a message is kept longer than its event is set: who has been woken at
-# the last moment finds it still.
+# Seconds that a message stays stored after its event's lease, so that a wait which was
+# woken at the last moment still finds it.
 OUTLIVES = 60.0
 
 
 class LatestMessages:
-    """Sending and waiting, over one client and one store."""
+    """Send messages and wait for them, over one slock client and one store."""
 
     def __init__(
         self,
@@ -36,51 +41,51 @@ class LatestMessages:
         lists: MessageStore,
         values: ValueStore,
         poller: Poller,
+        limit: float,
         metrics: Metrics | None = None,
     ) -> None:
-        """Use what others have opened.
+        """Use parts that are open already.
 
         Args:
             client: For the events.
-            lists: For messages that one poll takes.
-            values: For messages that are kept.
+            lists: For messages that one poll pops.
+            values: For messages that stay.
             poller: For the waits.
-            metrics: Where errors are counted; default: where nobody looks.
+            limit: Seconds within which slock and the store must answer.
+            metrics: Counts failures; default: a throwaway instance.
         """
         self._client = client
         self._lists = lists
         self._values = values
         self._poller = poller
+        self._limit = limit
         self._metrics = metrics or Metrics()
-        self._limit = poller.settings.backend_limit
 
     async def wait(
         self, query: PollQuery
     ) -> KeptMessage | MissingMessage | NothingYet | Failure:
-        """Wait until the event is set, then look for its message.
+        """Wait until the event is set, then read its message.
 
         Cancellation:
             The wait is withdrawn on the slock server.
         """
         outcome = await self._poller.wait_event(query)
         if not isinstance(outcome, EventFired):
-            # A message in hand is none of the ways in which this wait ends.
+            # A wait for an event never ends with a popped message.
             assert isinstance(outcome, (NothingYet, Failure))
             return outcome
         return await self.latest(query.key)
 
     async def latest(self, key: str) -> KeptMessage | MissingMessage | Failure:
-        """Look for the message of an event.
+        """Read the latest message of an event.
 
         Cancellation:
             Nothing is left behind.
         """
         try:
-            message = await ask_store(
-                self._limit, partial(self._values.get, _name_of(key))
-            )
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+            message = await call_store(self._limit, self._values.get, _name_of(key))
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         return MissingMessage() if message is None else KeptMessage(message)
 
     async def emit(self, sending: Sending) -> Failure | None:
@@ -94,8 +99,8 @@ class LatestMessages:
         """
         try:
             await self._set(sending)
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         return None
 
     async def send(self, sending: Sending, message: bytes) -> Failure | None:
@@ -106,29 +111,29 @@ class LatestMessages:
             stored all the same.
 
         Cancellation:
-            It is done all the same, and takes no longer than the limits: a message
-            that nobody is woken for would wait for the next one.
+            It is completed all the same, and takes no longer than the limits: without
+            its event the message would not be noticed before the next one.
         """
         try:
             with trio.CancelScope(shield=True):
-                await ask_store(self._limit, partial(self._store, sending, message))
+                await self._store(sending, message)
                 await self._set(sending)
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         return None
 
     async def _store(self, sending: Sending, message: bytes) -> None:
         if sending.to_list:
-            await self._lists.push(sending.key, message)
+            await call_store(self._limit, self._lists.push, sending.key, message)
         else:
-            ttl = sending.lease + OUTLIVES
-            await self._values.put(_name_of(sending.key), message, ttl)
+            name, ttl = _name_of(sending.key), sending.lease + OUTLIVES
+            await call_store(self._limit, self._values.put, name, message, ttl)
 
     async def _set(self, sending: Sending) -> None:
         event = self._client.event(
             sending.key, default=sending.default, ttl=sending.lease
         )
-        await ask_slock(self._limit, event.set)
+        await call_slock(self._limit, event.set)
 
 
 def _name_of(key: str) -> str:

@@ -1,27 +1,31 @@
-"""Who waits for news of a log, and how the news gets there.
+"""Subscriptions to message logs: wake the waits of this process when a log changes.
 
-A log has a group event on slock. All local waits of one log share one waiter there: a
-task that waits for the group's next version and then wakes them. The order in which
-things happen makes it impossible to miss a wake:
+Each log has a group event on slock. All local subscriptions to a log share one channel,
+whose task waits on slock for the group's next version and then wakes them all. The
+order of these steps makes it impossible to miss a wake:
 
-1. a local wait registers (`LogNotifier.watching`);
-2. the group is cleared, which adopts its version, and whoever is registered is woken;
-3. the local wait looks into the log;
-4. the task waits for another version than the one it adopted in step 2.
+1. the subscription joins the channel (`LogSubscription.__enter__`);
+2. the channel clears the group, which adopts the group's version, and wakes its
+   subscriptions;
+3. the woken task reads the log;
+4. the channel waits for a version other than the one adopted in step 2.
 
-A publisher appends first and then raises the version. If a look was too early to see a
-message, that message's version comes after the one adopted, so step 4 ends, at once if
-need be. When it does, everybody is woken before anything else is asked of slock: the
-look follows a wake directly. The next clear then shows whether there has been more than
-the one wake that was told; only then is it told again.
+A publisher first appends a message and then raises the version. If the read in step 3
+was too early for a message, the version is raised after step 2 adopted it, so the wait
+in step 4 ends; at once if the version was raised before the wait began. A test sweeps
+both publisher steps over every point of this order
+(`test_reader.py::test_a_wake_at_every_point`).
 
-A wake may get lost all the same: a publisher dies between the two steps, or slock is
-away. So every few seconds the heads of all watched logs are compared with those of the
-last time (the sweep). While slock is away nothing fails here; the sweep is then all
-that brings news.
+When the wait in step 4 ends, the channel wakes its subscriptions before it sends slock
+anything else, so the read follows the wake directly. The clear that comes next shows
+whether there was more than this one wake, and only then it wakes them again.
 
-A task stays for a while when the last local wait has left, because the next poll of the
-same client is under way. While it stays, a poll costs slock nothing.
+A wake can still be lost: a publisher dies between its two steps, or slock is down. So
+every few seconds the heads of all subscribed logs are compared with the last ones (the
+sweep). While slock is down nothing fails here; only the sweep finds new messages.
+
+A channel outlives its last subscription by a few seconds, since the next poll of the
+same client is usually under way. A poll that finds its channel costs slock nothing.
 """
 
 from __future__ import annotations
@@ -30,45 +34,46 @@ import hashlib
 import logging
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-from trioslock import Client, GroupEvent, NotHeld, SlockError
+from trioslock import Client, GroupEvent, NotHeld
 
 from ..ops.metrics import monotonic
 from ..store import MessageLog, StoreError
+from .backend_calls import SLOCK_ERRORS
 from .parked_waits import TooManyWaits
 from .slock_backend import clear_group
 
-__all__ = ["Wake", "LogNotifier", "LogSubscription", "group_key"]
+__all__ = ["LogNotifier", "LogSubscription", "Wake", "group_key"]
 
-_log = logging.getLogger("triopoll.wakes")
+_log = logging.getLogger("triopoll.notifier")
 
-# Seconds that a group stays cleared when nobody clears it again. When they are over,
-# everybody looks once more.
+# Seconds that a group stays cleared unless it is cleared again. When they are over, all
+# subscriptions are woken once.
 _LEASE = 120.0
-# Seconds that a task stays without local waits.
+# Seconds that a channel outlives its last subscription.
 _LINGER = 5.0
-# Seconds between two sweeps over the same log. Its place in the sweep may change, so
-# twice this must stay below the promised 5 s.
+# Seconds from one sweep to the next. The place of a log within the sweep can change, so
+# twice this must stay below the 5 s within which a message is found without a wake.
 _SWEEP = 2.2
 _SWEEP_BATCH = 256
-# Seconds after a failure; a server that is away costs no more than this.
+# Seconds of pause after slock failed a channel.
 _PAUSE = 1.0
-# What a storm of wakes without messages may cost: so many at once, then one in so many
-# seconds. A wake that has to wait for that is not lost, and those between are one.
+# A flood of wakes is limited to this many at once, then to one per pace. A wake that is
+# delayed is not lost, and several delayed ones become one.
 _BURST = 10
 _PACE = 0.02
-# Logs that begin to be followed at once. A crowd that comes back brings thousands;
-# until it is the turn of a log there is the sweep.
+# Channels that may begin to wait on slock at the same time. Thousands of clients that
+# reconnect at once begin as many; the sweep covers those that queue for their start.
 _STARTS = 32
-# Local waits that are woken in one pass of the scheduler, lest a crowd on one log keep
-# everybody else from running.
-_CHUNK = 32
+# Subscriptions woken in one scheduler pass, so that a log with thousands of them does
+# not block the event loop.
+_BATCH = 32
 
 
 def group_key(prefix: str, key: str) -> bytes:
@@ -88,65 +93,70 @@ class Wake:
 
     Attributes:
         at: When it was, by `metrics.monotonic`.
-        shared: What those who were woken together need not do twice. A look that
-            begins after the wake will do for all of them.
+        reads: Reads that the woken tasks share, by what they read: a read that begins
+            after the wake is recent enough for all of them.
     """
 
-    __slots__ = ("at", "shared")
+    __slots__ = ("at", "reads")
 
     def __init__(self) -> None:
         self.at = monotonic()
-        self.shared: dict[Any, Any] = {}
+        self.reads: dict[Any, Any] = {}
 
 
 class _Channel:
-    """A log that is watched, or was until a moment ago."""
+    """A log with subscriptions, or whose last one has ended a moment ago."""
 
-    __slots__ = ("allowed_at", "key", "mark", "scope", "watches")
+    __slots__ = ("allowed_at", "head", "key", "scope", "subscriptions")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        # In the order in which they came, which is the order in which they are woken.
-        self.watches: dict[LogSubscription, None] = {}
-        # Its deadline is the end of the linger; None before anybody has waited.
+        # In the order of their arrival, which is the order of their wakes.
+        self.subscriptions: dict[LogSubscription, None] = {}
+        # Cancels the channel's task; None before the task starts. Its deadline is the
+        # end of the linger.
         self.scope: trio.CancelScope | None = None
-        self.mark: str | None = None
+        # The head of the log at the last sweep.
+        self.head: str | None = None
         self.allowed_at = 0.0
 
     async def wake(self) -> None:
-        """Wake all who are registered now.
+        """Wake all current subscriptions.
 
         Cancellation:
-            Some may have been woken; this happens only when nobody is left to wake.
+            Some may not have been woken. The channel is cancelled only without
+            subscriptions, or when the process ends.
         """
         wake = Wake()
-        for position, watch in enumerate(list(self.watches), 1):
-            if watch in self.watches:
-                watch.wake(self.key, wake)
-            if position % _CHUNK == 0:
+        for position, subscription in enumerate(list(self.subscriptions), 1):
+            # One that left during a checkpoint below must not be woken.
+            if subscription in self.subscriptions:
+                subscription.wake(self.key, wake)
+            if position % _BATCH == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def keep_pace(self) -> None:
-        """Sleep if there have been too many wakes lately."""
+    def pause(self) -> float:
+        """Return the seconds to sleep after a wake; above 0 if there were too many."""
         now = trio.current_time()
         self.allowed_at = max(self.allowed_at, now) + _PACE
-        await trio.sleep(max(0.0, self.allowed_at - now - _BURST * _PACE))
+        return self.allowed_at - now - _BURST * _PACE
 
 
 class LogSubscription:
-    """One task that waits for news of some logs. Made by `LogNotifier.watching`."""
+    """One task's subscription to some logs. Made by `LogNotifier.subscribe`."""
 
-    __slots__ = ("_hub", "_keys", "_news", "_task", "_topics")
+    __slots__ = ("_channels", "_keys", "_notifier", "_task", "_wakes")
 
-    def __init__(self, hub: LogNotifier, keys: Iterable[str]) -> None:
-        self._hub = hub
+    def __init__(self, notifier: LogNotifier, keys: Iterable[str]) -> None:
+        self._notifier = notifier
         self._keys = dict.fromkeys(keys)
-        self._topics: list[_Channel] = []
-        self._news: dict[str, Wake] = {}
+        self._channels: list[_Channel] = []
+        # Wakes that have not been returned yet, by key.
+        self._wakes: dict[str, Wake] = {}
         self._task: Task | None = None
 
     def __enter__(self) -> Self:
-        self._topics = self._hub.join(self._keys, self)
+        self._channels = self._notifier.join(self._keys, self)
         return self
 
     def __exit__(
@@ -155,32 +165,32 @@ class LogSubscription:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hub.leave(self._topics, self)
+        self._notifier.leave(self._channels, self)
 
-    async def changed(self) -> dict[str, Wake]:
-        """Wait until there may be news since this was entered, or last returned.
+    async def wait(self) -> dict[str, Wake]:
+        """Wait for a wake since this was entered, or since this last returned.
 
-        Returns at once if there has been a wake meanwhile, and once more when the
-        wait on slock has begun. Look into the log after it, every time.
+        Returns at once if there was one, and once more when the channel has begun to
+        wait on slock. Read the logs after every return.
 
         Returns:
-            The keys of the logs to look into, each with its wake.
+            The keys of the logs to read, each with its latest wake.
 
         Cancellation:
-            What has not been returned is returned by the next call.
+            Wakes that have not been returned are returned by the next call.
         """
-        self._hub.follow(self._topics)
-        if self._news:
+        self._notifier.start(self._channels)
+        if self._wakes:
             await trio.lowlevel.checkpoint()
         else:
             self._task = current_task()
             await wait_task_rescheduled(self._abort)
-        news, self._news = self._news, {}
-        return news
+        wakes, self._wakes = self._wakes, {}
+        return wakes
 
     def wake(self, key: str, wake: Wake) -> None:
-        """Note that there may be news of a log."""
-        self._news[key] = wake
+        """Record a wake of a log, and resume the task if it waits."""
+        self._wakes[key] = wake
         if self._task is not None:
             task, self._task = self._task, None
             reschedule(task)
@@ -191,10 +201,10 @@ class LogSubscription:
 
 
 class LogNotifier:
-    """The waits of this process for news of logs.
+    """The channels and subscriptions of this process.
 
     Attributes:
-        store_up: Whether the log answered the last sweep, or the last look since.
+        store_up: Whether the store answered the last sweep, or a read since then.
     """
 
     def __init__(
@@ -206,14 +216,14 @@ class LogNotifier:
         max_keys: int,
         limit: float,
     ) -> None:
-        """Watch nothing yet; `run` does what is needed for those who wait.
+        """Prepare the notifier; `run` starts it.
 
         Args:
             client: For the group events.
             log: For the sweep.
-            prefix: What the names of the group events begin with.
-            max_keys: Logs that may be watched at once.
-            limit: Seconds within which the log must answer.
+            prefix: Prefix of the names of the group events.
+            max_keys: Channels that may exist at once.
+            limit: Seconds within which the store must answer.
         """
         self.store_up = True
         self._client = client
@@ -223,43 +233,44 @@ class LogNotifier:
         self._limit = limit
         self._nursery: trio.Nursery | None = None
         self._starts = trio.CapacityLimiter(_STARTS)
-        self._topics: dict[str, _Channel] = {}
-        # Those without local waits, the longest one first.
+        self._channels: dict[str, _Channel] = {}
+        # Channels without subscriptions, the oldest first.
         self._lingering: dict[_Channel, None] = {}
 
     def __repr__(self) -> str:
         lingering = len(self._lingering)
-        return f"<LogNotifier: {len(self._topics)} logs, {lingering} of them lingering>"
+        return (
+            f"<LogNotifier: {len(self._channels)} logs, {lingering} of them lingering>"
+        )
 
     def __len__(self) -> int:
-        """Return how many logs are watched, or were until a moment ago."""
-        return len(self._topics)
+        """Return how many channels exist, lingering ones included."""
+        return len(self._channels)
 
-    def watching(self, keys: Iterable[str]) -> LogSubscription:
-        """Return a context manager that registers for news of some logs.
+    def subscribe(self, keys: Iterable[str]) -> LogSubscription:
+        """Return a context manager that subscribes to some logs.
 
-        A log that nobody waits for is not asked for on slock before
-        `LogSubscription.changed` is called: a look that finds something costs no more
-        than itself.
+        A channel sends slock nothing before the first `LogSubscription.wait`, so a read
+        that finds messages at once costs no more than itself.
 
         Returns:
-            What to enter; it raises `TooManyWaits` if so many logs cannot be watched
-            besides those that are.
+            What to enter; it raises `TooManyWaits` if there is no room for so many new
+            channels.
         """
         return LogSubscription(self, keys)
 
-    async def publish(self, key: str) -> bool:
-        """Tell everybody, in whatever process, that there may be news of a log.
+    async def notify(self, key: str) -> bool:
+        """Wake the subscriptions to a log in all processes.
 
         Returns:
-            False if nobody was waiting.
+            False if there were none.
 
         Raises:
-            SlockError: Those who wait may not have been told; the sweep tells them.
+            SlockError: They may not have been woken; the sweep does it.
             trio.ClosedResourceError: The client is closed.
 
         Cancellation:
-            They may have been told.
+            They may have been woken.
         """
         try:
             await self._group(key).wakeup()
@@ -267,25 +278,25 @@ class LogNotifier:
             return False
         return True
 
-    async def tell_here(self, key: str) -> None:
-        """Tell those who wait in this process, without slock.
+    async def notify_local(self, key: str) -> None:
+        """Wake the subscriptions to a log in this process, without slock.
 
         Cancellation:
-            Some may not have been told.
+            Some may not have been woken.
         """
-        topic = self._topics.get(key)
-        if topic is not None:
-            await topic.wake()
+        channel = self._channels.get(key)
+        if channel is not None:
+            await channel.wake()
         else:
             await trio.lowlevel.checkpoint()
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Keep the waits on slock, and sweep, until cancelled.
+        """Run the channels and the sweep until cancelled.
 
         Cancellation:
-            Nobody is woken any more; nothing waits on slock.
+            Subscriptions are no longer woken; nothing waits on slock.
         """
         try:
             async with trio.open_nursery() as self._nursery:
@@ -295,133 +306,144 @@ class LogNotifier:
         finally:
             self._nursery = None
 
-    # --- what a watch asks for ----------------------------------------------------
+    # --- called by subscriptions ----------------------------------------------------
 
-    def join(self, keys: Iterable[str], watch: LogSubscription) -> list[_Channel]:
-        """Register a watch: it is told of all wakes from now on.
+    def join(
+        self, keys: Collection[str], subscription: LogSubscription
+    ) -> list[_Channel]:
+        """Add a subscription to the channels of some logs.
+
+        Args:
+            keys: The logs; no key twice.
+            subscription: What to add.
 
         Raises:
-            TooManyWaits: So many logs cannot be watched besides those that are.
+            TooManyWaits: There is no room for so many new channels.
         """
-        self._make_room([key for key in keys if key not in self._topics])
-        topics = list(map(self._topic, keys))
-        for topic in topics:
-            topic.watches[watch] = None
-        return topics
+        new = len(keys) - sum(map(self._channels.__contains__, keys))
+        excess = len(self._channels) + new - self._max_keys
+        if excess > 0:
+            self._make_room(excess)
+        channels = list(map(self._channel, keys))
+        for channel in channels:
+            channel.subscriptions[subscription] = None
+        return channels
 
-    def _make_room(self, new: list[str]) -> None:
-        excess = len(self._topics) + len(new) - self._max_keys
+    def _make_room(self, excess: int) -> None:
         if excess > len(self._lingering):
             raise TooManyWaits
-        for topic in list(self._lingering)[: max(0, excess)]:
-            self._drop(topic)
+        for channel in list(self._lingering)[:excess]:
+            self._drop(channel)
 
-    def _topic(self, key: str) -> _Channel:
-        """Return the topic of a log, with a task that stays if it has one."""
-        topic = self._topics.get(key)
-        scope = None if topic is None else topic.scope
-        if topic is not None and scope is not None and scope.cancel_called:
-            # Its linger is over, though its task has not yet noticed.
-            self._drop(topic)
-            topic = scope = None
-        if topic is None:
-            topic = self._topics[key] = _Channel(key)
+    def _channel(self, key: str) -> _Channel:
+        """Return the channel of a log; if it lingers, keep it."""
+        channel = self._channels.get(key)
+        scope = None if channel is None else channel.scope
+        if channel is not None and scope is not None and scope.cancel_called:
+            # Its linger is over but its task has not run yet: this channel would never
+            # wake its subscriptions.
+            self._drop(channel)
+            channel = scope = None
+        if channel is None:
+            channel = self._channels[key] = _Channel(key)
         if scope is not None:
             scope.deadline = math.inf
-            self._lingering.pop(topic, None)
-        return topic
+            self._lingering.pop(channel, None)
+        return channel
 
-    def follow(self, topics: list[_Channel]) -> None:
-        """See that somebody waits for news of these on slock."""
-        for topic in topics:
-            if topic.scope is None:
+    def start(self, channels: list[_Channel]) -> None:
+        """Start the tasks of those channels that have none."""
+        for channel in channels:
+            if channel.scope is None:
                 if self._nursery is None:
-                    raise RuntimeError("the wakes do not run")
-                topic.scope = trio.CancelScope()
-                self._nursery.start_soon(self._attend, topic, topic.scope)
+                    raise RuntimeError("the log notifier does not run")
+                channel.scope = trio.CancelScope()
+                self._nursery.start_soon(self._run_channel, channel, channel.scope)
 
-    def leave(self, topics: list[_Channel], watch: LogSubscription) -> None:
-        """Take a watch out; what nobody watches is followed for a while."""
-        for topic in topics:
-            topic.watches.pop(watch, None)
-            if topic.watches or self._topics.get(topic.key) is not topic:
+    def leave(self, channels: list[_Channel], subscription: LogSubscription) -> None:
+        """Remove a subscription; a channel without any lingers."""
+        for channel in channels:
+            channel.subscriptions.pop(subscription, None)
+            if channel.subscriptions or self._channels.get(channel.key) is not channel:
                 continue
-            if topic.scope is None:
-                del self._topics[topic.key]
+            if channel.scope is None:
+                del self._channels[channel.key]
             else:
-                topic.scope.deadline = trio.current_time() + _LINGER
-                self._lingering[topic] = None
+                channel.scope.deadline = trio.current_time() + _LINGER
+                self._lingering[channel] = None
 
-    def _drop(self, topic: _Channel) -> None:
-        """Forget a topic that nobody watches; its task ends."""
-        assert topic.scope is not None
-        topic.scope.cancel()
-        self._lingering.pop(topic, None)
-        if self._topics.get(topic.key) is topic:
-            del self._topics[topic.key]
+    def _drop(self, channel: _Channel) -> None:
+        """Remove a channel without subscriptions, and end its task."""
+        assert channel.scope is not None
+        channel.scope.cancel()
+        self._lingering.pop(channel, None)
+        if self._channels.get(channel.key) is channel:
+            del self._channels[channel.key]
 
-    # --- the task of a topic ------------------------------------------------------
+    # --- the task of a channel --------------------------------------------------------
 
-    async def _attend(self, topic: _Channel, scope: trio.CancelScope) -> None:
-        """Wait on slock for those who watch a topic, until none has for a while."""
+    async def _run_channel(self, channel: _Channel, scope: trio.CancelScope) -> None:
+        """Relay wakes from slock until the linger is over; restart after failures."""
         with scope:
             while True:
                 try:
-                    await self._wait_on_slock(topic)
-                except (SlockError, trio.ClosedResourceError) as error:
-                    _log.debug("waiting for news of %r: %s", topic.key, error)
+                    await self._relay_wakes(channel)
+                except SLOCK_ERRORS as error:
+                    _log.debug("waiting for a wake of %r: %s", channel.key, error)
                 await trio.sleep(_PAUSE * random.uniform(0.5, 1.0))
-        self._drop(topic)
+        self._drop(channel)
 
-    async def _wait_on_slock(self, topic: _Channel) -> NoReturn:
-        group = self._group(topic.key)
+    async def _relay_wakes(self, channel: _Channel) -> NoReturn:
+        group = self._group(channel.key)
         async with self._starts:
             await clear_group(group)
-            await topic.wake()
+            await channel.wake()
         while True:
             known = group.version
             await group.wait()
-            await topic.wake()
-            # Whoever waits under the present version is not told the next one.
-            told = group.version if group.version != known else known + 1
+            await channel.wake()
+            # A wait that began under the current version ends without the next one; a
+            # wait under an older version ends with the current one.
+            woken_for = group.version if group.version != known else known + 1
             await group.clear()
-            if group.version != told:
-                await topic.wake()
-            await topic.keep_pace()
+            if group.version != woken_for:
+                await channel.wake()
+            if (pause := channel.pause()) > 0:
+                await trio.sleep(pause)
 
     def _group(self, key: str) -> GroupEvent:
         return self._client.group_event(group_key(self._prefix, key), ttl=_LEASE)
 
-    # --- the sweep ----------------------------------------------------------------
+    # --- the sweep --------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        """Look once at the heads of all that is watched, spread over the time."""
-        watched = [topic for topic in self._topics.values() if topic.watches]
-        batches = list(_batches(watched, _SWEEP_BATCH)) or [[]]
+        """Compare the heads of all subscribed logs once, spread over the period."""
+        channels = [each for each in self._channels.values() if each.subscriptions]
+        batches = list(_batches(channels, _SWEEP_BATCH)) or [[]]
         for batch in batches:
             await trio.sleep(_SWEEP * random.uniform(0.8, 1.0) / len(batches))
-            marks = await self._heads([topic.key for topic in batch])
-            for topic, mark in zip(batch, marks, strict=False):
-                if mark != topic.mark:
-                    topic.mark = mark
-                    await topic.wake()
+            heads = await self._heads([channel.key for channel in batch])
+            for channel, head in zip(batch, heads, strict=False):
+                if head != channel.head:
+                    channel.head = head
+                    await channel.wake()
 
     async def _heads(self, keys: list[str]) -> list[str]:
-        """Return the marks of some logs; none if the store does not answer."""
+        """Return the heads of some logs; none if the store does not answer."""
         if not keys:
             return []
         try:
             with trio.fail_after(self._limit):
-                marks = await self._log.heads(keys)
+                heads = await self._log.heads(keys)
         except (StoreError, trio.TooSlowError) as error:
             if self.store_up:
-                _log.warning("the logs cannot be looked at: %s", error)
+                _log.warning("message streams cannot be read: %s", error)
             self.store_up = False
             return []
         self.store_up = True
-        return marks
+        return heads
 
 
-def _batches(topics: list[_Channel], size: int) -> Iterator[list[_Channel]]:
-    for start in range(0, len(topics), size):
-        yield topics[start : start + size]
+def _batches(channels: list[_Channel], size: int) -> Iterator[list[_Channel]]:
+    for start in range(0, len(channels), size):
+        yield channels[start : start + size]

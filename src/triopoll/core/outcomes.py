@@ -1,6 +1,7 @@
-"""The ways in which a wait can end.
+"""The outcomes of the waits, and why an operation could not be carried out.
 
-The endpoints write each outcome in the format of their API.
+The outcomes are neutral: the endpoints in `triopoll.api` write each of them with the
+codes and texts of their API.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ __all__ = [
     "KeptMessage",
     "MissingMessage",
     "NothingYet",
+    "OperationFailed",
     "Outcome",
     "PoppedMessage",
 ]
 
 
-def _nothing_in_hand() -> None:
+def _nothing_to_settle() -> None:
     pass
 
 
 @dataclass(frozen=True, slots=True)
 class EventFired:
-    """The event fired during the wait, or was set already.
+    """The event fired during the wait, or was already set.
 
     Attributes:
         woken: When the wait ended, by `metrics.monotonic`; None without a wait.
@@ -38,35 +40,36 @@ class EventFired:
 
 @dataclass(frozen=True, slots=True)
 class PoppedMessage:
-    """A message was taken, or the event fired and the list was empty.
+    """A message was popped, or the event fired and the list was empty.
 
     Attributes:
-        data: The message as it lay in the list; None where the list was empty.
-        waited: False if it was there at the first look.
-        confirm: Lets the message go. Call it when it was handed to its client.
-        give_back: Puts the message back to the head of its list. Call it if the
-            message could not be handed to its client. Both return at once, and the
-            first one that is called counts.
+        data: The message as it was in the list; None if the list was empty.
+        waited: Whether the poll had to wait for it.
+        ack: Deletes the message for good. Call it once the client has been sent it.
+        nack: Returns the message to the head of its list. Call it if the client could
+            not be sent it. Both return at once; only the first call has an effect.
         woken: As in `EventFired`.
     """
 
     data: bytes | None
     waited: bool
-    confirm: Callable[[], None] = field(default=_nothing_in_hand, compare=False)
-    give_back: Callable[[], None] = field(default=_nothing_in_hand, compare=False)
+    ack: Callable[[], None] = field(default=_nothing_to_settle, compare=False)
+    nack: Callable[[], None] = field(default=_nothing_to_settle, compare=False)
     woken: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NothingYet:
-    """Nothing came within the wait; the client should poll again."""
+    """The wait timed out, or the server drains; the client should poll again."""
 
 
 class Failure(Enum):
-    """Why a poll could not be served. None of these is a timeout.
+    """Why an operation could not be carried out. None of these is a timeout.
 
-    A client polls again at once after a timeout, so a backend that is down must
-    never look like one.
+    A client polls again at once after a timeout, so an unavailable backend must never
+    look like one.
+
+    The value is the name for programs: in metrics, in `/v1` and over websockets.
     """
 
     SLOCK_UNREACHABLE = "slock_unreachable"
@@ -75,10 +78,17 @@ class Failure(Enum):
     STORE_FAILED = "store_failed"
     TOO_MANY_WAITS = "too_many_waits"
 
-    @property
-    def word(self) -> str:
-        """Return its name for programs: in metrics, in `/v1` and over websockets."""
-        return self.value
+
+class OperationFailed(Exception):
+    """An operation could not be carried out.
+
+    Attributes:
+        failure: Why.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.value)
+        self.failure = failure
 
 
 Outcome: TypeAlias = EventFired | PoppedMessage | NothingYet | Failure
@@ -86,7 +96,7 @@ Outcome: TypeAlias = EventFired | PoppedMessage | NothingYet | Failure
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message that is kept for all who ask for it.
+    """A message that stays stored for all who ask for it.
 
     Attributes:
         data: As it was sent: JSON.
@@ -97,4 +107,4 @@ class KeptMessage:
 
 @dataclass(frozen=True, slots=True)
 class MissingMessage:
-    """There should be a message, and there is none, or none any more."""
+    """The expected message does not exist, or no longer."""

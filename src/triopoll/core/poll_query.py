@@ -1,9 +1,11 @@
-"""What a request of the compatible endpoints asks for, once it has been parsed."""
+"""What the requests of the poll API and the OpenResty API ask for, once parsed.
+
+The parameters that they are parsed from are described beside their parsers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
@@ -18,78 +20,63 @@ __all__ = [
 
 Default: TypeAlias = Literal["clear", "set"]
 
-# What the image's slock client writes in 4 bytes, less the one it cannot write.
+# The OpenResty slock client writes message ids in 4 bytes, and cannot write the last.
 MAX_MESSAGE_ID = 2**32 - 2
 
-_Words: TypeAlias = Mapping[str, object]
 
+@dataclass(frozen=True, slots=True)
+class PollQuery:
+    """A poll for an event or a message.
 
-def _told(name: str, description: str, kind: str, **more: object) -> _Words:
-    """Return the metadata of a field that is a parameter (see `openapi`)."""
-    schema = {"description": description, "type": kind, **more}
-    return {"name": name, "schema": schema}
+    Attributes:
+        key: Name of the event, and of the list.
+        default: State of an event that nothing has set or cleared.
+        reset: Whether a successful wait resets the event to its default.
+        timeout: Seconds to wait, from 0 (answer at once) to the maximum.
+        lease: Seconds for which a change that this poll makes to the event holds.
+    """
 
-
-def _told_key(what: str) -> _Words:
-    return _told("key", f"Name of the {what}.", "string", minLength=1)
-
-
-def _told_lease(description: str) -> _Words:
-    # Others are taken as well, and moved within these.
-    return _told("expried", description, "number", minimum=60, default=60)
-
-
-def _told_flag(name: str, description: str) -> _Words:
-    return _told(name, description, "string", default="false")
-
-
-def _told_message_id(description: str) -> _Words:
-    bounds = {"minimum": 0, "maximum": MAX_MESSAGE_ID, "default": 0}
-    return _told("msg_id", description, "integer", **bounds)
+    key: str
+    default: Default
+    reset: bool
+    timeout: float
+    lease: float
 
 
 @dataclass(frozen=True, slots=True)
 class GroupPoll:
-    """What one poll of a group asks for.
+    """A poll for one message of a group.
 
     Attributes:
-        key: The group's name.
-        message_id: The message it wants.
-        timeout: Seconds to wait, from 0 (look without waiting) to the maximum.
+        key: Name of the group.
+        message_id: Number of the message.
+        timeout: Seconds to wait, from 0 (answer at once) to the maximum.
         lease: Seconds for which a renewal by this poll holds.
-        renews: Whether it keeps the group alive when nothing came.
+        renews: Whether it renews the group when no message came.
     """
 
-    key: str = field(metadata=_told_key("group"))
-    message_id: int = field(metadata=_told_message_id("Number of the message."))
-    timeout: float = field(
-        metadata=_told("timeout", "Seconds to wait.", "number", minimum=0, default=60)
-    )
-    lease: float = field(
-        metadata=_told_lease("Seconds for which a renewal of the group holds.")
-    )
-    renews: bool = field(
-        metadata=_told_flag("keep_seted", "Any word but `false`: do not renew.")
-    )
+    key: str
+    message_id: int
+    timeout: float
+    lease: float
+    renews: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """An event to set, perhaps with a message.
+    """An event to set, with or without a message.
 
     Attributes:
-        key: Its name.
-        default: The state of an event that nobody has touched.
+        key: Name of the event.
+        default: State of an event that nothing has set or cleared.
         lease: Seconds for which it stays set.
-        to_list: Whether a message goes to the end of the event's list.
+        to_list: Whether a message is appended to the event's list.
     """
 
-    key: str = field(metadata=_told_key("event"))
-    default: Default = field(
-        metadata=_told_flag("default_seted", "Any word but `false`: set by default.")
-    )
-    lease: float = field(metadata=_told_lease("Seconds for which the event stays set."))
-    to_list: bool = field(metadata={"derived": True})
+    key: str
+    default: Default
+    lease: float
+    to_list: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +84,14 @@ class GroupCreation:
     """A group to create.
 
     Attributes:
-        key: The group's name.
-        message_id: What its first message is to be called.
-        lease: Seconds for which it lasts without a message.
+        key: Name of the group.
+        message_id: Number of its first message.
+        lease: Seconds for which it exists without a message.
     """
 
-    key: str = field(metadata=_told_key("group"))
-    message_id: int = field(metadata=_told_message_id("Number of the first message."))
-    lease: float = field(metadata=_told_lease("Seconds for which the group lives."))
+    key: str
+    message_id: int
+    lease: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,67 +99,10 @@ class GroupSending:
     """A message for a group.
 
     Attributes:
-        key: The group's name.
-        lease: Seconds for which the group lasts then, and the message a bit longer.
+        key: Name of the group.
+        lease: Seconds for which the group exists from then on. Its message is stored
+            for somewhat longer.
     """
 
-    key: str = field(metadata=_told_key("group"))
-    lease: float = field(
-        metadata=_told_lease("Seconds for which the group lives from now on.")
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PollQuery:
-    """What one poll asks for.
-
-    Attributes:
-        key: The event's name, which is also the name of its list.
-        default: The state of an event that nobody has touched.
-        reset: Whether a successful wait puts the event back.
-        timeout: Seconds to wait, from 0 (look without waiting) to the maximum.
-        lease: Seconds for which a change that this poll makes to the event holds.
-    """
-
-    key: str = field(
-        metadata={
-            "name": "event",
-            "schema": {
-                "description": "Name of the event, and of the list.",
-                "type": "string",
-                "minLength": 1,
-                "examples": ["order-1042"],
-            },
-        }
-    )
-    default: Default = field(
-        metadata={
-            "name": "default_type",
-            "schema": {
-                "description": "The state of an event that nobody has touched.",
-                "enum": ["", "clear", "set"],
-                "default": "clear",
-            },
-        }
-    )
-    reset: bool = field(
-        metadata={
-            "name": "wait_type",
-            "schema": {
-                "description": "`reset`: a successful wait puts the event back.",
-                "enum": ["", "reset"],
-                "default": "",
-            },
-        }
-    )
-    timeout: float = field(
-        metadata={
-            "schema": {
-                "description": "Seconds to wait; 0 looks without waiting.",
-                "type": "number",
-                "minimum": 0,
-                "default": 60,
-            }
-        }
-    )
-    lease: float = field(metadata={"derived": True})
+    key: str
+    lease: float

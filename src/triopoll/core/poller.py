@@ -1,168 +1,216 @@
-"""Waiting for an event, and for a message: look, wait for the wake, look again.
+"""The two waits of the poll API: for an event, and for a message of a list.
 
-There is no Quart in here: endpoints, websockets and tests call the same functions with
-a query that has been read, and get an outcome that they put into words.
+The functions take a parsed query and return a neutral outcome; they know no HTTP.
 
-How a wait ends is always an outcome, except for a client that has left: that is a
-cancellation, and passes through. What it leaves behind:
+A wait always ends with an outcome, except when the client disconnects: that is a
+cancellation, which passes through. What a cancellation leaves behind:
 
-- parked: the wait is withdrawn on the slock server as well, by the client library;
-- between the wake and the answer: an event that was to be put back may have been;
-- a message that was popped goes back to the head of its list, by the store before the
-  pop has returned, by the caller (`PoppedMessage.give_back`) afterwards. So nothing
-  here may be awaited once a message is in hand.
+- parked: nothing; the slock client withdraws the wait on the server as well;
+- between the wake and the answer: an event that was to be reset may have been;
+- a popped message returns to the head of its list: the store does that before its pop
+  has returned, the caller (`PoppedMessage.nack`) from then on. So there is no await
+  between the return of a pop and the return of its outcome.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+
+import trio
 
 from trioslock import Client, Event, LockError, NotHeld
 
 from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
 from ..store import MessageStore, Taken
-from .backend_calls import ask_slock, ask_store, counted
-from .outcomes import EventFired, Failure, NothingYet, Outcome, PoppedMessage
-from .parked_waits import ParkedWaits, TooManyWaits, Unserved
+from .backend_calls import (
+    SLOCK_ERRORS,
+    call_slock,
+    call_store,
+    count_failure,
+    slock_failure,
+)
+from .empty_backoff import LONGEST_DELAY, EmptyBackoff
+from .outcomes import (
+    EventFired,
+    Failure,
+    NothingYet,
+    OperationFailed,
+    Outcome,
+    PoppedMessage,
+)
+from .parked_waits import ParkedWait, ParkedWaits
 from .poll_query import PollQuery
-from .slock_backend import SlockMonitor, translating
+from .slock_backend import SlockMonitor
 
 __all__ = ["Poller"]
 
-_T = TypeVar("_T")
-
 
 class Poller:
-    """The two waits of the compatible endpoints, over one client and one store.
-
-    Attributes:
-        settings: For the limits.
-    """
+    """Wait for events and pop messages, over one slock client and one store."""
 
     def __init__(
         self,
         client: Client,
         store: MessageStore,
         waits: ParkedWaits,
-        watch: SlockMonitor,
+        monitor: SlockMonitor,
         settings: Settings,
         metrics: Metrics | None = None,
     ) -> None:
-        """Use what others have opened.
+        """Use parts that are open already.
 
         Args:
             client: For the events.
             store: For the messages.
-            waits: Where polls are parked.
-            watch: Knows whether slock answers.
-            settings: For the limits, of queries as well.
-            metrics: Where wakes and errors are counted; default: where nobody looks.
+            waits: Where waits are parked.
+            monitor: Knows whether slock answers.
+            settings: For the limits.
+            metrics: Counts wakes and failures; default: a throwaway instance.
         """
-        self.settings = settings
-        self._metrics = metrics or Metrics()
         self._client = client
         self._store = store
         self._waits = waits
-        self._watch = watch
+        self._monitor = monitor
         self._limit = settings.backend_limit
+        self._metrics = metrics or Metrics()
+        self._backoff = EmptyBackoff()
 
     def __repr__(self) -> str:
-        return f"<Poller: {self._waits!r}, {self._watch!r}>"
+        return f"<Poller: {self._waits!r}, {self._monitor!r}>"
 
     async def wait_event(self, query: PollQuery) -> Outcome:
         """Wait until the event is set.
 
         Returns:
-            `EventFired`, `NothingYet` when the time is over or the server drains,
-            or the `Failure` that kept it from being served.
+            `EventFired`; `NothingYet` when the time is over or the server drains; or
+            the `Failure` that prevented the wait.
 
         Cancellation:
             The wait is withdrawn on the slock server.
         """
         try:
-            return await self._event(query, "event")
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+            return await self._wait(query, "event")
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
 
     async def wait_message(self, query: PollQuery) -> Outcome:
-        """Take the first message of the list, or wait for the event and look again.
+        """Pop the first message of the list; if it is empty, wait and pop once more.
+
+        An event stays set after it fired, so a message that is published between the
+        first pop and the wait ends the wait at once.
 
         Returns:
-            `PoppedMessage`, `NothingYet` when the time is over or the server drains, or
-            the `Failure` that kept it from being served.
+            `PoppedMessage`; `NothingYet` when the time is over or the server drains;
+            or the `Failure` that prevented the wait.
 
         Cancellation:
-            The wait is withdrawn on the slock server, a message that was popped is
-            given back.
+            The wait is withdrawn on the slock server; a message that was popped
+            returns to its list.
         """
         try:
-            if (taken := await self._pop(query.key)) is not None:
-                return self._in_hand(taken, None)
-            outcome = await self._event(query, "message")
+            taken = await call_store(self._limit, self._store.pop, query.key)
+            if taken is not None:
+                self._backoff.reset(query.key)
+                return self._popped(taken)
+            outcome = await self._wait(query, "message")
             if not isinstance(outcome, EventFired):
                 return outcome
-            taken = await self._pop(query.key)
-        except Unserved as error:
-            return counted(self._metrics, error.failure)
+            taken = await call_store(self._limit, self._store.pop, query.key)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         if taken is None:
             self._metrics.waits["message"].empty_wakes += 1
-        return self._in_hand(taken, outcome)
+            return PoppedMessage(None, waited=True, woken=outcome.woken)
+        return self._popped(taken, waited=True, woken=outcome.woken)
 
-    def _in_hand(self, taken: Taken | None, fired: EventFired | None) -> PoppedMessage:
-        waited, woken = fired is not None, fired.woken if fired else None
+    async def delay_empty(
+        self, query: PollQuery, empty: PoppedMessage, began: float
+    ) -> Outcome:
+        """Delay the reply to a poll whose event was already set beside an empty list.
+
+        The first reply for a key is not delayed, nor is that of a poll which has waited
+        for its event. A client that polls in a loop gets its next replies later and
+        later, up to one second apart (see `empty_backoff`).
+
+        Args:
+            query: The poll.
+            empty: Its outcome.
+            began: When `wait_message` was called, by trio's clock.
+
+        Returns:
+            The outcome, or a message that arrived during the delay; or the `Failure`
+            that prevented a second look.
+
+        Cancellation:
+            As `wait_message`.
+        """
+        now = trio.current_time()
+        waited = now - began
+        # A poll that resets its event finds it clear next time, and waits.
+        if query.reset or waited >= LONGEST_DELAY:
+            return empty
+        delay = self._backoff.next_delay(query.key, now)
+        delay = min(delay, query.timeout - waited)
+        if delay <= 0:
+            return empty
+        await trio.sleep(delay)
+        try:
+            taken = await call_store(self._limit, self._store.pop, query.key)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        # The delay is no part of the latency from a wake to its reply.
         if taken is None:
-            return PoppedMessage(None, waited=waited, woken=woken)
+            return replace(empty, woken=None)
+        self._backoff.reset(query.key)
+        return self._popped(taken, waited=True)
+
+    def _popped(
+        self, taken: Taken, *, waited: bool = False, woken: float | None = None
+    ) -> PoppedMessage:
         return PoppedMessage(
             taken.data,
             waited=waited,
-            confirm=partial(self._store.confirm, taken),
-            give_back=partial(self._store.give_back, taken),
+            ack=partial(self._store.confirm, taken),
+            nack=partial(self._store.give_back, taken),
             woken=woken,
         )
 
-    async def _event(
+    async def _wait(
         self, query: PollQuery, kind: Kind
     ) -> EventFired | NothingYet | Failure:
-        self._watch.check()
+        self._monitor.raise_if_down()
         event = self._client.event(query.key, default=query.default, ttl=query.lease)
-        outcome = await self._fired(event, query.timeout, kind)
+        outcome: EventFired | NothingYet | Failure
+        if query.timeout == 0:
+            is_set = await call_slock(self._limit, event.is_set)
+            outcome = EventFired() if is_set else NothingYet()
+        else:
+            try:
+                with ParkedWait(self._waits, query.timeout, kind) as parked:
+                    await event.wait()
+                    # No await from here on: an event that fired is never reported as
+                    # a timeout.
+                    parked.outcome = EventFired(monotonic())
+                    self._metrics.waits[kind].wakes += 1
+            except SLOCK_ERRORS as error:
+                raise slock_failure(error) from None
+            outcome = parked.outcome
         if query.reset and isinstance(outcome, EventFired):
-            await self._ask_slock(partial(self._put_back, event))
+            await call_slock(self._limit, self._reset, event)
         return outcome
 
-    async def _put_back(self, event: Event) -> None:
-        """Clear an event after its wait, whoever has set it."""
+    async def _reset(self, event: Event) -> None:
+        """Clear an event after its wait, under whatever id it was set."""
         try:
             await event.clear()
         except LockError:
-            # An event that is clear by default is set under an id of the publisher's
-            # making: pyslock pads the name on the other side, redis-cli says what it
-            # likes. The other kind is clear already if somebody else holds it.
+            # Publishers set an event that is clear by default under ids of their own
+            # (pyslock pads the name on the other side), so its holder is released
+            # whatever its id. If another holds an event that is set by default, it is
+            # clear already.
             if event.default == "clear":
                 with contextlib.suppress(NotHeld):
                     await self._client.lock(event.key).release_head()
-
-    async def _fired(
-        self, event: Event, seconds: float, kind: Kind
-    ) -> EventFired | NothingYet | Failure:
-        if seconds == 0:
-            is_set = await self._ask_slock(event.is_set)
-            return EventFired() if is_set else NothingYet()
-        try:
-            with self._waits.parked(seconds, kind) as parked:
-                await translating(event.wait)
-                parked.outcome = EventFired(monotonic())
-                self._metrics.waits[kind].wakes += 1
-        except TooManyWaits:
-            return Failure.TOO_MANY_WAITS
-        return parked.outcome
-
-    async def _ask_slock(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        return await ask_slock(self._limit, operation)
-
-    async def _pop(self, key: str) -> Taken | None:
-        return await ask_store(self._limit, partial(self._store.pop, key))

@@ -1,19 +1,18 @@
-"""Publishing: messages are stored first, and then whoever waits is woken.
+"""Publishing: store messages, then wake the waits for them; set events; wake groups.
 
-Once it has begun, a publish is carried through: a publisher that leaves in between must
-not leave a message behind that nobody is woken for. It takes no longer than the limit
-for the store and the limits for slock.
+A publish that has begun is completed: a publisher that disconnects in between must not
+leave a message behind for which no wait is woken. It takes at most the limit for the
+store plus the limits for slock.
 
-Where slock cannot be asked, messages are stored all the same. Readers in this process
-are told without it, those in others find the messages within 5 s (see `wakes`).
+Messages are stored even while slock is down. Readers in this process are then woken
+without it; those in other processes find the messages within 5 s (see `log_notifier`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
@@ -22,10 +21,9 @@ from trioslock import Client
 from ..ops.metrics import Metrics
 from ..settings import Settings
 from ..store import Appended, MessageLog, NewMessage, StoreError, StoreUnreachable
-from .backend_calls import ask_slock, counted, failure_of
+from .backend_calls import call_slock, count_failure, store_failure
 from .log_notifier import LogNotifier
-from .outcomes import Failure
-from .parked_waits import Unserved
+from .outcomes import Failure, OperationFailed
 from .slock_backend import SlockMonitor, clear_group
 from .wait_items import GROUP_LEASE
 
@@ -42,11 +40,12 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
 
 
 @dataclass(frozen=True, slots=True)
 class SetEvent:
-    """Set an event, for so many seconds."""
+    """Set an event for `ttl` seconds."""
 
     key: str
     default: Literal["clear", "set"]
@@ -55,7 +54,7 @@ class SetEvent:
 
 @dataclass(frozen=True, slots=True)
 class ClearEvent:
-    """Clear an event; one that is set by default stays clear for so many seconds."""
+    """Clear an event; one that is set by default stays clear for `ttl` seconds."""
 
     key: str
     default: Literal["clear", "set"]
@@ -64,7 +63,7 @@ class ClearEvent:
 
 @dataclass(frozen=True, slots=True)
 class WakeGroup:
-    """Wake all who wait for a group event, and go on to its next version."""
+    """Wake all waits for a group event, and advance it to its next version."""
 
     key: str
 
@@ -78,9 +77,9 @@ class Stored:
 
     Attributes:
         id: Its id, which is the cursor after it.
-        duplicate: It was there before, under the name that its publisher gave it.
-        woken: Whether those who wait have been told.
-        waiting: 0 if nobody was waiting; None if that is not known.
+        duplicate: The log had a message with this publisher's id already.
+        woken: Whether the waits for the log have been woken.
+        waiting: 0 if there were none; None if that is not known.
     """
 
     id: str
@@ -94,7 +93,7 @@ class Signalled:
     """An event was set or cleared, or a group woken.
 
     Attributes:
-        version: The group's new one.
+        version: The new version of the group.
     """
 
     version: int | None = None
@@ -102,7 +101,7 @@ class Signalled:
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
-    """Nothing is known to have been done."""
+    """The item was not published, as far as is known."""
 
     failure: Failure
 
@@ -124,42 +123,41 @@ class Publisher:
         self,
         client: Client,
         log: MessageLog,
-        wakes: LogNotifier,
-        watch: SlockMonitor,
+        notifier: LogNotifier,
+        monitor: SlockMonitor,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
-        """Use what others have opened.
+        """Use parts that are open already.
 
         Args:
             client: For events and groups.
             log: For messages.
-            wakes: Wakes those who wait for a log.
-            watch: Knows whether slock answers.
-            metrics: Where it is counted.
-            settings: For the limits, of requests as well.
+            notifier: Wakes the waits for a log.
+            monitor: Knows whether slock answers.
+            metrics: Counts items and failures.
+            settings: For the limits.
         """
-        self.settings = settings
         self._client = client
         self._log = log
-        self._wakes = wakes
-        self._watch = watch
+        self._notifier = notifier
+        self._monitor = monitor
         self._metrics = metrics
         self._limit = settings.backend_limit
 
     def __repr__(self) -> str:
-        return f"<Publisher: {self._log!r}, {self._watch!r}>"
+        return f"<Publisher: {self._log!r}, {self._monitor!r}>"
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
-        """Store all messages, wake those who wait for them, then do the rest in order.
+        """Store all messages, wake the waits for them, then do the rest in order.
 
         A duplicate wakes as well: its first publisher may have died before it did.
 
         Returns:
-            What became of each, in the order given.
+            The result of each draft, in the order given.
 
         Cancellation:
-            It is done all the same, and takes no longer than the limits.
+            It is completed all the same, and takes no longer than the limits.
         """
         results: list[Published] = []
         with trio.CancelScope(shield=True):
@@ -182,9 +180,9 @@ class Publisher:
             published = self._metrics.published
             published[name] = published.get(name, 0) + 1
         else:
-            counted(self._metrics, result.failure)
+            count_failure(self._metrics, result.failure)
 
-    # --- messages -----------------------------------------------------------------
+    # --- messages ---------------------------------------------------------------------
 
     async def _store(self, messages: list[NewMessage]) -> list[Published]:
         if not messages:
@@ -209,23 +207,22 @@ class Publisher:
             return [StoreUnreachable("it does not answer")] * len(messages)
 
     async def _wake_all(self, keys: set[str]) -> dict[str, bool | None]:
-        """Wake those who wait for these logs.
+        """Wake the waits for these logs.
 
         Returns:
-            Whether there may have been anybody; None where they were not told.
+            Whether there may have been waits for a log; None if slock failed.
         """
         woken: dict[str, bool | None] = {}
+        # One deadline for all of them, so that a slock that hangs costs the limit once.
         until = trio.current_time() + self._limit
 
         async def wake(key: str) -> None:
             try:
-                woken[key] = await self._ask_slock(
-                    partial(self._wakes.publish, key), until
-                )
-            except Unserved as error:
+                woken[key] = await self._call_slock(until, self._notifier.notify, key)
+            except OperationFailed as error:
                 woken[key] = None
-                counted(self._metrics, error.failure)
-                await self._wakes.tell_here(key)
+                count_failure(self._metrics, error.failure)
+                await self._notifier.notify_local(key)
 
         if len(keys) == 1:
             await wake(*keys)
@@ -235,38 +232,42 @@ class Publisher:
                     nursery.start_soon(wake, key)
         return woken
 
-    # --- events and groups --------------------------------------------------------
+    # --- events and groups ------------------------------------------------------------
 
     async def _signal(
         self, draft: SetEvent | ClearEvent | WakeGroup, until: float
     ) -> Published:
         try:
             if isinstance(draft, WakeGroup):
-                wake = partial(self._wake_group, draft.key)
-                return Signalled(await self._ask_slock(wake, until))
+                key = draft.key
+                return Signalled(await self._call_slock(until, self._wake_group, key))
             event = self._client.event(draft.key, default=draft.default, ttl=draft.ttl)
             is_set = isinstance(draft, SetEvent)
-            await self._ask_slock(event.set if is_set else event.clear, until)
-        except Unserved as error:
+            await self._call_slock(until, event.set if is_set else event.clear)
+        except OperationFailed as error:
             return Unpublished(error.failure)
         return Signalled()
 
     async def _wake_group(self, key: str) -> int:
         group = self._client.group_event(key, ttl=GROUP_LEASE)
-        # Where it is set nobody waits, but the next one to ask with a version shall
-        # learn that there is a newer one.
+        # A group that is set has no waits to wake. Cleared, it gets a newer version,
+        # which the next wait with an earlier one then finds.
         await clear_group(group)
         return await group.wakeup()
 
-    async def _ask_slock(
-        self, operation: Callable[[], Awaitable[_T]], until: float
+    async def _call_slock(
+        self,
+        until: float,
+        operation: Callable[[*_Args], Awaitable[_T]],
+        *args: *_Args,
     ) -> _T:
-        self._watch.check()
-        return await ask_slock(max(0.0, until - trio.current_time()), operation)
+        self._monitor.raise_if_down()
+        limit = max(0.0, until - trio.current_time())
+        return await call_slock(limit, operation, *args)
 
 
 def _stored(result: Appended | StoreError, woken: bool | None) -> Published:
     if isinstance(result, Appended):
         waiting = 0 if woken is False else None
         return Stored(result.id, result.duplicate, woken is not None, waiting)
-    return Unpublished(failure_of(result))
+    return Unpublished(store_failure(result))

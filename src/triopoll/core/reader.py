@@ -1,11 +1,11 @@
-"""Reading logs of messages by cursor, and waiting for them, for events and for groups.
+"""Reads of message logs by cursor, and waits for logs, events and groups.
 
-There is neither HTTP nor Quart in here: endpoints and websockets call the same
-functions and put into words what comes back. Nothing is taken by reading, so a wait may
-be cancelled anywhere; it leaves nothing behind here, and nothing on slock.
+There is no HTTP here: endpoints and websockets call the same functions and serialize
+what these return. A read removes nothing, so a wait may be cancelled anywhere; it
+leaves nothing behind, here or on slock.
 
-Messages are found without slock too, if some seconds late (see `wakes`). Events and
-group events are not, so a wait that includes one is refused while slock is away.
+Messages are also found without slock, if some seconds later (see `log_notifier`).
+Events and groups are not, so a wait that includes one is refused while slock is down.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ from trioslock import Client
 from ..ops.metrics import Kind, Metrics, WaitMeter
 from ..settings import Settings
 from ..store import NEW, MessageLog
-from .backend_calls import ask_slock, ask_store, counted
+from .backend_calls import (
+    SLOCK_ERRORS,
+    call_slock,
+    call_store,
+    count_failure,
+    slock_failure,
+)
 from .log_notifier import LogNotifier, LogSubscription, Wake
-from .outcomes import EventFired, Failure
-from .parked_waits import ParkedWaits, TooManyWaits, Unserved
+from .outcomes import EventFired, Failure, OperationFailed
+from .parked_waits import ParkedWait, ParkedWaits
 from .single_flight import SingleFlight
-from .slock_backend import SlockMonitor, clear_group, translating
+from .slock_backend import SlockMonitor, clear_group
 from .wait_items import (
     GROUP_LEASE,
     EventItem,
@@ -41,54 +47,43 @@ from .wait_items import (
     WaitSet,
 )
 
-__all__ = [
-    "EventItem",
-    "EventState",
-    "GroupItem",
-    "GroupState",
-    "Item",
-    "LogItem",
-    "ReadResult",
-    "Reader",
-    "ItemState",
-]
+__all__ = ["Reader"]
 
 
 class Reader:
-    """The waits of `/v1`, over one client and one log."""
+    """The waits of `/v1` and of websockets, over one slock client and one log."""
 
     def __init__(
         self,
         client: Client,
         log: MessageLog,
-        wakes: LogNotifier,
+        notifier: LogNotifier,
         waits: ParkedWaits,
-        watch: SlockMonitor,
+        monitor: SlockMonitor,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
-        """Use what others have opened.
+        """Use parts that are open already.
 
         Args:
             client: For events and groups.
             log: For messages.
-            wakes: Tells when there may be news of a log.
+            notifier: Wakes the waits for logs.
             waits: Where waits are parked.
-            watch: Knows whether slock answers.
-            metrics: Where it is counted.
-            settings: For the limits, of queries as well.
+            monitor: Knows whether slock answers.
+            metrics: Counts wakes, gaps and failures.
+            settings: For the limits.
         """
-        self.settings = settings
         self._client = client
         self._log = log
-        self._wakes = wakes
+        self._notifier = notifier
         self._waits = waits
-        self._watch = watch
+        self._monitor = monitor
         self._metrics = metrics
         self._limit = settings.backend_limit
 
     def __repr__(self) -> str:
-        return f"<Reader: {self._waits!r}, {self._wakes!r}>"
+        return f"<Reader: {self._waits!r}, {self._notifier!r}>"
 
     async def messages(
         self,
@@ -98,261 +93,258 @@ class Reader:
         seconds: float,
         kind: Kind = "log",
     ) -> ReadResult | Failure:
-        """Read on from a cursor; if nothing is there, wait for the first message.
+        """Read a log after a cursor; if there is nothing, wait for the first message.
 
         Args:
             key: The log.
-            cursor: From an answer, or `store.NEW` or `store.ALL`.
+            cursor: From an earlier result, or `store.NEW` or `store.ALL`.
             limit: Messages that may be returned.
-            seconds: Seconds to wait; 0 looks without waiting; may be infinite.
+            seconds: Seconds to wait; 0 reads without waiting; may be infinite.
             kind: What waits, in the metrics.
 
         Returns:
-            What was found; it is not `ready` when the time is over or the server
-            drains. Its page's cursor is the one to go on with. Or the `Failure` that
-            kept the wait from being served.
+            What was read; it is not `ready` when the time is over or the server
+            drains. The cursor of its page continues from there. Or the `Failure` that
+            prevented the wait.
 
         Raises:
-            BadCursor: The cursor's text is not one.
+            BadCursor: The text is no cursor.
 
         Cancellation:
             Nothing is left behind; the same cursor finds the same messages.
         """
         try:
-            with self._wakes.watching((key,)) as watch:
-                look = await self._look(key, cursor, limit)
-                if look.ready or seconds == 0:
-                    return self._found(look)
-                with self._waits.parked(seconds, kind, needs_slock=False) as parked:
-                    meter = self._metrics.waits[kind]
-                    cursor = look.page.cursor
-                    look = await self._next(watch, meter, key, cursor, limit)
-                    parked.outcome = EventFired()
-                if isinstance(parked.outcome, Failure):
-                    raise Unserved(parked.outcome)
-                self._check_store(look.ready)
-        except (Unserved, TooManyWaits) as error:
-            return self._failed(error)
-        return self._found(look)
+            with self._notifier.subscribe((key,)) as subscription:
+                result = await self._read(key, cursor, limit)
+                if isinstance(result, Failure):
+                    raise OperationFailed(result)
+                if not result.ready and seconds != 0:
+                    with ParkedWait(
+                        self._waits, seconds, kind, needs_slock=False
+                    ) as parked:
+                        item = LogItem(key, result.page.cursor, limit)
+                        meter = self._metrics.waits[kind]
+                        result = await self._next(subscription, meter, item)
+                        parked.outcome = EventFired()
+                    self._check(parked, ready=result.ready)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        return self._observed(result)
 
     async def wait_any(
         self, items: Sequence[Item], seconds: float, kind: Kind | None = None
     ) -> list[ItemState] | Failure:
-        """Return what is ready of all these, or wait for the first that is.
+        """Return the state of all items; if none is ready, wait for the first.
 
         Args:
             items: What to wait for.
-            seconds: Seconds to wait; 0 looks without waiting; may be infinite.
-            kind: What waits, in the metrics; default: after the items.
+            seconds: Seconds to wait; 0 reads without waiting; may be infinite.
+            kind: What waits, in the metrics; default: by the items.
 
         Returns:
-            What was seen of each item, in the order given, whether it is ready or not;
-            none is when the time is over or the server drains. Or the `Failure` that
-            kept the wait from being served.
+            The state of each item, in the order given, ready or not; none is when the
+            time is over or the server drains. Or the `Failure` that prevented the
+            wait.
 
         Raises:
-            BadCursor: A cursor's text is not one.
+            BadCursor: The text is no cursor.
 
         Cancellation:
             Nothing is left behind; the same cursors and versions find the same.
         """
-        wanted = WaitSet(items)
+        wait_set = WaitSet(items)
         try:
-            with self._wakes.watching(wanted.log_keys) as watch:
-                await self._look_at_all(wanted)
-                if not wanted.ready and seconds != 0:
-                    await self._park(wanted, watch, seconds, kind or wanted.kind)
-                if wanted.log_keys:
-                    self._check_store(wanted.ready)
-        except (Unserved, TooManyWaits) as error:
-            return self._failed(error)
-        for seen in wanted.seen:
-            if isinstance(seen, ReadResult):
-                self._found(seen)
-        return wanted.seen
+            with self._notifier.subscribe(wait_set.log_keys) as subscription:
+                await self._read_all(wait_set)
+                if not wait_set.ready and seconds != 0:
+                    kind = kind or wait_set.kind
+                    await self._park(wait_set, subscription, seconds, kind)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        for state in wait_set.states:
+            if isinstance(state, ReadResult):
+                self._observed(state)
+        return wait_set.states
 
-    # --- endings ------------------------------------------------------------------
+    def _check(self, parked: ParkedWait, *, ready: bool) -> None:
+        """Raise `OperationFailed` if a wait for logs did not end by itself.
 
-    def _check_store(self, is_ready: bool) -> None:
-        """Let a store that is away not look like a timeout."""
-        if not (is_ready or self._wakes.store_up):
-            raise Unserved(Failure.STORE_UNREACHABLE)
+        A store that is down at the end of a wait must not look like a timeout.
+        """
+        if isinstance(parked.outcome, Failure):
+            raise OperationFailed(parked.outcome)
+        if not (ready or self._notifier.store_up):
+            raise OperationFailed(Failure.STORE_UNREACHABLE)
 
-    def _found(self, look: ReadResult) -> ReadResult:
-        if look.page.gap:
-            self._metrics.gap(look.page.lost)
-        if look.woken is not None and look.page.messages:
-            age = time.time() - look.page.messages[-1].ts
+    def _observed(self, result: ReadResult) -> ReadResult:
+        """Record gaps and latencies in the metrics."""
+        if result.page.gap:
+            self._metrics.gap(result.page.lost)
+        if result.woken is not None and result.page.messages:
+            age = time.time() - result.page.messages[-1].ts
             self._metrics.publish_to_wake.observe(age)
-        return look
+        return result
 
-    def _failed(self, error: Unserved | TooManyWaits) -> Failure:
-        if isinstance(error, TooManyWaits):
-            return Failure.TOO_MANY_WAITS
-        return counted(self._metrics, error.failure)
-
-    # --- logs ---------------------------------------------------------------------
-
-    async def _look(self, key: str, cursor: str, limit: int) -> ReadResult:
-        found = await self._read(key, cursor, limit)
-        if isinstance(found, Failure):
-            raise Unserved(found)
-        return found
+    # --- logs -------------------------------------------------------------------------
 
     async def _next(
-        self,
-        watch: LogSubscription,
-        meter: WaitMeter,
-        key: str,
-        cursor: str,
-        limit: int,
+        self, subscription: LogSubscription, meter: WaitMeter, item: LogItem
     ) -> ReadResult:
+        """Wait until a log has messages or a gap after a cursor."""
+        cursor = item.cursor
         while True:
-            news = await watch.changed()
+            wakes = await subscription.wait()
             meter.wakes += 1
-            look = await self._look_after(news[key], key, cursor, limit)
-            if look.ready:
-                return look
+            result = await self._read_after(wakes[item.key], item, cursor)
+            if result.ready:
+                return result
             meter.empty_wakes += 1
-            cursor = look.page.cursor
+            cursor = result.page.cursor
 
-    async def _look_after(
-        self, wake: Wake, key: str, cursor: str, limit: int, share: int = 1
+    async def _read_after(
+        self, wake: Wake, item: LogItem, cursor: str, share: int = 1
     ) -> ReadResult:
-        """Look after a wake, once for all whom it woke and who look for the same."""
-        name = cursor, limit, share
-        flight: SingleFlight[ReadResult | Failure] | None = wake.shared.get(name)
+        """Read a log after a wake, once for all tasks that it woke for the same."""
+        name = cursor, item.limit, share
+        flight: SingleFlight[ReadResult | Failure] | None = wake.reads.get(name)
         if flight is None:
-            flight = SingleFlight(partial(self._read, key, cursor, limit, share))
-            wake.shared[name] = flight
-        found = await flight.result()
-        if isinstance(found, Failure):
-            raise Unserved(found)
-        found.woken = wake.at
-        return found
+            read = partial(self._read, item.key, cursor, item.limit, share)
+            flight = wake.reads[name] = SingleFlight(read)
+        result = await flight.result()
+        if isinstance(result, Failure):
+            raise OperationFailed(result)
+        result.woken = wake.at
+        return result
 
     async def _read(
         self, key: str, cursor: str, limit: int, share: int = 1
     ) -> ReadResult | Failure:
+        # A failure is returned, not raised, so that the tasks of one flight share it.
         read = partial(self._log.read, key, cursor, limit, share=share)
         try:
-            page = await ask_store(self._limit, read)
-        except Unserved as error:
+            page = await call_store(self._limit, read)
+        except OperationFailed as error:
             return error.failure
-        # The sweep does not find out as long as nothing is watched.
-        self._wakes.store_up = True
+        # The sweep notices that the store is back only while a log is subscribed to.
+        self._notifier.store_up = True
         return ReadResult(page)
 
-    # --- several at once ----------------------------------------------------------
+    # --- several items ----------------------------------------------------------------
 
-    async def _look_at_all(self, wanted: WaitSet) -> None:
-        looks = [partial(self._see_log, wanted, place) for place in wanted.logs]
-        if self._watch.up:
-            see = partial(self._see_signal, wanted)
-            looks += [partial(see, place) for place in wanted.signals]
-        if len(looks) == 1:
-            await looks[0]()
+    async def _read_all(self, wait_set: WaitSet) -> None:
+        reads = [partial(self._read_log, wait_set, index) for index in wait_set.logs]
+        if self._monitor.up:
+            read_signal = partial(self._read_signal, wait_set)
+            reads += [partial(read_signal, index) for index in wait_set.signals]
+        if len(reads) == 1:
+            await reads[0]()
         else:
-            await _together(looks)
-        if wanted.ready and not wanted.lacks_place:
+            await _run_all(reads)
+        if wait_set.ready and not wait_set.lacks_cursor:
             return
-        if wanted.failure is not None:
-            raise Unserved(wanted.failure)
-        if wanted.signals:
-            self._watch.check()
+        if wait_set.failure is not None:
+            raise OperationFailed(wait_set.failure)
+        if wait_set.signals:
+            self._monitor.raise_if_down()
 
-    async def _see_log(self, wanted: WaitSet, place: int) -> None:
-        item = wanted.log(place)
-        share = len(wanted.logs)
-        found = await self._read(item.key, item.cursor, item.limit, share)
-        if isinstance(found, Failure):
-            wanted.failure = found
-            # Who asked from "new" has no cursor yet, and would ask from there again.
-            wanted.lacks_place = wanted.lacks_place or item.cursor == NEW
+    async def _read_log(self, wait_set: WaitSet, index: int) -> None:
+        item = wait_set.log(index)
+        share = len(wait_set.logs)
+        result = await self._read(item.key, item.cursor, item.limit, share)
+        if isinstance(result, Failure):
+            wait_set.failure = result
+            wait_set.lacks_cursor = wait_set.lacks_cursor or item.cursor == NEW
         else:
-            wanted.see(place, found)
+            wait_set.update(index, result)
 
-    async def _see_signal(self, wanted: WaitSet, place: int) -> None:
-        item = wanted.signal(place)
+    async def _read_signal(self, wait_set: WaitSet, index: int) -> None:
+        item = wait_set.signal(index)
         try:
             if isinstance(item, EventItem):
-                is_set = await ask_slock(self._limit, self._event(item).is_set)
-                wanted.see(place, EventState(is_set))
+                is_set = await call_slock(self._limit, self._event(item).is_set)
+                wait_set.update(index, EventState(is_set))
             else:
-                look = partial(self._look_at_group, item)
-                wanted.see(place, await ask_slock(self._limit, look))
-        except Unserved as error:
-            wanted.failure = error.failure
+                state = await call_slock(self._limit, self._read_group, item)
+                wait_set.update(index, state)
+        except OperationFailed as error:
+            wait_set.failure = error.failure
 
     async def _park(
-        self, wanted: WaitSet, watch: LogSubscription, seconds: float, kind: Kind
+        self,
+        wait_set: WaitSet,
+        subscription: LogSubscription,
+        seconds: float,
+        kind: Kind,
     ) -> None:
-        """Wait until one of all these is ready, or for the time."""
-        needs_slock = bool(wanted.signals)
+        """Wait until one of the items is ready, for at most so many seconds."""
+        needs_slock = bool(wait_set.signals)
         meter = self._metrics.waits[kind]
-        with self._waits.parked(seconds, kind, needs_slock=needs_slock) as parked:
+        with ParkedWait(self._waits, seconds, kind, needs_slock=needs_slock) as parked:
             if needs_slock:
-                await self._wait_for_signals_too(wanted, watch, meter)
+                await self._wait_for_all(wait_set, subscription, meter)
             else:
-                await self._wait_for_logs(wanted, watch, meter)
+                await self._wait_for_logs(wait_set, subscription, meter)
             parked.outcome = EventFired()
-        if isinstance(parked.outcome, Failure):
-            raise Unserved(parked.outcome)
-        if wanted.failure is not None and not wanted.ready:
-            raise Unserved(wanted.failure)
+        if wait_set.failure is not None and not wait_set.ready:
+            raise OperationFailed(wait_set.failure)
+        self._check(parked, ready=wait_set.ready or not wait_set.logs)
 
     async def _wait_for_logs(
-        self, wanted: WaitSet, watch: LogSubscription, meter: WaitMeter
+        self, wait_set: WaitSet, subscription: LogSubscription, meter: WaitMeter
     ) -> None:
-        while not wanted.ready:
-            for key, wake in (await watch.changed()).items():
-                for place in wanted.places_of(key):
-                    item = wanted.log(place)
-                    cursor = wanted.cursor(place)
-                    look = await self._look_after(
-                        wake, key, cursor, item.limit, len(wanted.logs)
-                    )
-                    wanted.see(place, look)
+        while not wait_set.ready:
+            for key, wake in (await subscription.wait()).items():
+                for index in wait_set.indexes_of(key):
+                    item, cursor = wait_set.log(index), wait_set.cursor(index)
+                    share = len(wait_set.logs)
+                    result = await self._read_after(wake, item, cursor, share)
+                    wait_set.update(index, result)
             meter.wakes += 1
-            meter.empty_wakes += not wanted.ready
+            meter.empty_wakes += not wait_set.ready
 
-    async def _wait_for_signals_too(
-        self, wanted: WaitSet, watch: LogSubscription, meter: WaitMeter
+    async def _wait_for_all(
+        self, wait_set: WaitSet, subscription: LogSubscription, meter: WaitMeter
     ) -> None:
+        """Wait for logs and signals at once; the first that is ready ends the rest."""
+
         async def end_with(wait: Callable[[], Awaitable[None]]) -> None:
             try:
                 await wait()
-            except Unserved as error:
-                wanted.failure = error.failure
+            except OperationFailed as error:
+                wait_set.failure = error.failure
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for place in wanted.signals:
-                wait = partial(self._wait_for_signal, wanted, place)
+            for index in wait_set.signals:
+                wait = partial(self._wait_for_signal, wait_set, index)
                 nursery.start_soon(end_with, wait)
-            if wanted.log_keys:
-                wait = partial(self._wait_for_logs, wanted, watch, meter)
+            if wait_set.logs:
+                wait = partial(self._wait_for_logs, wait_set, subscription, meter)
                 nursery.start_soon(end_with, wait)
 
-    # --- events and groups --------------------------------------------------------
+    # --- events and groups ------------------------------------------------------------
 
-    async def _wait_for_signal(self, wanted: WaitSet, place: int) -> None:
-        item = wanted.signal(place)
-        if isinstance(item, EventItem):
-            await translating(self._event(item).wait)
-            wanted.see(place, EventState(ready=True))
-            return
-        known = wanted.version(place)
-        group = self._group(item.key, known)
-        await translating(group.wait)
-        # At once, lest the news be lost to a second one that ends this wait.
-        wanted.see(place, GroupState(True, known + 1))
-        # Who was woken from a wait is not told the version, but who clears is.
-        await translating(partial(clear_group, group))
-        wanted.see(place, GroupState(True, group.version))
+    async def _wait_for_signal(self, wait_set: WaitSet, index: int) -> None:
+        item = wait_set.signal(index)
+        try:
+            if isinstance(item, EventItem):
+                await self._event(item).wait()
+                wait_set.update(index, EventState(ready=True))
+                return
+            known = wait_set.version(index)
+            group = self._group(item.key, known)
+            await group.wait()
+            # Before the next await: another item may end this wait there, and the
+            # wake must not be lost.
+            wait_set.update(index, GroupState(ready=True, version=known + 1))
+            # A wait that a wake ended does not return the version; a clear does.
+            await clear_group(group)
+            wait_set.update(index, GroupState(ready=True, version=group.version))
+        except SLOCK_ERRORS as error:
+            raise slock_failure(error) from None
 
-    async def _look_at_group(self, item: GroupItem) -> GroupState:
-        """Clear the group, so that it can be waited for, and see its version."""
+    async def _read_group(self, item: GroupItem) -> GroupState:
+        """Clear the group, so that it can be waited for, and return its version."""
         known = item.version
         group = self._group(item.key, known or 0)
         await clear_group(group)
@@ -365,11 +357,11 @@ class Reader:
         return self._client.group_event(key, version=version, ttl=GROUP_LEASE)
 
 
-async def _together(operations: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Do all of these at once, and raise the first error that there was."""
+async def _run_all(operations: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Run all of these at once, and raise the first error afterwards."""
     errors: list[Exception] = []
 
-    async def keep_error(operation: Callable[[], Awaitable[None]]) -> None:
+    async def run(operation: Callable[[], Awaitable[None]]) -> None:
         try:
             await operation()
         except Exception as error:  # noqa: BLE001  # raised below
@@ -377,6 +369,6 @@ async def _together(operations: Sequence[Callable[[], Awaitable[None]]]) -> None
 
     async with trio.open_nursery() as nursery:
         for operation in operations:
-            nursery.start_soon(keep_error, operation)
+            nursery.start_soon(run, operation)
     if errors:
         raise errors[0]

@@ -1,4 +1,4 @@
-"""One operation that several tasks want the result of, done by one of them."""
+"""One operation whose result several tasks share, executed by one of them."""
 
 from __future__ import annotations
 
@@ -13,40 +13,43 @@ _T = TypeVar("_T")
 
 
 class SingleFlight(Generic[_T]):
-    """An operation and its result.
+    """An operation and its shared result.
 
-    Whoever asks first carries it out in its own task. Should that one be cancelled, the
-    next one starts over, so no task of its own is needed.
+    The first task that asks executes the operation itself; the others wait. If it is
+    cancelled, the next one starts over. So the operation needs no task of its own.
     """
 
-    __slots__ = ("_flying", "_lot", "_operation", "_result")
+    __slots__ = ("_operation", "_result", "_running", "_waiting")
 
     def __init__(self, operation: Callable[[], Awaitable[_T]]) -> None:
-        """Prepare it.
+        """Prepare it; nothing is executed yet.
 
         Args:
-            operation: May be cancelled and started again; what it raises is raised in
-                the task that carries it out, and the next one starts over.
+            operation: May be cancelled and started again. What it raises is raised in
+                the task that executes it, and the next task starts over.
         """
         self._operation = operation
+        # A list, since None may be a result.
         self._result: list[_T] = []
-        self._flying = False
-        self._lot = ParkingLot()
+        self._running = False
+        self._waiting = ParkingLot()
 
     async def result(self) -> _T:
-        """Return the result, once there is one; no checkpoint if there is.
+        """Return the result as soon as it exists; no checkpoint if it does.
 
         Cancellation:
-            The others get their result all the same.
+            The other tasks still get their result.
         """
-        while not self._result and self._flying:
-            await self._lot.park()
+        while not self._result and self._running:
+            await self._waiting.park()
         if self._result:
             return self._result[0]
-        self._flying = True
+        self._running = True
         try:
             self._result.append(await self._operation())
         finally:
-            self._flying = False
-            self._lot.unpark_all()
+            # All of them, not one: without a result the first to run starts over, and
+            # the others park again.
+            self._running = False
+            self._waiting.unpark_all()
         return self._result[0]

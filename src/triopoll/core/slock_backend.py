@@ -1,9 +1,9 @@
-"""The slock side: an engine in this process or a server elsewhere; is it up?
+"""The slock client of the service, and the monitor that notices when slock is down.
 
-The client library replays waits over a new connection, so a parked poll does not learn
-that slock is away; left alone it would end as a timeout, and its client would poll
-again at once. The watch asks slock a question every now and then, and ends the parked
-polls when there has been no answer for most of the limit.
+The client library sends waits again over a new connection, so a parked wait does not
+notice that slock is down: it would end as a timeout, and its client would poll again at
+once. The monitor probes slock periodically, and ends the parked waits when slock has
+not answered for most of the limit.
 """
 
 from __future__ import annotations
@@ -17,62 +17,44 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
-from typing import TypeVar
 
 import trio
 
 import trioslock
-from trioslock import ConnectionLost, GroupEvent, NoLeader, SlockError
+from trioslock import GroupEvent
 from trioslock.embedded import open_embedded
 from trioslock.server import Server, open_server
 
 from ..settings import PREFIX, Settings
-from .outcomes import Failure
-from .parked_waits import ParkedWaits, Unserved
+from .backend_calls import SLOCK_ERRORS
+from .outcomes import Failure, OperationFailed
+from .parked_waits import ParkedWaits
 
-__all__ = ["SlockMonitor", "StartupError", "clear_group", "open_slock", "translating"]
-
-_T = TypeVar("_T")
+__all__ = ["SlockMonitor", "StartupError", "clear_group", "open_slock"]
 
 _log = logging.getLogger("triopoll.slock")
 
-# Parts of the limit: from one question to the next, and for the answer. Together they
-# stay below the limit, which is the promise to the client.
+# Fractions of the limit: the pause between probes, and the time for an answer. Their
+# sum stays below 1, so that an outage is noticed within the limit.
 _PERIOD = 0.2
-_PATIENCE = 0.6
+_PROBE_TIME = 0.6
+# Seconds until a probe that failed is repeated.
 _RETRY = 0.05
-# Seconds that the waits of a worker that was killed outlive it. Short, since they hold
-# nothing, and a client that reconnects asks for them anew.
+# Seconds that the waits of a killed worker stay on the server. Short, since they hold
+# nothing, and a client that reconnects sends its waits again.
 _SESSION_TTL = 2.0
 
 
 class StartupError(Exception):
-    """The service cannot start like this; the message says what to do."""
-
-
-async def translating(operation: Callable[[], Awaitable[_T]]) -> _T:
-    """Ask slock something; what goes wrong is told as `Unserved`.
-
-    Raises:
-        Unserved: Slock cannot be reached, or refused.
-
-    Cancellation:
-        As that of the operation.
-    """
-    try:
-        return await operation()
-    except (ConnectionLost, NoLeader, trio.ClosedResourceError):
-        raise Unserved(Failure.SLOCK_UNREACHABLE) from None
-    except SlockError:
-        raise Unserved(Failure.SLOCK_REFUSED) from None
+    """The service cannot start; the message says what to change."""
 
 
 async def clear_group(group: GroupEvent) -> None:
-    """Clear a group event; one that is set starts above all versions it ever had.
+    """Clear a group event; one that was set starts above all its earlier versions.
 
-    It is set if nobody has cleared it, if its lease has ended, or if the server has
-    lost its memory. Whoever comes back with an earlier version is told then that he may
-    have missed a wake, which he may.
+    A group is set if it was never cleared, if its lease has ended, or if the server
+    has lost its memory. A reader that returns with an earlier version may then have
+    missed a wake, and a version above all earlier ones makes it read again.
 
     Raises:
         SlockError: As `GroupEvent.clear`.
@@ -86,50 +68,54 @@ async def clear_group(group: GroupEvent) -> None:
 
 
 class SlockMonitor:
-    """Know whether slock answers, and end parked polls once it does not.
+    """Probe slock periodically; end the parked waits when it does not answer.
 
     Attributes:
-        up: Whether the last question was answered.
+        up: Whether slock answered the last probe.
     """
 
     def __init__(
-        self, ask: Callable[[], Awaitable[object]], waits: ParkedWaits, *, limit: float
+        self,
+        probe: Callable[[], Awaitable[object]],
+        waits: ParkedWaits,
+        *,
+        limit: float,
     ) -> None:
-        """Prepare to watch; `run` does it.
+        """Prepare the monitor; `run` starts it.
 
         Args:
-            ask: Asks slock anything that it answers at once.
-            waits: The polls to end when slock is down.
-            limit: Seconds within which they must be answered then.
+            probe: Sends slock a request that it answers at once.
+            waits: The waits to end when slock is down.
+            limit: Seconds from an outage within which they must be answered.
         """
         self.up = True
-        self._ask = ask
+        self._probe = probe
         self._waits = waits
         self._limit = limit
 
     def __repr__(self) -> str:
         return f"<SlockMonitor: {'up' if self.up else 'down'}>"
 
-    def check(self) -> None:
-        """Raise `Unserved` while slock does not answer."""
+    def raise_if_down(self) -> None:
+        """Raise `OperationFailed` while slock does not answer."""
         if not self.up:
-            raise Unserved(Failure.SLOCK_UNREACHABLE)
+            raise OperationFailed(Failure.SLOCK_UNREACHABLE)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Watch until cancelled; started once it is known whether slock is up.
+        """Probe until cancelled; started once the first probe has ended.
 
         Cancellation:
-            `up` stays as it was.
+            `up` keeps its last state.
         """
-        await self._look()
+        await self._check()
         task_status.started()
         while True:
             await trio.sleep(self._limit * _PERIOD)
-            await self._look()
+            await self._check()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         up = await self._answers()
         if up != self.up:
             _log.warning("slock %s", "answers again" if up else "does not answer")
@@ -138,16 +124,17 @@ class SlockMonitor:
             self._waits.end_all(Failure.SLOCK_UNREACHABLE)
 
     async def _answers(self) -> bool:
-        """Ask again for as long as there is patience: a lost connection may come back.
+        """Probe until slock answers or the time is over.
 
-        Then the client has replayed the waits, and there is no reason to end them.
+        A connection that is restored within this time is no outage: the client has
+        sent the waits again, so there is no reason to end them.
         """
-        with trio.move_on_after(self._limit * _PATIENCE):
+        with trio.move_on_after(self._limit * _PROBE_TIME):
             while True:
                 try:
-                    await self._ask()
+                    await self._probe()
                     return True
-                except (SlockError, trio.ClosedResourceError):
+                except SLOCK_ERRORS:
                     await trio.sleep(_RETRY)
         return False
 
@@ -169,9 +156,9 @@ async def open_slock(settings: Settings) -> AsyncGenerator[trioslock.Client]:
     async with AsyncExitStack() as stack:
         if settings.embedded_address is not None:
             server = await _enter_server(stack, *settings.embedded_address)
-            client = open_embedded(server.host_engine)
+            client = open_embedded(server.host_engine, db=settings.slock_db or 0)
         else:
-            client = _client_of(settings.slock_url)
+            client = _client_of(settings)
         yield await stack.enter_async_context(client)
 
 
@@ -182,7 +169,18 @@ async def _enter_server(stack: AsyncExitStack, host: str, port: int) -> Server:
         raise StartupError(_cannot_listen(host, port, error)) from error
 
 
-def _client_of(url: str) -> AbstractAsyncContextManager[trioslock.Client, bool]:
+def _client_of(
+    settings: Settings,
+) -> AbstractAsyncContextManager[trioslock.Client, bool]:
+    url, db = settings.slock_url, settings.slock_db
+    if db is not None:
+        server, _, path = url.partition("://")[2].partition("/")
+        if path not in ("", str(db)):
+            raise StartupError(
+                f"{PREFIX}SLOCK_DB is {db}, and the database in {PREFIX}SLOCK_URL is "
+                f"{path}: set one of them"
+            )
+        url = f"slock://{server}/{db}"
     try:
         return trioslock.open_client(
             url, wait_connected=False, session_ttl=_SESSION_TTL

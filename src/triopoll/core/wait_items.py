@@ -1,4 +1,4 @@
-"""What a wait asks for, and what has been seen of it."""
+"""The items that one wait covers, and the state in which each was last seen."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ from ..store import Page
 from .outcomes import Failure
 
 __all__ = [
+    "GROUP_LEASE",
     "EventItem",
     "EventState",
     "GroupItem",
     "GroupState",
     "Item",
+    "ItemState",
     "LogItem",
     "ReadResult",
-    "ItemState",
-    "GROUP_LEASE",
     "WaitSet",
 ]
 
-# Seconds that a group which is waited for, or was woken, stays cleared. When they are
-# over, those who wait are told of news that is none.
+# Seconds that a group stays cleared after a wait for it, or a wake of it, has begun.
+# When they are over, its waits end with a new version although nothing woke it.
 GROUP_LEASE = 300.0
 
 
 @dataclass(slots=True)
 class ReadResult:
-    """What came after a cursor.
-
-    It may be shared by everybody who looked at the same time.
+    """What was read after a cursor. Tasks that read the same may share it.
 
     Attributes:
-        page: As it was read; without messages and without a gap, nothing came.
-        woken: When the wake was that it followed, by `metrics.monotonic`.
-        encoded: For whoever puts the messages into words, which has to be done once.
+        page: As it was read; without messages and without a gap, nothing is new.
+        woken: The time of the wake that the read followed, by `metrics.monotonic`.
+        encoded: Its JSON text, once a serializer has produced it.
     """
 
     page: Page
@@ -46,20 +44,20 @@ class ReadResult:
 
     @property
     def ready(self) -> bool:
-        """Return whether there is something to tell."""
+        """Return whether there are messages or a gap."""
         return bool(self.page.messages) or self.page.gap
 
 
 @dataclass(frozen=True, slots=True)
 class EventState:
-    """Whether an event is set, or was when the wait for it ended."""
+    """Whether an event is set, or was set when the wait for it ended."""
 
     ready: bool
 
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """The version that a group has now, and whether it is news."""
+    """The current version of a group, and whether it differs from the known one."""
 
     ready: bool
     version: int
@@ -67,7 +65,7 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True)
 class LogItem:
-    """Messages after a cursor, so many at most."""
+    """The messages of a log after a cursor, at most `limit` of them."""
 
     key: str
     cursor: str
@@ -76,7 +74,7 @@ class LogItem:
 
 @dataclass(frozen=True, slots=True)
 class EventItem:
-    """An event, as in the compatible endpoints."""
+    """An event, as in the poll API."""
 
     key: str
     default: Literal["clear", "set"] = "clear"
@@ -84,7 +82,7 @@ class EventItem:
 
 @dataclass(frozen=True, slots=True)
 class GroupItem:
-    """A group event; without a version, the next one from now on is waited for."""
+    """A group event; without a version, its next version is waited for."""
 
     key: str
     version: int | None = None
@@ -96,77 +94,78 @@ _Signal: TypeAlias = EventItem | GroupItem
 
 
 class WaitSet:
-    """Several items, and what has been seen of them so far.
+    """The items of one wait and their states. Items are named by their index.
 
     Attributes:
-        seen: What was seen last, by place.
-        ready: Whether any of them is.
-        failure: Why one of them could not be seen.
-        lacks_place: Whether it is a log that is to be read from now on: what is known
-            of the others is no answer then, as it would lose this one's messages.
-        logs: Places of the logs.
-        signals: Places of the events and groups.
+        states: The latest state of each item, in the order of the items.
+        ready: Whether any item is ready.
+        failure: Why an item could not be read; None if all could.
+        lacks_cursor: Whether that item is a log to be read from "new". Its client has
+            no cursor yet. An answer with the other items would make it ask from "new"
+            again, and lose the messages that came in between.
+        logs: Indexes of the logs.
+        signals: Indexes of the events and groups.
         log_keys: Keys of the logs.
     """
 
     __slots__ = (
         "_items",
         "failure",
-        "lacks_place",
+        "lacks_cursor",
         "log_keys",
         "logs",
         "ready",
-        "seen",
         "signals",
+        "states",
     )
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
-        self.seen = list(map(_unseen, items))
+        self.states = list(map(_initial_state, items))
         self.ready = False
         self.failure: Failure | None = None
-        self.lacks_place = False
-        places = range(len(items))
-        self.logs = [at for at in places if isinstance(items[at], LogItem)]
-        self.signals = [at for at in places if not isinstance(items[at], LogItem)]
+        self.lacks_cursor = False
+        indexes = range(len(items))
+        self.logs = [at for at in indexes if isinstance(items[at], LogItem)]
+        self.signals = [at for at in indexes if not isinstance(items[at], LogItem)]
         self.log_keys = [items[at].key for at in self.logs]
 
     @property
     def kind(self) -> Kind:
-        """Return what kind of wait this is, in the metrics."""
+        """Return the kind of this wait in the metrics."""
         if not self.signals:
             return "log"
         signals = [self._items[at] for at in self.signals]
         is_group = any(isinstance(item, GroupItem) for item in signals)
         return "group" if is_group else "event"
 
-    def see(self, place: int, seen: ItemState) -> None:
-        """Note what was seen of an item."""
-        self.seen[place] = seen
-        self.ready = self.ready or seen.ready
+    def update(self, index: int, state: ItemState) -> None:
+        """Record the state of an item."""
+        self.states[index] = state
+        self.ready = self.ready or state.ready
 
-    def places_of(self, key: str) -> list[int]:
-        """Return where a log is; it may be wanted from several cursors."""
+    def indexes_of(self, key: str) -> list[int]:
+        """Return the indexes of a log; it may be read from several cursors."""
         return [at for at in self.logs if self._items[at].key == key]
 
-    def log(self, place: int) -> LogItem:
-        """Return what is wanted of a log."""
-        return cast("LogItem", self._items[place])
+    def log(self, index: int) -> LogItem:
+        """Return the log at an index."""
+        return cast("LogItem", self._items[index])
 
-    def signal(self, place: int) -> _Signal:
-        """Return the event or the group at a place."""
-        return cast("_Signal", self._items[place])
+    def signal(self, index: int) -> _Signal:
+        """Return the event or the group at an index."""
+        return cast("_Signal", self._items[index])
 
-    def cursor(self, place: int) -> str:
-        """Return how far a log has been seen."""
-        return cast("ReadResult", self.seen[place]).page.cursor
+    def cursor(self, index: int) -> str:
+        """Return the cursor up to which a log has been read."""
+        return cast("ReadResult", self.states[index]).page.cursor
 
-    def version(self, place: int) -> int:
-        """Return the version of a group as it was seen."""
-        return cast("GroupState", self.seen[place]).version
+    def version(self, index: int) -> int:
+        """Return the latest known version of a group."""
+        return cast("GroupState", self.states[index]).version
 
 
-def _unseen(item: Item) -> ItemState:
+def _initial_state(item: Item) -> ItemState:
     if isinstance(item, LogItem):
         return ReadResult(Page((), item.cursor))
     if isinstance(item, EventItem):

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from tests.triopoll.logrig import LIMIT, SlockRig, open_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trioslock
 from triopoll.core.group_messages import GroupMessages
 from triopoll.core.outcomes import Failure, KeptMessage, MissingMessage, NothingYet
-from triopoll.core.parked_waits import ParkedWaits
 from triopoll.core.poll_query import GroupCreation, GroupPoll, GroupSending
-from triopoll.core.slock_backend import SlockMonitor
-from triopoll.ops.drain import Drain
-from triopoll.ops.metrics import Metrics
 from triopoll.store import MemoryValues, StoreFailed, StoreUnreachable
-from trioslock.embedded import open_embedded
 from trioslock.host import EngineHost
-from trioslock.server import open_server
 
-LIMIT = 5.0
 LOCK = "polling:group:message:g"
 
 
@@ -46,20 +39,17 @@ class FaultyValues(MemoryValues):
         await super().put(name, value, ttl)
 
 
-class Rig:
-    """Groups and everything below them."""
+class Rig(SlockRig):
+    """Group messages and all that they use."""
 
     def __init__(self, client: trioslock.Client, host: EngineHost) -> None:
-        self.client = client
-        # Another client, for what ours does not do.
-        self.peer = host.attach(lambda result: None, lambda: None)
-        self.values = FaultyValues()
-        self.drain = Drain()
-        self.metrics = Metrics()
-        self.waits = ParkedWaits(self.drain, limit=2)
-        self.watch = SlockMonitor(client.ping, self.waits, limit=LIMIT)
+        super().__init__(client, host, max_waits=2)
+        self.store_in(FaultyValues())
+
+    def store_in(self, values: FaultyValues) -> None:
+        self.values = values
         self.groups = GroupMessages(
-            client, self.values, self.waits, self.watch, LIMIT, self.metrics
+            self.client, values, self.waits, self.monitor, LIMIT, self.metrics
         )
 
     async def send(self, text: bytes, lease: float = 60) -> int | Failure:
@@ -72,19 +62,12 @@ class Rig:
         return await self.groups.wait(poll)
 
 
-@asynccontextmanager
-async def open_rig() -> AsyncIterator[Rig]:
-    async with open_server(None) as server, open_embedded(server.host_engine) as client:
-        yield Rig(client, server.host_engine)
-
-
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    async with open_rig() as rig:
+    async with open_rig(Rig) as rig:
         yield rig
-        assert (await rig.client.state()).waiting == 0
+        assert await rig.waiting() == 0
         assert not await rig.client.lock(LOCK).locked()
-        assert len(rig.waits) == rig.drain.parked == 0
 
 
 async def test_every_message_in_order(autojump_clock: MockClock, rig: Rig) -> None:
@@ -125,7 +108,7 @@ async def test_many_senders_at_once(autojump_clock: MockClock, rig: Rig) -> None
 
 
 async def test_nothing_comes(autojump_clock: MockClock, rig: Rig) -> None:
-    """The poll ends at its timeout; with none it only looks."""
+    """The poll ends at its timeout; with a timeout of 0 it only reads."""
     await rig.groups.create(GroupCreation("g", 3, 60))
     assert await rig.wait(3, 7.5) == NothingYet()
     assert trio.current_time() == pytest.approx(7.5)
@@ -136,7 +119,7 @@ async def test_nothing_comes(autojump_clock: MockClock, rig: Rig) -> None:
 
 
 async def test_what_is_past_and_gone(autojump_clock: MockClock, rig: Rig) -> None:
-    """It is told within half a minute's fraction, so that nobody asks in a hot loop."""
+    """It is answered after half a second, so that a client that repeats is not hot."""
     for number in (1, 2):
         assert await rig.send(b"%d" % number) == number
     assert await rig.wait(0) == MissingMessage()
@@ -163,15 +146,13 @@ async def test_a_lapsed_group_goes_on_from_where_it_was(
 async def test_what_is_remembered_is_no_number(
     autojump_clock: MockClock, rig: Rig, memory: bytes
 ) -> None:
-    """Somebody else has been there; it is as if nothing were known."""
+    """A value that another program stored counts as no value."""
     await rig.values.put("polling:group:message:g:next", memory, 60)
     assert await rig.send(b"1") == 1
 
 
-async def test_a_group_lives_while_somebody_waits(
-    autojump_clock: MockClock, rig: Rig
-) -> None:
-    """Unless the poll says that it does not care."""
+async def test_waits_renew_the_group(autojump_clock: MockClock, rig: Rig) -> None:
+    """Unless the poll asks not to."""
     await rig.groups.create(GroupCreation("g", 0, 60))
     for _ in range(4):
         assert await rig.wait(0, 50) == NothingYet()
@@ -185,7 +166,7 @@ async def test_a_group_lives_while_somebody_waits(
 async def test_each_message_renews_the_group(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
-    """For the lease that its sender asks for, whoever has created it."""
+    """For the sender's lease, not for its creator's."""
     await rig.groups.create(GroupCreation("g", 5, 60))
     assert await rig.send(b"5", 300) == 5
     await trio.sleep(250)
@@ -215,7 +196,7 @@ async def test_creation_says_where_to_begin(
     assert await rig.send(b"new") == 0
 
 
-async def test_somebody_moves_the_group_on_without_the_lock(
+async def test_a_group_that_is_advanced_without_the_lock(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
     """A message is stored under the number that it got after all."""
@@ -228,10 +209,7 @@ async def test_somebody_moves_the_group_on_without_the_lock(
             if name.endswith(":0"):
                 await group.wakeup()
 
-    values = Meddled()
-    rig.groups = GroupMessages(
-        rig.client, values, rig.waits, rig.watch, LIMIT, rig.metrics
-    )
+    rig.store_in(Meddled())
     assert await rig.send(b"mine") == 1
     assert await rig.wait(1) == KeptMessage(b"mine")
 
@@ -248,10 +226,7 @@ async def test_a_group_that_lapses_while_a_message_is_stored(
             if name.endswith(":1"):
                 await group.set()
 
-    values = Meddled()
-    rig.groups = GroupMessages(
-        rig.client, values, rig.waits, rig.watch, LIMIT, rig.metrics
-    )
+    rig.store_in(Meddled())
     assert await rig.send(b"1") == 1
     assert await rig.wait(1) == KeptMessage(b"1")
     assert await rig.send(b"2") == 2
@@ -272,8 +247,8 @@ async def test_the_drain_ends_a_wait(autojump_clock: MockClock, rig: Rig) -> Non
 
 
 async def test_slock_is_down(autojump_clock: MockClock, rig: Rig) -> None:
-    """Nobody is parked, and nothing is stored."""
-    rig.watch.up = False
+    """No wait is parked, and nothing is stored."""
+    rig.monitor.up = False
     assert await rig.wait(0) is Failure.SLOCK_UNREACHABLE
     assert await rig.send(b"1") is Failure.SLOCK_UNREACHABLE
     assert trio.current_time() == 0
@@ -281,8 +256,8 @@ async def test_slock_is_down(autojump_clock: MockClock, rig: Rig) -> None:
 
 
 async def test_a_closed_client(autojump_clock: MockClock) -> None:
-    """A request that is late for the shutdown is told that slock is away."""
-    async with open_rig() as rig:
+    """A request during the shutdown is answered that slock is unreachable."""
+    async with open_rig(Rig) as rig:
         pass
     assert await rig.wait(0) is Failure.SLOCK_UNREACHABLE
     assert await rig.send(b"1") is Failure.SLOCK_UNREACHABLE
@@ -313,7 +288,7 @@ async def test_a_sender_that_does_not_let_go(
 
 
 async def test_a_lock_that_is_no_group(autojump_clock: MockClock, rig: Rig) -> None:
-    """slock refuses, and nobody is left with the lock of the senders."""
+    """slock refuses, and the senders' lock is released."""
     lock = rig.client.lock("g", lease=60)
     async with lock as grant:
         assert await rig.send(b"1") is Failure.SLOCK_REFUSED
@@ -367,10 +342,10 @@ async def test_the_store_fails(
 async def test_a_sender_that_leaves_at_every_checkpoint(
     autojump_clock: MockClock,
 ) -> None:
-    """Wherever it is: nobody is left with the lock, and a stored message is told."""
+    """Wherever: the lock is released, and a stored message has woken its waits."""
     sent = 0
     for steps in range(40):
-        async with open_rig() as rig:
+        async with open_rig(Rig) as rig:
             assert await rig.send(b"1") == 1
             outcomes: list[object] = []
 
@@ -403,7 +378,7 @@ async def test_a_reader_that_leaves_at_every_checkpoint(
 ) -> None:
     """No waiter is left."""
     for steps in range(1, 30):
-        async with open_rig() as rig:
+        async with open_rig(Rig) as rig:
             await rig.groups.create(GroupCreation("g", 0, 60))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(rig.wait, 0)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from triopoll.core.health import Health, measure_loop_lag
-from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.parked_waits import ParkedWait, ParkedWaits
 from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Histogram
@@ -21,10 +21,10 @@ class Rig:
     def __init__(self) -> None:
         self.drain = Drain()
         self.waits = ParkedWaits(self.drain, limit=1)
-        self.watch = SlockMonitor(self.ping, self.waits, limit=5)
+        self.monitor = SlockMonitor(self.ping, self.waits, limit=5)
         self.fault = ""
         self.pings = 0
-        self.health = Health(self.drain, self.watch, self.waits, self.ping, limit=5)
+        self.health = Health(self.drain, self.monitor, self.waits, self.ping, limit=5)
 
     async def ping(self) -> None:
         self.pings += 1
@@ -41,12 +41,12 @@ async def test_ready(autojump_clock: trio.abc.Clock) -> None:
 
 
 async def test_each_reason(autojump_clock: trio.abc.Clock) -> None:
-    """All that hold are told."""
+    """All that hold are returned."""
     rig = Rig()
     rig.fault = "down"
-    rig.watch.up = False
+    rig.monitor.up = False
     rig.drain.begin()
-    with rig.waits.parked(1):
+    with ParkedWait(rig.waits, 1):
         reasons = await rig.health.reasons()
     assert list(reasons) == ["draining", "slock", "store", "waits"]
     assert "parked" in repr(rig.health)

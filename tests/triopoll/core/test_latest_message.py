@@ -1,4 +1,4 @@
-"""Messages that are kept beside an event, over an engine in this process."""
+"""The latest message of an event, over an engine in this process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from tests.triopoll.logrig import LIMIT, SETTINGS, SlockRig, open_rig
 from trio.testing import MockClock
 
 import trioslock
@@ -19,33 +20,25 @@ from triopoll.core.outcomes import (
     MissingMessage,
     NothingYet,
 )
-from triopoll.core.parked_waits import ParkedWaits
 from triopoll.core.poll_query import PollQuery, Sending
 from triopoll.core.poller import Poller
-from triopoll.core.slock_backend import SlockMonitor
-from triopoll.ops.drain import Drain
-from triopoll.settings import Settings
 from triopoll.store import Budget, MemoryStore, MemoryValues
-from trioslock.embedded import open_embedded
-from trioslock.server import open_server
+from trioslock.host import EngineHost
 
 POLL = PollQuery("k", "clear", reset=True, timeout=30, lease=60)
 SENDING = Sending("k", "clear", 60, to_list=False)
 
 
-class Rig:
-    """Messages and everything below them; the store has room for a few bytes."""
+class Rig(SlockRig):
+    """Messages and all that they use; the store has room for a few bytes."""
 
-    def __init__(self, client: trioslock.Client) -> None:
-        settings = Settings()
-        self.client = client
+    def __init__(self, client: trioslock.Client, host: EngineHost) -> None:
+        super().__init__(client, host, max_waits=2)
         budget = Budget(40)
         self.lists = MemoryStore(budget=budget)
-        waits = ParkedWaits(Drain(), limit=2)
-        watch = SlockMonitor(client.ping, waits, limit=5)
-        self.poller = Poller(client, self.lists, waits, watch, settings)
         values = MemoryValues(budget=budget)
-        self.kept = LatestMessages(client, self.lists, values, self.poller)
+        self.poller = Poller(client, self.lists, self.waits, self.monitor, SETTINGS)
+        self.latest = LatestMessages(client, self.lists, values, self.poller, LIMIT)
 
     async def is_set(self) -> bool:
         return await self.client.event("k", ttl=60).is_set()
@@ -53,8 +46,8 @@ class Rig:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    async with open_server(None) as server, open_embedded(server.host_engine) as client:
-        yield Rig(client)
+    async with open_rig(Rig) as rig:
+        yield rig
 
 
 async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
@@ -62,73 +55,73 @@ async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
 
     async def send_soon() -> None:
         await trio.sleep(1)
-        assert await rig.kept.send(SENDING, b"[1]") is None
+        assert await rig.latest.send(SENDING, b"[1]") is None
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_soon)
-        assert await rig.kept.wait(POLL) == KeptMessage(b"[1]")
+        assert await rig.latest.wait(POLL) == KeptMessage(b"[1]")
     assert trio.current_time() == pytest.approx(1)
     assert not await rig.is_set()
-    assert await rig.kept.wait(POLL) == NothingYet()
+    assert await rig.latest.wait(POLL) == NothingYet()
 
 
 async def test_the_latest_message_is_the_one(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
     """It outlives its event by a minute."""
-    await rig.kept.send(SENDING, b"1")
-    await rig.kept.send(SENDING, b"2")
-    assert await rig.kept.latest("k") == KeptMessage(b"2")
+    await rig.latest.send(SENDING, b"1")
+    await rig.latest.send(SENDING, b"2")
+    assert await rig.latest.latest("k") == KeptMessage(b"2")
     await trio.sleep(119)
     assert not await rig.is_set()
-    assert await rig.kept.latest("k") == KeptMessage(b"2")
+    assert await rig.latest.latest("k") == KeptMessage(b"2")
     await trio.sleep(2)
-    assert await rig.kept.latest("k") == MissingMessage()
+    assert await rig.latest.latest("k") == MissingMessage()
 
 
 async def test_an_event_alone(autojump_clock: MockClock, rig: Rig) -> None:
-    """Who waits for the event has it; there is no message."""
-    assert await rig.kept.emit(SENDING) is None
+    """A wait for the event ends; there is no message."""
+    assert await rig.latest.emit(SENDING) is None
     assert await rig.poller.wait_event(POLL) == EventFired()
-    assert await rig.kept.emit(SENDING) is None
-    assert await rig.kept.wait(POLL) == MissingMessage()
+    assert await rig.latest.emit(SENDING) is None
+    assert await rig.latest.wait(POLL) == MissingMessage()
 
 
 async def test_a_list(autojump_clock: MockClock, rig: Rig) -> None:
     """A message for one poll goes to its end."""
     sending = Sending("k", "clear", 60, to_list=True)
     for message in (b"1", b"2"):
-        assert await rig.kept.send(sending, message) is None
+        assert await rig.latest.send(sending, message) is None
     taken = [await rig.lists.pop("k") for _ in range(3)]
     assert [one and one.data for one in taken] == [b"1", b"2", None]
-    assert await rig.kept.latest("k") == MissingMessage()
+    assert await rig.latest.latest("k") == MissingMessage()
     assert await rig.is_set()
 
 
 @pytest.mark.parametrize("to_list", [False, True])
 async def test_no_room(autojump_clock: MockClock, rig: Rig, to_list: bool) -> None:
-    """Nobody is woken for a message that is not stored."""
+    """A message that is not stored wakes nothing."""
     sending = Sending("k", "clear", 60, to_list)
-    assert await rig.kept.send(sending, 50 * b"1") is Failure.STORE_FAILED
+    assert await rig.latest.send(sending, 50 * b"1") is Failure.STORE_FAILED
     assert not await rig.is_set()
 
 
 async def test_a_closed_client(autojump_clock: MockClock) -> None:
-    """What has been stored is not known to be told, and it is said."""
-    async with open_server(None) as server, open_embedded(server.host_engine) as client:
-        rig = Rig(client)
-    assert await rig.kept.send(SENDING, b"1") is Failure.SLOCK_UNREACHABLE
-    assert await rig.kept.latest("k") == KeptMessage(b"1")
-    assert await rig.kept.emit(SENDING) is Failure.SLOCK_UNREACHABLE
-    assert await rig.kept.wait(POLL) is Failure.SLOCK_UNREACHABLE
+    """A message that is stored but not announced is a failure."""
+    async with open_rig(Rig) as rig:
+        pass
+    assert await rig.latest.send(SENDING, b"1") is Failure.SLOCK_UNREACHABLE
+    assert await rig.latest.latest("k") == KeptMessage(b"1")
+    assert await rig.latest.emit(SENDING) is Failure.SLOCK_UNREACHABLE
+    assert await rig.latest.wait(POLL) is Failure.SLOCK_UNREACHABLE
 
 
 @pytest.mark.parametrize("to_list", [False, True])
 async def test_a_sender_that_leaves_leaves_no_message_without_its_event(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, to_list: bool
 ) -> None:
-    """Who waits would not be woken for it."""
-    store, name = (rig.lists, "push") if to_list else (rig.kept._values, "put")
+    """A wait would not be woken for it."""
+    store, name = (rig.lists, "push") if to_list else (rig.latest._values, "put")
     stored = getattr(store, name)
 
     async def leave_when_stored(*args: Any) -> Any:
@@ -139,6 +132,6 @@ async def test_a_sender_that_leaves_leaves_no_message_without_its_event(
 
     monkeypatch.setattr(store, name, leave_when_stored)
     with trio.CancelScope() as scope:
-        await rig.kept.send(replace(SENDING, to_list=to_list), b"[1]")
+        await rig.latest.send(replace(SENDING, to_list=to_list), b"[1]")
     assert scope.cancel_called
     assert await rig.is_set()

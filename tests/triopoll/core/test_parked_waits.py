@@ -7,20 +7,20 @@ import pytest
 import trio
 import trio.testing
 
-from triopoll.core.outcomes import Failure, NothingYet
-from triopoll.core.parked_waits import ParkedWaits, TooManyWaits, Unserved
+from triopoll.core.outcomes import Failure, NothingYet, OperationFailed
+from triopoll.core.parked_waits import ParkedWait, ParkedWaits, TooManyWaits
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
 
 async def park(waits: ParkedWaits, seconds: float, outcomes: list[object]) -> None:
-    with waits.parked(seconds) as wait:
+    with ParkedWait(waits, seconds) as wait:
         await trio.sleep_forever()
     outcomes.append(wait.outcome)
 
 
 async def test_a_wait_ends_by_its_time(autojump_clock: trio.abc.Clock) -> None:
-    """Then nothing came."""
+    """Its outcome is `NothingYet`."""
     waits, outcomes = ParkedWaits(Drain(), limit=1), []
     await park(waits, 7, outcomes)
     assert trio.current_time() == pytest.approx(7)
@@ -31,7 +31,7 @@ async def test_a_wait_ends_by_its_time(autojump_clock: trio.abc.Clock) -> None:
 async def test_a_wait_that_gets_what_it_waits_for() -> None:
     """The value leaves the block; the wait is no longer counted."""
     waits = ParkedWaits(Drain(), limit=1)
-    with waits.parked(1):
+    with ParkedWait(waits, 1):
         assert repr(waits) == "<ParkedWaits: 1 of 1>"
     assert repr(waits) == "<ParkedWaits: 0 of 1>"
 
@@ -39,15 +39,15 @@ async def test_a_wait_that_gets_what_it_waits_for() -> None:
 async def test_the_limit() -> None:
     """One too many is refused, and changes nothing."""
     waits = ParkedWaits(Drain(), limit=1)
-    with waits.parked(1):
+    with ParkedWait(waits, 1):
         with pytest.raises(TooManyWaits):
-            with waits.parked(1):
+            with ParkedWait(waits, 1):
                 pass
         assert len(waits) == 1
 
 
 async def test_all_are_ended_with_a_reason(autojump_clock: trio.abc.Clock) -> None:
-    """Who ends them says why, and only the first to do so."""
+    """The first to end them sets the outcome."""
     waits, outcomes = ParkedWaits(Drain(), limit=9), []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(park, waits, 60, outcomes)
@@ -60,9 +60,9 @@ async def test_all_are_ended_with_a_reason(autojump_clock: trio.abc.Clock) -> No
 
 
 async def test_a_wait_that_does_not_need_slock(autojump_clock: trio.abc.Clock) -> None:
-    """It goes on when those that do are ended."""
+    """It continues when those that do are ended."""
     waits = ParkedWaits(Drain(), limit=9)
-    with waits.parked(3, needs_slock=False) as wait:
+    with ParkedWait(waits, 3, needs_slock=False) as wait:
         waits.end_all(Failure.SLOCK_UNREACHABLE)
         await trio.sleep_forever()
     assert wait.outcome == NothingYet()
@@ -106,10 +106,10 @@ async def test_the_end_of_each_wait_is_counted(
     meter = metrics.waits["log"]
 
     async def fire() -> None:
-        with waits.parked(60, "log"):
+        with ParkedWait(waits, 60, "log"):
             assert meter.parked == 1
             with pytest.raises(TooManyWaits):
-                with waits.parked(60, "log"):
+                with ParkedWait(waits, 60, "log"):
                     pass
 
     async def leave(reason: str | None = None) -> None:
@@ -122,7 +122,7 @@ async def test_the_end_of_each_wait_is_counted(
             await park_log()
 
     async def be_left(error: Exception) -> None:
-        with pytest.raises(type(error)), waits.parked(60, "log"):
+        with pytest.raises(type(error)), ParkedWait(waits, 60, "log"):
             await fail(error)
 
     async def be_ended(end: Callable[[], Awaitable[None]]) -> None:
@@ -132,7 +132,7 @@ async def test_the_end_of_each_wait_is_counted(
             await end()
 
     async def park_log() -> None:
-        with waits.parked(60, "log"):
+        with ParkedWait(waits, 60, "log"):
             await trio.sleep_forever()
 
     async def end_all() -> None:
@@ -143,7 +143,7 @@ async def test_the_end_of_each_wait_is_counted(
     await leave("some other reason")
     await leave("replaced")
     await expire()
-    await be_left(Unserved(Failure.STORE_FAILED))
+    await be_left(OperationFailed(Failure.STORE_FAILED))
     await be_left(ZeroDivisionError())
     await park_log()
     await be_ended(end_all)

@@ -1,13 +1,14 @@
-"""The wait core over an engine in this process, on a clock that jumps."""
+"""The poller over an engine in this process, on a clock that jumps."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 import trio
+from tests.triopoll.calls import CallCounter, count_this_task
+from tests.triopoll.logrig import SlockRig, open_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trioslock
@@ -28,10 +29,8 @@ from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
 from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable, Taken
 from trioslock import to_key
-from trioslock.embedded import open_embedded
 from trioslock.host import EngineHost
 from trioslock.protocol import CommandType, LockCommand
-from trioslock.server import open_server
 
 SETTINGS = Settings(max_waits=2)
 LOCK = int(CommandType.LOCK)
@@ -50,35 +49,20 @@ class FaultyStore(MemoryStore):
         return await super().pop(key)
 
 
-class Rig:
-    """A poller and everything below it."""
+class Rig(SlockRig):
+    """A poller and all that it uses."""
 
     def __init__(self, client: trioslock.Client, host: EngineHost) -> None:
-        self.client = client
-        # Another client, for what ours does not do.
-        self.peer = host.attach(lambda result: None, lambda: None)
+        super().__init__(client, host, max_waits=SETTINGS.max_waits)
         self.store = FaultyStore()
-        self.drain = Drain()
-        self.waits = ParkedWaits(self.drain, limit=SETTINGS.max_waits)
-        self.watch = SlockMonitor(client.ping, self.waits, limit=5)
-        self.poller = Poller(client, self.store, self.waits, self.watch, SETTINGS)
-
-    async def waiting(self) -> int:
-        return (await self.client.state()).waiting
-
-
-@asynccontextmanager
-async def open_rig() -> AsyncIterator[Rig]:
-    async with open_server(None) as server, open_embedded(server.host_engine) as client:
-        yield Rig(client, server.host_engine)
+        self.poller = Poller(client, self.store, self.waits, self.monitor, SETTINGS)
 
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    async with open_rig() as rig:
+    async with open_rig(Rig) as rig:
         yield rig
         assert await rig.waiting() == 0
-        assert len(rig.waits) == rig.drain.parked == 0
 
 
 def query(**changes: object) -> PollQuery:
@@ -114,14 +98,14 @@ async def test_the_event_fires(autojump_clock: MockClock, rig: Rig, wait: Wait) 
 
 
 async def test_a_message_comes(autojump_clock: MockClock, rig: Rig) -> None:
-    """Look, wait, look again."""
+    """An empty list, a wait, and a second pop."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_soon, rig, b"hello")
         outcome = await rig.poller.wait_message(query())
     assert outcome == PoppedMessage(b"hello", waited=True)
 
 
-async def test_a_wake_between_the_look_and_the_wait_is_not_lost(
+async def test_a_wake_between_the_pop_and_the_wait_is_not_lost(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
     """An event stays set, so the wait that begins after it ends at once."""
@@ -131,21 +115,19 @@ async def test_a_wake_between_the_look_and_the_wait_is_not_lost(
     assert trio.current_time() == pytest.approx(0)
 
 
-async def test_a_message_that_is_given_back(
-    autojump_clock: MockClock, rig: Rig
-) -> None:
-    """Who has it in hand can put it back, without waiting for anything."""
+async def test_a_message_that_is_returned(autojump_clock: MockClock, rig: Rig) -> None:
+    """A nack returns it to the head of its list; after an ack it is gone."""
     await rig.store.push("k", b"1")
     await rig.store.push("k", b"2")
     outcome = await rig.poller.wait_message(query())
     assert outcome == PoppedMessage(b"1", waited=False)
     assert isinstance(outcome, PoppedMessage)
-    outcome.give_back()
+    outcome.nack()
     taken = await rig.store.pop("k")
     assert taken is not None
     assert taken.data == b"1"
-    outcome.confirm()
-    outcome.give_back()
+    outcome.ack()
+    outcome.nack()
     taken = await rig.store.pop("k")
     assert taken is not None
     assert taken.data == b"2"
@@ -178,8 +160,8 @@ async def test_a_drained_poller_still_hands_out_messages(
 
 @both
 async def test_slock_is_down(autojump_clock: MockClock, rig: Rig, wait: Wait) -> None:
-    """A poll is not parked where nobody can wake it."""
-    rig.watch.up = False
+    """A poll is not parked while nothing can wake it."""
+    rig.monitor.up = False
     assert await wait(rig.poller, query()) is Failure.SLOCK_UNREACHABLE
     assert trio.current_time() == 0
 
@@ -209,7 +191,7 @@ async def test_the_process_is_full(
 async def test_the_store_fails(
     autojump_clock: MockClock, rig: Rig, fault: object, failure: Failure
 ) -> None:
-    """At the first look or at the second, within the limit."""
+    """At the first pop or at the second, within the limit."""
     rig.store.fault = fault  # type: ignore[assignment]
     assert await rig.poller.wait_message(query()) is failure
     assert trio.current_time() <= SETTINGS.backend_limit
@@ -226,7 +208,7 @@ async def test_the_store_fails(
         rig.store.fault = fault  # type: ignore[assignment]
 
 
-async def test_an_event_set_under_another_id_is_put_back(
+async def test_an_event_set_under_another_id_is_reset(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
     """pyslock pads names on the other side; the next poll must not find it set."""
@@ -239,8 +221,8 @@ async def test_an_event_set_under_another_id_is_put_back(
 
 @both
 async def test_a_closed_client(autojump_clock: MockClock, wait: Wait) -> None:
-    """A poll that is late for the shutdown is told that slock is away."""
-    async with open_rig() as rig:
+    """A poll during the shutdown is answered that slock is unreachable."""
+    async with open_rig(Rig) as rig:
         pass
     assert await wait(rig.poller, query()) is Failure.SLOCK_UNREACHABLE
     assert await wait(rig.poller, query(timeout=0)) is Failure.SLOCK_UNREACHABLE
@@ -267,7 +249,7 @@ async def test_a_departure_at_every_checkpoint(
 ) -> None:
     """Wherever the client leaves: no waiter is left, and no message is lost."""
     for steps in range(1, 60):
-        async with open_rig() as rig:
+        async with open_rig(Rig) as rig:
             await rig.store.push("other", b"")
             outcomes: list[Outcome] = []
             async with trio.open_nursery() as nursery:
@@ -305,18 +287,18 @@ async def test_repr(autojump_clock: MockClock, rig: Rig) -> None:
     assert repr(rig.poller) == "<Poller: <ParkedWaits: 0 of 2>, <SlockMonitor: up>>"
 
 
-async def test_an_event_that_somebody_else_keeps_clear(
+async def test_an_event_that_another_client_keeps_clear(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
-    """With default_type=set any holder keeps it clear: nothing is to be done."""
+    """With default_type=set any holder keeps it clear: there is nothing to do."""
     event = rig.client.event("k", default="set", ttl=30)
     async with rig.client.lock("k", lease=60) as grant:
-        await rig.poller._put_back(event)
+        await rig.poller._reset(event)
         assert (await rig.client.lock("k").show()).lock_id == grant.lock_id
 
 
-async def test_slock_that_takes_questions_and_answers_none() -> None:
-    """A look is given up at the limit, and is no timeout. The clock is the real one."""
+async def test_slock_that_accepts_requests_and_answers_none() -> None:
+    """A read fails at the limit, and is no timeout. The clock is the real one."""
     settings = replace(SETTINGS, backend_limit=0.05)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
@@ -325,7 +307,118 @@ async def test_slock_that_takes_questions_and_answers_none() -> None:
             f"slock://127.0.0.1:{port}", wait_connected=False, close_grace=0.01
         ) as client:
             waits = ParkedWaits(Drain(), limit=1)
-            watch = SlockMonitor(client.ping, waits, limit=0.05)
-            poller = Poller(client, MemoryStore(), waits, watch, settings)
+            monitor = SlockMonitor(client.ping, waits, limit=0.05)
+            poller = Poller(client, MemoryStore(), waits, monitor, settings)
             outcome = await poller.wait_event(query(timeout=0))
     assert outcome is Failure.SLOCK_UNREACHABLE
+
+
+async def test_a_poll_takes_few_calls(autojump_clock: MockClock, rig: Rig) -> None:
+    """One that pops nothing, parks, is woken and pops: 18 calls above its backends."""
+    counter = CallCounter()
+
+    async def poll() -> None:
+        count_this_task()
+        outcome = await rig.poller.wait_message(query())
+        assert outcome == PoppedMessage(b"1", waited=True)
+
+    with counter:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poll)
+            nursery.start_soon(set_soon, rig, b"1")
+    assert counter.within("triopoll/core/") <= 15, str(counter)
+    assert counter.within("triopoll/ops/") <= 3, str(counter)
+
+
+# --- empty replies ----------------------------------------------------------------
+
+
+async def poll_message(rig: Rig, **changes: object) -> Outcome:
+    """Poll as the endpoint does."""
+    asked, began = query(**changes), trio.current_time()
+    outcome = await rig.poller.wait_message(asked)
+    if isinstance(outcome, PoppedMessage) and outcome.data is None:
+        outcome = await rig.poller.delay_empty(asked, outcome, began)
+    return outcome
+
+
+EMPTY = PoppedMessage(None, waited=True)
+
+
+async def test_a_loop_over_an_event_that_stays_set(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It gets its first reply at once, and in the end one a second."""
+    await rig.client.event("k", ttl=600).set()
+    replies: list[float] = []
+    while trio.current_time() < 60:
+        assert await poll_message(rig) == EMPTY
+        replies.append(trio.current_time())
+    assert replies[0] == 0
+    assert sum(time < 2 for time in replies) <= 10
+    assert len(replies) <= 70
+
+
+async def test_a_message_that_arrives_during_the_delay(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It is the reply, within a second; the next empty reply is not delayed."""
+    await rig.client.event("k", ttl=600).set()
+    for _ in range(20):
+        await poll_message(rig)
+    began = trio.current_time()
+
+    async def push_soon() -> None:
+        await trio.sleep(0.5)
+        await rig.store.push("k", b"1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(push_soon)
+        assert await poll_message(rig) == PoppedMessage(b"1", waited=True)
+    assert trio.current_time() - began == pytest.approx(1)
+    began = trio.current_time()
+    assert await poll_message(rig) == EMPTY
+    assert trio.current_time() == began
+
+
+async def test_which_empty_replies_are_not_delayed(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """A poll without a wait, one that resets, and one that has waited for its event."""
+    event = rig.client.event("k", ttl=600)
+    for _ in range(20):
+        await event.set()
+        began = trio.current_time()
+        assert await poll_message(rig, timeout=0) == EMPTY
+        assert await poll_message(rig, reset=True) == EMPTY
+        assert trio.current_time() == began
+    for _ in range(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(set_soon, rig)
+            assert await poll_message(rig) == EMPTY
+            assert trio.current_time() == pytest.approx(began + 1)
+        await event.clear()
+        began = trio.current_time()
+
+
+async def test_the_delay_ends_with_the_time_of_the_poll(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """Its timeout is the bound of all that it does."""
+    await rig.client.event("k", ttl=600).set()
+    for _ in range(20):
+        began = trio.current_time()
+        assert await poll_message(rig, timeout=0.1) == EMPTY
+    assert trio.current_time() - began == pytest.approx(0.1)
+
+
+async def test_the_store_fails_after_the_delay(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """It is reported as at every pop."""
+    await rig.client.event("k", ttl=600).set()
+    await poll_message(rig)
+    asked = query()
+    rig.store.fault = StoreUnreachable("away")
+    outcome = await rig.poller.delay_empty(asked, EMPTY, trio.current_time())
+    assert outcome is Failure.STORE_UNREACHABLE

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import trio
 from tests.triopoll.logrig import LIMIT, PREFIX, SETTINGS, LogRig, open_log_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopoll.core import log_notifier as wakes
 from triopoll.core.log_notifier import group_key
 from triopoll.core.outcomes import Failure
 from triopoll.core.publisher import (
@@ -23,7 +22,7 @@ from triopoll.core.publisher import (
     Unpublished,
     WakeGroup,
 )
-from triopoll.core.reader import GroupItem, GroupState, ReadResult
+from triopoll.core.wait_items import GroupItem, GroupState, ReadResult
 from triopoll.store import (
     ALL,
     NEW,
@@ -33,23 +32,14 @@ from triopoll.store import (
     StoreFailed,
     StoreUnreachable,
 )
-
-
-@pytest.fixture
-async def rig() -> AsyncIterator[LogRig]:
-    async with open_log_rig() as rig:
-        yield rig
-
-
-@pytest.fixture
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing be found but by a wake."""
-    monkeypatch.setattr(wakes, "_SWEEP", 1e6)
+from trioslock import Event, GroupEvent
 
 
 @pytest.fixture
 def publisher(rig: LogRig) -> Publisher:
-    return Publisher(rig.client, rig.log, rig.wakes, rig.watch, rig.metrics, SETTINGS)
+    return Publisher(
+        rig.client, rig.log, rig.notifier, rig.monitor, rig.metrics, SETTINGS
+    )
 
 
 def stored(result: Published) -> Stored:
@@ -58,41 +48,41 @@ def stored(result: Published) -> Stored:
 
 
 async def kept(rig: LogRig, key: str) -> list[bytes]:
-    look = await rig.reader.messages(key, ALL, 99, 0)
-    assert isinstance(look, ReadResult)
-    return [message.data for message in look.page.messages]
+    result = await rig.reader.messages(key, ALL, 99, 0)
+    assert isinstance(result, ReadResult)
+    return [message.data for message in result.page.messages]
 
 
 async def test_messages(
     autojump_clock: MockClock, rig: LogRig, publisher: Publisher
 ) -> None:
-    """They are in their logs, in order; the ids are those that readers see."""
+    """They are in their logs, in order, under the ids that readers get."""
     drafts = [NewMessage("a", b"1"), NewMessage("b", b"2"), NewMessage("a", b"3")]
     results = list(map(stored, await publisher.publish(drafts)))
     assert [each.waiting for each in results] == [0, 0, 0]
     assert all(each.woken and not each.duplicate for each in results)
     assert await kept(rig, "a") == [b"1", b"3"]
-    look = await rig.reader.messages("b", ALL, 9, 0)
-    assert isinstance(look, ReadResult)
-    assert look.page.messages[0].id == results[1].id
+    result = await rig.reader.messages("b", ALL, 9, 0)
+    assert isinstance(result, ReadResult)
+    assert result.page.messages[0].id == results[1].id
     assert rig.metrics.published == {"message": 3}
 
 
-async def test_who_waits_is_woken(
+async def test_waits_are_woken(
     autojump_clock: MockClock, rig: LogRig, publisher: Publisher, no_sweep: None
 ) -> None:
-    """At that moment; how many they were cannot be known cheaply."""
+    """At once; their number is not known."""
     async with trio.open_nursery() as nursery:
-        looks: list[object] = []
+        read_results: list[object] = []
 
         async def read() -> None:
-            looks.append(await rig.reader.messages("a", NEW, 9, 25))
+            read_results.append(await rig.reader.messages("a", NEW, 9, 25))
 
         nursery.start_soon(read)
         await wait_all_tasks_blocked()
         (result,) = await publisher.publish([NewMessage("a", b"1")])
         assert stored(result).waiting is None
-    assert isinstance(looks[0], ReadResult)
+    assert isinstance(read_results[0], ReadResult)
     assert trio.current_time() < 0.1
 
 
@@ -107,10 +97,10 @@ async def test_a_duplicate(
     seen: list[object] = []
 
     async def follow() -> None:
-        with rig.wakes.watching(("a",)) as watch:
-            await watch.changed()
+        with rig.notifier.subscribe(("a",)) as subscription:
+            await subscription.wait()
             seen.append("armed")
-            await watch.changed()
+            await subscription.wait()
             seen.append("woken")
 
     async with trio.open_nursery() as nursery:
@@ -150,22 +140,22 @@ async def test_slock_is_away(
     autojump_clock: MockClock, rig: LogRig, publisher: Publisher, no_sweep: None
 ) -> None:
     """Messages are stored, and found at once in this process; the rest is an error."""
-    looks: list[object] = []
+    read_results: list[object] = []
 
     async def read() -> None:
-        looks.append(await rig.reader.messages("a", NEW, 9, 25))
+        read_results.append(await rig.reader.messages("a", NEW, 9, 25))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
         await wait_all_tasks_blocked()
-        rig.watch.up = False
+        rig.monitor.up = False
         message, event = await publisher.publish(
             [NewMessage("a", b"1"), SetEvent("e", "clear", 60)]
         )
     assert not stored(message).woken
     assert stored(message).waiting is None
     assert event == Unpublished(Failure.SLOCK_UNREACHABLE)
-    assert isinstance(looks[0], ReadResult)
+    assert isinstance(read_results[0], ReadResult)
     assert trio.current_time() < 0.1
 
 
@@ -211,7 +201,9 @@ async def test_the_store_fails(
             return [fault or StoreError()] * len(messages)
 
     log = Faulty()
-    publisher = Publisher(rig.client, log, rig.wakes, rig.watch, rig.metrics, SETTINGS)
+    publisher = Publisher(
+        rig.client, log, rig.notifier, rig.monitor, rig.metrics, SETTINGS
+    )
     results = await publisher.publish([NewMessage("a", b"1"), WakeGroup("g")])
     assert results[0] == Unpublished(failure)
     assert isinstance(results[1], Signalled)
@@ -222,26 +214,26 @@ async def test_the_store_fails(
 async def test_a_publisher_that_leaves(
     autojump_clock: MockClock, no_sweep: None
 ) -> None:
-    """Wherever it does: what is stored is told, since the wake follows all the same."""
+    """Wherever it does: a stored message wakes its waits, since the wake follows."""
     for steps in range(1, 40):
         async with open_log_rig() as rig:
             publisher = Publisher(
-                rig.client, rig.log, rig.wakes, rig.watch, rig.metrics, SETTINGS
+                rig.client, rig.log, rig.notifier, rig.monitor, rig.metrics, SETTINGS
             )
-            looks: list[object] = []
+            read_results: list[object] = []
             async with trio.open_nursery() as nursery:
 
-                async def read(looks: list[object], rig: LogRig) -> None:
-                    looks.append(await rig.reader.messages("a", NEW, 9, 25))
+                async def read(read_results: list[object], rig: LogRig) -> None:
+                    read_results.append(await rig.reader.messages("a", NEW, 9, 25))
 
-                nursery.start_soon(read, looks, rig)
+                nursery.start_soon(read, read_results, rig)
                 await wait_all_tasks_blocked()
                 ended = await leave_after(steps, publisher)
                 if not await kept(rig, "a"):
                     nursery.cancel_scope.cancel()
-            if looks:
-                assert isinstance(looks[0], ReadResult)
-                assert looks[0].ready
+            if read_results:
+                assert isinstance(read_results[0], ReadResult)
+                assert read_results[0].ready
             if ended:
                 return
     raise AssertionError("the publish never got to its end")
@@ -264,17 +256,15 @@ async def leave_after(steps: int, publisher: Publisher) -> bool:
 
 
 async def test_slock_that_answers_nothing(
-    autojump_clock: MockClock, rig: LogRig, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It costs the limit once for the wakes and once for the rest, not for each."""
 
-    async def hang(operation: object) -> None:
+    async def hang(*args: object) -> None:
         await trio.sleep_forever()
 
-    publisher = Publisher(
-        rig.client, rig.log, rig.wakes, rig.watch, rig.metrics, SETTINGS
-    )
-    monkeypatch.setattr("triopoll.core.backend_calls.translating", hang)
+    monkeypatch.setattr(GroupEvent, "wakeup", hang)
+    monkeypatch.setattr(Event, "set", hang)
     drafts: list[Draft] = [NewMessage(f"k{n}", b"1") for n in range(5)]
     drafts += [SetEvent("e", "clear", 60)] * 20
     results = await publisher.publish(drafts)

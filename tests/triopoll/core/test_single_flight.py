@@ -20,7 +20,7 @@ class Operation:
 
 
 async def test_it_is_done_once(autojump_clock: MockClock) -> None:
-    """All get the result when it is there, and whoever comes later gets it too."""
+    """All get the result when it is there, and a task that comes later gets it too."""
     operation = Operation()
     flight = SingleFlight(operation)
     results: list[int] = []
@@ -36,7 +36,7 @@ async def test_it_is_done_once(autojump_clock: MockClock) -> None:
     assert trio.current_time() == 1
 
 
-async def test_whoever_does_it_is_cancelled(autojump_clock: MockClock) -> None:
+async def test_the_executing_task_is_cancelled(autojump_clock: MockClock) -> None:
     """The next one starts over; a follower that is cancelled changes nothing."""
     flight = SingleFlight(Operation())
     results: list[tuple[str, int]] = []
@@ -58,7 +58,7 @@ async def test_whoever_does_it_is_cancelled(autojump_clock: MockClock) -> None:
 
 
 async def test_it_fails(autojump_clock: MockClock) -> None:
-    """The error belongs to who did it; the next one starts over."""
+    """The error is raised in the executing task; the next one starts over."""
     outcomes: list[object] = []
     begun = 0
 

@@ -1,4 +1,4 @@
-"""The watch tells an outage from a hiccup; the client is opened or refused."""
+"""The monitor's outages and short losses; opening the client, or refusing to."""
 
 import logging
 
@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from triopoll.core.outcomes import Failure
-from triopoll.core.parked_waits import ParkedWaits
+from triopoll.core.parked_waits import ParkedWait, ParkedWaits
 from triopoll.core.slock_backend import SlockMonitor, StartupError, open_slock
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
@@ -15,7 +15,7 @@ from trioslock import ConnectionLost
 
 
 class Slock:
-    """Answers, hangs, or loses the connection, as it is told."""
+    """Answers, hangs, or loses the connection, by its state."""
 
     def __init__(self) -> None:
         self.state = "answers"
@@ -36,23 +36,23 @@ class Slock:
 async def test_an_outage_ends_parked_polls_within_the_limit(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
-    """And only an outage; when it is over the watch says so."""
+    """And only an outage; its end is logged as well."""
     slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
-    watch = SlockMonitor(slock.ask, waits, limit=5)
+    monitor = SlockMonitor(slock.ask, waits, limit=5)
     async with trio.open_nursery() as nursery:
-        await nursery.start(watch.run)
-        assert repr(watch) == "<SlockMonitor: up>"
+        await nursery.start(monitor.run)
+        assert repr(monitor) == "<SlockMonitor: up>"
         # Right after an answer, which is the worst time to fail.
         slock.state = state
         start = trio.current_time()
-        with waits.parked(300) as wait:
+        with ParkedWait(waits, 300) as wait:
             await trio.sleep_forever()
         assert wait.outcome is Failure.SLOCK_UNREACHABLE
         assert 1 < trio.current_time() - start < 5
-        assert not watch.up
+        assert not monitor.up
         slock.state = "answers"
         await trio.sleep(5)
-        assert watch.up
+        assert monitor.up
         nursery.cancel_scope.cancel()
     assert [record.message for record in caplog.records] == [
         "slock does not answer",
@@ -60,13 +60,13 @@ async def test_an_outage_ends_parked_polls_within_the_limit(
     ]
 
 
-async def test_a_hiccup_is_no_outage(autojump_clock: MockClock) -> None:
+async def test_a_short_loss_is_no_outage(autojump_clock: MockClock) -> None:
     """A connection that is back soon has its waits replayed by the client."""
     slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
     async with trio.open_nursery() as nursery:
         await nursery.start(SlockMonitor(slock.ask, waits, limit=5).run)
         slock.state = "loses"
-        with waits.parked(2) as wait:
+        with ParkedWait(waits, 2) as wait:
             await trio.sleep(1.5)
             slock.state = "answers"
             await trio.sleep_forever()
@@ -75,11 +75,11 @@ async def test_a_hiccup_is_no_outage(autojump_clock: MockClock) -> None:
 
 
 async def test_slock_is_asked_seldom(autojump_clock: MockClock) -> None:
-    """The watch costs one question a second at the default limit."""
+    """The monitor costs one request a second at the default limit."""
     slock = Slock()
     async with trio.open_nursery() as nursery:
-        watch = SlockMonitor(slock.ask, ParkedWaits(Drain(), limit=9), limit=5)
-        await nursery.start(watch.run)
+        monitor = SlockMonitor(slock.ask, ParkedWaits(Drain(), limit=9), limit=5)
+        await nursery.start(monitor.run)
         await trio.sleep(100)
         nursery.cancel_scope.cancel()
     assert 90 < slock.asked < 110
@@ -88,13 +88,13 @@ async def test_slock_is_asked_seldom(autojump_clock: MockClock) -> None:
 async def test_a_start_without_slock_is_known_at_once(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first poll is not parked in hope."""
+    """The first poll is not parked in vain."""
     slock = Slock()
     slock.state = "loses"
-    watch = SlockMonitor(slock.ask, ParkedWaits(Drain(), limit=9), limit=5)
+    monitor = SlockMonitor(slock.ask, ParkedWaits(Drain(), limit=9), limit=5)
     async with trio.open_nursery() as nursery:
-        await nursery.start(watch.run)
-        assert not watch.up
+        await nursery.start(monitor.run)
+        assert not monitor.up
         nursery.cancel_scope.cancel()
     assert caplog.records[0].levelno == logging.WARNING
 
@@ -109,6 +109,27 @@ async def test_an_embedded_engine_listens_for_publishers(free_port: int) -> None
         assert await client.event("k", ttl=5).is_set()
 
 
+async def test_a_database_of_its_own(free_port: int) -> None:
+    """Events are in it, whether the engine is embedded or a server; locks elsewhere."""
+    settings = Settings(slock_url=f"embedded://127.0.0.1:{free_port}", slock_db=7)
+    async with open_slock(settings) as client:
+        await client.event("k", ttl=5).set()
+        url = f"slock://127.0.0.1:{free_port}"
+        async with open_slock(Settings(slock_url=f"{url}/", slock_db=7)) as publisher:
+            assert await publisher.event("k", ttl=5).is_set()
+            assert not await publisher.db(0).event("k", ttl=5).is_set()
+        async with open_slock(Settings(slock_url=f"{url}/7", slock_db=7)) as publisher:
+            assert await publisher.event("k", ttl=5).is_set()
+
+
+async def test_two_databases() -> None:
+    """The message names both settings."""
+    settings = Settings(slock_url="slock://127.0.0.1:5658/3", slock_db=7)
+    with pytest.raises(StartupError, match=r"SLOCK_DB is 7, .*SLOCK_URL is 3"):
+        async with open_slock(settings):
+            pass
+
+
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
@@ -117,14 +138,14 @@ async def test_an_embedded_engine_listens_for_publishers(free_port: int) -> None
     ],
 )
 async def test_a_url_that_cannot_be_used(url: str, sentence: str) -> None:
-    """The sentence is for the operator."""
+    """The message names the setting."""
     with pytest.raises(StartupError, match=sentence):
         async with open_slock(Settings(slock_url=url)):
             pass
 
 
 async def test_an_embedded_engine_whose_port_is_taken() -> None:
-    """Another worker has it, or a slock server: the sentence says what to do."""
+    """By another worker or a slock server: the message says what to do."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]

@@ -5,20 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 import trio
-from tests.triopoll.service import Process, Response, ask, requesting, until_waiting
+from tests.triopoll.service import Process, ask, reads, requesting, until_waiting
 
 import trioslock
 
 SUCCEEDED = {"err_code": 0, "err_message": "succed"}
-
-
-def reads(answer: Response) -> object:
-    """Return the body of an answer, after checking everything else about it."""
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-accel-buffering"] == "no"
-    return answer.json
 
 
 async def test_an_event_that_fires(
@@ -197,3 +188,22 @@ async def test_head_takes_nothing(
 async def test_another_path(service: Process) -> None:
     """An unknown path is answered 404."""
     assert (await ask(service.port, "/static/x")).status == 404
+
+
+@pytest.mark.slow
+async def test_a_loop_while_the_event_stays_set(
+    service: Process, slock: trioslock.Client, redis_client: redis.Redis, key: str
+) -> None:
+    """With an empty list it is answered a few times a second, a message within one."""
+    await slock.event(key, ttl=60).set()
+    empty = {**SUCCEEDED, "data": None}
+    replies, end = 0, trio.current_time() + 2
+    while trio.current_time() < end:
+        assert reads(await ask(service.port, "/poll/message", event=key)) == empty
+        replies += 1
+    assert replies <= 12
+    redis_client.rpush(key, "1")
+    began = trio.current_time()
+    answer = await ask(service.port, "/poll/message", event=key)
+    assert reads(answer) == {"err_code": 0, "err_message": "", "data": "1"}
+    assert trio.current_time() - began < 1.5

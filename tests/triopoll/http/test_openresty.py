@@ -12,9 +12,9 @@ import trio
 from tests.services import RedisServer
 from tests.triopoll.service import (
     Process,
-    Response,
     ask,
     poll_process,
+    reads,
     requesting,
     until_waiting,
 )
@@ -28,15 +28,6 @@ PUBLISHERS = [
     "/poll/group/message/create",
     "/poll/group/message/send",
 ]
-
-
-def reads(answer: Response) -> Any:
-    """Return the body of an answer, after checking everything else about it."""
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-accel-buffering"] == "no"
-    return answer.json
 
 
 def succeeded(data: object = None) -> dict[str, object]:

@@ -14,9 +14,9 @@ from tests.services import RedisServer
 from tests.triopoll.service import (
     SERVERS,
     Process,
-    Response,
     ask,
     poll_process,
+    reads,
     requesting,
 )
 
@@ -48,15 +48,6 @@ async def slock(v1_url: str) -> AsyncIterator[trioslock.Client]:
     """Another client of the same database."""
     async with trioslock.open_client(v1_url) as client:
         yield client
-
-
-def reads(answer: Response, status: int = 200) -> Any:
-    """Return the body of an answer, after checking everything else about it."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-accel-buffering"] == "no"
-    return answer.json
 
 
 async def messages(service: Process, **args: Any) -> Any:

@@ -71,8 +71,9 @@ def parse_group_poll(query: Query, settings: Settings) -> GroupPoll:
     Raises:
         BadParameter: For anything that is not as documented.
     """
-    names = ("key", "msg_id", "timeout", "expried", "keep_seted")
-    given = read_parameters(query, names)
+    given = read_parameters(
+        query, ("key", "msg_id", "timeout", "expried", "keep_seted")
+    )
     key = read_key(given, "key", settings, "group")
     timeout = read_timeout(given, settings)
     lease = _lease(given, 2 * timeout)

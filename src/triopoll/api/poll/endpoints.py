@@ -6,6 +6,8 @@ import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import trio
+
 from ...asgi.json import plain_text
 from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
 from ...asgi.query import BadQuery, parse_query
@@ -86,7 +88,7 @@ def _endpoint(
         response = Response(encode(outcome), headers=UNCACHED_JSON)
         if isinstance(outcome, PoppedMessage):
             response.woken = outcome.woken
-            response.ack, response.nack = outcome.confirm, outcome.give_back
+            response.ack, response.nack = outcome.ack, outcome.nack
         elif isinstance(outcome, EventFired):
             response.woken = outcome.woken
         return response
@@ -100,6 +102,7 @@ async def _wait_message(services: Services, query: PollQuery) -> Outcome:
     The OpenResty API's publishers keep the message of an event elsewhere, so an event
     that fires beside an empty list may belong to one of theirs.
     """
+    began = trio.current_time()
     outcome = await services.poller.wait_message(query)
     if not isinstance(outcome, PoppedMessage) or outcome.data is not None:
         return outcome
@@ -107,5 +110,5 @@ async def _wait_message(services: Services, query: PollQuery) -> Outcome:
     if isinstance(latest, Failure):
         return latest
     if isinstance(latest, MissingMessage):
-        return outcome
+        return await services.poller.delay_empty(query, outcome, began)
     return replace(outcome, data=plain_text(latest.data))

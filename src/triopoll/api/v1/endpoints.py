@@ -210,7 +210,7 @@ def _publish_response(results: list[Published]) -> Response:
 def _publish_result(result: Published) -> PublishResult:
     match result:
         case Unpublished(failure):
-            return FailedResult(code=failure.word, message=_MESSAGES[failure])
+            return FailedResult(code=failure.value, message=_MESSAGES[failure])
         case Stored():
             return StoredResult(
                 id=result.id,
@@ -238,7 +238,7 @@ def _failure_response(failure: Failure) -> Response:
 
 
 def _error(failure: Failure) -> ErrorResponse:
-    return ErrorResponse(code=failure.word, message=_MESSAGES[failure])
+    return ErrorResponse(code=failure.value, message=_MESSAGES[failure])
 
 
 def _respond(

@@ -367,7 +367,7 @@ class WebSocketSession:
 
     async def _fail(self, failure: Failure) -> None:
         code, sentence = FAILURES[failure]
-        await self._refuse(failure.word, sentence, code)
+        await self._refuse(failure.value, sentence, code)
         overload = failure is Failure.TOO_MANY_WAITS
         self.end(OVERLOAD if overload else BACKEND, sentence)
 

@@ -86,9 +86,3 @@ def test_bytes_that_are_no_text_are_passed_through() -> None:
     """As the recipe did: nothing is dropped or replaced on our side."""
     body = encode_message_reply(PoppedMessage(b"\xff\xfe\x80", waited=True))
     assert body == b'{"err_code":0,"err_message":"succed","data":"\xff\xfe\x80"}'
-
-
-def test_a_message_without_an_owner_is_given_back_to_nobody() -> None:
-    """`confirm` and `give_back` may always be called."""
-    PoppedMessage(None, waited=True).confirm()
-    PoppedMessage(None, waited=True).give_back()
