@@ -356,9 +356,9 @@ async def test_traffic_puts_the_heartbeat_off(autojump_clock: MockClock) -> None
             await world.receive(answer(lock(world.link), 8))
         assert world.transport.writes == []
         assert world.link.round_trip is None
-        await trio.sleep(HEARTBEAT)
+        await trio.sleep(HEARTBEAT + 0.1)
         (ping,) = world.transport.writes
-        await trio.sleep(0.5)
+        await trio.sleep(0.4)
         await world.receive(PlainResult(int(CommandType.PING), ping[3:19], 0))
         assert world.link.round_trip == pytest.approx(0.5)
         assert ping[2] != LOCK
