@@ -1,45 +1,55 @@
-"""The tree in the head of ``_errors.py`` is the tree of the classes."""
+"""The exceptions form the tree that their module draws."""
 
 from __future__ import annotations
 
-import inspect
 import re
 
 import pytest
 
-from trioslock import LockError, LockLost, NotHeld, ServerError, SlockError, _errors
+import trioslock
+from trioslock import _errors
 
 
-def drawn() -> list[tuple[str, int]]:
-    """Names in the drawing, each with its depth."""
-    lines = re.findall(r"^ {4}([│├└─ ]*)(\w+)", _errors.__doc__ or "", re.MULTILINE)
-    return [(name, len(lines_before) // 4) for lines_before, name in lines]
+def drawn() -> dict[str, str]:
+    """Return each exception in the drawing with its parent."""
+    assert _errors.__doc__ is not None
+    parents: dict[str, str] = {}
+    path: list[str] = []
+    for line in _errors.__doc__.splitlines():
+        found = re.match(r"^ {4}([│ ├└─]*)([A-Z]\w+)", line)
+        if found is None:
+            continue
+        depth = len(found[1]) // 4
+        path[depth:] = [found[2]]
+        parents[found[2]] = path[depth - 1] if depth else "Exception"
+    return parents
 
 
-def test_the_tree_is_drawn_as_it_is() -> None:
-    parents: list[str] = []
-    for name, depth in drawn():
-        error = getattr(_errors, name)
-        assert len(error.__mro__) - len(SlockError.__mro__) == depth, name
-        del parents[depth:]
-        if parents:
-            assert error.__bases__[0].__name__ == parents[-1]
-        parents.append(name)
+def test_the_drawing_is_true_and_complete() -> None:
+    """Each class stands below its base, and none is missing."""
+    classes = {
+        name: each
+        for name, each in vars(_errors).items()
+        if isinstance(each, type) and issubclass(each, Exception)
+    }
+    assert drawn() == {name: each.__base__.__name__ for name, each in classes.items()}
 
 
-def test_every_error_is_in_the_drawing() -> None:
-    classes = inspect.getmembers(_errors, inspect.isclass)
-    errors = {name for name, it in classes if issubclass(it, Exception)}
-    assert {name for name, _ in drawn()} == errors
+@pytest.mark.parametrize("name", sorted(drawn()))
+def test_each_is_public(name: str) -> None:
+    """Users catch them by the name in the package."""
+    assert getattr(trioslock, name) is getattr(_errors, name)
+    assert name in trioslock.__all__
 
 
-def test_errors_about_a_key_carry_it() -> None:
-    assert NotHeld("gone", key=b"k").key == b"k"
-    lost = LockLost("gone", key=b"k", reason="taken")
-    assert (lost.key, lost.reason) == (b"k", "taken")
-    with pytest.raises(LockError):
+def test_errors_carry_what_they_are_about() -> None:
+    """The result code, the key, the reason of a loss."""
+    assert trioslock.ServerError("refused", result=11).result == 11
+    key = b"k" * 16
+    for kind in (trioslock.NotHeld, trioslock.AlreadyHeld):
+        error = kind("message", key=key)
+        assert (str(error), error.key) == ("message", key)
+    lost = trioslock.LockLost("message", key=key, reason="taken")
+    assert (lost.key, lost.reason) == (key, "taken")
+    with pytest.raises(trioslock.LockError):
         raise lost
-
-
-def test_an_error_of_the_server_carries_its_code() -> None:
-    assert ServerError("no", result=4).result == 4

@@ -1,39 +1,37 @@
+"""Unpredictable ids, made a page at a time."""
+
 from __future__ import annotations
 
 import os
 
 import pytest
 
-from trioslock import _ids
 from trioslock._ids import random_ids
 from trioslock.protocol import ID_SIZE
 
 
-def test_ids_are_fresh_and_of_the_right_size() -> None:
-    make = random_ids()
-    ids = [make() for _ in range(1000)]
+def test_ids_are_different_and_of_the_right_size() -> None:
+    """Also those of two makers."""
+    makers = random_ids(), random_ids()
+    ids = [make() for make in makers for _ in range(500)]
     assert {len(each) for each in ids} == {ID_SIZE}
     assert len(set(ids)) == 1000
+    assert len({each[:8] for each in ids}) == 1000
 
 
-def test_two_sources_share_nothing() -> None:
-    one, other = random_ids(), random_ids()
-    assert not {one() for _ in range(100)} & {other() for _ in range(100)}
-
-
-def test_a_page_of_random_bytes_serves_many_ids(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Every byte of it is used once."""
+def test_the_system_is_asked_once_for_64_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives all their bytes, in order."""
     pages: list[bytes] = []
 
-    def take_page(size: int) -> bytes:
-        pages.append(random(size))
+    def urandom(size: int) -> bytes:
+        pages.append(bytes(len(pages) + n // ID_SIZE for n in range(size)))
         return pages[-1]
 
-    random = os.urandom
-    monkeypatch.setattr(_ids.os, "urandom", take_page)
+    monkeypatch.setattr(os, "urandom", urandom)
     make = random_ids()
-    ids = [make() for _ in range(200)]
-    assert len(pages) == 4
-    assert b"".join(pages).startswith(b"".join(ids))
+    assert pages == []
+    ids = [make() for _ in range(64)]
+    assert len(pages) == 1
+    assert b"".join(ids) == pages[0]
+    make()
+    assert len(pages) == 2

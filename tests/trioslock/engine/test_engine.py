@@ -1,4 +1,4 @@
-"""The engine's door: sessions, wills, the other commands, views, limits."""
+"""The engine: peers and their wills, the other commands, views."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.trioslock.engine.commands import (
 )
 from tests.trioslock.engine.model import frame
 
-from trioslock.engine import ClosePeer, Engine, EngineLimits
+from trioslock.engine import ClosePeer, Engine
 from trioslock.protocol import (
     CallCommand,
     CallResult,
@@ -27,7 +27,6 @@ from trioslock.protocol import (
     PlainResult,
     StateCommand,
     StateResult,
-    encode_command,
 )
 
 ID = b"r" * 16
@@ -38,10 +37,6 @@ VALUE = frame(0, 0, None, b"value")
 @pytest.fixture
 def talk() -> Talk:
     return Talk()
-
-
-def execute(command: Any, stage: int = 0) -> bytes:
-    return frame(5 | stage << 6, 0, None, encode_command(command))
 
 
 # The other commands.
@@ -69,7 +64,7 @@ def test_a_call_of_an_unknown_method_is_refused(talk: Talk) -> None:
     assert talk.send(command)[0].result == CallResult(ID, 4, 0, 3, 1, "", b"")
 
 
-def test_init_tells_of_another_connection(talk: Talk) -> None:
+def test_init_reports_another_connection(talk: Talk) -> None:
     """Bit 0x01, while the other one is registered."""
     other = talk.engine.add_peer(talk.now)
     assert talk.send(InitCommand(ID, CLIENT))[0].result == InitResult(ID, 0, 0x0C)
@@ -101,7 +96,7 @@ def test_state_counts(talk: Talk) -> None:
 
 
 def test_commands_of_a_peer_that_has_gone_are_an_error(talk: Talk) -> None:
-    """The host has to know its peers."""
+    """A host must not use a peer that it has dropped."""
     talk.engine.drop_peer(talk.peer, talk.now)
     with pytest.raises(KeyError):
         talk.send(lock())
@@ -134,8 +129,8 @@ def test_wills_after_init_do_no_harm(talk: Talk) -> None:
     assert view.levels == 1
 
 
-def test_a_keep_alive_follows_whoever_speaks(talk: Talk) -> None:
-    """A wait granted to an successor is renewed as long as the successor is there."""
+def test_a_keep_alive_follows_the_successor(talk: Talk) -> None:
+    """A wait granted to a successor is renewed as long as the successor is there."""
     other = talk.engine.add_peer(talk.now)
     talk.send(InitCommand(ID, CLIENT))
     talk.send(lock("a"), other)
@@ -150,7 +145,7 @@ def test_a_keep_alive_follows_whoever_speaks(talk: Talk) -> None:
     assert talk.engine.inspect(0, KEY) is None
 
 
-# Inputs that end the real server.
+# Inputs that crash the real server.
 
 
 @pytest.mark.parametrize("kind", [1, 2, 8, 9])
@@ -169,7 +164,7 @@ def test_a_command_of_no_lock_type_is_refused(talk: Talk) -> None:
 
 
 def test_a_newer_version_waits_beside_another_on_a_free_key(talk: Talk) -> None:
-    """Version and "wait when unlocked" together end the real server."""
+    """Version and "wait when unlocked" together crash the real server."""
 
     def version(number: int) -> bytes:
         return bytes([number]) + bytes(15)
@@ -186,140 +181,6 @@ def test_an_unlogged_acknowledged_lock_can_be_released(talk: Talk) -> None:
     assert talk.codes(lock("a", **fields)) == [0]
     assert talk.codes(lock("a")) == [5]
     assert talk.codes(unlock("a")) == [0]
-
-
-# EXECUTE at its stages.
-
-
-def test_execute_runs_at_its_stage_only(talk: Talk) -> None:
-    """Behind the answer to what started it; results are the holder's."""
-    other = talk.engine.add_peer(talk.now)
-    inner = lock("x", key=OTHER_KEY)
-    assert talk.codes(lock("a", data=execute(inner, 1))) == [0]
-    replies = talk.send(unlock("a"), other)
-    assert [each.peer for each in replies] == [other, talk.peer]
-    talk.send(unlock("x", key=OTHER_KEY))
-    talk.send(lock("a", data=execute(inner, 3), expiry=1))
-    assert talk.codes(unlock("a")) == [0]
-    assert talk.engine.statistics().data_bytes == 0
-
-
-def test_an_update_drops_what_has_not_run(talk: Talk) -> None:
-    """If it has data; the bytes kept are counted."""
-    entry = execute(lock("x", key=OTHER_KEY), 1)
-    talk.send(lock("a", data=entry))
-    kept = talk.engine.statistics().data_bytes
-    assert kept == 64
-    talk.send(lock("a", flag=0x02, data=entry))
-    assert talk.engine.statistics().data_bytes == kept
-    talk.send(lock("a", flag=0x02, data=VALUE))
-    assert talk.engine.statistics().data_bytes == len(VALUE)
-    assert talk.codes(unlock("a")) == [0]
-
-
-def test_an_entry_on_a_lock_without_data_never_runs(talk: Talk) -> None:
-    """As on the real server, whose UNLOCK can bring one."""
-    talk.send(lock("a", rcount=1))
-    talk.send(lock("a", rcount=1))
-    for stage in (1, 3):
-        talk.send(lock("a", rcount=1))
-        talk.send(unlock("a", rcount=1, data=execute(lock("x", key=OTHER_KEY), stage)))
-    assert talk.codes(unlock("a")) == [0]
-    talk.send(lock("a", rcount=1))
-    talk.send(lock("a", rcount=1))
-    talk.send(unlock("a", rcount=1, data=execute(lock("x", key=OTHER_KEY), 3)))
-    assert [codes_of(each) for each in talk.wait(20)] == [9]
-    assert talk.engine.statistics().data_bytes == 0
-
-
-# Limits.
-
-
-def limited(**limits: int) -> Talk:
-    return Talk(limits=EngineLimits(**limits))
-
-
-def test_a_limit_on_keys() -> None:
-    """A new key is refused with 11; held ones and probes of free ones go on."""
-    talk = limited(keys=1)
-    assert talk.codes(lock("a", max_count=9)) == [0]
-    assert talk.codes(lock("b", key=OTHER_KEY)) == [11]
-    assert talk.codes(lock("b", key=OTHER_KEY, expiry=0)) == [0]
-    waits = lock("b", key=OTHER_KEY, timeout=5, timeout_flag=0x0200, max_count=1)
-    assert talk.codes(waits) == [11]
-    assert talk.codes(lock("b", max_count=9)) == [0]
-    assert talk.codes(unlock("a")) == [0]
-    assert talk.codes(unlock("b")) == [0]
-    assert talk.codes(lock("b", key=OTHER_KEY)) == [0]
-
-
-def test_a_limit_on_holders_and_waiters() -> None:
-    """Refused with 11; a waiter that cannot become a holder gets it as well."""
-    talk = limited(holders=2, waiters=1)
-    assert talk.codes(lock("a", key=OTHER_KEY)) == [0]
-    assert talk.codes(lock("a")) == [0]
-    assert talk.codes(lock("b", max_count=9, key=b"x" * 16)) == [11]
-    assert talk.codes(lock("c", timeout=9)) == []
-    assert talk.codes(lock("d", timeout=9)) == [11]
-    assert talk.codes(unlock("a", flag=0x08, timeout=9)) == [11]
-    view = talk.engine.inspect(0, KEY)
-    assert view is not None
-    assert (view.levels, len(view.waiters)) == (1, 1)
-    assert talk.codes(unlock("a", flag=0x08)) == [0, 0]
-
-
-def test_a_waiter_is_refused_when_its_turn_comes_too_late() -> None:
-    """Its place among the holders went to another key meanwhile."""
-    talk = limited(holders=1)
-    talk.send(lock("w", timeout=9, timeout_flag=0x0200, max_count=1))
-    talk.send(lock("a", key=OTHER_KEY))
-    assert talk.codes(lock("p", expiry=0)) == [0, 11]
-    assert talk.engine.statistics().waiters == 0
-
-
-def test_a_limit_on_the_size_of_data() -> None:
-    """Frames and the values they would make; the state is as it was before."""
-    talk = limited(data_size=20)
-    big = frame(0, 0, None, b"x" * 19)
-    assert talk.codes(lock("a", data=big)) == [11]
-    assert talk.engine.inspect(0, KEY) is None
-    half = frame(3, 0, None, b"x" * 10)
-    assert talk.codes(lock("a", data=half, max_count=9, rcount=9)) == [0]
-    for command in (
-        lock("b", data=half, max_count=9),
-        lock("b", data=half, max_count=9, expiry=0),
-        lock("a", data=half, rcount=9),
-        lock("a", data=half, flag=0x02),
-        unlock("a", data=half),
-    ):
-        assert talk.codes(command) == [11]
-    view = talk.engine.inspect(0, KEY)
-    assert view is not None
-    assert (view.levels, len(view.holders)) == (1, 1)
-
-
-def test_a_limit_on_data_in_all() -> None:
-    """Values, frames that wait, wills and entries not run count together."""
-    size = len(VALUE)
-    talk = limited(data_total=2 * size + 66)
-    assert talk.codes(lock("a", data=VALUE)) == [0]
-    assert talk.codes(lock("b", data=VALUE, timeout=9)) == []
-    assert talk.codes(lock("c", data=execute(lock("x"), 1), timeout=9)) == [11]
-    assert talk.codes(lock("c", data=execute(lock("x"), 1), key=OTHER_KEY)) == [0]
-    assert talk.codes(lock("a", type=8, data=VALUE)) == [11]
-    assert talk.codes(unlock("a")) == [0, 0]
-    assert talk.codes(unlock("b")) == [0]
-    assert talk.codes(unlock("c", key=OTHER_KEY)) == [0, 0]
-    assert talk.engine.flush(0, talk.now)
-    assert talk.engine.statistics().data_bytes == 0
-
-
-def test_a_limit_on_wills() -> None:
-    """The one too many is answered with 11 under its own type."""
-    talk = limited(wills=1)
-    assert talk.send(lock("a", type=8)) == []
-    result = talk.result(unlock("a", type=9))
-    assert (result.type, result.result) == (9, 11)
 
 
 # Views.
@@ -362,26 +223,16 @@ def test_views_of_nothing(talk: Talk) -> None:
     assert view.holders == ()
 
 
-def test_flush_ends_waits_before_leases(talk: Talk) -> None:
-    """8 for waiters, 9 for holders; keep-alive does not save them."""
-    talk.send(lock("a", expiry_flag=0x8000))
-    talk.send(lock("b", timeout=5, timeout_flag=0x8000))
-    replies = talk.engine.flush(0, talk.now)
-    assert [codes_of(each) for each in replies] == [8, 9]
-    assert talk.engine.flush(7, talk.now) == []
-    assert talk.engine.statistics().timers == 0
-
-
 def test_repr_and_statistics_show_the_state(talk: Talk) -> None:
-    """So that a test, or a user, can look at it."""
+    """Counts, for tests and users."""
     talk.send(lock("a"))
     talk.send(lock("b", timeout=5))
     assert repr(talk.engine) == "<Engine: 1 peers, 1 keys, 1 holders, 1 waiters>"
     assert talk.engine.statistics() == (1, 0, 1, 1, 1, 1, 2, 0, 0)
 
 
-def test_request_ids_of_the_servers_own_commands_come_from_outside() -> None:
-    """Two engines with the same inputs say the same."""
+def test_request_ids_of_the_engines_own_commands_come_from_outside() -> None:
+    """Two engines with the same inputs give the same replies."""
     made: list[bytes] = []
 
     def new_id() -> bytes:

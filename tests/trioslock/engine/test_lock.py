@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.trioslock.engine.commands import OTHER_KEY, Talk, codes_of, lock, unlock
+from tests.trioslock.engine.commands import OTHER_KEY, Talk, lock, unlock
 from tests.trioslock.engine.model import frame
 
 from trioslock.protocol import LockResult, encode_command
@@ -107,18 +107,3 @@ def test_counts_beyond_16_bit_are_cut(talk: Talk) -> None:
     assert talk.engine.statistics().holders == 65_537
     assert talk.codes(lock("x", max_count=0xFFFE)) == [8]
     assert talk.codes(unlock("last")) == [0]
-
-
-def test_a_long_lease_in_milliseconds_that_is_updated_early(talk: Talk) -> None:
-    """Its timer first fires after the part below 3000, and ends it there."""
-    talk.send(lock("a", expiry=3500, expiry_flag=0x0400))
-    assert talk.codes(lock("a", flag=0x02, expiry=9, max_count=1)) == [5]
-    assert talk.wait(0.49) == []
-    assert [codes_of(each) for each in talk.wait(0.02)] == [9]
-
-
-def test_a_long_lease_in_milliseconds(talk: Talk) -> None:
-    """It ends on a full second, rounded down."""
-    talk.send(lock("a", expiry=4900, expiry_flag=0x0400))
-    assert talk.wait(4.99) == []
-    assert [codes_of(each) for each in talk.wait(0.02)] == [9]

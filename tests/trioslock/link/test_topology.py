@@ -1,4 +1,4 @@
-"""Who carries the requests of a replica set."""
+"""Which member of a replica set gets the requests."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def cuts(orders: list[Order]) -> list[Address]:
     return [order.address for order in orders if isinstance(order, Disconnect)]
 
 
-def test_the_leader_carries() -> None:
-    """Whoever says that it leads carries; followers are asked for its name."""
+def test_the_leader_is_active() -> None:
+    """Followers are asked for its name."""
     topology = topology_of(A, B)
     assert topology.connected(B, FOLLOWER, 0) == [AskLeader(B)]
     assert topology.active is None
@@ -82,7 +82,7 @@ def test_a_demoted_leader_is_cut() -> None:
 
 
 def test_a_leader_that_leaves_is_cut() -> None:
-    """A node that shuts down answers no waits, so it carries no longer."""
+    """A node that shuts down answers no waits."""
     topology = topology_of(A)
     topology.connected(A, LEADER, 0)
     assert cuts(topology.pushed(A, LEAVING, 1)) == [A]
@@ -97,7 +97,7 @@ def test_a_leader_that_repeats_itself_stays() -> None:
 
 
 def test_a_new_leader_takes_over_when_the_old_one_is_gone() -> None:
-    """A follower's connection becomes the active with the push."""
+    """A follower's connection becomes active with the push."""
     topology = topology_of(A, B)
     topology.connected(A, LEADER, 0)
     topology.connected(B, FOLLOWER, 0)
@@ -107,8 +107,8 @@ def test_a_new_leader_takes_over_when_the_old_one_is_gone() -> None:
     assert topology.active == B
 
 
-def test_of_two_leaders_the_one_that_others_name_carries() -> None:
-    """A leader cut off from the others still says it leads; votes decide."""
+def test_of_two_leaders_the_one_that_others_name_is_active() -> None:
+    """A leader cut off from the others still reports to lead; votes decide."""
     topology = topology_of(A, B, C)
     topology.connected(A, LEADER, 0)
     topology.connected(C, FOLLOWER, 0)
@@ -121,8 +121,8 @@ def test_of_two_leaders_the_one_that_others_name_carries() -> None:
     assert topology.state.leader == B
 
 
-def test_a_follower_forwards_only_after_the_delay_and_a_proof() -> None:
-    """Naming a leader is no probe: it may be frozen."""
+def test_a_follower_forwards_only_after_the_delay_and_a_probe() -> None:
+    """Naming a leader proves nothing: it may be frozen."""
     topology = topology_of(A, B)
     topology.connected(B, FOLLOWER, 0)
     assert topology.next_deadline() == 1
@@ -134,7 +134,7 @@ def test_a_follower_forwards_only_after_the_delay_and_a_proof() -> None:
     assert topology.active == B
 
 
-def test_a_forwarding_carrier_that_gives_no_proof_is_cut() -> None:
+def test_a_forwarder_that_does_not_answer_its_probe_is_cut() -> None:
     """A frozen leader behind a follower is found by the follower's silence."""
     topology = forwarding(B)
     assert topology.next_deadline() == 6
@@ -144,16 +144,16 @@ def test_a_forwarding_carrier_that_gives_no_proof_is_cut() -> None:
     assert topology.active is None
 
 
-def test_a_proof_is_renewed() -> None:
-    """An answer in time keeps the active for another interval."""
+def test_a_forwarder_is_probed_again() -> None:
+    """An answer in time keeps it active for another interval."""
     topology = forwarding(B)
     topology.verified(B, probe_number(topology.advance(6)), 7)
     assert topology.active == B
     assert topology.next_deadline() == 12
 
 
-def test_a_second_forwarder_has_to_prove_itself_anew() -> None:
-    """When the active is lost, what another proved before says nothing."""
+def test_a_second_forwarder_is_probed_anew() -> None:
+    """When the active member is lost, an earlier answer of another counts nothing."""
     topology = topology_of(A, B)
     topology.connected(A, FOLLOWER, 0)
     topology.connected(B, FOLLOWER, 0)
@@ -177,7 +177,7 @@ def test_the_leader_replaces_a_forwarder() -> None:
     assert topology.active == A
 
 
-def test_a_refused_proof_is_asked_for_again() -> None:
+def test_a_refused_probe_is_repeated() -> None:
     """A follower of a dead leader answers 10, until it has a new one."""
     topology = topology_of(B)
     topology.connected(B, FOLLOWER, 0)
@@ -189,8 +189,8 @@ def test_a_refused_proof_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("leads", [True, False])
-def test_a_carrier_that_refuses_is_cut(leads: bool) -> None:
-    """Result 10 or 11 from the active says that its waits are void."""
+def test_an_active_member_that_refuses_is_cut(leads: bool) -> None:
+    """Result 10 or 11 means that its waits are void."""
     topology = topology_of(B) if leads else forwarding(B)
     if leads:
         topology.connected(B, LEADER, 0)
@@ -205,8 +205,8 @@ def test_a_forwarder_whose_leader_changes_is_cut() -> None:
     assert cuts(topology.pushed(B, PUSHED_FOLLOWER, 2)) == [B]
 
 
-def test_a_leaderless_follower_is_never_asked_for_a_proof() -> None:
-    """It would hold back all that comes behind on its connection."""
+def test_a_leaderless_follower_is_never_probed() -> None:
+    """It would hold back everything that follows on its connection."""
     topology = topology_of(B)
     topology.connected(B, FOLLOWER, 0)
     topology.pushed(B, LEADERLESS, 0.5)
@@ -214,15 +214,15 @@ def test_a_leaderless_follower_is_never_asked_for_a_proof() -> None:
     assert topology.next_deadline() == 5.5
 
 
-def test_a_member_that_stays_leaderless_is_asked_anew() -> None:
-    """A node does not tell of its first role."""
+def test_a_member_that_stays_leaderless_is_connected_anew() -> None:
+    """A node does not push its first role."""
     topology = topology_of(B)
     topology.connected(B, LEADERLESS, 0)
     assert cuts(topology.advance(5)) == [B]
     assert topology.next_deadline() is None
 
 
-def test_a_late_proof_from_before_a_change_counts_nothing() -> None:
+def test_a_late_answer_from_before_a_change_counts_nothing() -> None:
     """It came from the leader before."""
     topology = topology_of(B)
     topology.connected(B, FOLLOWER, 0)
@@ -232,7 +232,7 @@ def test_a_late_proof_from_before_a_change_counts_nothing() -> None:
     assert topology.active is None
 
 
-def test_what_a_cut_connection_still_says_is_ignored() -> None:
+def test_reports_of_a_cut_connection_are_ignored() -> None:
     """Between the cut and the end of the connection more may be read."""
     topology = topology_of(B)
     topology.connected(B, LEADER, 0)
@@ -255,7 +255,7 @@ def test_a_named_leader_becomes_a_member() -> None:
 
 
 def test_the_number_of_members_is_bounded() -> None:
-    """A hostile LEADER answer cannot make us connect everywhere."""
+    """Hostile LEADER answers cannot make a client connect everywhere."""
     topology = topology_of(*(("m", port) for port in range(MEMBER_LIMIT)))
     topology.connected(("m", 0), FOLLOWER, 0)
     assert topology.named(("m", 0), A, 0) == []
@@ -280,7 +280,7 @@ def test_each_change_can_be_seen() -> None:
     assert "a:5658 leader" in repr(topology)
 
 
-class RosterMachine(RuleBasedStateMachine):
+class TopologyMachine(RuleBasedStateMachine):
     """Any events, in any order: what must hold after each of them."""
 
     addresses = st.sampled_from([A, B, C])
@@ -296,8 +296,8 @@ class RosterMachine(RuleBasedStateMachine):
         self.asked: dict[Address, int] = {}
         self.active: Address | None = None
 
-    def obey(self, orders: list[Order]) -> None:
-        """Carry out orders, and check each."""
+    def execute(self, orders: list[Order]) -> None:
+        """Execute orders, and check each."""
         cut: set[Address] = set()
         for order in orders:
             assert order.address in self.up
@@ -318,43 +318,43 @@ class RosterMachine(RuleBasedStateMachine):
             self.asked.clear()  # what was asked before counts no longer
         old, self.active = self.active, self.topology.active
         if old is not None and old != self.active:
-            assert old not in self.up, "a active that was replaced was not cut"
+            assert old not in self.up, "an active member that was replaced was not cut"
 
     @rule(address=addresses, init_type=init_types)
     def connect(self, address: Address, init_type: int) -> None:
         if address not in self.up:
             self.up.add(address)
-            self.obey(self.topology.connected(address, init_type, self.now))
+            self.execute(self.topology.connected(address, init_type, self.now))
 
     @rule(address=addresses)
     def lose(self, address: Address) -> None:
         self.up.discard(address)
         self.asked.pop(address, None)
-        self.obey(self.topology.disconnected(address, "closed", self.now))
+        self.execute(self.topology.disconnected(address, "closed", self.now))
 
     @rule(address=addresses, init_type=init_types)
     def push(self, address: Address, init_type: int) -> None:
         if address in self.up:
             self.asked.pop(address, None)
-            carried = self.topology.active == address
+            was_active = self.topology.active == address
             led = self.topology.state.member(address).role is Role.LEADER
-            self.obey(self.topology.pushed(address, init_type, self.now))
-            if carried and not (led and init_type in (LEADER, PUSHED_LEADER)):
+            self.execute(self.topology.pushed(address, init_type, self.now))
+            if was_active and not (led and init_type in (LEADER, PUSHED_LEADER)):
                 assert address not in self.up
 
     @rule(address=addresses, leader=addresses)
     def name(self, address: Address, leader: Address) -> None:
-        self.obey(self.topology.named(address, leader, self.now))
+        self.execute(self.topology.named(address, leader, self.now))
 
     @rule(address=addresses)
-    def prove(self, address: Address) -> None:
+    def answer_probe(self, address: Address) -> None:
         number = self.asked.pop(address, 0)
-        self.obey(self.topology.verified(address, number, self.now))
+        self.execute(self.topology.verified(address, number, self.now))
 
     @rule(address=addresses)
     def refuse(self, address: Address) -> None:
         self.asked.pop(address, None)
-        self.obey(self.topology.refused(address, self.now))
+        self.execute(self.topology.refused(address, self.now))
 
     @rule(seconds=st.sampled_from([0.1, 1, 10]))
     def wait(self, seconds: float) -> None:
@@ -362,24 +362,24 @@ class RosterMachine(RuleBasedStateMachine):
         end = self.now + seconds
         while (deadline := self.topology.next_deadline() or inf) <= end:
             self.now = max(self.now, deadline)
-            self.obey(self.topology.advance(self.now))
+            self.execute(self.topology.advance(self.now))
             assert (self.topology.next_deadline() or inf) > self.now
         self.now = end
 
     @precondition(lambda self: self.topology.active is None)
     @rule()
     def answer_all(self) -> None:
-        """With a willing member and probes answered, a active is found."""
+        """With a leader or follower and answered probes, a member becomes active."""
         for _ in range(3):
             self.wait(1)
             for address in list(self.asked):
-                self.prove(address)
+                self.answer_probe(address)
         roles = {member.role for member in self.topology.state.members}
         if roles & {Role.LEADER, Role.FOLLOWER}:
             assert self.topology.active is not None
 
     @invariant()
-    def the_carrier_can_carry(self) -> None:
+    def the_active_member_can_send(self) -> None:
         state = self.topology.state
         leaders = {m.address for m in state.members if m.role is Role.LEADER}
         if leaders:
@@ -391,7 +391,7 @@ class RosterMachine(RuleBasedStateMachine):
         assert len(down) + len(self.up) == 3
 
 
-RosterMachine.TestCase.settings = settings(
+TopologyMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None
 )
-TestAnyEvents = pytest.mark.slow(RosterMachine.TestCase)
+TestAnyEvents = pytest.mark.slow(TopologyMachine.TestCase)
