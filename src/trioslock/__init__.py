@@ -79,7 +79,7 @@ __all__ = [
     "TokenBucket",
     "TreeLock",
     "Value",
-    # What the server tells about keys
+    # What the server reports about keys
     "Change",
     "DatabaseState",
     "HeldKey",
