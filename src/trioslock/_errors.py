@@ -3,7 +3,7 @@
 ::
 
     SlockError
-    ├── ConnectionLost          the outcome is unknown, or the wait is void
+    ├── ConnectionLost          the outcome is unknown, or the wait has ended
     ├── NoLeader                no node could reach a leader within the grace
     ├── ServerError             the server answered with an error code (1-4, 11, 12)
     ├── ProtocolError
@@ -12,7 +12,7 @@
     └── LockError               about one key
         ├── NotHeld             released or extended what is not held
         ├── AlreadyHeld         this lock id holds the key already
-        └── LockLost            a grant ended without its holder's doing
+        └── LockLost            a grant ended without a release by its holder
 
 Besides these, trio's own are used as trio uses them: ``trio.WouldBlock`` from
 ``try_*`` methods, ``trio.ClosedResourceError`` after close, and
@@ -27,7 +27,7 @@ LossReason = Literal["expired", "taken", "disconnected", "server-restart"]
 
 
 class SlockError(Exception):
-    """Base of everything that trioslock raises on its own account."""
+    """Base of the errors of trioslock."""
 
 
 class ConnectionLost(SlockError):
@@ -39,7 +39,7 @@ class NoLeader(SlockError):
 
 
 class ServerError(SlockError):
-    """The server answered with an error that is about no particular key.
+    """The server answered with an error that is not about a key.
 
     ``result`` is the result code (1 to 4, 11 or 12).
     """
@@ -50,7 +50,7 @@ class ServerError(SlockError):
 
 
 class ProtocolError(SlockError):
-    """Base of the two protocol errors; their class names the side at fault."""
+    """Base of the two protocol errors; the class says which side is at fault."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -78,7 +78,7 @@ class AlreadyHeld(LockError):
 
 
 class LockLost(LockError):
-    """A grant ended without its holder's doing.
+    """A grant ended without a release by its holder.
 
     ``reason`` is one of ``"expired"``, ``"taken"``, ``"disconnected"`` and
     ``"server-restart"``.

@@ -65,7 +65,7 @@ class Backend(ABC):
         """Wait until that many hold the key and wait for it."""
         wanted = Claims(holders, waiters)
         with trio.move_on_after(within):
-            # The server tells nobody of such a change, so it is asked.
+            # The server publishes no such change, so it is asked.
             while await self.claims(key) != wanted:  # noqa: ASYNC110
                 await trio.sleep(0.002)
             return
@@ -99,7 +99,7 @@ class MemoryBackend(OurBackend):
         self._down = False
 
     def cut(self) -> None:
-        """Break all connections, and let nobody connect again before `mend`."""
+        """Break all connections; none can be made before `restore`."""
         self._down = True
         while self._streams:
             self.cut_latest()
@@ -116,7 +116,7 @@ class MemoryBackend(OurBackend):
         for stream in self._far_ends:
             await stream.send_all(data)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._down = False
 
     async def open_transport(self) -> StreamTransport:
@@ -212,5 +212,5 @@ async def open_pair(backend: Backend) -> AsyncIterator[tuple[Client, Client]]:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so, or fail."""
     with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nobody tells of it
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.002)

@@ -53,7 +53,7 @@ class Run:
             pass
 
     async def release_result(self) -> None:
-        """Give back what the operation has got after all."""
+        """Release the grant that the operation has got after all."""
         for result in self.results:
             if isinstance(result, trioslock.Grant):
                 await quietly(result.release)

@@ -111,7 +111,7 @@ async def sweep(
     """Cancel at each step; return how many there were.
 
     Args:
-        operation: What is swept. If it gets through it must give back all it took.
+        operation: What is swept. If it gets through it must release all it took.
         check: Asserts that nothing is left; runs after each.
         way: When within the step.
     """

@@ -389,11 +389,11 @@ async def test_the_connection_breaks_at_each_step_of_a_program(
         raise AssertionError("too many steps")
 
 
-async def break_when(told: trio.Event, backend: MemoryBackend) -> None:
-    await told.wait()
+async def break_when(cut: trio.Event, backend: MemoryBackend) -> None:
+    await cut.wait()
     backend.cut()
     await trio.sleep(0.2)
-    backend.mend()
+    backend.restore()
 
 
 @EVERY_PROGRAM

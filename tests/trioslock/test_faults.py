@@ -65,7 +65,7 @@ async def test_a_value_on_a_key_disturbs_no_other_request(
                 await granted.wait()
 
 
-async def test_a_wait_that_is_given_up_is_granted_to_nobody(
+async def test_a_wait_that_is_given_up_is_never_granted(
     backend: Backend, client: Client, other: Client
 ) -> None:
     """D: of seven clients none withdraws the wait when its caller goes."""
@@ -171,10 +171,10 @@ async def test_maps_are_written_as_they_are_read(
     await value.unset()
 
 
-async def test_everybody_hears_of_a_lost_connection(
+async def test_all_tasks_survive_a_lost_connection(
     autojump_clock: MockClock,
 ) -> None:
-    """L: all waits of one handle are asked for anew, and no entry is left."""
+    """L: all waits of one handle are sent again, and no entry is left."""
     async with open_backend("memory") as backend:
         assert isinstance(backend, MemoryBackend)
         async with backend.open_client() as client, backend.open_client() as other:
@@ -192,7 +192,7 @@ async def test_everybody_hears_of_a_lost_connection(
                 await backend.until("lock", 1, 5)
                 backend.cut()
                 await trio.sleep(1)
-                backend.mend()
+                backend.restore()
                 await backend.until("lock", 1, 5)
                 await blocker.release()
             assert len(done) == 5
@@ -212,7 +212,7 @@ async def test_what_was_given_up_while_disconnected_is_never_sent(
             with trio.move_on_after(1) as scope:
                 await client.lock("lock").acquire()
             assert scope.cancelled_caught
-            backend.mend()
+            backend.restore()
             await client.wait_connected()
             await client.ping()
             assert await backend.claims("lock") == NOTHING
@@ -228,6 +228,6 @@ async def test_whatever_the_old_connection_left_is_not_read_as_the_new_ones(
             await backend.inject(b"\x56\x01\x01" + bytes(17))
             backend.cut()
             await trio.sleep(0.1)
-            backend.mend()
+            backend.restore()
             async with client.lock("lock") as grant:
                 assert grant.held

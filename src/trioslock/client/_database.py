@@ -139,7 +139,7 @@ class Database:
     ) -> RLock:
         """Return a handle on a lock that the task which holds it may take again.
 
-        Each further level starts the lease anew.
+        Each further level starts the lease again.
         """
         return RLock(self._options(key, lease, flags, renew=renew), self._holds)
 
@@ -300,7 +300,7 @@ class Database:
                 counted.
             server_buffer: Bytes that the server keeps for the subscription; when
                 they are full it closes the connection, and the subscription is
-                made anew.
+                made again.
 
         Returns:
             A context manager that gives the `Subscription`, an async iterator.

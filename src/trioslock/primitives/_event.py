@@ -128,7 +128,7 @@ class Event(Handle):
 
         Cancellation:
             The wait is withdrawn on the server; nothing waits there. After a
-            lost connection it is asked for anew: an event that was set and
+            lost connection it is sent again: an event that was set and
             cleared again meanwhile is missed.
         """
         result = await self._requester.acquire(self._probe(self._requester.wait))

@@ -206,7 +206,7 @@ class Grant:
         )
 
     async def update(self, data: Data) -> Data | None:
-        """Apply an operation to the key's value; the lease starts anew.
+        """Apply an operation to the key's value; the lease starts again.
 
         Returns:
             The value before the operation.
@@ -263,7 +263,7 @@ class Grant:
     async def _refused(self, result: LockResult) -> NoReturn:
         """Raise what the answer to an update says other than "updated"."""
         if result.result == _OK:
-            # The grant had ended, and the update has taken the key anew. Another
+            # The grant had ended, and the update has taken the key again. Another
             # client may have held it in between, so it is not the same grant. If it
             # was released meanwhile, that UNLOCK went behind the update.
             self._end("expired")

@@ -218,7 +218,7 @@ class RLock(ExclusiveHandle):
 
     Args:
         options: The key, and how to ask for it; each further level starts the lease
-            anew.
+            again.
         holds: What the client's tasks hold; the same for all of its handles.
     """
 

@@ -7,7 +7,7 @@ makes the server remove the link and the parent's entry, and so on upwards.
 
 The leaf comes first, then the links from the bottom up, all of them, each time:
 while a leaf is held the server removes no link, and the leases of the links
-begin anew with each leaf. The server does not go upwards in one step, so a link
+start again with each leaf. The server does not go upwards in one step, so a link
 that is made at the same moment may be lost all the same.
 
 A leaf passes the queue of requests that wait for the node to be free, so a tree

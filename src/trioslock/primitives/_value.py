@@ -38,7 +38,7 @@ class Value(Handle):
     """A handle on a key's value; it keeps no state and may be shared.
 
     Values are text or bytes, 64-bit numbers, arrays or maps; `Data` reads them.
-    ``ttl`` starts anew with each change. A value whose ttl has just ended may
+    ``ttl`` starts again with each change. A value whose ttl has just ended may
     come back with the next ``increment``, ``append`` or ``push``: the server
     forgets it some seconds later.
 
@@ -120,7 +120,7 @@ class Value(Handle):
         return decoded(result.data) if result.result == ResultCode.SUCCED else None
 
     async def touch(self) -> bool:
-        """Start the ttl anew; return whether there was a value to keep.
+        """Start the ttl again; return whether there was a value to keep.
 
         Raises:
             LockError: A lock holds the key.

@@ -38,7 +38,7 @@ async def test_a_client_of_a_server_over_tcp() -> None:
         assert server.statistics().connections <= 1
 
 
-async def test_nobody_listens(free_port: int) -> None:
+async def test_a_port_without_a_listener(free_port: int) -> None:
     with pytest.raises(ConnectionLost, match="cannot connect") as caught:
         async with open_client(f"slock://127.0.0.1:{free_port}"):
             pytest.fail("the body must not run")

@@ -51,7 +51,7 @@ async def test_a_cancelled_body_is_unsubscribed(
 async def test_without_a_connection_it_ends_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    """There is no server to tell; it ends the subscription by itself."""
+    """The server ends the subscription by itself."""
     async with open_backend("memory") as backend:
         assert isinstance(backend, MemoryBackend)
         async with backend.open_client() as client:
@@ -60,7 +60,7 @@ async def test_without_a_connection_it_ends_at_once(
                 await trio.sleep(0.1)
                 left_at = trio.current_time()
             assert trio.current_time() == left_at
-            backend.mend()
+            backend.restore()
 
 
 async def test_a_connection_that_breaks_at_its_end_is_no_error(
@@ -87,4 +87,4 @@ async def test_without_a_server_there_is_no_subscription(
             with pytest.raises(ConnectionLost, match="cannot connect"):
                 async with client.subscribe():
                     pytest.fail("the body must not run")
-            backend.mend()
+            backend.restore()

@@ -46,7 +46,7 @@ async def test_set_and_clear_may_be_repeated(
 
 
 @BOTH
-async def test_set_wakes_everybody(
+async def test_set_wakes_all_waiters(
     backend: Backend, client: Client, other: Client, default: Default
 ) -> None:
     key = backend.key("event")
@@ -193,7 +193,7 @@ async def test_a_set_event_falls_back_after_its_time(
     assert not await event.is_set()
 
 
-async def test_a_lock_on_an_events_key_is_told(
+async def test_a_lock_on_an_events_key_is_an_error(
     backend: Backend, client: Client
 ) -> None:
     key = backend.key("event")
@@ -209,7 +209,7 @@ async def test_events_of_two_databases_are_two(
 ) -> None:
     key = backend.key("event")
     one, two = client.db(97).event(key, ttl=30), client.db(98).event(key, ttl=30)
-    # In a database that nobody has used there is nothing to clear.
+    # In a database that was never used there is nothing to clear.
     await two.clear()
     await one.set()
     assert not await two.is_set()

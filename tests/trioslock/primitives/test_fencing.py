@@ -49,7 +49,7 @@ async def test_a_refused_request_takes_no_token(
         with trio.move_on_after(0.02):
             await other.lock(key, fenced=True).acquire()
         # On its own connection the withdrawal may come behind the release, and then
-        # it gives back a grant, which did take a token.
+        # it releases a grant, which did take a token.
         await backend.until(key, 1, 0)
     async with other.lock(key, fenced=True) as grant:
         assert grant.token == 2
@@ -94,7 +94,7 @@ async def test_no_entry_is_left(backend: Backend, client: Client) -> None:
     await drop_counter(backend, client, key)
 
 
-async def test_a_cut_while_waiting_is_told_and_nothing_is_left(
+async def test_a_cut_while_waiting_is_an_error_and_nothing_is_left(
     autojump_clock: MockClock,
 ) -> None:
     """The server may have counted, so it is not asked again."""
@@ -111,7 +111,7 @@ async def test_a_cut_while_waiting_is_told_and_nothing_is_left(
             await backend.until("fenced", 1, 1)
             memory.cut()
             await trio.sleep(1)
-            memory.mend()
+            memory.restore()
             await backend.until("fenced", 1, 0)
             await grant.release()
             async with client.lock("fenced", fenced=True) as second:
@@ -135,7 +135,7 @@ async def test_a_fenced_wait_begins_when_there_is_a_connection(
 
             nursery.start_soon(wait)
             await trio.sleep(1)
-            memory.mend()
+            memory.restore()
             await trio.sleep(5)
             assert got[0].token == 1
             await got[0].release()
@@ -156,9 +156,9 @@ async def test_a_grant_whose_counter_fails_is_released(
         raise ServerError("no counter", result=11)
 
     monkeypatch.setattr(_fencing, "token_of", refuse)
-    lock = client.lock("fenced-anew", fenced=True)
+    lock = client.lock("fenced-twice", fenced=True)
     with pytest.raises(ServerError, match="no counter"):
         await lock.acquire()
-    assert not await client.lock("fenced-anew").locked()
+    assert not await client.lock("fenced-twice").locked()
     assert client.statistics().in_flight == 0
     await client.value(fence_key(lock.key)).unset()

@@ -21,11 +21,11 @@ from trioslock.protocol import ExpiryFlag, TimeoutFlag
         (Flags(lease_from_request=True), TimeoutFlag.UNRENEW, 0),
     ],
 )
-def test_each_wish_is_one_bit(flags: Flags, wait_bits: int, lease_bits: int) -> None:
+def test_each_flag_is_one_bit(flags: Flags, wait_bits: int, lease_bits: int) -> None:
     assert (flags.wait_bits, flags.lease_bits) == (wait_bits, lease_bits)
 
 
-def test_wishes_that_contradict_are_refused() -> None:
+def test_flags_that_contradict_are_refused() -> None:
     wrong: Any = "sometimes"
     with pytest.raises(ValueError, match="log must be"):
         Flags(log=wrong)

@@ -110,10 +110,10 @@ async def test_a_stolen_grant_cannot_be_extended_or_released(
     await thief.release()
 
 
-async def test_an_extension_that_takes_the_key_anew_is_a_loss(
+async def test_an_extension_that_takes_the_key_again_is_a_loss(
     backend: Backend, client: Client, other: Client
 ) -> None:
-    """Somebody else may have had it in between; and nothing stays held."""
+    """Another client may have had it in between; and nothing stays held."""
     key = backend.key("lock")
     grant = await client.lock(key).acquire()
     await other.lock(key).release_head()
@@ -154,9 +154,7 @@ async def test_the_end_of_a_lease_cancels_the_body(
 
 
 @pytest.mark.slow
-async def test_a_loss_is_told_to_who_waits_for_it(
-    backend: Backend, client: Client
-) -> None:
+async def test_a_loss_ends_a_wait_for_it(backend: Backend, client: Client) -> None:
     """Without a body, by the server's notice."""
     grant = await client.lock(backend.key("lock"), lease=0.2, renew=False).acquire()
     with trio.fail_after(5):
@@ -265,7 +263,7 @@ def grant_of(*answers: int | Exception) -> tuple[Grant, Any]:
 
 
 async def test_an_update_that_crosses_a_release_is_not_released_again() -> None:
-    """The answer says "taken anew", but the UNLOCK went behind the update."""
+    """The answer says "taken again", but the UNLOCK went behind the update."""
     grant, requester = grant_of(0)
 
     def release() -> None:
@@ -335,10 +333,10 @@ async def test_a_body_whose_deadline_has_passed_waits_no_longer_than_the_grace(
                 await trio.sleep_forever()
         # The lease and the client's grace.
         assert 5 <= trio.current_time() <= 5 + 2.1
-        memory.mend()
+        memory.restore()
 
 
-async def test_a_grant_that_cannot_be_used_is_released_without_a_word() -> None:
+async def test_a_grant_that_cannot_be_used_is_released_without_an_error() -> None:
     for answer in (0, 3, trio.ClosedResourceError("closed")):
         grant, requester = grant_of(answer)
         await release_unusable(grant)

@@ -176,7 +176,7 @@ async def test_a_cancelled_wait_is_withdrawn(backend: Backend, client: Client) -
 async def test_a_member_with_a_number_waits_once_at_a_time(
     backend: Backend, client: Client
 ) -> None:
-    """Two waits under one id could not be told apart when one is withdrawn."""
+    """Two waits under one id could not be distinguished when one is withdrawn."""
     key = backend.key("group")
     await client.group_event(key, ttl=60).clear()
     member = client.group_event(key, ttl=60, member=7)

@@ -29,7 +29,7 @@ async def test_repr_shows_kind_key_and_database(client: Client) -> None:
     assert shown == f"<Handle on key {KEY.hex()} of database 7>"
 
 
-async def test_a_lock_asks_for_nothing_unless_told_to(client: Client) -> None:
+async def test_a_lock_asks_for_nothing_by_default(client: Client) -> None:
     """No wait, no lease, no levels; and a lock id that is its request id."""
     lock = handle_on(client)._lock()
     assert (lock.type, lock.key, lock.db) == (CommandType.LOCK, KEY, client.number)

@@ -16,7 +16,7 @@ def test_a_holder_is_what_show_answers() -> None:
     holder = Holder.of(shown())
     assert holder.lock_id == b"holder"
     assert holder.data is None
-    # SHOW tells no times; the lists do.
+    # SHOW has no times; the lists have.
     assert (holder.since, holder.until) == (None, None)
 
 

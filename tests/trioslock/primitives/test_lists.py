@@ -53,7 +53,9 @@ async def test_waiters_come_in_the_order_they_stand_in(
     assert all(waiter.until > waiter.since > 0 for waiter in waiters)
 
 
-async def test_a_free_key_has_nobody(backend: Backend, client: Client) -> None:
+async def test_a_free_key_has_no_holder_and_no_waiter(
+    backend: Backend, client: Client
+) -> None:
     key = backend.key("list")
     assert await client.holders(key) == []
     assert await client.waiters(key) == []

@@ -73,7 +73,7 @@ async def test_every_call_is_a_checkpoint(backend: Backend, client: Client) -> N
         await lock.release_head()
 
 
-async def test_what_is_still_held_is_given_back_when_the_client_ends(
+async def test_what_is_still_held_is_released_when_the_client_ends(
     backend: Backend,
 ) -> None:
     key = backend.key("lock")

@@ -29,7 +29,7 @@ async def test_a_lease_is_renewed_as_long_as_the_body_runs(
         assert await memory.claims("lock") == NOTHING
 
 
-async def test_no_is_taken_for_an_answer(
+async def test_a_lease_is_not_renewed_if_the_caller_says_so(
     autojump_clock: MockClock, memory: MemoryBackend
 ) -> None:
     """With ``renew=False`` the body ends with the lease."""
@@ -45,7 +45,7 @@ async def test_no_is_taken_for_an_answer(
 async def test_the_body_is_cancelled_before_the_lease_can_have_ended(
     autojump_clock: MockClock, memory: MemoryBackend
 ) -> None:
-    """The server still holds the key for the body when the body is told to stop."""
+    """The server still has the body as the holder when the body is cancelled."""
     engine = memory.server.host_engine.engine
     held_at_the_end = []
     async with memory.open_client() as client:
@@ -85,7 +85,7 @@ async def test_renewing_goes_on_after_a_short_cut(
         async with client.lock("lock", lease=30) as grant:
             memory.cut()
             await trio.sleep(12)
-            memory.mend()
+            memory.restore()
             await trio.sleep(100)
             assert grant.held
             assert await memory.claims("lock") == (1, 0)
@@ -111,10 +111,10 @@ async def test_an_extended_lease_is_the_one_that_is_renewed(
         assert await memory.claims("lock") == NOTHING
 
 
-async def test_a_lease_that_ended_all_the_same_is_told(
+async def test_a_lease_that_ended_all_the_same_is_a_loss(
     autojump_clock: MockClock, memory: MemoryBackend
 ) -> None:
-    """Somebody freed the key: the next renewal finds out."""
+    """Another client released the key: the next renewal finds out."""
     async with memory.open_client() as client, memory.open_client() as other:
         with pytest.raises(LockLost):
             async with client.lock("lock", lease=9):
@@ -123,7 +123,7 @@ async def test_a_lease_that_ended_all_the_same_is_told(
         await memory.until("lock", 0, 0)
 
 
-async def test_a_key_that_somebody_else_took_is_told(
+async def test_a_key_that_another_client_took_is_a_loss(
     autojump_clock: MockClock, memory: MemoryBackend
 ) -> None:
     async with memory.open_client() as client, memory.open_client() as other:
@@ -157,7 +157,7 @@ async def test_a_lease_that_was_made_one_of_the_session_follows_the_connection(
         # Not long before the server's next look, which would end it.
         memory.cut()
         await trio.sleep(1)
-        memory.mend()
+        memory.restore()
         await trio.sleep(60)
         assert grant.held
         assert await memory.claims("lock") == (1, 0)

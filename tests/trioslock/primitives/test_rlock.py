@@ -114,7 +114,7 @@ async def test_more_levels_than_the_server_counts_are_refused(
 async def test_a_loss_is_the_loss_of_all_levels(
     backend: Backend, client: Client, other: Client
 ) -> None:
-    """Found out by the next level, if the server does not tell."""
+    """The next level finds out, since the server sends no notice."""
     key = backend.key("rlock")
     outer = await client.rlock(key).acquire()
     inner = await client.rlock(key).acquire()
@@ -129,7 +129,7 @@ async def test_a_loss_is_the_loss_of_all_levels(
     assert await backend.claims(key) == NOTHING
 
 
-async def test_a_level_that_somebody_else_has_by_now_is_lost(
+async def test_a_level_that_another_client_has_by_now_is_lost(
     backend: Backend, client: Client, other: Client
 ) -> None:
     key = backend.key("rlock")
@@ -159,7 +159,7 @@ async def test_an_inner_release_that_finds_nothing_held_tells_the_outer_levels(
     assert await backend.claims(key) == NOTHING
 
 
-async def test_a_body_whose_lock_was_freed_by_others_is_told_at_its_end(
+async def test_a_body_whose_lock_was_released_by_others_is_lost_at_its_end(
     backend: Backend, client: Client, other: Client
 ) -> None:
     key = backend.key("rlock")
@@ -198,7 +198,7 @@ async def test_a_step_down_that_gets_lost_does_no_harm(
             await trio.lowlevel.checkpoint()
             backend.cut()
             await trio.sleep(0.1)
-            backend.mend()
+            backend.restore()
         assert outer.held
         assert (await client.holders("rlock"))[0].levels >= 1
         await outer.release()
@@ -218,7 +218,7 @@ async def test_without_reconnecting_the_end_of_a_body_says_disconnected(
             assert caught.value.reason == "disconnected"
 
 
-async def test_locked_says_whether_anybody_holds_it(
+async def test_locked_says_whether_any_client_holds_it(
     backend: Backend, client: Client, other: Client
 ) -> None:
     key = backend.key("rlock")

@@ -83,7 +83,7 @@ async def test_a_writer_that_gives_up_lets_in_the_readers_behind_it(
     assert await backend.claims(key) == NOTHING
 
 
-async def test_a_writer_that_gives_up_lets_nobody_past_another_writer(
+async def test_a_writer_that_gives_up_lets_no_reader_past_another_writer(
     backend: Backend, client: Client, other: Client
 ) -> None:
     key = backend.key("rw")
@@ -104,6 +104,6 @@ async def test_a_writer_that_gives_up_lets_nobody_past_another_writer(
     assert await backend.claims(key) == NOTHING
 
 
-async def test_repr_tells_the_key(client: Client) -> None:
+async def test_repr_shows_the_key(client: Client) -> None:
     assert "RWLock" in repr(client.rwlock(b"0123456789abcdef"))
     assert "ReadSide" in repr(client.rwlock("k").read())

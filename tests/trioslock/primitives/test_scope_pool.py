@@ -190,7 +190,7 @@ def test_runs_in_several_threads_share_what_is_kept() -> None:
 async def test_no_interrupt_comes_between_a_scope_and_its_grant(
     monkeypatch: pytest.MonkeyPatch, by_itself: bool
 ) -> None:
-    """A scope that nobody knows would stay on the task's stack for good."""
+    """A scope without its grant would stay on the task's stack for good."""
     seen: list[bool] = []
 
     def looking() -> trio.CancelScope:

@@ -54,7 +54,7 @@ async def test_a_grant_releases_its_own_permit(
     await first.release()
 
 
-async def test_release_takes_the_first_permit_whoever_holds_it(
+async def test_release_takes_the_first_permit_of_any_client(
     backend: Backend, client: Client, other: Client
 ) -> None:
     key = backend.key("sem")
@@ -94,7 +94,7 @@ async def test_the_most_permits_there_can_be(backend: Backend, client: Client) -
         assert grant.held
 
 
-async def test_repr_tells_key_and_permits(client: Client) -> None:
+async def test_repr_shows_key_and_permits(client: Client) -> None:
     semaphore = client.semaphore(b"0123456789abcdef", 7, priority=3)
     assert "30313233343536373839616263646566" in repr(semaphore)
     assert "7 permits" in repr(semaphore)

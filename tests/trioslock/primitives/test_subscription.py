@@ -31,7 +31,7 @@ async def subscription(backend: Backend, client: Client) -> AsyncIterator[Subscr
         pytest.skip(str(error))
 
 
-async def test_refused_requests_and_ended_leases_are_told(
+async def test_refused_requests_and_ended_leases_are_published(
     backend: Backend, client: Client, subscription: Subscription
 ) -> None:
     key = backend.key("sub")
@@ -52,7 +52,7 @@ async def test_refused_requests_and_ended_leases_are_told(
         assert change.data.text == "value"
 
 
-async def test_what_has_no_publish_flag_is_not_told(
+async def test_what_has_no_publish_flag_is_not_published(
     backend: Backend, client: Client, subscription: Subscription
 ) -> None:
     await refuse(client, backend.key("quiet"), flags=Flags())
@@ -74,7 +74,7 @@ async def test_flags_come_from_database_and_client(
         assert (await anext(subscription)).key == client.lock(key).key
 
 
-async def test_other_databases_are_not_told(
+async def test_other_databases_are_not_reported(
     backend: Backend, client: Client, subscription: Subscription
 ) -> None:
     key = backend.key("sub")
@@ -103,7 +103,7 @@ async def test_masks_choose_keys(
     assert keys == [5, 1]
 
 
-async def test_a_slow_reader_loses_the_oldest_and_is_told_how_many(
+async def test_a_slow_reader_loses_the_oldest_and_they_are_counted(
     backend: Backend, client: Client, subscription: Subscription
 ) -> None:
     async with client.subscribe(buffer=2) as slow:
@@ -164,7 +164,7 @@ async def test_a_broken_connection_loses_nothing_that_the_server_keeps(
                 assert (await anext(subscription)).serial
                 memory.cut()
                 await trio.sleep(0.1)
-                memory.mend()
+                memory.restore()
                 await client.wait_connected()
                 await refuse(client, "two")
                 with trio.fail_after(5):
@@ -175,7 +175,7 @@ async def test_a_broken_connection_loses_nothing_that_the_server_keeps(
 async def test_a_server_that_takes_it_up_no_more_ends_it(
     autojump_clock: MockClock,
 ) -> None:
-    """The reader is told, after what was buffered."""
+    """The reader gets the error after what was buffered."""
     async with open_backend("memory") as backend:
         memory: Any = backend
         async with backend.open_client() as client:
@@ -186,7 +186,7 @@ async def test_a_server_that_takes_it_up_no_more_ends_it(
                 await trio.sleep(0.1)
                 async with open_backend("memory", subscribe=False) as successor:
                     memory.server = successor.server
-                    memory.mend()
+                    memory.restore()
                     await trio.sleep(1)
                     assert (await anext(subscription)).kind == "refused"
                     with pytest.raises(ServerError, match="subscribe_enabled"):
@@ -225,7 +225,7 @@ async def test_a_buffer_that_keeps_nothing_is_refused(
             client.subscribe(server_buffer=0)
 
 
-def test_any_other_refusal_is_told_by_its_code() -> None:
+def test_any_other_refusal_carries_its_code() -> None:
     assert "result 4" in str(_refusal(4))
 
 

@@ -38,7 +38,7 @@ async def test_a_leaf_below_keeps_the_nodes_above(
     await assert_free(backend, *tree)
 
 
-async def test_the_last_leaf_lets_go(
+async def test_the_last_leaf_frees_the_nodes_above(
     backend: Backend, client: Client, other: Client
 ) -> None:
     tree = root, child, _ = make_tree(backend, client)
@@ -90,7 +90,7 @@ async def test_leaves_do_not_queue_behind_who_waits_for_the_node(
 async def test_a_leaf_without_its_links_is_no_leaf(
     backend: Backend, client: Client, other: Client
 ) -> None:
-    """A parent key that a plain lock holds: the leaf is given back again."""
+    """A parent key that a plain lock holds: the leaf is released again."""
     root, child, _ = make_tree(backend, client)
     async with other.lock(root.key):
         with pytest.raises(LockError):
@@ -112,7 +112,7 @@ async def test_a_cancelled_wait_for_a_leaf_leaves_no_link(
     await assert_free(backend, root, child)
 
 
-async def test_repr_tells_the_parent(client: Client) -> None:
+async def test_repr_shows_the_parent(client: Client) -> None:
     root = client.tree(b"0123456789abcdef")
     assert "below 30313233" in repr(root.child("child"))
 
@@ -141,7 +141,7 @@ async def test_the_links_of_a_leaf_outlive_a_short_cut(
         async with root.child("child").leaf():
             memory.cut()
             await trio.sleep(2)
-            memory.mend()
+            memory.restore()
             await trio.sleep(60)
             assert await memory.claims("root") == (1, 0)
             assert await memory.claims("child") == (2, 0)
