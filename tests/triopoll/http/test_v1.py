@@ -155,6 +155,22 @@ async def test_bytes_that_are_no_text(service: Process, key: str) -> None:
     assert "data" not in message
 
 
+async def test_json_values(service: Process, key: str) -> None:
+    """They come back with the same digits and order; a string stays a string."""
+    values = (b'{"b" : 1.50, "a":[12345678901234567890]}', b"null", b'"[1]"')
+    for value in values:
+        body = b'{"key":"%b","data":%b}' % (key.encode(), value)
+        await post(service, "/v1/publish", body)
+    answer = await ask(service.port, "/v1/messages", key=key, cursor="all")
+    for value in values:
+        assert b'"data":%b,"ts":' % value in answer.body
+    assert [message["data"] for message in answer.json["messages"]] == [
+        {"b": 1.5, "a": [12345678901234567890]},
+        None,
+        "[1]",
+    ]
+
+
 async def test_a_duplicate(service: Process, key: str) -> None:
     """A second publish with the same id returns the first message."""
     item = {"key": key, "data": "1", "id": "order-7"}

@@ -1,1 +1,1 @@
-"""``/v1``: request schemas, endpoints and the JSON that they answer with."""
+"""``/v1``: request schemas, endpoints and serializers."""

@@ -270,8 +270,8 @@ def _wait_request(
     wait: WaitBody | WaitParameters,
     settings: Settings,
 ) -> WaitRequest:
-    wanted = [_wait_item(item, place, wait.max, settings) for place, item in items]
-    return WaitRequest(wanted, _timeout(wait.timeout, settings))
+    wait_items = [_wait_item(item, place, wait.max, settings) for place, item in items]
+    return WaitRequest(wait_items, _timeout(wait.timeout, settings))
 
 
 def _log_item(

@@ -81,20 +81,20 @@ def v1_routes(services: Services) -> Routes:
 
 async def _messages(services: Services, request: Request) -> Response:
     try:
-        wanted = read_messages_query(request.parameters, services.settings)
-        return await _messages_response(services, request, wanted)
+        query = read_messages_query(request.parameters, services.settings)
+        return await _messages_response(services, request, query)
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
 async def _messages_response(
-    services: Services, request: Request, wanted: MessagesRequest
+    services: Services, request: Request, query: MessagesRequest
 ) -> Response:
-    item = wanted.item
+    item = query.item
     permit = services.access.admit_subscriber(request, (item.key,), format_v1)
     if isinstance(permit, Response):
         return permit
-    seconds = _wait_seconds(wanted.timeout, services.settings)
+    seconds = _wait_seconds(query.timeout, services.settings)
     since = trio.current_time()
     with permit:
         found = await services.reader.messages(
@@ -119,23 +119,23 @@ async def _messages_response(
 async def _wait(services: Services, request: Request) -> Response:
     try:
         if request.method == "GET":
-            wanted = read_wait_query(request.parameters, services.settings)
+            query = read_wait_query(request.parameters, services.settings)
         else:
-            wanted = read_wait(request.body, services.settings)
-        return await _wait_response(services, request, wanted)
+            query = read_wait(request.body, services.settings)
+        return await _wait_response(services, request, query)
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
 async def _wait_response(
-    services: Services, request: Request, wanted: WaitRequest
+    services: Services, request: Request, query: WaitRequest
 ) -> Response:
-    items = wanted.items
+    items = query.items
     keys = [item.key for item in items]
     permit = services.access.admit_subscriber(request, keys, format_v1)
     if isinstance(permit, Response):
         return permit
-    seconds = _wait_seconds(wanted.timeout, services.settings)
+    seconds = _wait_seconds(query.timeout, services.settings)
     since = trio.current_time()
     with permit:
         found = await services.reader.wait_any(items, seconds)

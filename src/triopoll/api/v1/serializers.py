@@ -53,7 +53,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class ResponseStruct(Struct, forbid_unknown_fields=True):
-    """What all responses have in common: they have no other fields than those told."""
+    """What all responses have in common: they have no other fields."""
 
 
 class ErrorResponse(ResponseStruct):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from functools import partial
 
 import trio
 
@@ -83,12 +85,12 @@ class WebSocketEndpoints:
         self._open += 1
         self._meter.parked += 1
         try:
-            ending = await self._serve(request, permit, receive, send)
+            closing = await self._serve(request, permit, receive, send)
         finally:
             self._open -= 1
             self._meter.parked -= 1
-        self._meter.end(_REASONS.get(ending.code, "failed"))
-        await _close(send, ending)
+        self._meter.end(_REASONS.get(closing.code, "failed"))
+        await _close(send, closing)
 
     def _admit(self, request: Request) -> Permit | Response:
         settings = self._services.settings
@@ -109,52 +111,63 @@ class WebSocketEndpoints:
     async def _serve(
         self, request: Request, permit: Permit, receive: Receive, send: Send
     ) -> Closing:
-        services = self._services
-        limits = FrameLimits(max_key_bytes=services.settings.max_key_bytes)
-        settings = WebSocketSettings(
-            ping=services.settings.websocket_ping,
-            pong=services.settings.websocket_ping / 2,
-            limits=limits,
-        )
-        codec: Codec = V1Codec(limits)
-        first: tuple[Frame, ...] = ()
-        if request.path == _POLL:
-            item = _poll_item(request, services.settings)
-            codec, first = PollCodec(item.key), (Subscribe((item,)),)
-
-        async def send_text(text: str) -> None:
-            try:
-                await send({"type": "websocket.send", "text": text})
-            except RuntimeError as error:
-                # What granian raises where ASGI has an OSError.
-                raise ConnectionAbortedError(str(error)) from error
-
-        async def next_frame() -> str | bytes | None:
-            message = await receive()
-            if message["type"] != "websocket.receive":
-                return None
-            text: str | None = message.get("text")
-            return text if text is not None else message.get("bytes") or b""
-
-        session = WebSocketSession(
-            services.reader, codec, send_text, settings, permit.allows
-        )
-        ending = Closing(None)
+        session, first = self._open_session(request, permit, send)
+        closing = Closing(None)
         with permit:
-            with services.drain.calling(
+            with self._services.drain.calling(
                 lambda: session.end(RESTART, "the server restarts")
             ):
                 try:
                     await send({"type": "websocket.accept"})
-                    ending = await session.run(next_frame, *first)
+                    closing = await session.run(partial(_next_frame, receive), *first)
                 except OSError:
                     pass  # the client left before the first frame
                 except Exception:  # noqa: BLE001  # one websocket fails, in the log
                     _log.exception("%s failed", request.path)
-                    ending = Closing(BACKEND, "internal error")
+                    closing = Closing(BACKEND, "internal error")
         if permit.ended is not None:
             return Closing(POLICY, json.loads(permit.ended.body)["code"])
-        return ending
+        return closing
+
+    def _open_session(
+        self, request: Request, permit: Permit, send: Send
+    ) -> tuple[WebSocketSession, Sequence[Frame]]:
+        """Return a session, and the frames that the URL of the websocket stands for."""
+        settings = self._services.settings
+        limits = FrameLimits(max_key_bytes=settings.max_key_bytes)
+        codec: Codec = V1Codec(limits)
+        first: Sequence[Frame] = ()
+        if request.path == _POLL:
+            item = _poll_item(request, settings)
+            codec, first = PollCodec(item.key), [Subscribe((item,))]
+        session = WebSocketSession(
+            self._services.reader,
+            codec,
+            partial(_send_text, send),
+            WebSocketSettings(
+                ping=settings.websocket_ping,
+                pong=settings.websocket_ping / 2,
+                limits=limits,
+            ),
+            permit.allows,
+        )
+        return session, first
+
+
+async def _send_text(send: Send, text: str) -> None:
+    try:
+        await send({"type": "websocket.send", "text": text})
+    except RuntimeError as error:
+        # Granian raises it where the ASGI specification has an OSError.
+        raise ConnectionAbortedError(str(error)) from error
+
+
+async def _next_frame(receive: Receive) -> str | bytes | None:
+    message = await receive()
+    if message["type"] != "websocket.receive":
+        return None
+    text: str | None = message.get("text")
+    return text if text is not None else message.get("bytes") or b""
 
 
 # Why websockets end, in the metrics.
@@ -177,15 +190,15 @@ def _refuse(status: int, code: str, message: str) -> Response:
     return json_response({"code": code, "message": message}, status, headers)
 
 
-async def _close(send: Send, ending: Closing) -> None:
-    if ending.code is None:
+async def _close(send: Send, closing: Closing) -> None:
+    if closing.code is None:
         return
     # 123 bytes is what a close frame has room for.
-    reason = ending.reason.encode()[:123].decode(errors="ignore")
+    reason = closing.reason.encode()[:123].decode(errors="ignore")
     with trio.move_on_after(_CLOSE_SECONDS):
         try:
             await send(
-                {"type": "websocket.close", "code": ending.code, "reason": reason}
+                {"type": "websocket.close", "code": closing.code, "reason": reason}
             )
         except (OSError, RuntimeError):
             pass  # the client has left; granian raises a RuntimeError for that
