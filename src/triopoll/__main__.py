@@ -1,7 +1,4 @@
-"""The command ``triopoll``: serve the application until it is asked to drain.
-
-Beside that, it makes API keys and tickets.
-"""
+"""The command ``triopoll``: serve the application, and make API keys and tickets."""
 
 from __future__ import annotations
 
@@ -16,7 +13,9 @@ from dataclasses import fields
 
 import trio
 
+import trioslock
 from triopoll.access import add_commands
+from triopoll.access.commands import Commands
 from triopoll.ops.logs import FORMATS, set_up_logs
 from triopoll.server import (
     ASGIApp,
@@ -35,17 +34,18 @@ __all__ = ["main"]
 
 DEFAULT_APP = "triopoll:app"
 DEFAULT_BIND = "127.0.0.1:8000"
+_DEFAULT = " (default: %(default)s)"
 
-# Settings that have an option, with what they mean to an operator.
+# Settings of the server that have an option, with its help.
 _OPTIONS = {
     "drain_delay": "seconds from SIGTERM, with readiness off, until listeners close",
     "drain_window": "seconds over which parked polls are then answered",
-    "drain_grace": "seconds after that until who is left is cut",
+    "drain_grace": "seconds after that until the clients that are left are cut",
     "keep_alive": "seconds that a connection may be idle between two requests",
     "write_deadline": "seconds that a client may take to read what it is sent",
     "max_connections": "connections of one worker; more are answered 503",
-    "websocket_ping": "seconds of silence after which a websocket is pinged",
-    "websocket_pong_deadline": "seconds that it then has to show a sign of life",
+    "websocket_ping": "seconds without a byte after which a websocket is pinged",
+    "websocket_pong_deadline": "seconds in which its client must then send something",
 }
 
 
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; default: those of the process.
 
     Returns:
-        0 after a drain in which everyone was answered, 1 if a client was cut, 2 for a
-        wrong command line, 3 if the application or its address refused to start.
+        0 after a drain in which all clients were answered, 1 if a client was cut, 2 for
+        a wrong command line, 3 if the application or its address refused to start.
     """
     options = _parser().parse_args(arguments)
     code: int = options.run(options)
@@ -70,7 +70,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = ServerSettings(access_log=options.access_log, **numbers)
     try:
         if options.workers > 1:
-            return _run_crew(options, settings)
+            return _run_workers(options, settings)
         return _run_worker(options, settings)
     except (BindError, LifespanError) as error:
         logging.getLogger("triopoll").error("%s", error)
@@ -79,47 +79,71 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("triopoll", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "triopoll",
+        description="Serve long polls over HTTP, and make API keys and tickets for "
+        "them. The settings are environment variables that begin with TRIOPOLL_.",
+    )
+    version = f"triopoll {trioslock.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    add_commands(commands)
+    return parser
+
+
+def _add_serve(commands: Commands) -> None:
     serve_parser = commands.add_parser(
         "serve",
         help="serve the application over HTTP/1.1",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Serve an ASGI application over HTTP/1.1 until SIGTERM or SIGINT, "
+        "then answer its parked requests and stop.",
     )
-    serve_parser.add_argument(
-        "app", nargs="?", default=DEFAULT_APP, help="module:name of an ASGI application"
+    add = serve_parser.add_argument
+    add(
+        "app",
+        nargs="?",
+        default=DEFAULT_APP,
+        help=f"the application, as module:name{_DEFAULT}",
     )
-    serve_parser.add_argument(
+    add(
         "--bind",
         action="append",
-        help="HOST:PORT, unix:PATH or fd:NUMBER; may be repeated "
-        f"(default: {DEFAULT_BIND})",
+        metavar="ADDRESS",
+        help="where to listen: HOST:PORT, unix:PATH or fd:NUMBER; may be given more "
+        f"than once (default: {DEFAULT_BIND})",
     )
-    serve_parser.add_argument(
-        "--workers", type=_whole, default=1, help="processes, one a core"
+    add(
+        "--workers",
+        type=_whole,
+        default=1,
+        metavar="N",
+        help=f"number of processes, at most one for each core{_DEFAULT}",
     )
-    serve_parser.add_argument(
+    add(
         "--log-format",
         choices=FORMATS,
         default="text",
-        help="how lines on standard error are written",
+        help=f"format of the lines on standard error{_DEFAULT}",
     )
-    serve_parser.add_argument(
-        "--access-log", action="store_true", help="log each request, without its query"
-    )
-    # From the supervisor to its workers; nobody else has one.
-    serve_parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    add("--access-log", action="store_true", help="log each request, without its query")
+    # The supervisor adds it to the command lines of its workers.
+    add("--lifeline", type=int, help=argparse.SUPPRESS)
     for field in fields(ServerSettings):
         if field.name in _OPTIONS:
-            serve_parser.add_argument(
-                "--" + field.name.replace("_", "-"),
-                type=_whole if isinstance(field.default, int) else _seconds,
+            is_count = isinstance(field.default, int)
+            add(
+                _option(field.name),
+                type=_whole if is_count else _seconds,
+                metavar="N" if is_count else "SECONDS",
                 default=field.default,
-                help=_OPTIONS[field.name],
+                help=_OPTIONS[field.name] + _DEFAULT,
             )
     serve_parser.set_defaults(run=_serve)
-    add_commands(commands)
-    return parser
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def load_app(path: str) -> ASGIApp:
@@ -166,7 +190,7 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
     return EXIT_CUT if trio.run(run) else 0
 
 
-def _run_crew(options: argparse.Namespace, settings: ServerSettings) -> int:
+def _run_workers(options: argparse.Namespace, settings: ServerSettings) -> int:
     sockets = [open_socket(bind) for bind in _binds(options)]
     command = [sys.executable, "-m", "triopoll", "serve", options.app]
     command += ["--log-format", options.log_format]
@@ -175,7 +199,7 @@ def _run_crew(options: argparse.Namespace, settings: ServerSettings) -> int:
     for sock in sockets:
         command += ["--bind", f"fd:{sock.fileno()}"]
     for name in _OPTIONS:
-        command += ["--" + name.replace("_", "-"), str(getattr(settings, name))]
+        command += [_option(name), str(getattr(settings, name))]
     return trio.run(supervise, command, sockets, options.workers)
 
 
@@ -184,16 +208,18 @@ def _binds(options: argparse.Namespace) -> list[str]:
 
 
 def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not (0 <= number < math.inf):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return number
 
 

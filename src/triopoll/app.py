@@ -19,7 +19,7 @@ from .api.poll.endpoints import poll_routes
 from .api.status import UNLIMITED, status_routes
 from .api.v1.endpoints import v1_routes
 from .api.websocket.endpoint import WEBSOCKET_PATHS, WebSocketEndpoints
-from .asgi.guest import GuestApp
+from .asgi.guest import GuestApp, run_lifespan
 from .asgi.http_adapter import send_response
 from .asgi.json import to_json
 from .asgi.messages import json_response
@@ -92,7 +92,7 @@ class Triopoll(QuartTrio):
         if not trio.lowlevel.in_trio_task():
             await self._guest(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+            await run_lifespan(super().__call__, scope, receive, send)  # type: ignore[arg-type]
         elif self._pipeline is None:
             await self._refuse_unstarted(scope, send)
         elif scope["type"] == "http":

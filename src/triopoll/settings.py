@@ -1,13 +1,14 @@
-"""What can be configured: one frozen dataclass, read from the environment.
+"""The settings: one frozen dataclass, read from the environment.
 
-Each field is one variable, ``TRIOPOLL_`` and the field's name in capitals. A variable
-that starts with ``TRIOPOLL_`` and is none of these is refused, because a mistyped
-limit that is silently ignored is found in production.
+Each field is one variable, ``TRIOPOLL_`` and the field's name in capitals. Any other
+variable that starts with ``TRIOPOLL_`` is refused: a mistyped limit that is silently
+ignored would be found in production.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import ipaddress
 import math
 import re
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 __all__ = [
-    "ANYBODY",
+    "ANY_ADDRESS",
     "SUPERVISOR_VARIABLE",
     "PREFIX",
     "WORKER_VARIABLE",
@@ -28,14 +29,15 @@ __all__ = [
 ]
 
 PREFIX = "TRIOPOLL_"
-# Not a setting: a supervisor whose workers are no process group tells them by it that
-# they are one crew. The value is its process id.
+# Not a setting: a supervisor sets it for its workers, which are not one process group,
+# so that they know that they belong together. The value is its process id.
 SUPERVISOR_VARIABLE = "_TRIOPOLL_SUPERVISOR"
-# Not a setting either: where a worker finds the others, as PLACE/COUNT:DIRECTORY.
+# Not a setting either: which worker it is, of how many, and where their metrics sockets
+# are, as PLACE/COUNT:DIRECTORY.
 WORKER_VARIABLE = "_TRIOPOLL_WORKER"
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-ANYBODY: tuple[Network, ...] = (
+ANY_ADDRESS: tuple[Network, ...] = (
     ipaddress.ip_network("0.0.0.0/0"),
     ipaddress.ip_network("::/0"),
 )
@@ -43,7 +45,7 @@ _LOOPBACK: tuple[Network, ...] = (
     ipaddress.ip_network("127.0.0.0/8"),
     ipaddress.ip_network("::1/128"),
 )
-_NETWORKS = {"any": ANYBODY, "loopback": _LOOPBACK, "nobody": ()}
+_NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
@@ -51,7 +53,7 @@ _REDIS_SCHEMES = ("memory", "redis", "rediss", "unix")
 
 
 class SettingsError(ValueError):
-    """A variable is unknown or its value cannot be used; the message names it."""
+    """A variable is unknown, or its value cannot be used; the message names it."""
 
 
 # Not urlsplit(): what it accepts of several hosts and of brackets differs between
@@ -68,7 +70,7 @@ def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if _scheme(text) not in schemes:
             forms = ", ".join(f"{scheme}://" for scheme in schemes)
-            # The value is not repeated: it may hold a password.
+            # The value is left out of the message: it may have a password in it.
             raise ValueError(f"is not a URL of one of the forms {forms}")
         if len(_hosts(text)) > 1 and _scheme(text) == "embedded":
             raise ValueError("names several hosts, and the embedded engine has one")
@@ -162,7 +164,7 @@ def networks_of(text: str) -> tuple[Network, ...]:
         text: Words: addresses and networks, or ``loopback``, ``any``, ``nobody``.
 
     Raises:
-        ValueError: One of them is none; the message is the end of a sentence.
+        ValueError: A word is none of these; the message lacks the variable's name.
     """
     found: list[Network] = []
     for word in text.split():
@@ -190,7 +192,7 @@ def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Hold everything that can be configured.
+    """Hold all settings of the service.
 
     Attributes:
         slock_url: ``embedded://HOST:PORT`` runs an engine in this process which also
@@ -199,8 +201,8 @@ class Settings:
             groups included; None for that of the URL, which is 0 if it has none.
         redis_url: Where messages are: ``memory://`` in this process, or ``redis://``,
             ``rediss://`` or ``unix://`` as redis-py writes them.
-        default_timeout: Seconds a poll waits that does not say how long.
-        max_timeout: Seconds a poll waits at most, whatever it asks for.
+        default_timeout: Seconds that a poll waits if it does not give a timeout.
+        max_timeout: Seconds that a poll may wait.
         backend_limit: Seconds within which slock and Redis must answer.
         max_key_bytes: Longest key in bytes of UTF-8.
         max_waits: Polls that may be parked in this process at once.
@@ -211,31 +213,31 @@ class Settings:
         ticket_cookie: Name of the cookie that may carry a ticket.
         revoked_tickets: Identifiers (``jti``) of tickets that are refused.
         trusted_proxies: Addresses and networks of proxies, or ``unix``.
-        proxy_header: The header in which they tell a client's address.
-        cors_origins: Origins whose pages may read what is answered, or ``*``.
+        proxy_header: The header in which they give a client's address.
+        cors_origins: Origins whose pages may read answers, or ``*``.
         waits_per_key: Polls on one key; this and the following: 0 is no limit.
         waits_per_subject: Polls of one ticket's subject.
         waits_per_ip: Polls of one address.
-        requests_per_ip: Requests a second of one address, in the long run.
+        requests_per_ip: Requests a second of one address, averaged.
         burst_per_ip: Requests of one address at once.
         max_url_bytes: Path and query of a request.
-        max_body_bytes: Body of a request that publishes.
-        list_prefix: What the names of the compatible lists in Redis begin with.
-        redis_prefix: What the names of all other keys in Redis begin with; no
-            visitor's key reaches one of them.
+        max_body_bytes: Body of a request.
+        list_prefix: With which the names of the compatible lists in Redis begin.
+        redis_prefix: With which the names of all other keys in Redis begin. No key that
+            a client names reaches one of them.
         log_max_messages: Messages of a key that are kept to be read by cursor.
         log_max_age: Seconds for which they are kept.
-        log_max_ttl: Seconds for which a publisher may have one kept.
-        log_trim_acked: Whether a reader's cursor removes what it has read.
+        log_max_ttl: Longest time to live that a publisher may give a message, seconds.
+        log_trim_acked: Whether a reader's cursor removes the messages before it.
         websockets: Whether ``/v1/ws`` and ``/poll/ws`` are served.
-        websocket_ping: Seconds from one ping of a websocket to the next; its client
-            must be heard within half of that.
-        drain_window: Seconds over which parked polls are answered when a server is
-            asked to stop that does not drain by itself.
+        websocket_ping: Seconds from one ping of a websocket to the next. Its client
+            must send something within half of that.
+        drain_window: Seconds over which parked polls are answered when a server stops
+            that does not drain by itself.
         metrics_from: Who may read ``/metrics``, as `networks_of` reads it.
         max_watched_keys: Logs that may be watched in this process at once.
-        v1_default_timeout: Seconds a wait of ``/v1`` takes that does not say how long.
-        v1_max_timeout: Seconds a wait of ``/v1`` takes at most.
+        v1_default_timeout: Seconds that a wait of ``/v1`` takes without a timeout.
+        v1_max_timeout: Seconds that a wait of ``/v1`` may take.
         max_message_bytes: Longest message that may be published.
     """
 
@@ -285,7 +287,7 @@ class Settings:
         return _scheme(self.redis_url) == "memory"
 
     def reserves(self, key: str) -> bool:
-        """Return whether a list of this key would be among keys that are not lists."""
+        """Return whether a list of this name would have a key of another kind."""
         return (self.list_prefix + key).startswith(self.redis_prefix)
 
     @property
@@ -301,7 +303,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
 
     Args:
-        environ: All variables; those without the prefix are none of our business.
+        environ: All variables; those without the prefix are ignored.
 
     Returns:
         The settings; what is absent or empty has its default.
@@ -316,11 +318,19 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         if not variable.startswith(PREFIX):
             continue
         if variable not in fields:
-            known = ", ".join(fields)
-            raise SettingsError(f"{variable} is not a setting; there are {known}")
+            raise SettingsError(_unknown(variable, list(fields)))
         if text:
             values[fields[variable].name] = _parse(variable, fields[variable], text)
     return _consistent(Settings(**values))
+
+
+def _unknown(variable: str, known: list[str]) -> str:
+    # All names begin alike: only what is behind the prefix says how close two are.
+    names = {name.removeprefix(PREFIX): name for name in known}
+    given = variable.removeprefix(PREFIX).upper()
+    for close in difflib.get_close_matches(given, names, n=1):
+        return f"{variable} is not a setting; did you mean {names[close]}?"
+    return f"{variable} is not a setting; there are {', '.join(known)}"
 
 
 def _parse(variable: str, field: dataclasses.Field[Any], text: str) -> Any:
@@ -346,14 +356,15 @@ def _consistent(settings: Settings) -> Settings:
         )
     if settings.reserves(""):
         raise SettingsError(
-            f"{PREFIX}LIST_PREFIX begins with {PREFIX}REDIS_PREFIX, which is for "
-            "what are no lists"
+            f"{PREFIX}LIST_PREFIX begins with {PREFIX}REDIS_PREFIX, which is for the "
+            "keys that are not lists; choose another one"
         )
-    # The OpenResty image's messages are values beside the lists (`kept_messages`).
+    # The messages of the OpenResty API are values beside the lists
+    # (`triopoll.core.latest_message`).
     values = settings.list_prefix + "polling:"
     if settings.redis_prefix.startswith(values) or settings.reserves("polling:"):
         raise SettingsError(
-            f"{PREFIX}REDIS_PREFIX is not of its own: messages that are kept have "
-            f"names that begin with {values}"
+            f"{PREFIX}REDIS_PREFIX overlaps with {values}, with which the names of the "
+            "OpenResty API's messages begin; choose another one"
         )
     return settings

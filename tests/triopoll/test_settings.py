@@ -10,7 +10,7 @@ from triopoll.settings import PREFIX, Settings, SettingsError, settings_from
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    """A newcomer configures nothing."""
+    """Nothing has to be configured for a start."""
     settings = settings_from({})
     assert settings == Settings()
     assert settings.slock_url == "embedded://127.0.0.1:5658"
@@ -120,15 +120,34 @@ def test_an_empty_variable_is_an_absent_one() -> None:
     ],
 )
 def test_a_bad_variable_is_named(variable: str, value: str) -> None:
-    """The message says which variable is wrong, since there may be many."""
+    """The message says which variable is wrong: there may be many."""
     with pytest.raises(SettingsError, match=variable):
         settings_from({variable: value})
 
 
-def test_an_unknown_variable_comes_with_those_there_are() -> None:
-    """A mistyped name is corrected without a look into the documentation."""
-    with pytest.raises(SettingsError, match="TRIOPOLL_MAX_TIMEOUT"):
-        settings_from({"TRIOPOLL_MAXTIMEOUT": "5"})
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("TRIOPOLL_MAXTIMEOUT", "TRIOPOLL_MAX_TIMEOUT"),
+        ("TRIOPOLL_TIMEOUT_MAX", "TRIOPOLL_MAX_TIMEOUT"),
+        ("TRIOPOLL_slock_url", "TRIOPOLL_SLOCK_URL"),
+        ("TRIOPOLL_REDIS", "TRIOPOLL_REDIS_URL"),
+    ],
+)
+def test_a_mistyped_variable_is_corrected(variable: str, meant: str) -> None:
+    """The message has the name that was meant, without a look into the manual."""
+    with pytest.raises(SettingsError) as caught:
+        settings_from({variable: "5"})
+    assert str(caught.value) == f"{variable} is not a setting; did you mean {meant}?"
+
+
+@pytest.mark.parametrize("variable", ["TRIOPOLL_", "TRIOPOLL_QQQ"])
+def test_an_unknown_variable_comes_with_those_there_are(variable: str) -> None:
+    """One that resembles none is answered with the list of all."""
+    with pytest.raises(SettingsError, match="there are TRIOPOLL_SLOCK_URL, ") as caught:
+        settings_from({variable: "5"})
+    for field in dataclasses.fields(Settings):
+        assert PREFIX + field.name.upper() in str(caught.value)
 
 
 def test_no_password_in_errors_or_repr() -> None:
@@ -173,7 +192,7 @@ def test_a_replica_set_is_one_url() -> None:
 
 
 def test_the_documentation_has_each_variable_and_its_default() -> None:
-    """A setting that nobody can read about is none."""
+    """Every setting is documented, and with its default."""
     page = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text()
     rows = dict(
         re.findall(r"^\| `(TRIOPOLL_\w+)` \|.*\| `?([^|`]+?)`? \|$", page, re.MULTILINE)

@@ -10,7 +10,7 @@ from ..asgi.messages import UNCACHED, Request, Response, Routes, json_response
 from ..ops.metrics import Metrics
 from ..ops.prometheus import CONTENT_TYPE, expose, snapshot_of
 from ..services import Services
-from ..settings import ANYBODY, Network, networks_of
+from ..settings import ANY_ADDRESS, Network, networks_of
 
 __all__ = ["UNLIMITED", "status_routes"]
 
@@ -62,7 +62,7 @@ async def _tell_metrics(
 
 def _may_read(request: Request, networks: Sequence[Network]) -> bool:
     """Return whether a request comes from one of the networks, and not by a proxy."""
-    if all(everybody in networks for everybody in ANYBODY):
+    if all(network in networks for network in ANY_ADDRESS):
         return True
     if request.peer is None or any(name in _FORWARDED for name, _ in request.headers):
         return False

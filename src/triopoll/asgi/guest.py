@@ -23,7 +23,7 @@ from .asyncio_bridge import AsyncioBridge
 from .messages import CANCELS
 from .types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["GuestApp"]
+__all__ = ["GuestApp", "run_lifespan"]
 
 logger = logging.getLogger("triopoll.guest")
 
@@ -132,6 +132,35 @@ class GuestApp:
                 self._calls = None
                 # Calls that the server did not wait for before the shutdown.
                 calls.cancel_scope.deadline = trio.current_time() + _CALL_GRACE
+
+
+async def run_lifespan(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Run the lifespan of a trio application under a server that runs on trio.
+
+    A failed startup is sent when the application has ended. Hypercorn raises an error
+    out of ``send()`` then. From inside the application it would pass through all
+    nurseries that are open there, each would make a group of it, and what had led to it
+    would be printed with it.
+
+    Cancellation:
+        The application is cancelled.
+    """
+    failed: Message | None = None
+
+    async def keep_failure(message: Message) -> None:
+        nonlocal failed
+        if message["type"] == "lifespan.startup.failed":
+            failed = message
+            ending.cancel()
+        else:
+            await send(message)
+
+    with trio.CancelScope() as ending:
+        await app(scope, receive, keep_failure)
+    if failed is not None:
+        await send(failed)
 
 
 class _LifespanBridge(AsyncioBridge):

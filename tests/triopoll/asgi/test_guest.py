@@ -23,7 +23,7 @@ from tests.triopoll.asgi.asyncio_server import (
 
 from triopoll.asgi import guest
 from triopoll.asgi.asyncio_bridge import AsyncioBridge
-from triopoll.asgi.guest import GuestApp
+from triopoll.asgi.guest import GuestApp, run_lifespan
 
 
 def app_of(endpoint: Endpoint) -> GuestApp:
@@ -53,10 +53,7 @@ async def test_under_trio_the_app_is_called_directly() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scopes.append(scope)
 
-    async def nothing(*_: Any) -> Any:
-        raise AssertionError
-
-    await GuestApp(app)(scope := {"type": "http"}, nothing, nothing)
+    await GuestApp(app)(scope := {"type": "http"}, unused, unused)
     assert scopes == [scope]
     assert scope == {"type": "http"}
 
@@ -245,3 +242,52 @@ def test_a_request_crosses(run: Run) -> None:
             assert server.sent[1]["body"] == b"echo"
 
     run(main())
+
+
+async def test_a_failed_startup_under_trio_is_reported_when_the_app_has_ended() -> None:
+    """An error that the server makes of it has nothing of the application in it."""
+    steps: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                try:
+                    raise LookupError("port taken")
+                except LookupError as error:
+                    failed = {"type": "lifespan.startup.failed", "message": str(error)}
+                    await send(failed)
+                    await trio.sleep_forever()
+        finally:
+            steps.append("ended")
+
+    async def send(message: Any) -> None:
+        steps.append(message["message"])
+        raise OSError("as Hypercorn does")
+
+    with pytest.raises(OSError, match="as Hypercorn does") as caught:
+        await run_lifespan(app, {"type": "lifespan"}, unused, send)
+    assert steps == ["ended", "port taken"]
+    assert caught.value.__context__ is None
+
+
+async def test_a_lifespan_under_trio_is_passed_on() -> None:
+    """All other messages go to the server as the application sends them."""
+    lifespan = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(lifespan)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await live(receive, send)
+
+    await run_lifespan(app, {"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def unused(*_: Any) -> Any:
+    raise AssertionError

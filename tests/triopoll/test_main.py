@@ -1,8 +1,7 @@
-"""The command line: what it starts, what it refuses, and its exit codes."""
+"""The command line: its help, what it starts, what it refuses, its exit codes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -10,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.services import find_free_port
 from tests.triopoll.server.processes import GET, PARK_APP, ServerProcess, read_all
 
 from triopoll.__main__ import load_app, main
-from triopoll.server import BindError, StartupFailed, open_socket
+from triopoll.server import StartupFailed
 
 REFUSING = """
 async def app(scope, receive, send):
@@ -27,11 +26,36 @@ async def app(scope, receive, send):
 """
 
 
+def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("key",), ("ticket",)])
+def test_help_is_plain_text(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """No markup, no name of a Python function, and one default for an option."""
+    text = help_of(capsys, *command)
+    assert "`" not in text
+    assert "None" not in text
+    assert " _" not in text
+    assert not re.search(r"\(default: [^)]*\) \(default", text)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the distribution."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"triopoll {version('trioslock')}\n"
+
+
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     """With its default."""
-    with pytest.raises(SystemExit):
-        main(["serve", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+    text = help_of(capsys, "serve")
     for option, default in [
         ("--bind", "127.0.0.1:8000"),
         ("--workers", "1"),
@@ -43,27 +67,30 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "reason"),
     [
-        [],
-        ["serve", "--workers", "0"],
-        ["serve", "--workers", "two"],
-        ["serve", "--drain-window", "-1"],
-        ["serve", "--drain-window", "inf"],
-        ["serve", "--drain-window", "nan"],
-        ["serve", "--drain-window", "soon"],
-        ["serve", "--max-connections", "1.5"],
-        ["serve", "--unknown"],
+        ([], "the following arguments are required: COMMAND"),
+        (["serve", "--workers", "0"], "--workers: '0' is not a whole number above 0"),
+        (["serve", "--workers", "two"], "'two' is not a whole number above 0"),
+        (["serve", "--drain-window", "-1"], "'-1' is not a number of seconds"),
+        (["serve", "--drain-window", "inf"], "'inf' is not a number of seconds"),
+        (["serve", "--drain-window", "nan"], "'nan' is not a number of seconds"),
+        (["serve", "--drain-window", "soon"], "'soon' is not a number of seconds"),
+        (["serve", "--max-connections", "1.5"], "'1.5' is not a whole number above 0"),
+        (["serve", "--unknown"], "unrecognized arguments: --unknown"),
     ],
 )
 def test_a_wrong_command_line_is_2(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """argparse says what is wrong."""
+    """What was given and what is accepted is said in one line."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    (line,) = [
+        line for line in capsys.readouterr().err.splitlines() if "error: " in line
+    ]
+    assert reason in line
 
 
 @pytest.mark.parametrize(
@@ -93,62 +120,14 @@ def test_the_working_directory_is_searched(
     assert load_app("app_in_cwd:app") is print
 
 
-@contextlib.contextmanager
-def listening(bind: str) -> Iterator[socket.socket]:
-    sock = open_socket(bind)
-    try:
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        assert not sock.getblocking()
-        yield sock
-    finally:
-        sock.close()
-
-
-def test_addresses(tmp_path: Path) -> None:
-    """TCP of both kinds, all interfaces, a path, an inherited descriptor."""
-    with listening("127.0.0.1:0") as sock:
-        assert sock.getsockname()[0] == "127.0.0.1"
-        with listening(f"fd:{os.dup(sock.fileno())}") as again:
-            assert again.getsockname() == sock.getsockname()
-    with listening("localhost:0"), listening(":0"):
-        pass
-    if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
-        with listening("[::1]:0") as sock:
-            assert sock.family == socket.AF_INET6
-    path = str(tmp_path / "sock")
-    with listening(f"unix:{path}"):
-        with pytest.raises(BindError, match="in use"):
-            open_socket(f"unix:{path}")
-    with listening(f"unix:{path}"):
-        pass  # the file that a server left behind is taken over
-
-
-@pytest.mark.parametrize(
-    "bind",
-    ["", "8000", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999", "fd:x", "fd:999"],
-)
-def test_addresses_that_are_none(bind: str) -> None:
-    """The message names the address."""
-    with pytest.raises(BindError, match=re.escape(repr(bind))):
-        open_socket(bind)
-
-
-def test_a_file_that_is_no_socket_is_not_removed(tmp_path: Path) -> None:
-    """Only a dead socket is taken over."""
-    path = tmp_path / "precious"
-    path.write_text("data")
-    with pytest.raises(BindError, match="in use"):
-        open_socket(f"unix:{path}")
-    assert path.read_text() == "data"
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_is_3(workers: str) -> None:
-    """Before anything is started."""
-    with listening("127.0.0.1:0") as sock:
-        port = sock.getsockname()[1]
-        bind = f"127.0.0.1:{port}"
+def test_a_port_in_use_is_3(workers: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Before anything is started; the log says which address is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        bind = f"127.0.0.1:{sock.getsockname()[1]}"
         assert main(["serve", PARK_APP, "--bind", bind, "--workers", workers]) == 3
+    expected = f"cannot listen on {bind!r}: Address already in use"
+    assert [record.message for record in caplog.records] == [expected]
 
 
 @pytest.mark.slow
