@@ -137,7 +137,12 @@ class WebSocketEndpoints:
             return text if text is not None else message.get("bytes") or b""
 
         session = WebSocketSession(
-            services.reader, codec, send_text, settings, permit.allows
+            services.reader,
+            codec,
+            send_text,
+            settings,
+            permit.allows,
+            permit.visitor.bucket,
         )
         ending = Closing(None)
         with permit:
