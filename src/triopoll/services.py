@@ -14,13 +14,14 @@ import trio
 from .access import AccessControl, access_control_from, follow_revoked
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
+from .core.held_keys import HeldKeys
 from .core.latest_message import LatestMessages
 from .core.log_notifier import LogNotifier
 from .core.parked_waits import ParkedWaits
 from .core.poller import Poller
 from .core.publisher import Publisher
 from .core.reader import Reader
-from .core.slock_backend import SlockMonitor, StartupError, open_slock
+from .core.slock_backend import SlockMonitor, StartupError, open_slock, probe_slock
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
@@ -109,14 +110,18 @@ async def open_services(
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
-        waits = ParkedWaits(drain, limit=settings.max_waits, metrics=metrics)
-        monitor = SlockMonitor(client.ping, waits, limit=limit)
+        held = HeldKeys(
+            limit=settings.max_held_keys, per_visitor=settings.held_keys_per_ip
+        )
+        waits = ParkedWaits(drain, limit=settings.max_waits, metrics=metrics, held=held)
+        monitor = SlockMonitor(partial(probe_slock, client), waits, limit=limit)
         notifier = LogNotifier(
             client,
             stores.log,
             prefix=settings.redis_prefix,
             max_keys=settings.max_watched_keys,
             limit=limit,
+            held=held,
         )
         worker_metrics = worker_metrics_from(os.environ)
         _connect_metrics(metrics, access, drain, monitor, settings)

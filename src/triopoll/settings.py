@@ -235,6 +235,9 @@ class Settings:
         drain_window: Seconds over which parked polls are answered when a server stops
             that does not drain by itself.
         metrics_from: Who may read ``/metrics``, as `networks_of` reads it.
+        max_held_keys: Keys that the waits of this process may leave held on slock until
+            their leases end.
+        held_keys_per_ip: The same for the waits of one address; 0 is no limit.
         max_watched_keys: Logs that may be watched in this process at once.
         v1_default_timeout: Seconds that a wait of ``/v1`` takes without a timeout.
         v1_max_timeout: Seconds that a wait of ``/v1`` may take.
@@ -276,6 +279,8 @@ class Settings:
     websocket_ping: float = _setting(20.0, _seconds)
     drain_window: float = _setting(2.0, _seconds)
     metrics_from: str = _setting("loopback", _networks)
+    max_held_keys: int = _setting(65536, _count)
+    held_keys_per_ip: int = _setting(1000, _limit)
     max_watched_keys: int = _setting(32768, _count)
     v1_default_timeout: float = _setting(25.0, _seconds)
     v1_max_timeout: float = _setting(55.0, _seconds)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import trio
 
 import trioslock
+from triopoll.core.held_keys import HeldKeys
 from triopoll.core.log_notifier import LogNotifier, group_key
 from triopoll.core.parked_waits import ParkedWaits
 from triopoll.core.reader import Reader
@@ -92,13 +93,23 @@ class LogRig(SlockRig):
     """Waits and wakes of one process, and a publisher in another."""
 
     def __init__(
-        self, client: trioslock.Client, host: EngineHost, *, max_keys: int
+        self,
+        client: trioslock.Client,
+        host: EngineHost,
+        *,
+        max_keys: int,
+        held: HeldKeys | None,
     ) -> None:
         super().__init__(client, host, max_waits=64)
         self.publisher: trioslock.Client
         self.log = CountingLog()
         self.notifier = LogNotifier(
-            client, self.log, prefix=PREFIX, max_keys=max_keys, limit=LIMIT
+            client,
+            self.log,
+            prefix=PREFIX,
+            max_keys=max_keys,
+            limit=LIMIT,
+            held=held,
         )
         self.reader = Reader(
             client,
@@ -120,10 +131,12 @@ class LogRig(SlockRig):
 
 
 @asynccontextmanager
-async def open_log_rig(*, max_keys: int = 64) -> AsyncIterator[LogRig]:
+async def open_log_rig(
+    *, max_keys: int = 64, held: HeldKeys | None = None
+) -> AsyncIterator[LogRig]:
     """Open a rig with its notifier running and its publisher connected."""
     async with (
-        open_rig(partial(LogRig, max_keys=max_keys)) as rig,
+        open_rig(partial(LogRig, max_keys=max_keys, held=held)) as rig,
         open_embedded(rig.host) as rig.publisher,
         trio.open_nursery() as nursery,
     ):

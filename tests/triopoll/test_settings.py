@@ -30,6 +30,8 @@ def test_each_field_is_read_from_its_variable() -> None:
         max_key_bytes=64,
         max_waits=9,
         max_watched_keys=8,
+        max_held_keys=6,
+        held_keys_per_ip=15,
         v1_default_timeout=3,
         v1_max_timeout=5,
         max_message_bytes=99,

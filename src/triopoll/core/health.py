@@ -24,6 +24,7 @@ _LAG_PERIOD = 0.25
 
 _DRAINING = "the server is going away"
 _SLOCK = "slock does not answer"
+_SLOCK_REFUSES = "slock refuses new keys"
 _STORE = "the store of messages does not answer"
 _WAITS = "as many waits are parked as may be"
 
@@ -71,7 +72,10 @@ class Health:
         store_answers = await self._ask_store()
         found = {
             "draining": (self._drain.draining, _DRAINING),
-            "slock": (not self._monitor.up, _SLOCK),
+            "slock": (
+                not self._monitor.up or self._monitor.refuses,
+                _SLOCK_REFUSES if self._monitor.up else _SLOCK,
+            ),
             "store": (not store_answers, _STORE),
             "waits": (self._waits.full, _WAITS),
         }

@@ -24,6 +24,9 @@ A wake can still be lost: a publisher dies between its two steps, or slock is do
 every few seconds the heads of all subscribed logs are compared with the last ones (the
 sweep). While slock is down nothing fails here; only the sweep finds new messages.
 
+A channel leaves the key of its group held for a while. A visitor whose waits hold as
+many keys as they may gets no new channels; its subscriptions are woken by the sweep.
+
 A channel outlives its last subscription by a few seconds, since the next poll of the
 same client is usually under way. A poll that finds its channel costs slock nothing.
 """
@@ -46,6 +49,7 @@ from trioslock import Client, GroupEvent, NotHeld
 from ..ops.metrics import monotonic
 from ..store import MessageLog, StoreError
 from .backend_calls import SLOCK_ERRORS
+from .held_keys import HeldKeys
 from .parked_waits import TooManyWaits
 from .slock_backend import clear_group
 
@@ -145,10 +149,13 @@ class _Channel:
 class LogSubscription:
     """One task's subscription to some logs. Made by `LogNotifier.subscribe`."""
 
-    __slots__ = ("_channels", "_keys", "_notifier", "_task", "_wakes")
+    __slots__ = ("_channels", "_keys", "_notifier", "_task", "_visitor", "_wakes")
 
-    def __init__(self, notifier: LogNotifier, keys: Iterable[str]) -> None:
+    def __init__(
+        self, notifier: LogNotifier, keys: Iterable[str], visitor: str | None
+    ) -> None:
         self._notifier = notifier
+        self._visitor = visitor
         self._keys = dict.fromkeys(keys)
         self._channels: list[_Channel] = []
         # Wakes that have not been returned yet, by key.
@@ -179,7 +186,7 @@ class LogSubscription:
         Cancellation:
             Wakes that have not been returned are returned by the next call.
         """
-        self._notifier.start(self._channels)
+        self._notifier.start(self._channels, self._visitor)
         if self._wakes:
             await trio.lowlevel.checkpoint()
         else:
@@ -215,6 +222,7 @@ class LogNotifier:
         prefix: str,
         max_keys: int,
         limit: float,
+        held: HeldKeys | None = None,
     ) -> None:
         """Prepare the notifier; `run` starts it.
 
@@ -224,6 +232,7 @@ class LogNotifier:
             prefix: Prefix of the names of the group events.
             max_keys: Channels that may exist at once.
             limit: Seconds within which the store must answer.
+            held: Limits the keys that channels leave held; default: a new instance.
         """
         self.store_up = True
         self._client = client
@@ -231,6 +240,7 @@ class LogNotifier:
         self._prefix = prefix
         self._max_keys = max_keys
         self._limit = limit
+        self._held = HeldKeys() if held is None else held
         self._nursery: trio.Nursery | None = None
         self._starts = trio.CapacityLimiter(_STARTS)
         self._channels: dict[str, _Channel] = {}
@@ -247,17 +257,23 @@ class LogNotifier:
         """Return how many channels exist, lingering ones included."""
         return len(self._channels)
 
-    def subscribe(self, keys: Iterable[str]) -> LogSubscription:
+    def subscribe(
+        self, keys: Iterable[str], visitor: str | None = None
+    ) -> LogSubscription:
         """Return a context manager that subscribes to some logs.
 
         A channel sends slock nothing before the first `LogSubscription.wait`, so a read
         that finds messages at once costs no more than itself.
 
+        Args:
+            keys: The logs.
+            visitor: Who waits, as limits by visitor are counted; None for no visitor.
+
         Returns:
             What to enter; it raises `TooManyWaits` if there is no room for so many new
             channels.
         """
-        return LogSubscription(self, keys)
+        return LogSubscription(self, keys, visitor)
 
     async def notify(self, key: str) -> bool:
         """Wake the subscriptions to a log in all processes.
@@ -351,12 +367,15 @@ class LogNotifier:
             self._lingering.pop(channel, None)
         return channel
 
-    def start(self, channels: list[_Channel]) -> None:
-        """Start the tasks of those channels that have none."""
+    def start(self, channels: list[_Channel], visitor: str | None) -> None:
+        """Start the tasks of those channels that have none, as far as there is room."""
         for channel in channels:
             if channel.scope is None:
                 if self._nursery is None:
                     raise RuntimeError("the log notifier does not run")
+                name = f"log {channel.key}"
+                if not self._held.try_hold(visitor, name, _LINGER + _LEASE):
+                    continue
                 channel.scope = trio.CancelScope()
                 self._nursery.start_soon(self._run_channel, channel, channel.scope)
 

@@ -77,6 +77,7 @@ class Failure(Enum):
     STORE_UNREACHABLE = "store_unreachable"
     STORE_FAILED = "store_failed"
     TOO_MANY_WAITS = "too_many_waits"
+    TOO_MANY_HELD_KEYS = "too_many_held_keys"
 
 
 class OperationFailed(Exception):

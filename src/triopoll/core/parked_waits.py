@@ -15,6 +15,7 @@ import trio
 from ..ops.drain import Drain
 from ..ops.metrics import Kind, Metrics
 from .backend_calls import SLOCK_ERRORS, slock_failure
+from .held_keys import HeldKeys
 from .outcomes import EventFired, Failure, NothingYet, OperationFailed
 
 __all__ = ["ParkedWait", "ParkedWaits", "TooManyWaits"]
@@ -34,10 +35,19 @@ class TooManyWaits(OperationFailed):
 
 
 class ParkedWaits:
-    """Limit the number of parked waits in this process, count them, and end them."""
+    """Limit the number of parked waits in this process, count them, and end them.
+
+    Attributes:
+        held: The keys that waits leave held on slock.
+    """
 
     def __init__(
-        self, drain: Drain, *, limit: int, metrics: Metrics | None = None
+        self,
+        drain: Drain,
+        *,
+        limit: int,
+        metrics: Metrics | None = None,
+        held: HeldKeys | None = None,
     ) -> None:
         """Start without any.
 
@@ -46,7 +56,9 @@ class ParkedWaits:
                 which makes a client poll again, from another server.
             limit: How many may be parked at once.
             metrics: Where waits are counted; default: a throwaway instance.
+            held: Limits the keys that waits leave held; default: a new instance.
         """
+        self.held = HeldKeys() if held is None else held
         self._drain = drain
         self._meters = (metrics or Metrics()).waits
         self._limit = limit

@@ -81,8 +81,12 @@ class Poller:
     def __repr__(self) -> str:
         return f"<Poller: {self._waits!r}, {self._monitor!r}>"
 
-    async def wait_event(self, query: PollQuery) -> Outcome:
+    async def wait_event(self, query: PollQuery, visitor: str | None = None) -> Outcome:
         """Wait until the event is set.
+
+        Args:
+            query: What to wait for.
+            visitor: Who asks, as limits by visitor are counted; None for no visitor.
 
         Returns:
             `EventFired`; `NothingYet` when the time is over or the server drains; or
@@ -92,15 +96,21 @@ class Poller:
             The wait is withdrawn on the slock server.
         """
         try:
-            return await self._wait(query, "event")
+            return await self._wait(query, "event", visitor)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
 
-    async def wait_message(self, query: PollQuery) -> Outcome:
+    async def wait_message(
+        self, query: PollQuery, visitor: str | None = None
+    ) -> Outcome:
         """Pop the first message of the list; if it is empty, wait and pop once more.
 
         An event stays set after it fired, so a message that is published between the
         first pop and the wait ends the wait at once.
+
+        Args:
+            query: What to wait for.
+            visitor: As for `wait_event`.
 
         Returns:
             `PoppedMessage`; `NothingYet` when the time is over or the server drains;
@@ -115,7 +125,7 @@ class Poller:
             if taken is not None:
                 self._backoff.reset(query.key)
                 return self._popped(taken)
-            outcome = await self._wait(query, "message")
+            outcome = await self._wait(query, "message", visitor)
             if not isinstance(outcome, EventFired):
                 return outcome
             taken = await call_store(self._limit, self._store.pop, query.key)
@@ -179,9 +189,14 @@ class Poller:
         )
 
     async def _wait(
-        self, query: PollQuery, kind: Kind
+        self, query: PollQuery, kind: Kind, visitor: str | None
     ) -> EventFired | NothingYet | Failure:
         self._monitor.raise_if_down()
+        if query.reset and query.default == "set":
+            # The reset holds the key. It is counted before the wait, so that a wait
+            # which may not hold it does not end as if its event had been reset.
+            name, lease = f"event {query.key}", query.timeout + query.lease
+            self._waits.held.hold(visitor, name, lease)
         event = self._client.event(query.key, default=query.default, ttl=query.lease)
         outcome: EventFired | NothingYet | Failure
         if query.timeout == 0:

@@ -91,6 +91,7 @@ class Reader:
         cursor: str,
         limit: int,
         seconds: float,
+        visitor: str | None = None,
         kind: Kind = "log",
     ) -> ReadResult | Failure:
         """Read a log after a cursor; if there is nothing, wait for the first message.
@@ -100,6 +101,7 @@ class Reader:
             cursor: From an earlier result, or `store.NEW` or `store.ALL`.
             limit: Messages that may be returned.
             seconds: Seconds to wait; 0 reads without waiting; may be infinite.
+            visitor: Who waits, as limits by visitor are counted; None for no visitor.
             kind: What waits, in the metrics.
 
         Returns:
@@ -114,7 +116,7 @@ class Reader:
             Nothing is left behind; the same cursor finds the same messages.
         """
         try:
-            with self._notifier.subscribe((key,)) as subscription:
+            with self._notifier.subscribe((key,), visitor) as subscription:
                 result = await self._read(key, cursor, limit)
                 if isinstance(result, Failure):
                     raise OperationFailed(result)
@@ -132,13 +134,18 @@ class Reader:
         return self._observed(result)
 
     async def wait_any(
-        self, items: Sequence[Item], seconds: float, kind: Kind | None = None
+        self,
+        items: Sequence[Item],
+        seconds: float,
+        visitor: str | None = None,
+        kind: Kind | None = None,
     ) -> list[ItemState] | Failure:
         """Return the state of all items; if none is ready, wait for the first.
 
         Args:
             items: What to wait for.
             seconds: Seconds to wait; 0 reads without waiting; may be infinite.
+            visitor: As for `messages`.
             kind: What waits, in the metrics; default: by the items.
 
         Returns:
@@ -152,9 +159,9 @@ class Reader:
         Cancellation:
             Nothing is left behind; the same cursors and versions find the same.
         """
-        wait_set = WaitSet(items)
+        wait_set = WaitSet(items, visitor)
         try:
-            with self._notifier.subscribe(wait_set.log_keys) as subscription:
+            with self._notifier.subscribe(wait_set.log_keys, visitor) as subscription:
                 await self._read_all(wait_set)
                 if not wait_set.ready and seconds != 0:
                     kind = kind or wait_set.kind
@@ -264,6 +271,7 @@ class Reader:
                 is_set = await call_slock(self._limit, self._event(item).is_set)
                 wait_set.update(index, EventState(is_set))
             else:
+                self._hold_group(wait_set, item)
                 state = await call_slock(self._limit, self._read_group, item)
                 wait_set.update(index, state)
         except OperationFailed as error:
@@ -338,10 +346,20 @@ class Reader:
             # wake must not be lost.
             wait_set.update(index, GroupState(ready=True, version=known + 1))
             # A wait that a wake ended does not return the version; a clear does.
+            self._hold_group(wait_set, item)
             await clear_group(group)
             wait_set.update(index, GroupState(ready=True, version=group.version))
         except SLOCK_ERRORS as error:
             raise slock_failure(error) from None
+
+    def _hold_group(self, wait_set: WaitSet, item: GroupItem) -> None:
+        """Count the key that clearing the group holds.
+
+        Raises:
+            TooManyHeldKeys: The visitor, or this process, may hold no more.
+        """
+        held = self._waits.held
+        held.hold(wait_set.visitor, f"group {item.key}", GROUP_LEASE)
 
     async def _read_group(self, item: GroupItem) -> GroupState:
         """Clear the group, so that it can be waited for, and return its version."""

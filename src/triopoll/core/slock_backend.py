@@ -4,12 +4,16 @@ The client library sends waits again over a new connection, so a parked wait doe
 notice that slock is down: it would end as a timeout, and its client would poll again at
 once. The monitor probes slock periodically, and ends the parked waits when slock has
 not answered for most of the limit.
+
+A slock that answers may still refuse what publishers and waits need: an engine that is
+full keeps answering pings. So the probe takes a lock.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import (
@@ -21,16 +25,22 @@ from contextlib import (
 import trio
 
 import trioslock
-from trioslock import GroupEvent
+from trioslock import Flags, GroupEvent
 from trioslock.embedded import open_embedded
 from trioslock.server import Server, open_server
 
 from ..settings import PREFIX, Settings
-from .backend_calls import SLOCK_ERRORS
+from .backend_calls import SLOCK_ERRORS, slock_failure
 from .outcomes import Failure, OperationFailed
 from .parked_waits import ParkedWaits
 
-__all__ = ["SlockMonitor", "StartupError", "clear_group", "open_slock"]
+__all__ = [
+    "SlockMonitor",
+    "StartupError",
+    "clear_group",
+    "open_slock",
+    "probe_slock",
+]
 
 _log = logging.getLogger("triopoll.slock")
 
@@ -40,6 +50,10 @@ _PERIOD = 0.2
 _PROBE_TIME = 0.6
 # Seconds until a probe that failed is repeated.
 _RETRY = 0.05
+# Seconds after which the lock of a probe that was interrupted is free.
+_PROBE_LEASE = 1.0
+# The lock of a probe need not outlive the server.
+_UNLOGGED = Flags(log="never")
 # Seconds that the waits of a killed worker stay on the server. Short, since they hold
 # nothing, and a client that reconnects sends its waits again.
 _SESSION_TTL = 2.0
@@ -67,11 +81,28 @@ async def clear_group(group: GroupEvent) -> None:
     await group.clear()
 
 
+async def probe_slock(client: trioslock.Client) -> None:
+    """Take a lock under a new name and release it: slock has room for one more key.
+
+    Raises:
+        SlockError: Slock does not answer, or refuses.
+        trio.ClosedResourceError: The client is closed.
+
+    Cancellation:
+        The lock may be held for a second.
+    """
+    name = f"triopoll:probe:{secrets.token_hex(8)}"
+    lock = client.lock(name, lease=_PROBE_LEASE, renew=False, flags=_UNLOGGED)
+    await (await lock.try_acquire()).release()
+
+
 class SlockMonitor:
     """Probe slock periodically; end the parked waits when it does not answer.
 
     Attributes:
         up: Whether slock answered the last probe.
+        refuses: Whether its last answer was a refusal. Parked waits go on then, since
+            slock still wakes them.
     """
 
     def __init__(
@@ -84,17 +115,19 @@ class SlockMonitor:
         """Prepare the monitor; `run` starts it.
 
         Args:
-            probe: Sends slock a request that it answers at once.
+            probe: Sends slock what it answers at once; raises its refusal.
             waits: The waits to end when slock is down.
             limit: Seconds from an outage within which they must be answered.
         """
         self.up = True
+        self.refuses = False
         self._probe = probe
         self._waits = waits
         self._limit = limit
 
     def __repr__(self) -> str:
-        return f"<SlockMonitor: {'up' if self.up else 'down'}>"
+        state = "refuses" if self.refuses else "up"
+        return f"<SlockMonitor: {state if self.up else 'down'}>"
 
     def raise_if_down(self) -> None:
         """Raise `OperationFailed` while slock does not answer."""
@@ -133,10 +166,22 @@ class SlockMonitor:
             while True:
                 try:
                     await self._probe()
+                    self._note_refusal(None)
                     return True
-                except SLOCK_ERRORS:
+                except SLOCK_ERRORS as error:
+                    if slock_failure(error).failure is Failure.SLOCK_REFUSED:
+                        self._note_refusal(error)
+                        return True
                     await trio.sleep(_RETRY)
         return False
+
+    def _note_refusal(self, error: Exception | None) -> None:
+        refuses = error is not None
+        if refuses and not self.refuses:
+            _log.warning("slock refuses new keys: %s", error)
+        elif self.refuses and not refuses:
+            _log.warning("slock accepts new keys again")
+        self.refuses = refuses
 
 
 @asynccontextmanager

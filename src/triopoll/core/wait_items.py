@@ -97,6 +97,7 @@ class WaitSet:
     """The items of one wait and their states. Items are named by their index.
 
     Attributes:
+        visitor: Who waits, as limits by visitor are counted; None for no visitor.
         states: The latest state of each item, in the order of the items.
         ready: Whether any item is ready.
         failure: Why an item could not be read; None if all could.
@@ -117,9 +118,11 @@ class WaitSet:
         "ready",
         "signals",
         "states",
+        "visitor",
     )
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], visitor: str | None = None) -> None:
+        self.visitor = visitor
         self._items = items
         self.states = list(map(_initial_state, items))
         self.ready = False

@@ -52,6 +52,15 @@ async def test_each_reason(autojump_clock: trio.abc.Clock) -> None:
     assert "parked" in repr(rig.health)
 
 
+async def test_a_slock_that_refuses(autojump_clock: trio.abc.Clock) -> None:
+    """It answers, and cannot be used: the sentence tells it from an outage."""
+    rig = Rig()
+    rig.monitor.refuses = True
+    assert await rig.health.reasons() == {"slock": "slock refuses new keys"}
+    rig.monitor.up = False
+    assert await rig.health.reasons() == {"slock": "slock does not answer"}
+
+
 async def test_a_store_that_hangs(autojump_clock: trio.abc.Clock) -> None:
     """The answer comes before a probe gives up, which is after a second."""
     rig = Rig()

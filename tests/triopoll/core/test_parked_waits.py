@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from triopoll.core.held_keys import HeldKeys
 from triopoll.core.outcomes import Failure, NothingYet, OperationFailed
 from triopoll.core.parked_waits import ParkedWait, ParkedWaits, TooManyWaits
 from triopoll.ops.drain import Drain
@@ -163,3 +164,9 @@ async def test_the_end_of_each_wait_is_counted(
     }
     assert meter.parked == 0
     assert metrics.waits["event"].ended == {}
+
+
+def test_the_held_keys_that_are_given_are_used() -> None:
+    """Also while none are held."""
+    held = HeldKeys(limit=1)
+    assert ParkedWaits(Drain(), limit=1, held=held).held is held

@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trioslock
 from triopoll.api.poll.query import parse_poll
 from triopoll.asgi.query import parse_query
+from triopoll.core.held_keys import HeldKeys
 from triopoll.core.outcomes import (
     EventFired,
     Failure,
@@ -422,3 +423,29 @@ async def test_the_store_fails_after_the_delay(
     rig.store.fault = StoreUnreachable("away")
     outcome = await rig.poller.delay_empty(asked, EMPTY, trio.current_time())
     assert outcome is Failure.STORE_UNREACHABLE
+
+
+# --- held keys --------------------------------------------------------------------
+
+
+async def test_a_visitor_that_resets_ever_new_events(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    """What it leaves held on slock is bounded, until the leases end."""
+    rig.waits.held = HeldKeys(limit=5, per_visitor=3)
+    fired = [
+        await rig.poller.wait_event(
+            query(key=f"k{n}", default="set", reset=True, timeout=5, lease=10), "a"
+        )
+        for n in range(9)
+    ]
+    assert fired == [EventFired()] * 3 + [Failure.TOO_MANY_HELD_KEYS] * 6
+    assert (await rig.client.state()).held == 3
+    # Nor does one that is refused reset its event.
+    for default, reset in (("set", False), ("clear", True)):
+        polled = query(key="other", default=default, reset=reset, timeout=0)
+        assert not isinstance(await rig.poller.wait_event(polled, "a"), Failure)
+    polled = query(key="kb", default="set", reset=True, timeout=5, lease=10)
+    assert await rig.poller.wait_event(polled, "b") == EventFired()
+    await trio.sleep(15)
+    assert await rig.poller.wait_event(polled, "a") == EventFired()

@@ -11,6 +11,7 @@ from tests.triopoll.calls import CallCounter, count_this_task
 from tests.triopoll.logrig import LIMIT, LogRig, open_log_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from triopoll.core.held_keys import HeldKeys
 from triopoll.core.outcomes import Failure
 from triopoll.core.wait_items import (
     EventItem,
@@ -628,3 +629,41 @@ async def test_a_wait_takes_few_calls(
             await rig.wake("k")
     assert counter.within("triopoll/core/") <= 38, str(counter)
     assert counter.within("triopoll/ops/") <= 4, str(counter)
+
+
+async def test_a_visitor_that_waits_for_ever_new_groups(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """What it leaves held on slock is bounded; groups that it has asked for go on."""
+    rig.waits.held = HeldKeys(per_visitor=2)
+    found = [
+        await rig.reader.wait_any([GroupItem(key)], 1, "visitor") for key in "abcda"
+    ]
+    refused = [each is Failure.TOO_MANY_HELD_KEYS for each in found]
+    assert refused == [False, False, True, True, False]
+    assert (await rig.client.state()).held == 2
+    assert not isinstance(await rig.reader.wait_any([GroupItem("c")], 1), Failure)
+    await trio.sleep(310)
+    found = [await rig.reader.wait_any([GroupItem("d")], 1, "visitor")]
+    assert not isinstance(found[0], Failure)
+
+
+async def test_a_visitor_that_waits_for_ever_new_logs(
+    autojump_clock: MockClock,
+) -> None:
+    """Beyond its bound no key is held; a message is found by the sweep."""
+    async with open_log_rig(held=HeldKeys(per_visitor=2)) as rig:
+        for key in "abc":
+            await rig.reader.messages(key, NEW, 9, 1, "visitor")
+        assert (await rig.client.state()).held == 2
+
+        async def publish() -> None:
+            await trio.sleep(10)
+            await rig.log.put("c", b"1")
+            assert not await rig.wake("c")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            began = trio.current_time()
+            assert data(await rig.reader.messages("c", NEW, 9, 25, "visitor")) == [b"1"]
+        assert 10 <= trio.current_time() - began < 15

@@ -8,10 +8,17 @@ from trio.testing import MockClock
 
 from triopoll.core.outcomes import Failure
 from triopoll.core.parked_waits import ParkedWait, ParkedWaits
-from triopoll.core.slock_backend import SlockMonitor, StartupError, open_slock
+from triopoll.core.slock_backend import (
+    SlockMonitor,
+    StartupError,
+    open_slock,
+    probe_slock,
+)
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
-from trioslock import ConnectionLost
+from trioslock import ConnectionLost, ServerError
+from trioslock.embedded import open_embedded
+from trioslock.engine import EngineLimits
 
 
 class Slock:
@@ -28,6 +35,8 @@ class Slock:
             await trio.sleep_forever()
         if self.state == "loses":
             raise ConnectionLost("gone")
+        if self.state == "refuses":
+            raise ServerError("result 11", result=11)
         if self.state == "closed":
             raise trio.ClosedResourceError
 
@@ -72,6 +81,45 @@ async def test_a_short_loss_is_no_outage(autojump_clock: MockClock) -> None:
             await trio.sleep_forever()
         assert not isinstance(wait.outcome, Failure)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_refusal_is_no_outage(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Parked waits go on, since slock still wakes them; it is logged once."""
+    slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
+    monitor = SlockMonitor(slock.ask, waits, limit=5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(monitor.run)
+        slock.state = "refuses"
+        with ParkedWait(waits, 20) as wait:
+            await trio.sleep_forever()
+        assert not isinstance(wait.outcome, Failure)
+        assert (monitor.up, monitor.refuses) == (True, True)
+        assert repr(monitor) == "<SlockMonitor: refuses>"
+        slock.state = "answers"
+        await trio.sleep(5)
+        assert not monitor.refuses
+        nursery.cancel_scope.cancel()
+    assert caplog.messages == [
+        "slock refuses new keys: result 11",
+        "slock accepts new keys again",
+    ]
+
+
+async def test_the_probe_of_an_engine_that_is_full(autojump_clock: MockClock) -> None:
+    """It sees what a ping does not, and leaves nothing behind."""
+    async with open_embedded(engine_limits=EngineLimits(keys=2)) as client:
+        for _ in range(5):
+            await probe_slock(client)
+        assert (await client.state()).held == 0
+        for key in "ab":
+            await client.event(key, ttl=60).set()
+        await client.ping()
+        with pytest.raises(ServerError):
+            await probe_slock(client)
+        await client.event("a", ttl=60).clear()
+        await probe_slock(client)
 
 
 async def test_slock_is_asked_seldom(autojump_clock: MockClock) -> None:

@@ -53,7 +53,8 @@ def poll_routes(services: Services, openresty: Routes) -> Routes:
     }
 
 
-_Wait = Callable[[PollQuery], Awaitable[Outcome]]
+# The second argument is who asks, as limits by visitor are counted.
+_Wait = Callable[[PollQuery, str | None], Awaitable[Outcome]]
 _Encode = Callable[[Outcome], bytes]
 
 
@@ -82,7 +83,7 @@ def _endpoint(
         if isinstance(permit, Response):
             return permit
         with permit:
-            outcome = await wait(query)
+            outcome = await wait(query, permit.visitor.bucket)
         if permit.ended is not None:
             return permit.ended
         response = Response(encode(outcome), headers=UNCACHED_JSON)
@@ -96,14 +97,16 @@ def _endpoint(
     return endpoint
 
 
-async def _wait_message(services: Services, query: PollQuery) -> Outcome:
+async def _wait_message(
+    services: Services, query: PollQuery, visitor: str | None
+) -> Outcome:
     """Wait for a message of the list, or for the one that is kept beside the event.
 
     The OpenResty API's publishers keep the message of an event elsewhere, so an event
     that fires beside an empty list may belong to one of theirs.
     """
     began = trio.current_time()
-    outcome = await services.poller.wait_message(query)
+    outcome = await services.poller.wait_message(query, visitor)
     if not isinstance(outcome, PoppedMessage) or outcome.data is not None:
         return outcome
     latest = await services.latest_messages.latest(query.key)

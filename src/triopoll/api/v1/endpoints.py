@@ -59,6 +59,7 @@ _MESSAGES = {
     Failure.STORE_UNREACHABLE: "the message store cannot be reached",
     Failure.STORE_FAILED: "the message store answered with an error",
     Failure.TOO_MANY_WAITS: "the limit of parked waits has been reached",
+    Failure.TOO_MANY_HELD_KEYS: "the limit of keys held by waits has been reached",
 }
 
 
@@ -98,7 +99,7 @@ async def _messages_response(
     since = trio.current_time()
     with permit:
         found = await services.reader.messages(
-            item.key, item.cursor, item.limit, seconds
+            item.key, item.cursor, item.limit, seconds, permit.visitor.bucket
         )
     if permit.ended is not None:
         return permit.ended
@@ -138,7 +139,7 @@ async def _wait_response(
     seconds = _wait_seconds(query.timeout, services.settings)
     since = trio.current_time()
     with permit:
-        found = await services.reader.wait_any(items, seconds)
+        found = await services.reader.wait_any(items, seconds, permit.visitor.bucket)
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):

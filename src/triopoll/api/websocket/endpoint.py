@@ -150,6 +150,7 @@ class WebSocketEndpoints:
                 limits=limits,
             ),
             permit.allows,
+            permit.visitor.bucket,
         )
         return session, first
 

@@ -58,6 +58,8 @@ POLICY, TOO_BIG, BACKEND, RESTART, OVERLOAD = 1008, 1009, 1011, 1012, 1013
 
 _UNACCEPTABLE = 1003
 
+_OVERLOAD = (Failure.TOO_MANY_WAITS, Failure.TOO_MANY_HELD_KEYS)
+
 # Seconds that a frame which is being sent still has when the websocket is to end.
 _LAST_SEND = 1.0
 # Frames a second that are read in the long run, and in a burst. What a client sends
@@ -105,6 +107,7 @@ class WebSocketSession:
         send: Callable[[str], Awaitable[None]],
         settings: WebSocketSettings,
         allows: Callable[[str], bool],
+        visitor: str | None = None,
     ) -> None:
         """Prepare to serve; `run` does it.
 
@@ -114,12 +117,14 @@ class WebSocketSession:
             send: Sends a text frame; raises OSError when the client has left.
             settings: Limits.
             allows: Says which keys this client may subscribe to.
+            visitor: Who the client is, as limits by visitor are counted.
         """
         self._reader = reader
         self._codec = codec
         self._send_text = send
         self._settings = settings
         self._allows = allows
+        self._visitor = visitor
         # What the client follows. News of an item is sent once; until the client has
         # acknowledged it, the item is in `_unacked` and is not waited for.
         self._followed: dict[_ItemName, Item] = {}
@@ -277,7 +282,7 @@ class WebSocketSession:
                     return result
                 return replace(item, cursor=result.page.cursor)
             case GroupItem(_, None):
-                states = await self._reader.wait_any([item], 0)
+                states = await self._reader.wait_any([item], 0, self._visitor)
                 if isinstance(states, Failure):
                     return states
                 return replace(item, version=cast("GroupState", states[0]).version)
@@ -320,7 +325,7 @@ class WebSocketSession:
                 continue
             states: list[ItemState] | Failure | None = None
             with trio.CancelScope() as self._waiting:
-                states = await self._reader.wait_any(items, math.inf)
+                states = await self._reader.wait_any(items, math.inf, self._visitor)
             self._waiting = None
             if states is not None:
                 await self._send_states(items, states)
@@ -368,7 +373,7 @@ class WebSocketSession:
     async def _fail(self, failure: Failure) -> None:
         code, sentence = FAILURES[failure]
         await self._refuse(failure.value, sentence, code)
-        overload = failure is Failure.TOO_MANY_WAITS
+        overload = failure in _OVERLOAD
         self.end(OVERLOAD if overload else BACKEND, sentence)
 
     async def _refuse(self, code: str, message: str, status: int) -> None:

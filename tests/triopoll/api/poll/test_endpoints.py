@@ -21,8 +21,9 @@ async def app(free_port: int) -> AsyncIterator[Triopoll]:
         yield app
 
 
-async def ask(app: Triopoll, target: str) -> Any:
+async def ask(app: Triopoll, target: str, address: str = "127.0.0.1") -> Any:
     call = Call(target)
+    call.peer = (address, 1)
     with trio.fail_after(5):
         await call.run(app)
     assert call.status == 200
@@ -69,3 +70,38 @@ async def test_a_full_limit(app: Triopoll) -> None:
         assert (await ask(app, "/poll/message?key=k"))["code"] == 503
         nursery.cancel_scope.cancel()
     assert (await ask(app, "/poll/event?event=k&timeout=0"))["err_code"] == 504
+
+
+RESET = "timeout=1&default_type=set&wait_type=reset"
+
+
+@pytest.mark.parametrize("path", ["/poll/event", "/poll/message"])
+async def test_the_keys_that_a_visitor_holds(free_port: int, path: str) -> None:
+    """One address cannot fill slock with events that it resets; others are served."""
+    url = f"embedded://127.0.0.1:{free_port}"
+    async with serving(Triopoll(Settings(slock_url=url, held_keys_per_ip=3))) as app:
+        for number in range(6):
+            target = f"{path}?event=k{number}&{RESET}"
+            reply = await ask(app, target, "192.0.2.1")
+            if number < 3:
+                assert reply["err_code"] == 0
+            else:
+                sentence = "too many held keys"
+                assert reply == {"err_code": 503, "err_message": sentence}
+        reply = await ask(app, f"{path}?event=k3&{RESET}", "192.0.2.2")
+        assert reply["err_code"] == 0
+
+
+async def test_the_groups_that_a_visitor_holds(free_port: int) -> None:
+    """The bound is the same one for all endpoints."""
+    url = f"embedded://127.0.0.1:{free_port}"
+    async with serving(Triopoll(Settings(slock_url=url, held_keys_per_ip=2))) as app:
+        await ask(app, f"/poll/event?event=k&{RESET}", "192.0.2.1")
+        codes = []
+        for name in "abca":
+            call = Call(f"/v1/wait?group=:{name}&timeout=0")
+            call.peer = ("192.0.2.1", 1)
+            await call.run(app)
+            codes.append(json.loads(call.body)["code"])
+        full = "too_many_held_keys"
+        assert codes == ["timeout", full, full, "timeout"]
