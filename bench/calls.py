@@ -1,19 +1,28 @@
 """Count the functions of this project that one operation calls.
 
-    python bench/calls.py lock [--names]
+    python bench/calls.py lock|server|poll [--names]
 
 A count is the same on every machine, so a test can hold it (``tests/test_calls.py``);
 a time is not. Counted are the "call" events of ``sys.setprofile`` on this thread whose
-function is in ``src/``: each call of a function, and each time that a coroutine or a
-generator goes on. The first runs are not counted: they fill caches.
+function is in ``src/``. The first runs are not counted: they fill caches.
 
-``lock`` is one uncontended ``async with client.lock(key): pass`` over loopback TCP, on
-the client's side, its reader and writer included. The server is a process of its own.
+- ``lock`` is one uncontended ``async with client.lock(key): pass`` over loopback TCP,
+  on the client's side, its reader and writer included. Each time that a coroutine goes
+  on counts as a call, too. The server is a process of its own.
+- ``server`` is a GET with three headers on a connection that is kept alive, answered by
+  an ASGI application that does nothing else: what the HTTP server itself needs.
+- ``poll`` is a ``GET /poll/message`` on such a connection that finds its list empty,
+  parks, is woken by the event, finds the message, and is answered: from the first byte
+  read to the last written, with the trioslock client. slock is a process of its own,
+  messages are in memory, and the query has been asked before. Background tasks and the
+  publisher are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import dis
+import functools
 import subprocess
 import sys
 from collections import Counter
@@ -21,42 +30,80 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
 import trio
+import trio.testing
 
 import trioslock
+from triopoll.app import Triopoll
+from triopoll.server import HttpServer, ServerSettings
+from triopoll.server.lifespan import open_lifespan
+from triopoll.settings import Settings
 
 SOURCE = str(Path(trioslock.__file__).parents[1])
+HOST = "127.0.0.1"
 WARM_UP = 50
 RUNS = 101
+GET = b"GET %b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
 
 Names = Counter[str]
 """How often each function was called, by ``module.qualified_name``."""
 
+# Tasks of the process that no request waits for.
+BACKGROUND = ("SlockMonitor", "LogNotifier", "measure_loop_lag", "_close_idle")
 
-async def count_calls(operation: Callable[[], Awaitable[object]]) -> list[Names]:
-    """Return the calls of each counted run of an operation, one after the other.
 
-    What its background tasks do between two runs counts for the later one.
+class CallCounter:
+    """Count calls, one run of an operation after the other.
+
+    Attributes:
+        runs: What was called in each run.
     """
-    runs: list[Names] = []
 
-    def note(frame: FrameType, event: str, _arg: object) -> None:
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(SOURCE):
-            runs[-1][f"{frame.f_globals['__name__']}.{code.co_qualname}"] += 1
+    def __init__(self, *, resumptions: bool) -> None:
+        """Count; also each time that a coroutine goes on, if that is asked for."""
+        self.runs: list[Names] = []
+        self._resumptions = resumptions
 
-    for _ in range(WARM_UP):
-        await operation()
-    sys.setprofile(note)
-    try:
-        for _ in range(RUNS):
-            runs.append(Counter())
+    async def count(
+        self, operation: Callable[[], Awaitable[object]], runs: int = RUNS
+    ) -> None:
+        """Run an operation often, and count what this thread calls meanwhile.
+
+        What its background tasks do between two runs counts for the later one.
+        """
+        for _ in range(WARM_UP):
             await operation()
-    finally:
-        sys.setprofile(None)
-    return runs
+        sys.setprofile(self._note)
+        try:
+            for _ in range(runs):
+                self.runs.append(Counter())
+                await operation()
+        finally:
+            sys.setprofile(None)
+
+    def typical(self) -> Names:
+        """Return the run whose number of calls is the median."""
+        return typical(self.runs)
+
+    def _note(self, frame: FrameType, event: str, _arg: object) -> None:
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(SOURCE):
+            return
+        # A coroutine begins at its first RESUME, and goes on behind it.
+        if not self._resumptions and frame.f_lasti > _start_of(code):
+            return
+        name = f"{frame.f_globals['__name__']}.{code.co_qualname}"
+        if not any(each in name for each in BACKGROUND):
+            self.runs[-1][name] += 1
+
+
+@functools.cache
+def _start_of(code: CodeType) -> int:
+    instructions = dis.get_instructions(code)
+    return next(each.offset for each in instructions if each.opname == "RESUME")
 
 
 def typical(runs: list[Names]) -> Names:
@@ -79,24 +126,135 @@ def serving() -> Iterator[int]:
 
 def count_lock() -> Names:
     """Return the calls of one lock that is taken and released."""
+    counter = CallCounter(resumptions=True)
 
-    async def main(port: int) -> list[Names]:
-        async with trioslock.open_client(f"slock://127.0.0.1:{port}") as client:
+    async def main(port: int) -> None:
+        async with trioslock.open_client(f"slock://{HOST}:{port}") as client:
 
             async def lock() -> None:
                 async with client.lock("bench"):
                     pass
 
-            return await count_calls(lock)
+            await counter.count(lock)
 
     with serving() as port:
-        return typical(trio.run(main, port))
+        trio.run(main, port)
+    return counter.typical()
 
 
-COMMANDS: dict[str, Callable[[], Names]] = {"lock": count_lock}
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """Answer; read the body first, as every endpoint does."""
+    if scope["type"] == "lifespan":
+        for what in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{what}.complete"})
+        return
+    await receive()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def ask(stream: trio.SocketStream, target: bytes) -> bytes:
+    """Return the answer to a GET; each of these fits into one segment."""
+    await stream.send_all(GET % target)
+    answer = await stream.receive_some()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
+    return bytes(answer)
+
+
+async def count_over_http(
+    app: Any, operate: Callable[[trio.SocketStream], Awaitable[object]]
+) -> Names:
+    """Count the calls of an operation on an application that `HttpServer` serves.
+
+    Args:
+        app: The ASGI application.
+        operate: Does it once, over a connection to the server.
+    """
+    counter = CallCounter(resumptions=False)
+    listeners = await trio.open_tcp_listeners(0, host=HOST)
+    port = listeners[0].socket.getsockname()[1]
+    server = HttpServer(app, ServerSettings())
+    async with open_lifespan(app) as state, trio.open_nursery() as nursery:
+        await nursery.start(server.accept, listeners, state)
+        async with await trio.open_tcp_stream(HOST, port) as stream:
+            await counter.count(lambda: operate(stream), runs=41)
+        nursery.cancel_scope.cancel()
+    return counter.typical()
+
+
+def count_server() -> Names:
+    """Return the calls of a request that the HTTP server itself needs."""
+
+    async def operate(stream: trio.SocketStream) -> None:
+        await ask(stream, b"/")
+
+    return trio.run(count_over_http, hello, operate)
+
+
+PUBLISHER = """
+import sys, trio, trioslock
+async def main():
+    async with trioslock.open_client(sys.argv[1]) as client:
+        event = client.event("bench", ttl=60)
+        for line in sys.stdin:
+            await (event.set() if line == "set\\n" else event.clear())
+            print("done", flush=True)
+trio.run(main)
+"""
+
+
+def count_poll() -> Names:
+    """Return the calls of one poll that parks, is woken and takes a message."""
+    with serving() as port:
+        url = f"slock://{HOST}:{port}"
+        app = Triopoll(Settings(slock_url=url, backend_limit=60))
+        command = [sys.executable, "-c", PUBLISHER, url]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as publisher:
+            assert publisher.stdin is not None
+            assert publisher.stdout is not None
+
+            def tell(what: str) -> None:
+                publisher.stdin.write(what + "\n")  # type: ignore[union-attr]
+                publisher.stdin.flush()  # type: ignore[union-attr]
+                publisher.stdout.readline()  # type: ignore[union-attr]
+
+            async def operate(stream: trio.SocketStream) -> None:
+                store = app._services.poller._store  # type: ignore[union-attr]
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ask, stream, b"/poll/message?event=bench")
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    # The list is filled behind the back of the counted functions.
+                    sys.setprofile(None)
+                    await store.push("bench", b"message")
+                    sys.setprofile(counting)
+                    await trio.to_thread.run_sync(tell, "set")
+                await trio.to_thread.run_sync(tell, "clear")
+
+            counting: Any = None
+
+            async def operate_counting(stream: trio.SocketStream) -> None:
+                nonlocal counting
+                counting = sys.getprofile()
+                await operate(stream)
+
+            calls = trio.run(count_over_http, app, operate_counting)
+            publisher.stdin.close()
+    return calls
+
+
+COMMANDS: dict[str, Callable[[], Names]] = {
+    "lock": count_lock,
+    "server": count_server,
+    "poll": count_poll,
+}
 
 
 def main() -> None:
+    """Print the number of calls, and on demand which functions they are of."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("operation", choices=COMMANDS)

@@ -24,6 +24,7 @@ from .asgi.http_adapter import send_response
 from .asgi.json import to_json
 from .asgi.messages import json_response
 from .asgi.types import Receive, Scope, Send
+from .core.slock_backend import StartupError
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.signals import drain_on_signals
@@ -34,6 +35,9 @@ __all__ = ["Triopoll", "app"]
 
 _log = logging.getLogger("triopoll")
 
+_ENDED = (
+    "this application has been shut down, and its waits with it: make a new Triopoll()"
+)
 _NOT_STARTED = "the server has not sent the ASGI lifespan startup"
 
 
@@ -106,7 +110,7 @@ class Triopoll(QuartTrio):
             raise RuntimeError(_NOT_STARTED)
         _log.error("%s %s failed: %s", scope["method"], scope["path"], _NOT_STARTED)
         shape = {"code": "internal", "message": "internal error"}
-        await send_response(scope, send, json_response(shape, 500), lambda _: None)
+        await send_response(scope, send, json_response(shape, 500), self.metrics.sent)
 
     async def startup(self) -> None:
         """Open the services, then do what Quart does.
@@ -118,6 +122,8 @@ class Triopoll(QuartTrio):
         Cancellation:
             What had been opened is closed.
         """
+        if self._stop.is_set():
+            raise StartupError(_ENDED)
         settings = self._settings or settings_from(os.environ)
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
         await self.nursery.start(self._serve, settings)
@@ -151,6 +157,7 @@ class Triopoll(QuartTrio):
                 task_status.started()
                 await self._stop.wait()
         finally:
+            self._services = self._pipeline = self._websockets = None
             self._stopped.set()
 
     def _build_pipeline(self, services: Services) -> Pipeline:

@@ -98,3 +98,14 @@ async def test_lists_that_anybody_may_empty_are_warned_of(
         pass
     messages = [record.getMessage() for record in caplog.records]
     assert any("TRIOPOLL_LIST_PREFIX" in message for message in messages) == warns
+
+
+async def test_an_application_is_started_once(settings: Settings) -> None:
+    """A second lifespan is refused; requests after the first one are errors."""
+    app = Triopoll(settings)
+    async with serving(app):
+        pass
+    request = Request("/livez")
+    await request.run(app)
+    assert request.status == 500
+    assert "make a new Triopoll()" in await refused(app)

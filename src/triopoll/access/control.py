@@ -22,7 +22,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -52,7 +52,7 @@ _MAX_SESSION = 128
 _RETRY_AFTER = (2, 8)
 
 _EXPIRED = Refusal(401, "ticket_expired", "the ticket has expired")
-_REPLACED = Refusal(409, "replaced", "a newer wait of this session has arrived")
+_REPLACED = Refusal(409, "replaced", "a newer wait of this session has come")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,15 +276,18 @@ class AccessControl:
             )
         if not limits.requests_per_ip and not self._watches_for_proxy:
             return None
-        bucket = self.rules.proxies.visitor(request).bucket
+        request.visitor = self.rules.proxies.visitor(request)
+        bucket = request.visitor.bucket
         if bucket is None:
-            self._warn_of_proxy(request)
+            for name, _ in request.headers if self._watches_for_proxy else ():
+                if name == b"x-forwarded-for":
+                    self._warn_of_proxy()
         elif seconds := self._rate.take(bucket, trio.current_time()):
             return self._count(_limit("requests_per_ip", 429, seconds))
         return None
 
     def admit_subscriber(
-        self, request: Request, keys: Iterable[str], format_refusal: RefusalFormat
+        self, request: Request, keys: Sequence[str], format_refusal: RefusalFormat
     ) -> Permit | Response:
         """Decide whether a subscriber may wait for all of these keys.
 
@@ -298,7 +301,7 @@ class AccessControl:
             What to wait in, or what to answer instead.
         """
         try:
-            visitor = self.rules.proxies.visitor(request)
+            visitor = request.visitor or self.rules.proxies.visitor(request)
             ticket = None
             if self.rules.tickets is not None:
                 ticket = self._ticket(request, self.rules.tickets)
@@ -312,13 +315,14 @@ class AccessControl:
             claims: tuple[Claim, ...] = ()
             if self._limits_waits:
                 claims = self._claims(visitor, ticket, keys)
-                self._check_claims(claims)
+                if claims:
+                    self._check_claims(claims)
             return Permit(self, visitor, ticket, session, claims, format_refusal)
         except AccessRefused as refused:
             return self.refuse(refused.refusal, format_refusal)
 
     def admit_publisher(
-        self, request: Request, keys: Iterable[str], format_refusal: RefusalFormat
+        self, request: Request, keys: Sequence[str], format_refusal: RefusalFormat
     ) -> AdmittedPublisher | Response:
         """Decide whether a publisher may publish to all of these keys.
 
@@ -348,7 +352,7 @@ class AccessControl:
         return refusal
 
     def _claims(
-        self, visitor: Visitor, ticket: Ticket | None, keys: Iterable[str]
+        self, visitor: Visitor, ticket: Ticket | None, keys: Sequence[str]
     ) -> tuple[Claim, ...]:
         """Return what a wait would use of each limit that is set."""
         limits = self.rules.limits
@@ -376,20 +380,15 @@ class AccessControl:
         except BadTicket as error:
             raise AccessRefused(Refusal(401, error.code, str(error))) from None
 
-    def _warn_of_proxy(self, request: Request) -> None:
-        if not self._watches_for_proxy:
-            return
-        for name, _ in request.headers:
-            if name == b"x-forwarded-for":
-                self._watches_for_proxy = False
-                logger.warning(
-                    "requests come through a proxy, and TRIOPOLL_TRUSTED_PROXIES is "
-                    "not set: no client's address is known, so no limit by address "
-                    "applies"
-                )
+    def _warn_of_proxy(self) -> None:
+        self._watches_for_proxy = False
+        logger.warning(
+            "requests come through a proxy, and TRIOPOLL_TRUSTED_PROXIES is not set: "
+            "no client's address is known, so no limit by address applies"
+        )
 
 
-def _check_grants(grants: Grants, keys: Iterable[str]) -> None:
+def _check_grants(grants: Grants, keys: Sequence[str]) -> None:
     for key in keys:
         if not grants.allow(key):
             raise AccessRefused(

@@ -60,10 +60,14 @@ class Cors:
     def __repr__(self) -> str:
         return f"<Cors: {', '.join(sorted(self.origins)) or 'no origins'}>"
 
-    def preflight(self, request: Request) -> Response | None:
+    def preflight(self, request: Request, methods: bytes = _METHODS) -> Response | None:
         """Return the response to a preflight, or None for any other request.
 
         The pipeline adds `headers` to it, as to every response.
+
+        Args:
+            request: Any request.
+            methods: The methods that the path has.
         """
         if request.method != "OPTIONS":
             return None
@@ -72,7 +76,7 @@ class Cors:
         headers: list[tuple[bytes, bytes]] = []
         if self._allowed(_origin(request)) is not None:
             headers = [
-                (b"access-control-allow-methods", _METHODS),
+                (b"access-control-allow-methods", methods),
                 (b"access-control-allow-headers", _REQUEST_HEADERS),
                 (b"access-control-max-age", _MAX_AGE),
             ]

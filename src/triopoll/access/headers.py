@@ -41,7 +41,7 @@ def parameter_values(request: Request, name: str) -> list[str]:
     """Return the values of all parameters of a name.
 
     Raises:
-        AccessAccessRefused: The query has too many fields, or a value is not UTF-8.
+        AccessRefused: The query has too many fields, or a value is not UTF-8.
     """
     if name.encode() not in request.query and b"%" not in request.query:
         return []

@@ -105,11 +105,15 @@ class TrustedProxies:
 
     def visitor(self, request: Request) -> Visitor:
         """Return the client of a request."""
+        text = request.peer
+        if text is not None and len(text) > _MAX_TEXT:
+            # Some servers take it from a header: a client could fill the cache below.
+            text = None
         if not self.any_trusted:
-            return _direct(request.peer)
-        peer = _parse(request.peer)
+            return _direct(text)
+        peer = _parse(text)
         if not self._is_trusted(peer):
-            return _direct(request.peer)
+            return _direct(text)
         client = self._client(request, peer)
         if client is None:
             return Visitor(_text(peer), None)

@@ -15,12 +15,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-
-import trio
+from functools import partial
 
 from ..access import AccessControl, RefusalFormat
-from ..asgi.http_adapter import BodyRefused, read_body, send_response, serve_endpoint
+from ..asgi.http_adapter import (
+    BodyRefused,
+    read_body,
+    send_response,
+    serve_unless_disconnected,
+)
 from ..asgi.messages import (
+    CANCELS,
     Headers,
     Request,
     Response,
@@ -28,8 +33,9 @@ from ..asgi.messages import (
     json_response,
     request_of,
 )
-from ..asgi.types import ASGIApp, Message, Receive, Scope, Send
+from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..ops.metrics import Metrics
+from .fallback import FallbackExchange
 from .refusals import format_v1, refusal_format
 
 __all__ = ["BODY_SECONDS", "OTHER", "Pipeline"]
@@ -86,13 +92,16 @@ class Pipeline:
                 response = refused.response
         if response is not None:
             self.finish(request, response)
-            await send_response(scope, send, response, self._sent)
-        elif request.path in self.routes:
-            await serve_endpoint(
-                scope, receive, send, self._respond, request, self._sent
-            )
-        else:
+            await send_response(scope, send, response, self.metrics.sent)
+        elif request.path not in self.routes:
             await self._fall_back(request, scope, receive, send)
+        elif CANCELS in (scope.get("extensions") or ()):
+            response = await self._respond(request)
+            await send_response(scope, send, response, self.metrics.sent)
+        else:
+            await serve_unless_disconnected(
+                scope, receive, send, self._respond, request, self.metrics.sent
+            )
 
     def check(
         self, request: Request, format_refusal: RefusalFormat | None = None
@@ -109,7 +118,7 @@ class Pipeline:
         refusal = self.access.check(request)
         if refusal is not None:
             return (format_refusal or refusal_format(request))(refusal)
-        if request.method == "OPTIONS":
+        if request.method == "OPTIONS" and request.path in self.routes:
             return self.access.rules.cors.preflight(request)
         return None
 
@@ -125,10 +134,6 @@ class Pipeline:
         self.metrics.answers[path, status] += 1
         cors = self.access.rules.cors
         return (*_SECURITY, *cors.headers(request)) if cors.origins else _SECURITY
-
-    def _sent(self, response: Response) -> None:
-        if response.woken is not None:
-            self.metrics.sent(response.woken)
 
     async def _respond(self, request: Request) -> Response:
         """Take steps 3 and 4 for a path that has an endpoint."""
@@ -148,14 +153,18 @@ class Pipeline:
         self, request: Request, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Take steps 3 and 4 for a path that has no endpoint."""
-        exchange = _FallbackExchange(self, request, receive, send)
+        exchange = self._exchange(request, receive, send)
         try:
-            await self.fallback(scope, exchange.receive, exchange.send)
-        except Exception:  # noqa: BLE001  # as in `_respond`
+            await self.fallback(
+                _normalised(scope, request), exchange.receive_http, exchange.send
+            )
+        except Exception:
+            # The server knows best what to do about half a response.
+            if exchange.started or exchange.broken:
+                raise
             response = _internal_error(request)
-            if not exchange.started:
-                self.finish(request, response)
-                await send_response(scope, send, response, self._sent)
+            self.finish(request, response)
+            await send_response(scope, send, response, self.metrics.sent)
 
     async def serve_other_websocket(
         self, scope: Scope, receive: Receive, send: Send
@@ -168,10 +177,18 @@ class Pipeline:
         request = request_of(scope)
         refusal = self.access.check(request)
         if refusal is None:
-            await self.fallback(scope, receive, send)
+            exchange = self._exchange(request, receive, send)
+            await self.fallback(_normalised(scope, request), receive, exchange.send)
             return
         await receive()  # websocket.connect
         await self.deny(request, scope, send, format_v1(refusal))
+
+    def _exchange(
+        self, request: Request, receive: Receive, send: Send
+    ) -> FallbackExchange:
+        finish = partial(self.finishing_headers, request, OTHER)
+        cors = self.access.rules.cors
+        return FallbackExchange(request, receive, send, finish, cors)
 
     async def deny(
         self, request: Request, scope: Scope, send: Send, response: Response
@@ -200,54 +217,10 @@ _DENIAL = "websocket.http.response"
 _POLICY = 1008  # RFC 6455, section 7.4.1
 
 
-class _FallbackExchange:
-    """One request of the application behind: its `receive` and `send`."""
-
-    def __init__(
-        self, pipeline: Pipeline, request: Request, receive: Receive, send: Send
-    ) -> None:
-        self._pipeline = pipeline
-        self._request = request
-        self._receive = receive
-        self._send = send
-        self._body_given = False
-        self._complete = False
-        self.started = False
-
-    async def receive(self) -> Message:
-        """Return the body, which has been read, then the disconnect."""
-        if not self._body_given:
-            self._body_given = True
-            body = self._request.body
-            return {"type": "http.request", "body": body, "more_body": False}
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.disconnect":
-                continue
-            if self._complete:
-                # Hypercorn reports a disconnect from inside the `send()` of the last
-                # piece, where the connection is then closed or made ready for the
-                # next request. Quart-Trio cancels that `send()` at a disconnect.
-                await trio.sleep_forever()
-            return message
-
-    async def send(self, message: Message) -> None:
-        """Send a piece of the response, with the finishing headers on its head."""
-        if message["type"] == "http.response.start":
-            self.started = True
-            message = {**message, "headers": self._headers(message)}
-        elif message["type"] == "http.response.body":
-            self._complete = not message.get("more_body", False)
-        await self._send(message)
-
-    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
-        given = [(bytes(name), bytes(value)) for name, value in message["headers"]]
-        names = {name.lower() for name, _ in given} - {b"vary"}
-        added = self._pipeline.finishing_headers(
-            self._request, OTHER, message["status"]
-        )
-        # What a route has decided for itself, such as its own CORS headers, stays.
-        return [*given, *(each for each in added if each[0] not in names)]
+def _normalised(scope: Scope, request: Request) -> Scope:
+    """Return a scope whose path includes its root path, as ASGI defines it."""
+    root = scope.get("root_path", "").rstrip("/")
+    return {**scope, "root_path": root, "path": root + request.path} if root else scope
 
 
 def _method_not_allowed(method: str, served: Collection[str]) -> Response:

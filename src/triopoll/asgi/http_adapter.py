@@ -13,13 +13,16 @@ from typing import Any
 
 import trio
 
-from .messages import ACKNOWLEDGED, CANCELS, Request, Response, json_response
+from .messages import ACKNOWLEDGED, Request, Response, json_response
 from .types import Message, Receive, Scope, Send
 
-__all__ = ["BodyRefused", "read_body", "send_response", "serve_endpoint"]
+__all__ = ["BodyRefused", "read_body", "send_response", "serve_unless_disconnected"]
 
 # Seconds that a client may take to read a response, where the server sets no limit.
 _SEND_SECONDS = 15.0
+
+# RFC 9110, section 8.6: it has no Content-Length.
+_NO_CONTENT = 204
 
 # Headers of HTTP/1 without which a request has no body.
 _FRAMING = (b"content-length", b"transfer-encoding")
@@ -82,15 +85,17 @@ def _too_long(limit: int) -> Response:
     return json_response({"code": "body_too_long", "message": message}, 413)
 
 
-async def serve_endpoint(
+async def serve_unless_disconnected(
     scope: Scope,
     receive: Receive,
     send: Send,
     respond: Callable[[Request], Awaitable[Response]],
     request: Request,
-    sent: Callable[[Response], None],
+    sent: Callable[[float], None],
 ) -> None:
     """Call an endpoint and send its response, unless the client disconnects first.
+
+    For servers that do not cancel the application then (`CANCELS`).
 
     Args:
         scope: Of type "http"; its extensions say what the server can do.
@@ -98,14 +103,12 @@ async def serve_endpoint(
         send: ASGI's.
         respond: Returns the response.
         request: Its argument.
-        sent: Called when the response is with the connection.
+        sent: Called when the response to a wait is with the connection, with the time
+            at which the wait was woken.
 
     Cancellation:
         `respond` is cancelled; a response that was not handed over is nacked.
     """
-    if CANCELS in (scope.get("extensions") or ()):
-        await send_response(scope, send, await respond(request), sent)
-        return
     answered = False
 
     async def watch(cancel_scope: trio.CancelScope) -> None:
@@ -130,7 +133,7 @@ async def serve_endpoint(
 
 
 async def send_response(
-    scope: Scope, send: Send, response: Response, sent: Callable[[Response], None]
+    scope: Scope, send: Send, response: Response, sent: Callable[[float], None]
 ) -> None:
     """Send a response, and ack or nack what it carries.
 
@@ -138,7 +141,7 @@ async def send_response(
         scope: Of type "http".
         send: ASGI's.
         response: What to send.
-        sent: Called when it is with the connection.
+        sent: As for `serve_unless_disconnected`.
 
     Raises:
         OSError: The connection is broken (as ASGI has it).
@@ -153,28 +156,24 @@ async def send_response(
             # The client may have disconnected in the moment in which the message was
             # popped. Some servers accept a response then and report no error.
             await trio.lowlevel.checkpoint()
-        length = (b"content-length", b"%d" % len(response.body))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [*response.headers, length],
-            }
-        )
+        headers = [*response.headers]
+        if response.status != _NO_CONTENT:
+            headers.append((b"content-length", b"%d" % len(response.body)))
+        start = {"status": response.status, "headers": headers}
+        await send({"type": "http.response.start", **start})
         await send({"type": "http.response.body", "body": response.body})
-        sent(response)
+        if response.woken is not None:
+            sent(response.woken)
         # Only a response that carries a message waits for its acknowledgement.
-        delivered = response.ack is None or await _acknowledged(scope)
+        delivered = response.ack is None
+        if not delivered:
+            extensions: dict[str, Any] = scope.get("extensions") or {}
+            # Where the server cannot tell, what is sent counts as delivered.
+            delivered = (
+                ACKNOWLEDGED not in extensions
+                or await extensions[ACKNOWLEDGED]["wait"]()
+            )
     finally:
         settle = response.ack if delivered else response.nack
         if settle is not None:
             settle()
-
-
-async def _acknowledged(scope: Scope) -> bool:
-    """Return whether the client has the response; True where the server cannot tell."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    if ACKNOWLEDGED not in extensions:
-        return True
-    acknowledged: bool = await extensions[ACKNOWLEDGED]["wait"]()
-    return acknowledged

@@ -59,6 +59,7 @@ class Request:
         peer: Address of the other end of the connection, which may be a proxy; None
             where it has none, such as on a Unix socket.
         body: Empty until the pipeline has read it.
+        visitor: The client, once the access check has found it.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Request:
     headers: Headers
     peer: str | None = None
     body: bytes = b""
+    visitor: Any = field(default=None, init=False, repr=False, compare=False)
     _parameters: Query | None = field(default=None, init=False, repr=False)
 
     @property
@@ -116,8 +118,8 @@ def request_of(scope: Mapping[str, Any]) -> Request:
     application is mounted at. Some servers leave it out, so it is removed only where it
     is there.
     """
-    path, root = scope["path"], scope.get("root_path", "")
-    if root and path.startswith(root):
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :] or "/"
     client = scope.get("client")
     return Request(

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 __all__ = ["MAX_FIELDS", "BadQuery", "Query", "is_utf8", "parse_query", "read_number"]
 
-# A wait may name 50 keys, with up to two fields for each.
+# A wait may name 50 items, each in one field, beside its other parameters.
 MAX_FIELDS = 100
 _CACHED_BYTES = 256
 # What programs write for a number of seconds: Python and JavaScript write small ones

@@ -166,8 +166,13 @@ class ServerConnection:
             return False
 
     async def _next_request(self) -> RequestHead | None:
-        while (request := self._reader.next_request()) is NEED_DATA:
-            if self._reader.buffered:
+        # Pipelined requests, and the beginning of one, are in the buffer already.
+        while True:
+            if buffered := self._reader.buffered:
+                request = self._reader.next_request()
+                if request is not NEED_DATA:
+                    break
+            if buffered and self._reader.buffered:
                 data = await self._receive_head()
             else:
                 if self._last:
@@ -211,6 +216,8 @@ class ServerConnection:
             HttpError: What to answer, where the application has not answered.
         """
         self._cycle = None
+        if cycle.reusable:
+            return not self._last
         if cycle.status is None and cycle.refusal is not None:
             raise cycle.refusal
         if cycle.status is None and self._stream.alive:
@@ -218,7 +225,7 @@ class ServerConnection:
         if not cycle.complete and self._stream.alive:
             # Closing in good order would make half an answer look like a whole one.
             self._stream.abort()
-        return cycle.reusable and not self._last
+        return False
 
     async def _serve_websocket(self, request: RequestHead) -> None:
         settings = self._context.settings

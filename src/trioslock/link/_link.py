@@ -41,6 +41,7 @@ from ..protocol import (
     PreparedLock,
     Result,
     ResultCode,
+    encode_command,
 )
 from ..transport import NETWORK_ERRORS, Transport
 from ._entries import Owner, PendingPreparedLock, PendingPreparedUnlock
@@ -194,7 +195,7 @@ class Link(BaseLink):
 
     def post(self, command: Command) -> None:
         """Send a command now or with the others of this pass."""
-        self._post(self._side.send(command))
+        self._post(encode_command(command))
 
     def post_lock(self, prepared: PreparedLock, attempt: bytes) -> None:
         """Send the LOCK of a prepared lock now or with the others of this pass."""
@@ -235,7 +236,7 @@ class Link(BaseLink):
         if not self._unsent:
             return False
         # A frame whose first part was written is not found here: it counts as sent.
-        frame = self._side.send(command)
+        frame = encode_command(command)
         if frame not in self._unsent:
             return False
         del self._unsent[frame]
@@ -304,8 +305,7 @@ class Link(BaseLink):
     def _deliver(self) -> None:
         """Hand what has been read to the entries, in its order."""
         side = self._side
-        while True:
-            side.skip(self.succeed())
+        while side.skip(self.succeed()):
             result = side.next_event()
             if isinstance(result, NeedData):
                 return

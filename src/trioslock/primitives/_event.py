@@ -26,7 +26,7 @@ from ..protocol import (
     TimeoutFlag,
     WireDuration,
 )
-from ._handle import NO_TIME, Handle, decoded
+from ._handle import NO_TIME, Handle
 from ._options import HandleOptions
 from ._results import refusal
 
@@ -134,7 +134,7 @@ class Event(Handle):
         result = await self._requester.acquire(self._probe(self._requester.wait))
         if result.result != ResultCode.SUCCED:
             raise refusal(result)
-        return decoded(result.data)
+        return None if result.data is None else Data.decode(result.data)
 
     async def wait_and_reset(self) -> Data | None:
         """Wait until the event is set, then clear it and remove its value.

@@ -17,6 +17,7 @@ Source: snower/slock 2.1.12, ``protocol/command.go`` (``TIMEOUT_FLAG_*``,
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -78,6 +79,7 @@ def encode_duration(seconds: float, *, whole_seconds: bool = False) -> WireDurat
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def encode_lease(seconds: float, *, whole_seconds: bool = False) -> WireDuration:
     """Choose value and unit for a lease, which may also be ``FOREVER``.
 

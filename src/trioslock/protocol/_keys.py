@@ -36,7 +36,12 @@ def to_key(name: str | bytes) -> bytes:
         LocalProtocolError: ``name`` is text that UTF-8 cannot carry (a lone
             surrogate).
     """
-    raw = _utf8(name) if isinstance(name, str) else bytes(name)
+    try:
+        raw = name.encode() if isinstance(name, str) else bytes(name)
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(
+            f"a key must be text that UTF-8 can carry, not {name!r}"
+        ) from error
     # In the server's order: 16 bytes are a key even if they are hexadecimal digits.
     if len(raw) == ID_SIZE:
         return raw
@@ -45,12 +50,3 @@ def to_key(name: str | bytes) -> bytes:
     if _HEX_ID.fullmatch(raw):
         return bytes.fromhex(raw.decode("ascii"))
     return hashlib.md5(raw, usedforsecurity=False).digest()
-
-
-def _utf8(name: str) -> bytes:
-    try:
-        return name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise LocalProtocolError(
-            f"a key must be text that UTF-8 can carry, not {name!r}"
-        ) from error

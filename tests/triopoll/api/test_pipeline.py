@@ -152,17 +152,48 @@ async def test_probes_are_not_limited(free_port: int) -> None:
 
 
 async def test_a_preflight(free_port: int) -> None:
-    """It is answered for any path, with each header once, and counted."""
+    """It is answered for an endpoint, with each header once, and counted."""
     headers = [(b"access-control-request-method", b"POST")]
     async with limited(free_port) as app:
-        for path, label in (("/v1/publish", "/v1/publish"), ("/mine", "other")):
+        request = call("/v1/publish", method="OPTIONS", headers=headers)
+        await request.run(app)
+        assert request.status == 204
+        names = [name for name, _ in request.headers]
+        assert len(set(names)) == len(names)
+        assert b"access-control-allow-methods" in names
+        # RFC 9110, section 8.6.
+        assert b"content-length" not in names
+        assert app.metrics.answers["/v1/publish", 204] == 1
+
+
+async def test_the_preflight_of_a_users_route(free_port: int) -> None:
+    """The methods are those of the route, unless it answers by itself."""
+    settings = Settings(
+        slock_url=f"embedded://127.0.0.1:{free_port}", cors_origins=PAGE
+    )
+    app = Triopoll(settings)
+
+    @app.route("/mine", methods=["PUT"])
+    async def mine() -> str:
+        return ""
+
+    @app.route("/own", methods=["OPTIONS"], provide_automatic_options=False)
+    async def own() -> tuple[str, dict[str, str]]:
+        return "", {"access-control-allow-methods": "PATCH"}
+
+    headers = [(b"access-control-request-method", b"PUT")]
+    async with serving(app):
+        for path, methods in (("/mine", b"PUT"), ("/own", b"PATCH")):
             request = call(path, method="OPTIONS", headers=headers)
             await request.run(app)
-            assert request.status == 204
-            names = [name for name, _ in request.headers]
-            assert len(set(names)) == len(names)
-            assert b"access-control-allow-methods" in names
-            assert app.metrics.answers[label, 204] == 1
+            given = dict(request.headers)
+            assert methods in given[b"access-control-allow-methods"]
+            assert given[b"access-control-allow-origin"] == PAGE.encode()
+        # Without configured origins, the answer is the route's alone.
+        app.services().access.rules.cors.origins = frozenset()
+        request = call("/own", method="OPTIONS", headers=headers)
+        await request.run(app)
+        assert dict(request.headers)[b"access-control-allow-methods"] == b"PATCH"
 
 
 async def test_an_endpoint_that_fails(
@@ -199,6 +230,8 @@ async def test_websocket_handshakes_are_limited_and_counted(free_port: int) -> N
             assert statuses[5:] == [429] * 3, path
             label = "other" if path == "/nothing" else path
             assert app.metrics.answers[label, 429] == 3
+        # What Quart denies is counted too.
+        assert app.metrics.answers["other", 404] == 5
 
 
 # --- routes of a user's own ----------------------------------------------------------
@@ -309,6 +342,44 @@ async def test_a_disconnect_from_inside_the_last_send(free_port: int) -> None:
             assert request.last_send_completed, target
 
 
+async def test_a_connection_that_breaks_in_a_users_route(
+    free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server gets its own error back; the log has no error of the application."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+
+    @app.route("/hello")
+    async def hello() -> str:
+        return "hello"
+
+    async with serving(app):
+        for event in (0, 1):
+            request = call("/hello")
+            request.break_at = event
+            with pytest.RaisesGroup(OSError, flatten_subgroups=True):
+                await request.run(app)
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def test_a_response_without_headers(free_port: int) -> None:
+    """ASGI makes them optional."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+    inner = app.asgi_app
+
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await inner(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    app.asgi_app = bare  # type: ignore[method-assign,assignment]
+    async with serving(app):
+        request = call("/mine")
+        await request.run(app)
+    assert request.headers == [(b"x-content-type-options", b"nosniff")]
+
+
 async def test_middleware_of_quart(free_port: int) -> None:
     """`app.asgi_app` may be wrapped, as Quart documents it."""
     app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
@@ -338,3 +409,23 @@ async def test_below_a_path(free_port: int, below: str) -> None:
             request = call(path, root_path=below)
             await request.run(app)
             assert request.status == 404
+        beside = json.loads(request.body)["message"]
+        assert beside == f"{below}x/livez is not served here"
+
+
+@pytest.mark.parametrize("root", ["/push", "/push/"])
+@pytest.mark.parametrize("given", ["/push/mine", "/mine"])
+async def test_a_users_route_below_a_path(
+    free_port: int, root: str, given: str
+) -> None:
+    """Also from servers that leave the root path out, or end it with a slash."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+
+    @app.route("/mine")
+    async def mine() -> str:
+        return "mine"
+
+    async with serving(app):
+        request = call(given, root_path=root)
+        await request.run(app)
+        assert request.body == b"mine"

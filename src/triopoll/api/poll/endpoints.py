@@ -6,8 +6,6 @@ import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import trio
-
 from ...asgi.json import plain_text
 from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
 from ...asgi.query import BadQuery, parse_query
@@ -42,10 +40,7 @@ def poll_routes(services: Services, openresty: Routes) -> Routes:
     poller = services.poller
     waits: dict[str, tuple[_Wait, _Encode]] = {
         "/poll/event": (poller.wait_event, encode_event_reply),
-        "/poll/message": (
-            functools.partial(_wait_message, services),
-            encode_message_reply,
-        ),
+        "/poll/message": (poller.wait_message, encode_message_reply),
     }
     return {
         path: {"GET": _endpoint(services, wait, encode, openresty[path]["GET"])}
@@ -84,6 +79,8 @@ def _endpoint(
             return permit
         with permit:
             outcome = await wait(query, permit.visitor.bucket)
+            if isinstance(outcome, PoppedMessage) and outcome.data is None:
+                outcome = await _kept_instead(services, query.key, outcome)
         if permit.ended is not None:
             return permit.ended
         response = Response(encode(outcome), headers=UNCACHED_JSON)
@@ -97,21 +94,17 @@ def _endpoint(
     return endpoint
 
 
-async def _wait_message(
-    services: Services, query: PollQuery, visitor: str | None
+async def _kept_instead(
+    services: Services, key: str, nothing: PoppedMessage
 ) -> Outcome:
-    """Wait for a message of the list, or for the one that is kept beside the event.
+    """Return the message that is kept beside an event whose list was empty.
 
-    The OpenResty API's publishers keep the message of an event elsewhere, so an event
-    that fires beside an empty list may belong to one of theirs.
+    The OpenResty API's publishers keep the message of an event elsewhere, so the event
+    may have fired for one of theirs.
     """
-    began = trio.current_time()
-    outcome = await services.poller.wait_message(query, visitor)
-    if not isinstance(outcome, PoppedMessage) or outcome.data is not None:
-        return outcome
-    latest = await services.latest_messages.latest(query.key)
+    latest = await services.latest_messages.latest(key)
     if isinstance(latest, Failure):
         return latest
     if isinstance(latest, MissingMessage):
-        return await services.poller.delay_empty(query, outcome, began)
-    return replace(outcome, data=plain_text(latest.data))
+        return nothing
+    return replace(nothing, data=plain_text(latest.data))

@@ -7,6 +7,8 @@ replies are HTTP 200: the code in the body is what clients look at.
 
 from __future__ import annotations
 
+import json
+
 from ...asgi.json import to_json
 from ...core.outcomes import Failure, NothingYet, Outcome, PoppedMessage
 
@@ -55,7 +57,7 @@ def encode_message_reply(outcome: Outcome) -> bytes:
     head = _AFTER_WAIT if outcome.waited else _AT_ONCE
     if outcome.data is None:
         return head + b"null}"
-    text = to_json(outcome.data.decode("utf-8", "surrogateescape"))
+    text = _to_json(outcome.data.decode("utf-8", "surrogateescape"))
     return head + text.encode("utf-8", "surrogateescape") + b"}"
 
 
@@ -72,6 +74,8 @@ _FIRED = _encode(0, _SUCCESS)
 _EVENT_TIMEOUT = _encode(_TIMEOUT, "wait event timeout")
 _MESSAGE_TIMEOUT = _encode(_TIMEOUT, "wait timeout")
 _FAILED = {failure: _encode(*reply) for failure, reply in FAILURES.items()}
+# A message that is not UTF-8 has surrogate escapes, which `json` writes as they are.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 # What stands before the message: a found one has an empty sentence.
 _AT_ONCE = _encode(0, "")[:-1] + b',"data":'
 _AFTER_WAIT = _encode(0, _SUCCESS)[:-1] + b',"data":'

@@ -15,7 +15,6 @@ from functools import partial
 import trio
 
 from ...access import Permit
-from ...access.headers import parameter_values
 from ...asgi.messages import Request, Response, json_response, request_of
 from ...asgi.query import BadQuery
 from ...asgi.types import Receive, Scope, Send
@@ -24,7 +23,7 @@ from ...services import Services
 from ...settings import Settings
 from ...store import ALL, NEW, BadCursor, parse_cursor
 from ..pipeline import Pipeline
-from ..poll.query import BadParameter, parse_poll
+from ..poll.query import parse_poll, read_parameters
 from ..refusals import format_v1
 from .codecs import Codec, PollCodec, V1Codec
 from .frames import Frame, FrameLimits, Subscribe
@@ -177,10 +176,7 @@ _REASONS = {None: "disconnect", RESTART: "drained", POLICY: "policy"}
 
 def _poll_item(request: Request, settings: Settings) -> LogItem:
     key = parse_poll(request.parameters, settings).key
-    cursors = set(parameter_values(request, "cursor")) or {NEW}
-    if len(cursors) > 1:
-        raise BadParameter("cursor is given more than once")
-    cursor = cursors.pop() or NEW
+    cursor = read_parameters(request.parameters, ("cursor",)).get("cursor") or NEW
     if cursor not in (NEW, ALL):
         parse_cursor(cursor)
     return LogItem(key, cursor, 1)
