@@ -31,7 +31,7 @@ async def test_an_engine_of_its_own_keeps_time(autojump_clock: MockClock) -> Non
 
 
 async def test_an_engine_of_its_own_shows_unix_seconds() -> None:
-    """As a server does, whatever trio's clock says."""
+    """As a server does, whatever the time of trio's clock."""
     async with open_embedded() as client, client.lock("k", lease=60):
         before = time.time()
         (holder,) = await client.holders("k")
@@ -48,7 +48,7 @@ async def test_two_clients_have_two_engines(autojump_clock: MockClock) -> None:
 
 
 async def test_an_engine_shared_with_a_listener() -> None:
-    """What a publisher sets over TCP wakes who waits in this process."""
+    """An event that is set over TCP wakes the waiters in this process."""
     async with (
         open_server(port=0) as server,
         open_embedded(server.host_engine) as client,

@@ -148,7 +148,7 @@ def test_a_peer_may_leave_while_results_are_delivered(host: EngineHost) -> None:
 
 
 @pytest.mark.parametrize("where", ["deliver", "flush"])
-def test_a_failing_peer_takes_nobody_along(
+def test_a_failing_peer_leaves_the_others_alone(
     host: EngineHost,
     log: list[tuple[str, object]],
     where: str,

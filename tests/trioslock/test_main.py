@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_after_a_second(signum: signal.Signals) -> None:
-    """Nobody new is accepted; open connections go on for about a second."""
+    """No new connection is accepted; open ones go on for about a second."""
     with serving() as (process, address):
         with socket.create_connection(address, timeout=5) as client:
             client.sendall(request("PING"))

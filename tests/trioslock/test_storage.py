@@ -115,7 +115,7 @@ def test_holders_levels_and_data_come_back(node: Node, tmp_path: Path) -> None:
 
 
 def test_leases_count_the_time_away(node: Node, tmp_path: Path) -> None:
-    """A lease ends when it would have ended; one that is over wakes nobody late."""
+    """A lease ends when it would have ended; one that is over sends no notice."""
     node.send(lock(KEY, 1, unit=0, lease=30), lock(OTHER, 2, unit=0, lease=5))
     end = node.holders()[0][2]
     new = restarted(node, tmp_path, away=20)
@@ -171,7 +171,7 @@ def test_a_flushed_database_is_empty(node: Node, tmp_path: Path) -> None:
 
 
 def test_one_server_a_directory(node: Node, tmp_path: Path) -> None:
-    """A second one is told so at its start."""
+    """A second one fails at its start, with the reason."""
     with pytest.raises(StorageError, match="another server uses it"):
         open_storage(tmp_path)
 
@@ -213,7 +213,7 @@ def damage_command(path: Path) -> None:
 def test_damaged_files_are_refused(
     tmp_path: Path, damage: object, message: str
 ) -> None:
-    """Nothing is guessed: the server does not start, and says why."""
+    """Nothing is guessed: the server does not start, and names the reason."""
     node = Node(tmp_path)
     node.send(lock(KEY, 1))
     node.storage.close()
@@ -338,31 +338,31 @@ class Connection:
 
 
 class Ledger:
-    """What a client knows of its keys: the answers it had, and what is in doubt.
+    """What a client knows of its keys: the answers it had, and what is open.
 
-    Each key is held by nobody, or by one lock id whose number is also its value.
+    Each key is free, or held by one lock id whose number is also its value.
     """
 
     def __init__(self, seed: int, keys: int = 8) -> None:
         self.random = random.Random(seed)
         self.keys = [identity(1000 + number) for number in range(keys)]
         self.held: dict[bytes, int] = {}
-        self.doubt: dict[bytes, set[int]] = {}
+        self.open: dict[bytes, set[int]] = {}
         self.serial = 0
         self.confirmed = 0
 
     def commands(self) -> list[LockCommand]:
-        """Take or give back some keys, each once."""
+        """Acquire or release some keys, each once."""
         chosen = self.random.sample(self.keys, self.random.randint(1, len(self.keys)))
         return [self.command(key) for key in chosen]
 
     def command(self, key: bytes) -> LockCommand:
         held = self.held.get(key, 0)
         if held:
-            self.doubt[key] = {held, 0}
+            self.open[key] = {held, 0}
             return unlock(key, held)
         self.serial += 1
-        self.doubt[key] = {0, self.serial}
+        self.open[key] = {0, self.serial}
         data = Data.set(str(self.serial)).encode()
         return lock(key, self.serial, data=data)
 
@@ -374,10 +374,10 @@ class Ledger:
 
     def settle(self, key: bytes, holder: int) -> None:
         self.held[key] = holder
-        self.doubt.pop(key, None)
+        self.open.pop(key, None)
 
     def check(self, connection: Connection) -> None:
-        """Compare with a restarted server, and learn what was in doubt."""
+        """Compare with a restarted server, and learn what was open."""
         for key in self.keys:
             (answer,) = connection.ask(lock(key, 999, unit=0, lease=0, flag=1))
             holder = 0
@@ -387,14 +387,14 @@ class Ledger:
                 assert answer.data == Data.set(str(holder)).encode()
             else:
                 assert answer.result == ResultCode.SUCCED
-            assert holder in self.doubt.get(key, {self.held.get(key, 0)})
+            assert holder in self.open.get(key, {self.held.get(key, 0)})
             self.settle(key, holder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fsync", "kills"), [("second", 150), ("always", 50)])
 def test_killed_two_hundred_times(tmp_path: Path, fsync: Fsync, kills: int) -> None:
-    """Nothing that was answered is lost, nothing that was given back returns."""
+    """Nothing that was answered is lost, nothing that was released returns."""
     ledger = Ledger(seed=kills)
     for _ in range(kills):
         with serving("--data", str(tmp_path), "--fsync", fsync) as (port, pid):
@@ -403,7 +403,7 @@ def test_killed_two_hundred_times(tmp_path: Path, fsync: Fsync, kills: int) -> N
             delay = ledger.random.uniform(0, 0.03)
             killer = threading.Timer(delay, os.kill, (pid, signal.SIGKILL))
             killer.start()
-            while not ledger.doubt:
+            while not ledger.open:
                 for result in connection.ask(*ledger.commands()):
                     ledger.learn(result)
             killer.join()
@@ -452,7 +452,7 @@ def test_a_directory_in_use_ends_the_command(node: Node, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_no_space_ends_the_server_before_it_lies(tmp_path: Path) -> None:
-    """What cannot be written is not answered, and the server says why it ends."""
+    """What cannot be written is not answered, and the server names the reason."""
     process = subprocess.Popen(
         command_line("--data", str(tmp_path)),
         stdout=subprocess.PIPE,

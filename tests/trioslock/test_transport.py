@@ -47,7 +47,7 @@ async def test_small_packets_are_not_held_back() -> None:
         await transport.aclose()
 
 
-async def test_a_full_buffer_is_told_and_waited_for() -> None:
+async def test_a_full_buffer_is_reported_and_waited_for() -> None:
     """More than the kernel takes: what is left goes when the peer reads."""
     transport, peer = await pair()
     size = 8_000_000
@@ -108,7 +108,7 @@ async def test_a_reset_is_a_network_error() -> None:
     await transport.aclose()
 
 
-async def test_nobody_listens(free_port: int) -> None:
+async def test_no_listener(free_port: int) -> None:
     with pytest.raises(OSError):
         await connect_tcp("127.0.0.1", free_port)
 

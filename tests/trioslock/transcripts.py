@@ -66,7 +66,7 @@ class World(Protocol):
 
 
 def replay(world: World, transcript: Transcript, *, slack: float = 0.0) -> None:
-    """Play a transcript and check everything that it says.
+    """Play a transcript and check all of its expectations.
 
     Args:
         world: Where to play it.

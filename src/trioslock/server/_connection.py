@@ -21,7 +21,7 @@ import trio
 
 from ..host import EngineHost
 from ..transport import NETWORK_ERRORS, Transport
-from ._context import ClientView, ServerContext, ServerLimits
+from ._context import ClientView, PeerInfo, ServerContext, ServerLimits
 from ._session import ServerSession
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,8 @@ class ServerConnection:
     """Serve one peer over one transport.
 
     Args:
-        serial: Number of the connection, for lists.
+        info: The peer, for lists.
         transport: The bytes; closed when `run` returns.
-        address: ``host:port`` of the peer, for lists.
-        descriptor: File number, for lists; -1 without one.
         host: The engine's host.
         context: The server.
         limits: Its limits.
@@ -46,7 +44,6 @@ class ServerConnection:
     """
 
     __slots__ = (
-        "_descriptor",
         "_drained",
         "_first_deadline",
         "_host",
@@ -61,28 +58,23 @@ class ServerConnection:
         "_unsent",
         "_unsent_size",
         "_write_scope",
-        "address",
         "cut",
-        "serial",
+        "info",
     )
 
     def __init__(
         self,
-        serial: int,
+        info: PeerInfo,
         transport: Transport,
         *,
-        address: str,
-        descriptor: int,
         host: EngineHost,
         context: ServerContext,
         limits: ServerLimits,
         new_id: Callable[[], bytes],
         nursery: trio.Nursery,
     ) -> None:
-        self.serial = serial
-        self.address = address
+        self.info = info
         self.cut = False
-        self._descriptor = descriptor
         self._transport = transport
         self._host = host
         self._limits = limits
@@ -101,7 +93,8 @@ class ServerConnection:
         self._drained = trio.lowlevel.ParkingLot()
 
     def __repr__(self) -> str:
-        return f"<ServerConnection {self.serial} of {self.address}: {self._session!r}>"
+        serial, address, _ = self.info
+        return f"<ServerConnection {serial} of {address}: {self._session!r}>"
 
     @property
     def commands(self) -> int:
@@ -111,9 +104,7 @@ class ServerConnection:
     def view(self) -> ClientView:
         """Return what ``CLIENT LIST`` shows."""
         return ClientView(
-            self.serial,
-            self.address,
-            self._descriptor,
+            *self.info,
             self._session.dialect.value,
             int(time.time() - self._started_at),
             self._session.client_id,

@@ -28,6 +28,20 @@ class ServerLimits:
     drain_seconds: float = 1.0
 
 
+class PeerInfo(NamedTuple):
+    """The other end of a connection.
+
+    Attributes:
+        serial: Number of the connection, counted from 1.
+        address: ``host:port``.
+        descriptor: File number of the socket; -1 without one.
+    """
+
+    serial: int
+    address: str
+    descriptor: int
+
+
 class ClientView(NamedTuple):
     """One connection, as ``CLIENT LIST`` shows it."""
 

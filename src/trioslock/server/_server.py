@@ -26,7 +26,7 @@ from ..host import EngineHost
 from ..storage import Storage
 from ..transport import SocketTransport, StreamTransport, Transport
 from ._connection import ServerConnection
-from ._context import ClientView, ServerLimits
+from ._context import ClientView, PeerInfo, ServerLimits
 from ._resp_commands import VERSION
 from ._services import open_service_nursery
 
@@ -188,7 +188,7 @@ class Server:
     def kill(self, address: str) -> bool:
         """Close the connection from an address; return whether there was one."""
         for connection in self._connections.values():
-            if connection.address == address:
+            if connection.info.address == address:
                 connection.abort()
                 return True
         return False
@@ -278,10 +278,8 @@ class Server:
         self._accepted += 1
         serial = self._accepted
         connection = ServerConnection(
-            serial,
+            PeerInfo(serial, address, descriptor),
             transport,
-            address=address,
-            descriptor=descriptor,
             host=self.host_engine,
             context=self,
             limits=self.limits,

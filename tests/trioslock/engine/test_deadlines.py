@@ -42,7 +42,7 @@ def test_what_is_taken_back_does_not_come() -> None:
 
 
 def test_one_of_a_bucket_at_work_can_be_taken_back() -> None:
-    """Whoever works it off sees that its ``due`` has changed."""
+    """The caller sees that its ``due`` has changed."""
     deadlines: Deadlines[Item] = Deadlines()
     first, second = Item(), Item()
     deadlines.arm(first, 10)

@@ -74,7 +74,7 @@ def test_init_reports_another_connection(talk: Talk) -> None:
 
 
 def test_state_counts(talk: Talk) -> None:
-    """Each counter counts what its name says, levels and not holders."""
+    """Each counter counts levels and not holders, under its name."""
     unused = talk.send(StateCommand(ID, 0, 3))[0].result
     assert unused == StateResult(ID, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0)
     talk.send(lock("a", rcount=1, expiry=2))

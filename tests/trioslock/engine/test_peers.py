@@ -1,4 +1,4 @@
-"""Who sends, and who speaks for those who have gone."""
+"""Peers, and the successors of those that have gone."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_the_last_one_registered_speaks() -> None:
     assert peers.client_ids == 1
 
 
-def test_nobody_speaks_without_a_client_id() -> None:
-    """Nor for an id under which nobody is registered."""
+def test_there_is_no_successor_without_a_client_id() -> None:
+    """Nor for an id under which no peer is registered."""
     peers = Peers()
     nameless, named = peers.add(), peers.add()
     peers.register(named, ID)

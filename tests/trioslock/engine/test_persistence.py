@@ -30,7 +30,7 @@ def all_saved(engine: Engine) -> Kept:
 
 
 class Follower:
-    """Keeps an engine's keys as a storage does: by what it says has changed."""
+    """Keeps an engine's keys as a storage does: by the changes that it reports."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

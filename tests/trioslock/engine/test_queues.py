@@ -1,4 +1,4 @@
-"""Lines and queues of claims, against plain lists."""
+"""Queues of claims, against plain lists."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ def make_claim(name: str | int, priority: int | None = None) -> Claim:
 @pytest.mark.parametrize("size", [0, 1, 8, 9, 30])
 def test_finds_the_oldest_and_the_newest_of_an_id(size: int) -> None:
     """With few claims, and with enough to have an index."""
-    line = FifoQueue()
+    queue = FifoQueue()
     claims = [make_claim(number % 3) for number in range(size)]
     for claim in claims:
-        line.append(claim)
-    assert [*line] == claims
+        queue.append(claim)
+    assert [*queue] == claims
     for name in range(4):
         same = [claim for claim in claims if claim.command.lock_id == make_id(name)]
-        assert line.oldest(make_id(name)) is (same[0] if same else None)
-        assert line.newest(make_id(name)) is (same[-1] if same else None)
+        assert queue.oldest(make_id(name)) is (same[0] if same else None)
+        assert queue.newest(make_id(name)) is (same[-1] if same else None)
 
 
 def test_agrees_with_a_list() -> None:
     """Over random arrivals and departures, of few and of many ids."""
     dice = random.Random(2)
     for _ in range(300):
-        line, plain = FifoQueue(), list[Claim]()
+        queue, plain = FifoQueue(), list[Claim]()
         names = dice.choice((1, 2, 5, 100))
         for _ in range(120):
             if plain and dice.random() < 0.45:
                 claim = dice.choice((plain[0], plain[-1], dice.choice(plain)))
                 plain.remove(claim)
-                line.remove(claim)
+                queue.remove(claim)
                 assert claim.prev is claim.next is None
                 assert claim.elder is claim.younger is None
             else:
                 claim = make_claim(dice.randrange(names))
                 plain.append(claim)
-                line.append(claim)
-            assert line.size == len(plain)
+                queue.append(claim)
+            assert queue.size == len(plain)
             lock_id = make_id(dice.randrange(names))
             same = [each for each in plain if each.command.lock_id == lock_id]
-            assert line.oldest(lock_id) is (same[0] if same else None)
-            assert line.newest(lock_id) is (same[-1] if same else None)
-        assert [*line] == plain
-        assert line.head is (plain[0] if plain else None)
-        assert line.tail is (plain[-1] if plain else None)
+            assert queue.oldest(lock_id) is (same[0] if same else None)
+            assert queue.newest(lock_id) is (same[-1] if same else None)
+        assert [*queue] == plain
+        assert queue.head is (plain[0] if plain else None)
+        assert queue.tail is (plain[-1] if plain else None)
 
 
 def test_the_queue_puts_priority_first_and_is_fair_inside() -> None:
@@ -84,7 +84,7 @@ def test_the_queue_puts_priority_first_and_is_fair_inside() -> None:
 
 
 def test_the_newest_is_furthest_behind() -> None:
-    """Of several waits under one id, in lines of different priority."""
+    """Of several waits under one id, with different priorities."""
     queue = PriorityQueue()
     low, high, other = make_claim("a", 1), make_claim("a", 5), make_claim("b", 0)
     for claim in (low, high, other):
@@ -95,7 +95,7 @@ def test_the_newest_is_furthest_behind() -> None:
     assert queue.newest(make_id("c")) is None
 
 
-def test_removing_what_is_not_there_is_told() -> None:
-    """A bug of the engine does not go unnoticed."""
+def test_removing_an_unknown_item_is_an_error() -> None:
+    """A bug of the engine is noticed."""
     with pytest.raises(AssertionError):
         PriorityQueue().remove(make_claim("a"))

@@ -1,4 +1,4 @@
-"""Subscriptions: who is told, what is kept for those who are away."""
+"""Subscriptions: recipients of events, and events kept for absent subscribers."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_tells_of_a_zero_lease_that_waited(talk: Talk) -> None:
     talk.send(probe(timeout=9))
     assert len(published(talk.send(unlock("a")))) == 1
     talk.send(lock("a", timeout=5))
-    (told,) = published(talk.send(unlock("a", flag=0x08, timeout_flag=0x20)))
-    assert told.result == 8
+    (event,) = published(talk.send(unlock("a", flag=0x08, timeout_flag=0x20)))
+    assert event.result == 8
 
 
 def test_masks_select_keys(talk: Talk) -> None:
@@ -164,7 +164,7 @@ def test_one_ends_when_its_time_away_is_over(talk: Talk) -> None:
 
 @pytest.mark.parametrize(("max_size", "limit"), [(130, 1000), (0, 130), (1000, 130)])
 def test_a_full_buffer_ends_it(max_size: int, limit: int) -> None:
-    """The subscriber's wish and the engine's limit both count."""
+    """The smaller of the subscriber's limit and the engine's counts."""
     limits = EngineLimits(subscription_buffer=limit)
     talk = Talk(subscribe_enabled=True, limits=limits)
     away = talk.engine.add_peer(talk.now)

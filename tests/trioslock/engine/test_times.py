@@ -52,7 +52,9 @@ def test_renewal_is_in_whole_seconds(value: int, flag: int, seconds: int) -> Non
 
 @pytest.mark.parametrize("offset", [0.0, 0.25, 1_700_000_000.123456, -3.7])
 @pytest.mark.parametrize("start", [0.0, 0.3, 123_456.789])
-def test_a_deadline_given_back_is_worked_off(offset: float, start: float) -> None:
+def test_what_is_due_at_a_deadline_ends_at_that_time(
+    offset: float, start: float
+) -> None:
     """No rounding leaves a host calling again and again at the same time."""
     talk = Talk(wall_offset=offset)
     talk.now = start + 10

@@ -242,7 +242,7 @@ def test_execute_gives_the_command_and_keeps_the_value() -> None:
 
 
 def test_execute_now_is_bound_to_the_edge_as_well() -> None:
-    """A later stage is looked at when it comes."""
+    """An entry of a later stage runs when that stage comes."""
     inner = encode_command(lock("b"))
     assert not change(execute(inner, 0, 0x20), edge=False).executes
     assert change(execute(inner, 0, 0x20), edge=True).executes

@@ -1,4 +1,4 @@
-"""A replica set that does as it is told: engines behind nodes with scripted roles.
+"""A scripted replica set: engines behind nodes whose roles a test sets.
 
 A node answers as a real one does in its role, to the letter of what was seen on the
 wire: a follower hands LOCK and UNLOCK to the leader's engine under a peer of its own
@@ -227,7 +227,7 @@ class FakeConnection:
 
 
 class FakeSet:
-    """Three members; nobody leads until a test says so."""
+    """Three members; none leads until a test sets it."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nodes = {address: FakeNode(self, address) for address in ADDRESSES}

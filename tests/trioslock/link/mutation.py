@@ -1,4 +1,4 @@
-"""Turn what a server says into what a broken or hostile one might say."""
+"""Change a server's bytes into those of a broken or hostile one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crowd that is woken at once leaves room for others."""
+"""Many tasks that are woken at once leave passes to other tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trioslock.protocol import CommandType, LockResult, PlainResult, Result
 from trioslock.testing import open_network
 
 LOCK, PUBLISH = int(CommandType.LOCK), int(CommandType.PUBLISH)
-CROWD = 2000
+MANY = 2000
 
 
 def result(key: bytes, number: int, kind: int = LOCK) -> LockResult:
@@ -32,16 +32,16 @@ def keyed(taken: Sequence[Result]) -> list[LockResult]:
 @given(st.lists(st.sampled_from([b"a", b"b", b"c"])), st.lists(st.integers(1, 9)))
 def test_each_key_keeps_its_order(keys: Sequence[bytes], counts: list[int]) -> None:
     """All comes out, however much is taken at a time."""
-    backlog = FairQueue()
+    queue = FairQueue()
     for number, key in enumerate(keys):
-        backlog.add(result(key, number))
+        queue.add(result(key, number))
     out: list[LockResult] = []
     for count in [*counts, len(keys)]:
-        taken = backlog.take(count)
+        taken = queue.take(count)
         assert len(taken) <= count
         out += keyed(taken)
-    assert not backlog
-    assert len(backlog) == 0
+    assert not queue
+    assert len(queue) == 0
     for key in set(keys):
         numbers = [
             int.from_bytes(each.request_id, "big") for each in out if each.key == key
@@ -50,27 +50,27 @@ def test_each_key_keeps_its_order(keys: Sequence[bytes], counts: list[int]) -> N
 
 
 def test_keys_take_turns() -> None:
-    """Who came last on another key is in the first handful."""
-    backlog = FairQueue()
+    """The last result, of another key, is among the first three."""
+    queue = FairQueue()
     for number in range(100):
-        backlog.add(result(b"crowd", number))
-    backlog.add(result(b"lone", 100))
-    assert [each.key for each in keyed(backlog.take(3))] == [
-        b"crowd",
+        queue.add(result(b"many", number))
+    queue.add(result(b"lone", 100))
+    assert [each.key for each in keyed(queue.take(3))] == [
+        b"many",
         b"lone",
-        b"crowd",
+        b"many",
     ]
-    assert repr(backlog) == "<FairQueue: 98 results of 1 keys>"
+    assert repr(queue) == "<FairQueue: 98 results of 1 keys>"
 
 
 def test_what_was_published_stays_in_order() -> None:
-    """Subscribers are told of changes in the order in which they happened."""
-    backlog = FairQueue()
+    """Subscribers get events in the order in which they happened."""
+    queue = FairQueue()
     said = [result(b"ab"[i % 2 : i % 2 + 1], i, PUBLISH) for i in range(6)]
     for each in said:
-        backlog.add(each)
-    backlog.add(PlainResult(int(CommandType.PING), b"", 0))
-    assert backlog.take(6) == said
+        queue.add(each)
+    queue.add(PlainResult(int(CommandType.PING), b"", 0))
+    assert queue.take(6) == said
 
 
 async def woken(event: Event, name: str, order: list[str]) -> None:
@@ -83,19 +83,19 @@ async def test_a_lone_task_is_not_behind_a_crowd(autojump_clock: MockClock) -> N
     order: list[str] = []
     async with open_network() as network, network.open_client() as client:
         async with network.open_client() as publisher, trio.open_nursery() as nursery:
-            for _ in range(CROWD):
-                nursery.start_soon(woken, client.event("crowd", ttl=9), "crowd", order)
+            for _ in range(MANY):
+                nursery.start_soon(woken, client.event("many", ttl=9), "many", order)
             nursery.start_soon(woken, client.event("lone", ttl=9), "lone", order)
             await wait_all_tasks_blocked()
-            nursery.start_soon(publisher.event("crowd", ttl=9).set)
+            nursery.start_soon(publisher.event("many", ttl=9).set)
             nursery.start_soon(publisher.event("lone", ttl=9).set)
-        assert len(order) == CROWD + 1
-        assert order.index("lone") < CROWD / 4
+        assert len(order) == MANY + 1
+        assert order.index("lone") < MANY / 4
 
 
 async def leave(client: Client, order: list[str], scope: trio.CancelScope) -> None:
     with scope:
-        await woken(client.event("crowd", ttl=9), "left", order)
+        await woken(client.event("many", ttl=9), "left", order)
 
 
 async def test_who_leaves_before_its_turn(autojump_clock: MockClock) -> None:
@@ -104,16 +104,16 @@ async def test_who_leaves_before_its_turn(autojump_clock: MockClock) -> None:
     async with open_network() as network, network.open_client() as client:
         scope = trio.CancelScope()
         async with network.open_client() as publisher, trio.open_nursery() as nursery:
-            for _ in range(CROWD):
-                nursery.start_soon(woken, client.event("crowd", ttl=9), "crowd", order)
+            for _ in range(MANY):
+                nursery.start_soon(woken, client.event("many", ttl=9), "many", order)
             await wait_all_tasks_blocked()
             nursery.start_soon(leave, client, order, scope)
             await wait_all_tasks_blocked()
-            await publisher.event("crowd", ttl=9).set()
+            await publisher.event("many", ttl=9).set()
             while not order:
                 await trio.lowlevel.checkpoint()
             scope.cancel()
-        assert order == ["crowd"] * CROWD
+        assert order == ["many"] * MANY
         assert (await client.state()).waiting == 0
         statistics = client.statistics()
         assert (statistics.in_flight, statistics.unsettled) == (0, 0)
@@ -123,18 +123,18 @@ async def test_who_leaves_before_its_turn(autojump_clock: MockClock) -> None:
 async def test_a_connection_that_ends_behind_a_crowd(
     autojump_clock: MockClock, steps: int
 ) -> None:
-    """What it said before is handed out; who was not told waits anew, and is woken."""
+    """Results before it are delivered; the other tasks wait anew, and are woken."""
     order: list[str] = []
     async with open_network() as network, network.open_client() as client:
         async with network.open_client() as publisher, trio.open_nursery() as nursery:
-            for _ in range(CROWD):
-                nursery.start_soon(woken, client.event("crowd", ttl=99), "crowd", order)
+            for _ in range(MANY):
+                nursery.start_soon(woken, client.event("many", ttl=99), "many", order)
             await wait_all_tasks_blocked()
-            await publisher.event("crowd", ttl=99).set()
+            await publisher.event("many", ttl=99).set()
             while not order:
                 await trio.lowlevel.checkpoint()
             for _ in range(steps):
                 await trio.lowlevel.checkpoint()
             network.streams[0].cut()
-        assert order == ["crowd"] * CROWD
+        assert order == ["many"] * MANY
         assert client.statistics().in_flight == 0

@@ -1,6 +1,6 @@
 """Fuzzed streams from a server: named errors or a reconnect, and nothing left.
 
-``TRIOSLOCK_FUZZ_STREAMS`` says how many streams are run, 8,000 by default. One in
+``TRIOSLOCK_FUZZ_STREAMS`` is the number of streams, 8,000 by default. One in
 twenty goes through a whole client, the others through parser and table alone.
 ``TRIOSLOCK_FUZZ_SEED`` starts elsewhere. A failure names the seed of its stream.
 """
@@ -17,6 +17,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.trioslock.link.mutation import Mutator
+from tests.trioslock.link.parts import FakeTable, Holder
 from tests.trioslock.protocol.strategies import results
 from trio.testing import MockClock, memory_stream_pair
 
@@ -49,61 +50,20 @@ PARTS = 8
 BUFFER_LIMIT = FRAME_SIZE + 4 + (1 << 20) + READ_SIZE
 
 LOCK, UNLOCK = 1, 2
-_OWING = (OrphanUnlock, Withdrawal)
+_WITHDRAWALS = (OrphanUnlock, Withdrawal)
 
 
-class Owner:
-    """A session of which only the ids are needed."""
+class FuzzedTable(FakeTable):
+    """A request table whose commands are kept."""
 
-    def __init__(self) -> None:
-        self._count = 0
-
-    def new_id(self) -> bytes:
-        self._count += 1
-        return self._count.to_bytes(14, "big") + bytes(2)
-
-    def made(self, request_id: bytes) -> bool:
-        return False
-
-    def linger(self, call: object) -> None:
-        raise AssertionError("nobody is cancelled here")
-
-    def load_reduced(self) -> None: ...
-
-    def published(self, result: LockResult) -> None: ...
-
-
-class Unconnected(RequestTable):
-    """A table whose commands are kept."""
-
-    def __init__(self) -> None:
-        super().__init__(Owner())  # type: ignore[arg-type]
-        self.posted: list[Command] = []
-
-    def post(self, command: Command) -> None:
-        self.posted.append(command)
-
-    def retract(self, command: Command) -> bool:
-        return False
-
-    def owing(self) -> int:
+    def withdrawals(self) -> int:
         """Count the entries that ``withdrawing`` is to count."""
         tables = (*self.locks.values(), *self.unlocks.values())
-        return len({id(entry) for entry in tables if isinstance(entry, _OWING)})
+        return len({id(entry) for entry in tables if isinstance(entry, _WITHDRAWALS)})
 
 
-class Holder:
-    """Hears of the loss of a grant, once."""
-
-    def __init__(self) -> None:
-        self.losses = 0
-
-    def lost(self, reason: object) -> None:
-        self.losses += 1
-
-
-def populate(table: Unconnected, source: random.Random) -> list[Holder]:
-    """Put one of each under way; return who holds something."""
+def populate(table: FuzzedTable, source: random.Random) -> list[Holder]:
+    """Put one of each kind under way; return the holders."""
     holders: list[Holder] = []
     for kind in source.sample(range(6), source.randint(1, 6)):
         attempt = table.new_id()
@@ -158,7 +118,7 @@ def answer(command: Command, source: random.Random) -> bytes:
 
 
 def read_values(result: Result) -> None:
-    """Look at a value in all ways there are."""
+    """Read a value in every way."""
     if isinstance(result, LockResult) and result.data is not None:
         data = Data.decode(result.data)
         for name in ("array", "map", "number", "text", "value"):
@@ -168,7 +128,7 @@ def read_values(result: Result) -> None:
 def run_stream(seed: int) -> None:
     mutate = Mutator(seed, rate=0.5)
     source = mutate.random
-    table, side = Unconnected(), ClientSide()
+    table, side = FuzzedTable(), ClientSide()
     holders = populate(table, source)
     answered = 0
     try:
@@ -188,15 +148,16 @@ def run_stream(seed: int) -> None:
         side.receive_data(b"")
     except RemoteProtocolError:
         assert side.buffered == 0
-    assert table.withdrawing == table.owing()
+    assert table.withdrawing == table.withdrawals()
     assert table.in_flight <= len(table.posted) + 8
-    assert all(holder.losses <= 1 for holder in holders)
+    assert all(len(holder.losses) <= 1 for holder in holders)
+    assert not table.fake_owner.lingering
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_fuzzed_replies_leave_the_tables_consistent(part: int) -> None:
-    """Whatever comes, what is counted as being withdrawn is what stands in them."""
+    """Whatever arrives, the count of withdrawals is that of their entries."""
     for seed in range(FIRST + part, FIRST + STREAMS - WHOLE, PARTS):
         try:
             run_stream(seed)
@@ -207,7 +168,7 @@ def test_fuzzed_replies_leave_the_tables_consistent(part: int) -> None:
 
 @given(st.lists(st.one_of(results.map(encode_result), st.binary(max_size=200))))
 def test_any_frames_are_read_or_refused(chunks: list[bytes]) -> None:
-    table, side = Unconnected(), ClientSide()
+    table, side = FuzzedTable(), ClientSide()
     try:
         for chunk in chunks:
             side.receive_data(chunk)

@@ -430,7 +430,7 @@ def mangled(frame: bytes, offset: int, value: int) -> bytes:
 async def test_an_answer_to_something_else_is_none(
     autojump_clock: MockClock, hostile: Any, change: Callable[[LockCommand], bytes]
 ) -> None:
-    """It wakes nobody, and the wait can be cancelled as any other."""
+    """It wakes no task, and the wait can be cancelled as any other."""
     async with hostile(answering(change)) as (client, _):
         with trio.move_on_after(7) as scope:
             await client.lock("k").acquire()
@@ -487,7 +487,7 @@ _CUT_ARRAY = b"\xff\xff\xff\x7fab"
 async def test_a_malformed_value_is_the_error_of_who_reads_it(
     autojump_clock: MockClock, hostile: Any, flag: int
 ) -> None:
-    """The grant it came with is held and given back as any other."""
+    """The grant it came with is held and released as any other."""
     frame = Data(_CUT_ARRAY, flag=flag).encode()
 
     async with hostile(answering(lambda c: granted(c, data=frame))) as (client, _):

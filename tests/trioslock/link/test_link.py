@@ -348,7 +348,7 @@ async def test_any_byte_proves_that_the_server_lives(
         assert world.link.ended_by is None
 
 
-async def test_traffic_puts_the_heartbeat_off(autojump_clock: MockClock) -> None:
+async def test_traffic_delays_the_heartbeat(autojump_clock: MockClock) -> None:
     """No PING while results arrive; the round trip is that of the last PING."""
     async with running() as world:
         for _ in range(5):

@@ -1,19 +1,19 @@
-"""The link to one member: what it says, and what void means."""
+"""The link to one member: its reports, and what a void link does."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
 
 import pytest
 import trio
+from tests.trioslock.link.parts import FakeOwner, Holder
 from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from trioslock._errors import ConnectionLost, LossReason
-from trioslock.link._entries import PendingCall, PendingPreparedLock
+from trioslock._errors import ConnectionLost
+from trioslock.link._entries import PendingPreparedLock
 from trioslock.link._member import MemberLink, parse_address
 from trioslock.protocol import (
     InitResult,
@@ -31,54 +31,35 @@ from trioslock.transport import StreamTransport
 OTHERS = b"\x07" * 16
 
 
-class Ids:
-    """The session, as far as a link without requests needs one."""
-
-    def __init__(self) -> None:
-        self._counter = count(1)
-
-    def new_id(self) -> bytes:
-        return next(self._counter).to_bytes(16, "big")
-
-    def made(self, request_id: bytes) -> bool:
-        return 0 < int.from_bytes(request_id, "big") < 1000
-
-    def linger(self, call: PendingCall) -> None:
-        raise AssertionError
-
-    def load_reduced(self) -> None:
-        """Nobody waits for room."""
-
-
 @dataclass
-class Listener:
-    """Keeps what it is told."""
+class RecordingWatcher:
+    """Records the reports of a link."""
 
-    heard: list[object] = field(default_factory=list)
+    reports: list[object] = field(default_factory=list)
 
     def opened(self, link: MemberLink) -> None:
-        self.heard.append("opened")
+        self.reports.append("opened")
 
     def pushed(self, link: MemberLink, init_type: int) -> None:
-        self.heard.append(("pushed", init_type))
+        self.reports.append(("pushed", init_type))
 
     def verified(self, link: MemberLink, number: int) -> None:
-        self.heard.append(("verified", number))
+        self.reports.append(("verified", number))
 
     def refused(self, link: MemberLink) -> None:
-        self.heard.append("refused")
+        self.reports.append("refused")
 
     def broken(self, link: MemberLink, error: Exception) -> None:
-        self.heard.append("broken")
+        self.reports.append("broken")
 
     def misrouted(self, result: LockResult) -> None:
-        self.heard.append(("misrouted", result.result))
+        self.reports.append(("misrouted", result.result))
 
 
 @dataclass
 class World:
     link: MemberLink
-    listener: Listener
+    listener: RecordingWatcher
     server: trio.StapledStream
 
     async def say(self, *results: Result) -> None:
@@ -90,12 +71,12 @@ class World:
 
 
 @asynccontextmanager
-async def serving(listener: Listener | None = None) -> AsyncIterator[World]:
+async def serving(listener: RecordingWatcher | None = None) -> AsyncIterator[World]:
     ours, theirs = memory_stream_pair()
-    listener = listener or Listener()
+    listener = listener or RecordingWatcher()
     link = MemberLink(
         StreamTransport(ours),
-        Ids(),
+        FakeOwner(knows_its_ids=True),
         address=("a", 1),
         watcher=listener,
         heartbeat=1000,
@@ -104,7 +85,7 @@ async def serving(listener: Listener | None = None) -> AsyncIterator[World]:
         # It has started when all tasks are blocked.
         nursery.start_soon(link.serve)  # noqa: ASYNC113
         await wait_all_tasks_blocked()
-        assert listener.heard.pop() == "opened"
+        assert listener.reports.pop() == "opened"
         yield World(link, listener, theirs)
         nursery.cancel_scope.cancel()
 
@@ -149,12 +130,12 @@ def answer(
 def test_an_address_is_host_and_port(
     text: str, address: tuple[str, int] | None
 ) -> None:
-    """What a node names as its leader; anything else names nobody."""
+    """The address that a node names as its leader; anything else is none."""
     assert parse_address(text) == address
 
 
-async def test_a_void_link_takes_and_gives_nothing() -> None:
-    """What is posted counts as not sent, what is read is dropped."""
+async def test_a_void_link_sends_and_delivers_nothing() -> None:
+    """Posted commands count as not sent, results are dropped."""
     async with serving() as world:
         link = world.link
         link.post(lock(OTHERS))
@@ -168,18 +149,18 @@ async def test_a_void_link_takes_and_gives_nothing() -> None:
         assert not link.retract(lock(OTHERS))
         await wait_all_tasks_blocked()
         assert await world.read() == b""
-        assert world.listener.heard == []
+        assert world.listener.reports == []
         assert isinstance(link.ended_by, ConnectionLost)
 
 
-async def test_a_broken_link_is_told_of_once() -> None:
+async def test_a_broken_link_is_reported_once() -> None:
     """Also if it is cut afterwards."""
     async with serving() as world:
         await world.server.aclose()
         await wait_all_tasks_blocked()
         world.link.cut("late")
         world.link._break(OSError("later"))
-        assert world.listener.heard == ["broken"]
+        assert world.listener.reports == ["broken"]
         assert "server closed" in str(world.link.ended_by)
 
 
@@ -193,7 +174,7 @@ async def test_a_session_holds_on_until_the_link_is_void() -> None:
 
 
 @pytest.mark.parametrize(("result", "undone"), [(10, True), (11, False)])
-async def test_what_a_node_refuses_stays_to_be_replayed(
+async def test_a_refused_command_stays_to_be_replayed(
     result: int, undone: bool
 ) -> None:
     """10 is "not done"; an empty 11 may have reached the leader before it died."""
@@ -202,7 +183,7 @@ async def test_what_a_node_refuses_stays_to_be_replayed(
         world.link.post(command)
         await world.read()
         await world.say(answer(command, result, lock_id=bytes(16)))
-        assert world.listener.heard == ["refused"]
+        assert world.listener.reports == ["refused"]
         assert world.link.retract(command) is undone
         assert world.link.strays == 0
 
@@ -211,48 +192,44 @@ async def test_a_leaders_own_error_is_an_answer() -> None:
     """An acknowledgement that failed is 11 as well, but about a lock."""
     async with serving() as world:
         await world.say(answer(lock(OTHERS), 11))
-        assert world.listener.heard == []
+        assert world.listener.reports == []
         assert world.link.strays == 1
 
 
-async def test_a_proof_is_an_answer_from_the_leader() -> None:
-    """Nobody holds what is released, and only a leader can say so."""
+async def test_a_probe_is_answered_by_the_leader() -> None:
+    """The key that it releases is free, and only a leader can answer that."""
     async with serving() as world:
         world.link.probe(5)
         frame = await world.read()
         request_id = frame[3:19]
         command = lock(request_id)._replace(type=2)
         await world.say(answer(command, 6))
-        assert world.listener.heard == [("verified", 5)]
+        assert world.listener.reports == [("verified", 5)]
         await world.say(answer(command, 6))
-        assert world.listener.heard == [("verified", 5)]
+        assert world.listener.reports == [("verified", 5)]
         world.link.probe(6)
         refused = lock((await world.read())[3:19])._replace(type=2)
         await world.say(answer(refused, 10))
-        assert world.listener.heard == [("verified", 5), "refused"]
+        assert world.listener.reports == [("verified", 5), "refused"]
 
 
 async def test_void_counts_within_one_read() -> None:
-    """What an answer makes void delivers no success that came along with it."""
+    """A link that an answer makes void delivers no success of the same read."""
 
-    class Cutter(Listener):
+    class Cutter(RecordingWatcher):
         def verified(self, link: MemberLink, number: int) -> None:
-            link.cut("the watcher says so")
-
-    class Nobody:
-        def lost(self, reason: LossReason) -> None:
-            raise AssertionError
+            link.cut("the watcher cuts it")
 
     async with serving(Cutter()) as world:
         link = world.link
         plain = lock(b"p" * 14 + bytes(2))
-        pattern = PreparedLock(plain, plain._replace(type=2))
+        prepared = PreparedLock(plain, plain._replace(type=2))
 
         async def take() -> None:
             entry = PendingPreparedLock(
-                link, pattern, plain.request_id, Nobody(), current_task()
+                link, prepared, plain.request_id, Holder(), current_task()
             )
-            link.post_lock(pattern, plain.request_id)
+            link.post_lock(prepared, plain.request_id)
             link.locks[plain.request_id] = entry
             await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
             raise AssertionError("it was delivered")
@@ -260,7 +237,7 @@ async def test_void_counts_within_one_read() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             await wait_all_tasks_blocked()
-            assert await world.read() == pattern.lock_frame(plain.request_id)
+            assert await world.read() == prepared.lock_frame(plain.request_id)
             link.probe(5)
             probe = lock((await world.read())[3:19])._replace(type=2)
             await world.say(answer(probe, 0), answer(plain, 0))
@@ -269,19 +246,19 @@ async def test_void_counts_within_one_read() -> None:
 
 
 async def test_grants_and_notices_of_other_links_are_passed_on() -> None:
-    """Other replies to what nobody asked here are only counted."""
+    """Other replies without a request here are only counted."""
     async with serving() as world:
         await world.say(*(answer(lock(OTHERS), result) for result in (0, 9, 8, 6)))
         await world.say(answer(lock(OTHERS)._replace(type=2), 0))
-        assert world.listener.heard == [("misrouted", 0), ("misrouted", 9)]
+        assert world.listener.reports == [("misrouted", 0), ("misrouted", 9)]
         assert world.link.strays == 5
 
 
-async def test_roles_are_told() -> None:
+async def test_roles_are_reported() -> None:
     """One that comes with an error names a leader that cannot be reached."""
     async with serving() as world:
         await world.say(InitResult(OTHERS, 0, 0x09), InitResult(OTHERS, 10, 0x0A))
-        assert world.listener.heard == [("pushed", 0x09), ("pushed", 0)]
+        assert world.listener.reports == [("pushed", 0x09), ("pushed", 0)]
         assert world.link.init_type == 0
 
 
@@ -295,7 +272,7 @@ async def test_roles_are_told() -> None:
 async def test_a_member_names_its_leader(
     reply: Callable[[bytes], Result], leader: tuple[str, int] | None
 ) -> None:
-    """An empty name is that of the node itself, or of nobody."""
+    """An empty name means the node itself, or no leader."""
     async with serving() as world:
         names: list[tuple[str, int] | None] = []
 
@@ -317,4 +294,4 @@ async def test_silence_breaks_the_link(autojump_clock: MockClock) -> None:
         await world.say(PlainResult(5, ping[3:19], 0))
         assert not world.link.void
         await trio.sleep(3000)
-        assert world.listener.heard == ["broken"]
+        assert world.listener.reports == ["broken"]

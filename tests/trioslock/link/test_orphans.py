@@ -77,7 +77,7 @@ def test_codes_that_do_not_match_are_logged_and_undone_once_more(
 
 
 def test_an_update_without_a_caller_releases_what_it_took() -> None:
-    """Result 0 says that the grant had been lost; 5 that it is held."""
+    """Result 0 means that the grant had been lost; 5 that it is held."""
     table = FakeTable()
     command, holder = hold(table)
     update = command._replace(request_id=table.follow_up(command.request_id), flag=2)

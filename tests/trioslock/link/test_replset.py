@@ -148,7 +148,7 @@ def grant_of(command: object) -> LockResult:
 
 
 async def test_a_grant_that_was_not_logged_is_lost(autojump_clock: MockClock) -> None:
-    """The body is cancelled; what the query for it took is given back."""
+    """The body is cancelled; what the renewal took is released."""
     async with open_set() as (fake, client):
         lost: list[LockLost] = []
 
@@ -168,10 +168,10 @@ async def test_a_grant_that_was_not_logged_is_lost(autojump_clock: MockClock) ->
         assert fake.c.claims(KEY) == (0, 0)
 
 
-async def test_a_grant_is_given_back_if_the_leader_was_away_too_long(
+async def test_a_grant_is_released_if_the_leader_was_away_too_long(
     autojump_clock: MockClock,
 ) -> None:
-    """Its holder has been told by then; the new leader got it from the log."""
+    """Its loss is reported by then; the new leader got it from the log."""
     async with open_set() as (fake, client):
         grant = await client.lock("job").acquire()
         fake.crash(fake.a)
@@ -219,7 +219,7 @@ async def test_what_is_refused_is_done_again(autojump_clock: MockClock) -> None:
 
 
 async def test_what_may_have_been_done_fails(autojump_clock: MockClock) -> None:
-    """A request that is not safe to repeat tells that its outcome is unknown."""
+    """A request that is not safe to repeat fails: its outcome is unknown."""
     async with open_set() as (fake, client):
         fake.a.freeze()
 
@@ -236,7 +236,7 @@ async def test_what_may_have_been_done_fails(autojump_clock: MockClock) -> None:
 
 
 async def test_a_frozen_leader_is_found(autojump_clock: MockClock) -> None:
-    """By the heartbeat of its own link; nothing else tells."""
+    """By the heartbeat of its own link, and by nothing else."""
     async with open_set() as (fake, client):
         started_at = trio.current_time()
         fake.a.freeze()
@@ -330,7 +330,7 @@ async def test_a_notice_over_another_link_reaches_the_holder(
         assert error.reason == "expired"
 
 
-async def test_a_grant_over_another_link_is_given_back(
+async def test_a_grant_over_another_link_is_released(
     autojump_clock: MockClock,
 ) -> None:
     """A request whose connection is gone may still be granted."""
@@ -365,8 +365,8 @@ def release_of(node: FakeNode):  # type: ignore[no-untyped-def]
     return command._replace(type=2, timeout=0, timeout_flag=0, expiry=0, expiry_flag=0)
 
 
-async def test_a_live_grant_is_not_given_back(autojump_clock: MockClock) -> None:
-    """A grant that is told twice is still one's own."""
+async def test_a_live_grant_is_not_released(autojump_clock: MockClock) -> None:
+    """A grant that is answered twice is still held."""
     async with open_set() as (fake, client):
         async with client.lock("job") as grant:
             [connection] = fake.b.connections
@@ -376,7 +376,7 @@ async def test_a_live_grant_is_not_given_back(autojump_clock: MockClock) -> None
 
 
 async def test_without_a_leader_opening_fails(autojump_clock: MockClock) -> None:
-    """After the time for connecting, and the error tells of every member."""
+    """After the time for connecting, and the error names every member."""
     async with trio.open_nursery() as nursery:
         fake = FakeSet(nursery)
         fake.crash(fake.c)
@@ -426,7 +426,7 @@ async def test_a_node_without_a_leader_is_asked_often(
 async def test_of_two_leaders_the_followers_tell_the_right_one(
     autojump_clock: MockClock,
 ) -> None:
-    """A leader that is cut off from the others says it leads for a while."""
+    """A leader that is cut off from the others reports to lead for a while."""
     async with open_set() as (fake, client):
         fake.lead(fake.b, push=False)
         fake.a.role = "leader"
@@ -504,7 +504,7 @@ async def test_changes_end_with_the_client(autojump_clock: MockClock) -> None:
 
 
 async def test_members_are_added_and_learned(autojump_clock: MockClock) -> None:
-    """By the caller at run time, or from whom a follower names as its leader."""
+    """By the caller at run time, or as the leader that a follower names."""
     async with trio.open_nursery() as nursery:
         fake = FakeSet(nursery)
         fake.lead(fake.a)
@@ -572,14 +572,14 @@ async def test_cancelling_at_any_moment_leaves_nothing(
             await client.wait_connected()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(change_leader, fake, way)
-            async with trio.open_nursery() as crowd:
+            async with trio.open_nursery() as waiters:
                 for _ in range(3):
-                    crowd.start_soon(want, client)
+                    waiters.start_soon(want, client)
                 await wait_all_tasks_blocked()
                 for _ in range(moment):
                     await trio.lowlevel.checkpoint()
                 await trio.sleep(moment / 2)
-                crowd.cancel_scope.cancel()
+                waiters.cancel_scope.cancel()
         await client.wait_connected()
         await wait_all_tasks_blocked()
         statistics = client.statistics()

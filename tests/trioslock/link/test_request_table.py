@@ -105,7 +105,7 @@ def test_events_go_to_the_owner() -> None:
 
 
 def test_lock_and_unlock_of_an_attempt_share_an_id() -> None:
-    """Replies are told apart by their type."""
+    """Their types distinguish the replies."""
     table = FakeTable()
     command = lock(table)
     unlock = command._replace(type=UNLOCK)

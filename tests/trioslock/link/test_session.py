@@ -70,7 +70,7 @@ async def test_a_wait_is_asked_for_again_under_a_fresh_id(
     assert_idle(client)
 
 
-async def test_a_grant_whose_answer_was_lost_is_given_back(
+async def test_a_grant_whose_answer_was_lost_is_undone(
     autojump_clock: MockClock, network: Network
 ) -> None:
     """The server granted, the answer was cut off: the replay gets the key anew."""
@@ -142,7 +142,7 @@ async def test_a_key_that_was_taken_meanwhile_is_lost(
 async def test_a_key_that_became_free_meanwhile_is_lost_and_stays_free(
     autojump_clock: MockClock, network: Network, client: Client
 ) -> None:
-    """The renewal takes it anew, which somebody else may have had in between."""
+    """The renewal takes it anew; another client may have had it in between."""
     async with network.open_client() as other:
         with pytest.raises(LockLost) as caught:
             async with client.lock("k"):
@@ -176,7 +176,7 @@ async def test_a_release_gives_up_when_the_session_has_ended(
     with pytest.raises(ConnectionLost):
         await grant.release()
     assert trio.current_time() - started_at == pytest.approx(10, abs=0.1)
-    # The server hears of it all the same.
+    # The server still gets the release later.
     network.up()
     await client.ping()
     assert claims(network, "k") == (0, 0)
@@ -185,7 +185,7 @@ async def test_a_release_gives_up_when_the_session_has_ended(
 async def test_what_may_have_been_done_is_not_done_twice(
     autojump_clock: MockClock, network: Network, client: Client
 ) -> None:
-    """A release of somebody's grant could hit the next one: it fails instead."""
+    """A release of any holder could hit the next one: it fails instead."""
     async with network.open_client() as other, other.lock("k"):
         network.streams[0].hang()
         with pytest.RaisesGroup(pytest.RaisesExc(ConnectionLost, match="UNLOCK")):
@@ -313,7 +313,7 @@ async def test_requests_wait_for_the_connection_within_their_scope(
     assert claims(network, "k") == (0, 0)
 
 
-async def test_a_question_fails_with_its_connection(
+async def test_a_query_fails_with_its_connection(
     autojump_clock: MockClock, network: Network, client: Client
 ) -> None:
     network.streams[0].hang()

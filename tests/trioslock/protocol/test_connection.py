@@ -76,7 +76,7 @@ def test_results_before_a_fault_are_delivered() -> None:
 
 
 def test_an_end_within_a_frame_is_a_fault() -> None:
-    """A cut stream is told from a closed one."""
+    """A cut stream differs from a closed one."""
     side = ClientSide()
     side.receive_data(WIRE[:63])
     assert side.results() == []
@@ -130,7 +130,7 @@ def test_plain_successes_may_be_read_by_their_heads() -> None:
 
 
 def test_data_makes_a_success_that_is_not_plain() -> None:
-    """Behind it stands what is no frame, so nobody may read on by heads."""
+    """Behind it follows data that is no frame, so reading heads must stop."""
     side = ClientSide()
     result = answer(1, 1)._replace(data=b"\2\0\0\0\0\0", flag=0x20)
     side.receive_data(encode_result(result))

@@ -142,7 +142,7 @@ def test_every_result_round_trips(result: Result) -> None:
 
 
 def test_the_data_flag_follows_the_data() -> None:
-    """Nobody can announce data that is not there, or hide what is."""
+    """No caller can announce data that is not there, or hide what is."""
     lock = COMMANDS[1][0]
     assert isinstance(lock, LockCommand)
     assert encode_command(lock._replace(data=DATA))[19] == 0x22

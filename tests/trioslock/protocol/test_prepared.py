@@ -18,21 +18,21 @@ def test_a_frame_is_the_command_s_own(
     lock: LockCommand, unlock: LockCommand, attempt: bytes
 ) -> None:
     """Whatever the fields are, only the two ids are filled in."""
-    pattern = PreparedLock(lock, unlock)
-    assert pattern.lock_frame(attempt) == encode_lock(pattern.lock(attempt))
-    assert pattern.unlock_frame(attempt) == encode_lock(pattern.unlock(attempt))
+    prepared = PreparedLock(lock, unlock)
+    assert prepared.lock_frame(attempt) == encode_lock(prepared.lock(attempt))
+    assert prepared.unlock_frame(attempt) == encode_lock(prepared.unlock(attempt))
     for made, given_ in (
-        (pattern.lock(attempt), lock),
-        (pattern.unlock(attempt), unlock),
+        (prepared.lock(attempt), lock),
+        (prepared.unlock(attempt), unlock),
     ):
         assert (made.request_id, made.lock_id) == (attempt, attempt)
         own = given_._replace(request_id=attempt, lock_id=attempt)
         assert made == own
-    assert pattern.key == lock.key
+    assert prepared.key == lock.key
 
 
 @pytest.mark.parametrize("wrong", [{"key": b"short"}, {"timeout": 65_536}, {"db": -1}])
-def test_what_cannot_be_packed_makes_no_pattern(wrong: dict[str, object]) -> None:
+def test_what_cannot_be_packed_makes_no_prepared(wrong: dict[str, object]) -> None:
     """The error comes before anything is sent."""
     with pytest.raises(LocalProtocolError):
         PreparedLock(LOCK._replace(**wrong), UNLOCK)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def test_says_nothing_before_it_knows() -> None:
 
 
 def test_takes_a_first_frame_in_pieces() -> None:
-    """Unlike the real server, which closes (its transcript says so)."""
+    """Unlike the real server, which closes (as its transcript shows)."""
     side = ServerSide()
     for byte in WIRE[:-1]:
         side.receive_data(bytes([byte]))

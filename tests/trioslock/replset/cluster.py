@@ -26,7 +26,7 @@ async def until(
 ) -> None:
     """Wait until something outside this process has come about."""
     with trio.fail_after(limit):
-        # A node tells nobody, so it has to be asked again.
+        # A node does not push this, so it has to be asked again.
         while not await condition():  # noqa: ASYNC110
             await trio.sleep(POLL)
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 from tests.trioslock.replset.cluster import Cluster, Node, until
-from tests.trioslock.replset.crowd import KEYS, Crowd, key_of
+from tests.trioslock.replset.many_waiters import KEYS, ManyWaiters, key_of
 
 from trioslock import Client, ConnectionLost, LockLost, open_client
 from trioslock.client import open_replica_client
@@ -20,7 +20,7 @@ from trioslock.transport import SocketTransport, connect_tcp
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-CROWD = 500
+TASKS = 500
 LOGGED = 3.0
 """Seconds after which a held lock is in the log of all members."""
 
@@ -104,26 +104,26 @@ async def test_five_hundred_waits_outlive_their_leader(
         connected(cluster) as client,
         connected(cluster, session_ttl=ELECTION) as holder,
     ):
-        crowd = Crowd(client)
+        waiters = ManyWaiters(client)
         grants = [await holder.lock(key_of(number)).acquire() for number in range(KEYS)]
         async with trio.open_nursery() as nursery:
-            for number in range(CROWD):
+            for number in range(TASKS):
                 # A tenth gives up while there is no leader, a tenth soon after.
                 patience = {0: LOGGED + 0.5, 1: LOGGED + 2}.get(number % 10, 60)
-                nursery.start_soon(crowd.want, number, patience)
+                nursery.start_soon(waiters.want, number, patience)
             await trio.sleep(LOGGED)
-            assert client.statistics().in_flight >= CROWD
+            assert client.statistics().in_flight >= TASKS
             await blow(cluster)
             await holder.wait_connected()
             for grant in grants:
                 assert grant.held
                 await grant.release()
-    assert sorted(crowd.ends) == list(range(CROWD))
-    assert crowd.overlaps == 0
-    assert set(crowd.granted.values()) == {1}
-    counts = crowd.count()
+    assert sorted(waiters.ends) == list(range(TASKS))
+    assert waiters.overlaps == 0
+    assert set(waiters.granted.values()) == {1}
+    counts = waiters.count()
     assert counts.keys() <= ENDS
-    assert counts["granted"] >= CROWD * 7 // 10
+    assert counts["granted"] >= TASKS * 7 // 10
     await nothing_is_left(cluster)
 
 
@@ -137,18 +137,18 @@ async def test_waits_for_an_event_outlive_their_leader(cluster: Cluster) -> None
 
     async with connected(cluster) as client:
         async with trio.open_nursery() as nursery:
-            for number in range(CROWD):
+            for number in range(TASKS):
                 nursery.start_soon(wait, number)
             await until(partial(waits_parked, client))
             await kill_leader(cluster)
             async with connected(cluster) as publisher:
                 await publisher.event("news", ttl=60).set()
-        assert sorted(woken) == list(range(CROWD))
+        assert sorted(woken) == list(range(TASKS))
         await client.event("news", ttl=60).clear()
 
 
 async def waits_parked(client: Client) -> bool:
-    return client.statistics().in_flight >= CROWD  # and perhaps a heartbeat
+    return client.statistics().in_flight >= TASKS  # and perhaps a heartbeat
 
 
 async def test_a_logged_grant_survives_its_leader(cluster: Cluster) -> None:
@@ -168,7 +168,7 @@ async def test_a_logged_grant_survives_its_leader(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("lease", [None, 60.0])
-async def test_the_loss_of_a_grant_that_was_not_logged_is_told(
+async def test_the_loss_of_a_grant_that_was_not_logged_is_reported(
     cluster: Cluster, lease: float | None
 ) -> None:
     """The body is cancelled; nothing is left of the grant on the new leader."""
@@ -207,13 +207,13 @@ async def test_a_frozen_member_holds_nothing_up(cluster: Cluster) -> None:
 async def test_without_a_majority_requests_wait_within_their_scope(
     cluster: Cluster,
 ) -> None:
-    """One node of three leads nobody; when another is back, so is service."""
+    """One node of three cannot lead; when another is back, requests go on."""
     leader = await cluster.leader()
     followers = await cluster.followers()
     async with connected(cluster) as client:
         for follower in followers:
             await follower.kill()
-        await until(partial(leads_nobody, client))
+        await until(partial(has_no_active_member, client))
         with trio.move_on_after(0.3) as scope:
             await client.lock("job").acquire()
         assert scope.cancelled_caught
@@ -225,7 +225,7 @@ async def test_without_a_majority_requests_wait_within_their_scope(
     await nothing_is_left(cluster)
 
 
-async def leads_nobody(client: Client) -> bool:
+async def has_no_active_member(client: Client) -> bool:
     state = client.statistics().replica_set
     return state is not None and state.active is None
 
@@ -241,13 +241,13 @@ async def test_cancelling_at_any_moment_of_a_failover_leaves_nothing(
 ) -> None:
     """Waits and holders are cancelled before, during and after the change."""
     async with connected(cluster) as client:
-        crowd = Crowd(client)
+        waiters = ManyWaiters(client)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(blow, cluster)
-            for number in range(CROWD):
-                nursery.start_soon(crowd.want, number, number * 5 / CROWD)
-        assert len(crowd.ends) == CROWD
-        assert crowd.overlaps == 0
+            for number in range(TASKS):
+                nursery.start_soon(waiters.want, number, number * 5 / TASKS)
+        assert len(waiters.ends) == TASKS
+        assert waiters.overlaps == 0
         await client.wait_connected()
         statistics = client.statistics()
         assert statistics.held == 0
@@ -257,17 +257,17 @@ async def test_cancelling_at_any_moment_of_a_failover_leaves_nothing(
 async def test_all_nodes_may_be_restarted_one_after_another(cluster: Cluster) -> None:
     """A rolling restart costs waits their place in the queue, nothing else."""
     async with connected(cluster) as client:
-        crowd = Crowd(client)
+        waiters = ManyWaiters(client)
         for batch, node in enumerate(cluster.nodes):
             async with trio.open_nursery() as nursery:
                 for number in range(batch * 100, batch * 100 + 100):
-                    nursery.start_soon(crowd.want, number, 60)
+                    nursery.start_soon(waiters.want, number, 60)
                 await node.stop()
                 await node.start()
                 await cluster.settle()
-        assert len(crowd.ends) == 100 * len(cluster.nodes)
-        assert crowd.count().keys() <= ENDS
-        assert crowd.overlaps == 0
+        assert len(waiters.ends) == 100 * len(cluster.nodes)
+        assert waiters.count().keys() <= ENDS
+        assert waiters.overlaps == 0
     await nothing_is_left(cluster)
 
 
@@ -320,26 +320,26 @@ async def test_a_follower_forwards_while_the_leader_cannot_be_reached(
         assert state.active is not None
         assert state.member(state.active).role is Role.FOLLOWER
         assert state.leader == (leader.host, leader.port)
-        crowd = Crowd(client)
+        waiters = ManyWaiters(client)
         async with client.lock("mine"):
             grants = [
                 await direct.lock(key_of(number)).acquire() for number in range(KEYS)
             ]
             async with trio.open_nursery() as nursery:
-                for number in range(CROWD):
-                    nursery.start_soon(crowd.want, number, 60)
+                for number in range(TASKS):
+                    nursery.start_soon(waiters.want, number, 60)
                 await trio.sleep(LOGGED)
                 await leader.kill()
                 await direct.wait_connected()
                 for grant in grants:
                     await grant.release()
-        assert crowd.count() == {"granted": CROWD}
-        assert crowd.overlaps == 0
+        assert waiters.count() == {"granted": TASKS}
+        assert waiters.overlaps == 0
     await nothing_is_left(cluster)
 
 
 async def test_a_frozen_leader_behind_a_follower_is_found(cluster: Cluster) -> None:
-    """The follower lives and says nothing; only the proof tells."""
+    """The follower lives and pushes nothing; only the probe shows it."""
     leader = await cluster.leader()
 
     async def open_transport(host: str, port: int) -> SocketTransport:
@@ -353,7 +353,7 @@ async def test_a_frozen_leader_behind_a_follower_is_found(cluster: Cluster) -> N
         addresses, open_transport, settings, heartbeat=0.5
     ) as client:
         leader.freeze()
-        await until(partial(leads_nobody, client))
+        await until(partial(has_no_active_member, client))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take_and_give_back, client)
             await trio.testing.wait_all_tasks_blocked()

@@ -176,7 +176,7 @@ os._exit(0)
 
 @pytest.mark.parametrize("script", [THREADS, ASYNCIO], ids=["threads", "asyncio"])
 def test_pyslock(address: tuple[str, int], script: str) -> None:
-    """Locks exclude each other, and Event.set wakes who waits."""
+    """Locks exclude each other, and Event.set wakes the waiters."""
     pytest.importorskip("pyslock")
     host, port = address
     command = [sys.executable, "-W", "ignore", "-c", PYSLOCK + script, host, str(port)]

@@ -116,7 +116,7 @@ def test_patterns_cost_no_more_than_they_are_long(ask: Ask) -> None:
 
 
 def test_scan_comes_to_an_end(ask: Ask) -> None:
-    """Each call goes on where the last one stopped; the last one says 0."""
+    """Each call goes on where the last one stopped; the last one returns 0."""
     names = [f"key{number:02}" for number in range(25)]
     for name in names:
         ask(f"SET {name} 1")
@@ -145,7 +145,7 @@ def test_lists_have_an_end(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_broken_array_is_shown_as_bytes(ask: Ask) -> None:
-    """APPEND does not look at types and can make one; reading it still works."""
+    """APPEND ignores types and can make such a value; reading it still works."""
     ask("LOCK k LOCK_ID a EXPRIED 9 PUSH item")
     ask("LOCK k LOCK_ID a EXPRIED 9 FLAG 2 APPEND x")
     assert ask("GET k") == b"$9\r\n\x04\0\0\0itemx\r\n"
@@ -178,7 +178,7 @@ def test_time_to_live_counts_down(ask: Ask, world: SessionWorld) -> None:
 
 
 def test_reading_costs_the_same_with_many_claims(world: SessionWorld, ask: Ask) -> None:
-    """GET and TTL look at the first holder alone."""
+    """GET and TTL read the first holder alone."""
     ask("LOCK k LOCK_ID first EXPRIED 9 COUNT 3 SET v")
     ask("LOCK k LOCK_ID second EXPRIED 99 COUNT 3")
     world.connect().ask("LOCK", "k", "TIMEOUT", "9")

@@ -82,7 +82,7 @@ def test_a_text_wait_that_times_out_goes_on(
 def test_results_for_text_are_those_it_waits_for(
     world: SessionWorld, wire: SessionWire
 ) -> None:
-    """The end of a lease says nothing, however often it happens."""
+    """The end of a lease sends nothing, however often it happens."""
     for _ in range(3):
         assert wire.ask("LOCK", "k", "EXPRIED", "1").startswith(b"*12\r\n$1\r\n0")
         world.pass_time(3)
@@ -109,7 +109,7 @@ def test_admin_answers_in_binary_and_goes_on_in_text(wire: SessionWire) -> None:
 def test_a_bad_header_is_answered_and_ends(
     wire: SessionWire, head: bytes, code: int
 ) -> None:
-    """Nothing behind it is looked at."""
+    """Nothing behind it is executed."""
     wire.send(PING + head + PING[2:] + PING)
     assert codes(wire) == [0, code]
     assert wire.closed
@@ -171,7 +171,7 @@ def test_output_that_is_not_taken_stops_execution(world: SessionWorld) -> None:
 
 
 def test_long_pipelines_let_others_run(wire: SessionWire) -> None:
-    """One call executes a part and says that there is more."""
+    """One call executes a part and returns that there is more."""
     session = wire.session
     session.receive_data(PING * 1000)
     assert session.pump()

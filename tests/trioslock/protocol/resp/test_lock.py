@@ -115,7 +115,7 @@ def test_wills(state: RespState) -> None:
     ],
 )
 def test_data_options(state: RespState, option: str, data: Data) -> None:
-    """The last of several counts, and the flag says that there is data."""
+    """The last of several counts, and the data flag is set."""
     command = read(state, f"LOCK k {option}")
     assert command.data == data.encode()
     assert command.flag == LockFlag.DATA
@@ -236,5 +236,5 @@ def test_unlimited_counts_wrap() -> None:
 
 
 def test_command_errors_are_the_peers_fault() -> None:
-    """So whoever treats RemoteProtocolError in general treats them too."""
+    """Code that handles RemoteProtocolError handles them too."""
     assert issubclass(CommandError, RemoteProtocolError)

@@ -1,4 +1,4 @@
-"""A crowd of tasks that wait for locks, and a record of what became of each."""
+"""Many tasks that wait for locks, and a record of how each one ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ KEYS = 50
 
 
 @dataclass
-class Crowd:
+class ManyWaiters:
     """Tasks that each want one of ``KEYS`` locks once, by way of one client.
 
-    ``ends`` says how each task ended; ``overlaps`` counts grants that were made
-    while another task of the crowd held the key.
+    ``ends`` is how each task ended; ``overlaps`` counts grants that were made
+    while another of these tasks held the key.
     """
 
     client: Client
@@ -53,4 +53,4 @@ class Crowd:
 
 
 def key_of(number: int) -> bytes:
-    return b"crowd-%010d" % (number % KEYS)
+    return b"many--%010d" % (number % KEYS)
