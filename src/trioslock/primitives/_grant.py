@@ -2,6 +2,9 @@
 
 A `Grant` is made before the wait, and the requester notifies it of everything that
 happens to it. So a loss that comes in the same read as the grant is not missed.
+
+The module has more than 400 lines: lease, loss, release and body change the same fields
+of one object, so they stay in one class.
 """
 
 from __future__ import annotations
