@@ -123,6 +123,7 @@ class Database:
             fenced: Give each grant a token that is larger than all before it.
                 Costs a second command and a permanent key.
         """
+        # Only these options make the handle that is kept.
         plain = renew and not fenced and priority is None and flags is None
         if plain and lease is SESSION:
             return self._plain_lock(key)
@@ -314,6 +315,7 @@ class Database:
             Nothing is left but, after ``close_grace`` seconds without an answer,
             what the server ends by itself within ``session_ttl`` seconds.
         """
+        # A session of its own: the server closes the connection with the subscription.
         session = self._session.fork()
         subscription = Subscription(
             session,

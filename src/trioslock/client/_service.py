@@ -90,6 +90,8 @@ class Service:
         """
         nursery = self._nursery
         assert nursery is not None
+        # Only a crash of the service cancels the nursery: `exc` is then a cancellation
+        # of the body, and the crash is to be raised in its place.
         if nursery.cancel_scope.cancel_called:
             return bool(await self._manager.__aexit__(exc_type, exc, traceback))
         with trio.move_on_after(self._grace, shield=True):

@@ -146,6 +146,8 @@ class Acquirable(Handle):
                 raise refusal(result)
             grant.granted(result)
         if self._limited:
+            # The wait can have taken longer than the lease. So it is counted from the
+            # grant, unless the server counts it from the request.
             from_request = self.flags.lease_from_request
             grant.count_from(asked_at if from_request else trio.current_time())
         return grant
@@ -236,6 +238,7 @@ class Acquirable(Handle):
     ) -> Awaitable[bool]:
         # Not async itself: each coroutine on the way costs.
         task = current_task()
+        # The innermost body of this task; the one around it takes its place.
         grant = self._entered.pop(task)
         if grant.outer is not None:
             self._entered[task] = grant.outer

@@ -57,6 +57,7 @@ class Event(Handle):
         self.default = default
         self._ttl = options.wire_lease(whole_seconds=True)
         self._set_is_held = default == "clear"
+        # A waiter of a held key must fit beside its holder, hence a count of two.
         self._count = int(self._set_is_held)
 
     def _state(self) -> str:
@@ -179,6 +180,7 @@ class Event(Handle):
 
     def _probe(self, wait: WireDuration) -> LockCommand:
         """Return a LOCK that is granted, for no time, when the event is set."""
+        # Without the flag a free key would be granted at once, though it is clear.
         flag = _WHEN_UNLOCKED if self._set_is_held else 0
         return self._lock(
             wait=WireDuration(wait.value, wait.flag | flag), max_count=self._count

@@ -60,6 +60,7 @@ class FencedLock(Lock):
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         count = count_command(self._requester, self.db, self.key)
         frame = combine(count, data)
+        # Registered before the LOCK is sent: the counter's answer can come first.
         expected = self._requester.expect(count)
         try:
             grant = await super()._attempt(wait, wait_flag, frame)

@@ -134,6 +134,7 @@ class TokenBucket(CountedHandle):
     def _rest_of_window(self) -> WireDuration:
         """Return the lease of a token that is taken now."""
         period = ceil(self.per)
+        # At least one second: the server would grant a lease of 0 for no time.
         return encode_duration(period - int(self._wall_clock()) % period)
 
     async def _take(self, wait: WireDuration, lease: WireDuration) -> LockResult:

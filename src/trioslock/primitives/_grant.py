@@ -2,6 +2,9 @@
 
 A `Grant` is made before the wait, and the requester notifies it of everything that
 happens to it. So a loss that comes in the same read as the grant is not missed.
+
+The module has more than 400 lines: lease, loss, release and body change the same fields
+of one object, so they stay in one class.
 """
 
 from __future__ import annotations
@@ -150,6 +153,8 @@ class Grant:
     def lost(self, reason: LossReason) -> None:
         """Note that the grant has ended, and cancel the body."""
         self._lost = reason
+        # Without a scope the body has not begun, or has ended: `enter` and `__aexit__`
+        # look at the reason.
         if self._scope is not None:
             self._scope.cancel()
         self._stop_renewal()
@@ -197,6 +202,7 @@ class Grant:
             grace. The lease may have been replaced.
         """
         await self._renew(lease)
+        # The renewal that is planned is a third of the old lease away.
         if self._renewer is not None:
             self._renewer.change(lease)
 
@@ -227,6 +233,7 @@ class Grant:
 
     async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
         self._check_held()
+        # Before it is sent: the server's lease cannot begin earlier than this.
         started_at = trio.current_time()
         command = self._command._replace(
             request_id=self._requester.follow_up(self._command.request_id),
@@ -234,6 +241,7 @@ class Grant:
             timeout=0,
             timeout_flag=self._command.timeout_flag & _PRIORITY,
             expiry=lease.value,
+            # A new unit; the other bits, such as that for publishing, stay.
             expiry_flag=lease.flag | self._command.expiry_flag & ~UNIT_BITS,
             data=None if data is None else data.encode(),
         )
@@ -270,6 +278,7 @@ class Grant:
             if not self._released:
                 await self._requester.release_prepared(self._prepared, self._attempt)
         elif result.result == _REFUSED:
+            # Another client holds the key: there is nothing of this grant to release.
             self._requester.forget(self._attempt)
             self._end("taken")
         else:
@@ -315,6 +324,8 @@ class Grant:
 
     @enable_ki_protection
     async def _release(self, data: Data | None = None) -> None:
+        # Before the first await: a second release, or a loss that comes meanwhile,
+        # finds the grant released.
         self._released = True
         self._stop_renewal()
         result: LockResult | None
@@ -364,6 +375,7 @@ class Grant:
     ) -> bool:
         scope = self._scope
         assert scope is not None
+        # From here on a loss has no body to cancel.
         self._scope = None
         error = exc
         try:
@@ -383,6 +395,7 @@ class Grant:
                 if result is not None and result.result != _OK:
                     raise refusal(result)
             except NotHeld:
+                # The server sends no notice when another client releases the key.
                 self._lost = "expired"
             except ConnectionLost:
                 self._lost = "disconnected"

@@ -186,6 +186,7 @@ class GroupEvent(Handle):
                 f"{self!r} waits already: a member with a number waits once at a "
                 "time, so make another handle for the other task"
             )
+        # Two waits of one member have one lock id: a withdrawal would end both.
         self._waiting = True
         try:
             return await self._wait(self.member)
@@ -240,6 +241,8 @@ class GroupEvent(Handle):
         )
         if result.result != ResultCode.SUCCED:
             raise refusal(result)
+        # The answer to an older version carries the holder's lock id, and in it the
+        # version of the group.
         if result.lock_id != lock_id:
             self._adopt(result)
         return decoded(result.data)

@@ -132,6 +132,7 @@ async def _list(
         requester.new_id(), 0, _PROTOBUF, _UTF_8, method, encode_message(fields)
     )
     result = cast(CallResult, await requester.ask(command))
+    # Not an error: the database or the key has never been used.
     if result.error in _NOTHING_THERE:
         return []
     _check(result.result, method, result.error)

@@ -69,6 +69,7 @@ class LeaseRenewer:
         with self._scope:
             while True:
                 await self._sleep()
+                # Before it is sent: a slow answer makes the next one no later.
                 self._asked_at = trio.current_time()
                 try:
                     await self._renew(self._lease + EXTRA)

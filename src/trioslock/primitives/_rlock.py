@@ -105,6 +105,7 @@ class ReentrantHold:
 
     def lost(self, reason: LossReason) -> None:
         """Mark every level as lost."""
+        # First of all, so that the task's next `acquire` asks the server.
         self._holds.remove(self._owner, self)
         levels, self.levels = self.levels, []
         for level in levels:
@@ -192,6 +193,8 @@ class LevelGrant(Grant):
     async def abandon(self) -> None:
         """Give up a level of which it is not known whether the server counts it."""
         hold = self.hold
+        # The other levels can have been released meanwhile: then this is the last one,
+        # and its release releases all that the server counts.
         if hold is not None and self.held and hold.remove(self):
             await super()._release()
         self._released = True
@@ -271,6 +274,7 @@ class RLock(ExclusiveHandle):
         except BaseException:
             await level.abandon()
             raise
+        # Each further LOCK starts the lease again, for all levels.
         level.renewed(*self._wire_lease, started_at)
         return level
 

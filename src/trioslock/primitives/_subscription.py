@@ -194,6 +194,7 @@ class Subscription:
 
     async def unsubscribe(self) -> None:
         """End the subscription on the server; messages in the buffer are dropped."""
+        # First, so that a connection that breaks now is not subscribed again.
         self._session.on_connected = None
         self._changes.clear()
         self._end(StopAsyncIteration())
@@ -240,6 +241,7 @@ class Subscription:
         if result.db != self.db or self._ended is not None:
             return
         self._received += 1
+        # A full deque drops its oldest message at the append.
         self._dropped += len(self._changes) == self._changes.maxlen
         self._changes.append(_change(result))
         self._arrived.set()

@@ -67,6 +67,7 @@ class TreeLinks:
         self._leaf = leaf
         self._requester = leaf.node.requester
         self._in_session = isinstance(lease, SessionLease)
+        # Longer than the session, so that a short cut of the connection ends no link.
         seconds = self._requester.session_ttl + EXTRA if self._in_session else lease
         self._lease = wire_lease(self._requester, seconds, whole_seconds=True)
         self._scope = trio.CancelScope()
@@ -107,6 +108,7 @@ class TreeLinks:
     async def _ensure_all(self) -> None:
         node = self._leaf.node
         while node.parent is not None:
+            # The link first: the server removes an entry by way of its link.
             await self._ensure(node.key, node.parent.key, _LINK)
             await self._ensure(node.parent.key, node.key, _ENTRY)
             node = node.parent
@@ -182,6 +184,7 @@ class TreeLeaf(Acquirable):
             raise
         assert isinstance(grant, LeafGrant)
         grant.links = TreeLinks(self, self._lease)
+        # A leaf without its links protects nothing: it is released if they fail.
         try:
             await grant.links.create()
         except BaseException:

@@ -130,6 +130,7 @@ class Value(Handle):
         Cancellation:
             It may have been done.
         """
+        # Held back until its answer, since a key that it has taken must be released.
         result = await self._send(None, replay=True, linger=True)
         if result.result == ResultCode.SUCCED:
             # The key was free, and is held without a value now.
@@ -152,6 +153,7 @@ class Value(Handle):
         Cancellation:
             It may have been done.
         """
+        # The server adds to what is there in the same step, so this is its result.
         before = decoded(await self._change(Data.increment(by)))
         total = by + (0 if before is None else before.number)
         return (total + _INT64_LIMIT) % _INT64_RANGE - _INT64_LIMIT
