@@ -188,6 +188,22 @@ def test_workflow_runs_on_each_python() -> None:
     assert versions == [one.rpartition(" ")[2] for one in named]
 
 
+def test_contributing_shows_where_things_are() -> None:
+    """The map in CONTRIBUTING.md has each package of src, and no other."""
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    (tree,) = re.findall(
+        r"^```\n(src/trioslock/.*?)^```", contributing, re.DOTALL | re.MULTILINE
+    )
+    for package in ("trioslock", "triopoll"):
+        part = re.search(rf"^src/{package}/.*\n((?: .*\n)+)", tree, re.MULTILINE)
+        assert part is not None
+        shown = re.findall(r"^    (\w+)/ ", part.group(1), re.MULTILINE)
+        folders = [
+            path.parent for path in (ROOT / "src" / package).glob("*/__init__.py")
+        ]
+        assert sorted(shown) == sorted(path.name for path in folders)
+
+
 def test_each_dependency_has_a_lower_bound() -> None:
     """``nox -s lowest`` can pin each dependency to its lower bound."""
     project = PROJECT["project"]
