@@ -138,9 +138,18 @@ class ClientSide:
         """Return the whole result of head number 0, 1, ..., a plain success."""
         return decode_lock_result(self._buffer, self._offset + number * FRAME_SIZE)
 
-    def skip(self, number: int) -> None:
-        """Remove that many plain successes from the buffer."""
+    def skip(self, number: int) -> bool:
+        """Remove that many plain successes from the buffer.
+
+        Returns:
+            Whether bytes are left. Usually there are none, and the caller is done.
+        """
         self._offset += number * FRAME_SIZE
+        if self._offset < len(self._buffer):
+            return True
+        del self._buffer[:]
+        self._offset = 0
+        return False
 
     def _next_event(self) -> Result | NeedData:
         start = self._offset

@@ -42,10 +42,7 @@ def poll_routes(services: Services, openresty: Routes) -> Routes:
     poller = services.poller
     waits: dict[str, tuple[_Wait, _Encode]] = {
         "/poll/event": (poller.wait_event, encode_event_reply),
-        "/poll/message": (
-            functools.partial(_wait_message, services),
-            encode_message_reply,
-        ),
+        "/poll/message": (poller.wait_message, encode_message_reply),
     }
     return {
         path: {"GET": _endpoint(services, wait, encode, openresty[path]["GET"])}
@@ -83,7 +80,10 @@ def _endpoint(
         if isinstance(permit, Response):
             return permit
         with permit:
+            began = trio.current_time()
             outcome = await wait(query, permit.visitor.bucket)
+            if isinstance(outcome, PoppedMessage) and outcome.data is None:
+                outcome = await _after_empty(services, query, outcome, began)
         if permit.ended is not None:
             return permit.ended
         response = Response(encode(outcome), headers=UNCACHED_JSON)
@@ -97,21 +97,17 @@ def _endpoint(
     return endpoint
 
 
-async def _wait_message(
-    services: Services, query: PollQuery, visitor: str | None
+async def _after_empty(
+    services: Services, query: PollQuery, empty: PoppedMessage, began: float
 ) -> Outcome:
-    """Wait for a message of the list, or for the one that is kept beside the event.
+    """Return the message that is kept beside the event, or delay the empty reply.
 
     The OpenResty API's publishers keep the message of an event elsewhere, so an event
     that fires beside an empty list may belong to one of theirs.
     """
-    began = trio.current_time()
-    outcome = await services.poller.wait_message(query, visitor)
-    if not isinstance(outcome, PoppedMessage) or outcome.data is not None:
-        return outcome
     latest = await services.latest_messages.latest(query.key)
     if isinstance(latest, Failure):
         return latest
     if isinstance(latest, MissingMessage):
-        return await services.poller.delay_empty(query, outcome, began)
-    return replace(outcome, data=plain_text(latest.data))
+        return await services.poller.delay_empty(query, empty, began)
+    return replace(empty, data=plain_text(latest.data))
