@@ -88,9 +88,7 @@ async def call_store(
     try:
         with trio.fail_after(limit):
             return await operation(*args)
-    except trio.TooSlowError:
-        raise OperationFailed(Failure.STORE_UNREACHABLE) from None
-    except StoreError as error:
+    except (StoreError, trio.TooSlowError) as error:
         raise OperationFailed(store_failure(error)) from None
 
 
@@ -101,9 +99,9 @@ def slock_failure(error: Exception) -> OperationFailed:
     return OperationFailed(Failure.SLOCK_REFUSED)
 
 
-def store_failure(error: StoreError) -> Failure:
-    """Return the neutral form of an error of the store."""
-    if isinstance(error, StoreUnreachable):
+def store_failure(error: StoreError | trio.TooSlowError) -> Failure:
+    """Return the neutral form of an error of the store, or of its deadline."""
+    if isinstance(error, (StoreUnreachable, trio.TooSlowError)):
         return Failure.STORE_UNREACHABLE
     return Failure.STORE_FAILED
 

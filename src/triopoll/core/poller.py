@@ -24,13 +24,14 @@ from trioslock import Client, Event, LockError, NotHeld
 
 from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
-from ..store import MessageStore, Taken
+from ..store import MessageStore, StoreError, Taken
 from .backend_calls import (
     SLOCK_ERRORS,
     call_slock,
     call_store,
     count_failure,
     slock_failure,
+    store_failure,
 )
 from .empty_backoff import LONGEST_DELAY, EmptyBackoff
 from .outcomes import (
@@ -121,16 +122,22 @@ class Poller:
             returns to its list.
         """
         try:
-            taken = await call_store(self._limit, self._store.pop, query.key)
+            # Not by `call_store`: a poll resumes three times, each time through every
+            # coroutine between here and its task.
+            with trio.fail_after(self._limit):
+                taken = await self._store.pop(query.key)
             if taken is not None:
                 self._backoff.reset(query.key)
                 return self._popped(taken)
             outcome = await self._wait(query, "message", visitor)
             if not isinstance(outcome, EventFired):
                 return outcome
-            taken = await call_store(self._limit, self._store.pop, query.key)
+            with trio.fail_after(self._limit):
+                taken = await self._store.pop(query.key)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
+        except (StoreError, trio.TooSlowError) as error:
+            return count_failure(self._metrics, store_failure(error))
         if taken is None:
             self._metrics.waits["message"].empty_wakes += 1
             return PoppedMessage(None, waited=True, woken=outcome.woken)

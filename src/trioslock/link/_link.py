@@ -260,32 +260,32 @@ class Link(BaseLink):
 
     # Reading.
 
-    async def _read(self) -> None:
+    async def _read(self) -> NoReturn:
         try:
-            await self._read_on()
+            while True:
+                data = await self._transport.receive()
+                self._received_at = trio.current_time()
+                self._side.receive_data(data)
+                if not data:
+                    raise ConnectionLost("the server closed the connection")
+                self._idle = len(data) < 2 * FRAME_SIZE
+                if len(data) <= _LARGE_READ * FRAME_SIZE and not self._queue:
+                    self._deliver()
+                else:
+                    self._enqueue()
         except Exception:
             # The queued results came before the end of the connection, so their tasks
             # get them and not ConnectionLost.
             self._deliver_queued(len(self._queue))
             raise
 
-    async def _read_on(self) -> NoReturn:
-        while True:
-            data = await self._transport.receive()
-            self._received_at = trio.current_time()
-            self._side.receive_data(data)
-            if not data:
-                raise ConnectionLost("the server closed the connection")
-            self._idle = len(data) < 2 * FRAME_SIZE
-            if len(data) <= _LARGE_READ * FRAME_SIZE and not self._queue:
-                self._deliver()
-                continue
-            # While anything is queued, everything is: a result of the same key must
-            # not overtake it.
-            if not self._queue:
-                self._services.start_soon(self._guard, self._deliver_in_batches)
-            for result in self._side.results():
-                self._queue.add(result)
+    def _enqueue(self) -> None:
+        # While anything is queued, everything is: a result of the same key must not
+        # overtake it.
+        if not self._queue:
+            self._services.start_soon(self._guard, self._deliver_in_batches)
+        for result in self._side.results():
+            self._queue.add(result)
 
     async def _deliver_in_batches(self) -> None:
         while self._queue:

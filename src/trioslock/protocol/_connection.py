@@ -142,12 +142,12 @@ class ClientSide:
         """Remove that many plain successes from the buffer.
 
         Returns:
-            Whether bytes are left.
+            Whether bytes are left. Usually there are none, and the caller is done.
         """
         self._offset += number * FRAME_SIZE
         if self._offset < len(self._buffer):
             return True
-        self._buffer.clear()
+        del self._buffer[:]
         self._offset = 0
         return False
 

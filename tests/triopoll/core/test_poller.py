@@ -315,7 +315,7 @@ async def test_slock_that_accepts_requests_and_answers_none() -> None:
 
 
 async def test_a_poll_takes_few_calls(autojump_clock: MockClock, rig: Rig) -> None:
-    """One that pops nothing, parks, is woken and pops: 18 calls above its backends."""
+    """One that pops nothing, parks, is woken and pops: 14 calls above its backends."""
     counter = CallCounter()
 
     async def poll() -> None:
@@ -327,7 +327,7 @@ async def test_a_poll_takes_few_calls(autojump_clock: MockClock, rig: Rig) -> No
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poll)
             nursery.start_soon(set_soon, rig, b"1")
-    assert counter.within("triopoll/core/") <= 15, str(counter)
+    assert counter.within("triopoll/core/") <= 11, str(counter)
     assert counter.within("triopoll/ops/") <= 3, str(counter)
 
 

@@ -119,7 +119,7 @@ def test_plain_successes_may_be_read_by_their_heads() -> None:
     ]
     assert plain == [(LOCKED, 1), (UNLOCKED, 2), (LOCKED, 3)]
     assert [side.success(number) for number in range(3)] == expected[:3]
-    side.skip(2)
+    assert side.skip(2)
     assert side.results() == expected[2:]
     assert list(side.heads()) == []
     side.receive_data(WIRE[-1:])
@@ -127,6 +127,20 @@ def test_plain_successes_may_be_read_by_their_heads() -> None:
     assert head not in (LOCKED, UNLOCKED)
     assert rest == PLAIN_SUCCESS
     assert side.results() == [PONG]
+
+
+def test_skipping_the_last_frame_empties_the_buffer() -> None:
+    """Then there is no event to ask for; a partial frame counts as something left."""
+    side = ClientSide()
+    wire = b"".join(encode_result(answer(1, number)) for number in range(2))
+    side.receive_data(wire)
+    assert not side.skip(2)
+    assert side.buffered == 0
+    side.receive_data(wire[:65])
+    assert side.skip(1)
+    assert side.next_event() is NEED_DATA
+    side.receive_data(wire[65:])
+    assert side.next_event() == answer(1, 1)
 
 
 def test_data_makes_a_success_that_is_not_plain() -> None:

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import trio
+
 from ...asgi.json import plain_text
 from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
 from ...asgi.query import BadQuery, parse_query
@@ -78,9 +80,10 @@ def _endpoint(
         if isinstance(permit, Response):
             return permit
         with permit:
+            began = trio.current_time()
             outcome = await wait(query, permit.visitor.bucket)
             if isinstance(outcome, PoppedMessage) and outcome.data is None:
-                outcome = await _kept_instead(services, query.key, outcome)
+                outcome = await _after_empty(services, query, outcome, began)
         if permit.ended is not None:
             return permit.ended
         response = Response(encode(outcome), headers=UNCACHED_JSON)
@@ -94,17 +97,17 @@ def _endpoint(
     return endpoint
 
 
-async def _kept_instead(
-    services: Services, key: str, nothing: PoppedMessage
+async def _after_empty(
+    services: Services, query: PollQuery, empty: PoppedMessage, began: float
 ) -> Outcome:
-    """Return the message that is kept beside an event whose list was empty.
+    """Return the message that is kept beside the event, or delay the empty reply.
 
-    The OpenResty API's publishers keep the message of an event elsewhere, so the event
-    may have fired for one of theirs.
+    The OpenResty API's publishers keep the message of an event elsewhere, so an event
+    that fires beside an empty list may belong to one of theirs.
     """
-    latest = await services.latest_messages.latest(key)
+    latest = await services.latest_messages.latest(query.key)
     if isinstance(latest, Failure):
         return latest
     if isinstance(latest, MissingMessage):
-        return nothing
-    return replace(nothing, data=plain_text(latest.data))
+        return await services.poller.delay_empty(query, empty, began)
+    return replace(empty, data=plain_text(latest.data))
