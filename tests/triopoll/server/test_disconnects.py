@@ -22,7 +22,7 @@ from triopoll.server.disconnects import open_disconnects
 async def test_without_epoll_nothing_is_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The application is not told that it would be cancelled, and serving works."""
+    """The scope does not say that the application is cancelled; serving works."""
     monkeypatch.setattr(disconnects, "_new_epoll", lambda: None)
     app = ParkApp()
     async with run_server(app) as running:

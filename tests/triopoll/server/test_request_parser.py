@@ -82,10 +82,10 @@ def test_a_plain_request() -> None:
         (b"1.0", b"Connection: keep-alive\r\n", True),
     ],
 )
-def test_who_wants_to_keep_the_connection(
+def test_whether_the_connection_is_kept_alive(
     version: bytes, connection: bytes, keep_alive: bool
 ) -> None:
-    """HTTP/1.1 keeps it unless told otherwise, HTTP/1.0 the other way round."""
+    """HTTP/1.1 keeps it by default, HTTP/1.0 does not."""
     request = read_request(
         b"GET / HTTP/" + version + b"\r\n" + HOST + connection + b"\r\n"
     )

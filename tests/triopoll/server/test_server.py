@@ -63,7 +63,7 @@ async def test_quart_is_served() -> None:
 
 
 async def test_quart_is_drained_and_its_websockets_closed() -> None:
-    """Parked handlers are answered, websockets get 1012, nobody is cut."""
+    """Parked handlers are answered, websockets get 1012, no client is cut."""
     app = quart_app()
     async with run_server(app) as running:
         clients = [await running.connect() for _ in range(20)]
@@ -113,7 +113,7 @@ async def test_idle_connections_are_closed_by_the_drain() -> None:
 
 
 async def test_repr_shows_the_state() -> None:
-    """For the log line of the drain, and for whoever debugs it."""
+    """For the log line of the drain, and for debugging."""
     async with run_server(ParkApp()) as running:
         client = await running.connect()
         await client.get("/park")
@@ -162,7 +162,7 @@ async def serve_and_signal(
 
 
 async def test_sigterm_drains() -> None:
-    """The parked client is answered after the delay, and nobody was cut."""
+    """The parked client is answered after the delay; no client was cut."""
     app = ParkApp()
     settings = replace(QUICK, drain_delay=0.2)
     cut, took, data = await serve_and_signal(app, "/park", settings, signal.SIGTERM)
@@ -173,7 +173,7 @@ async def test_sigterm_drains() -> None:
 
 
 async def test_ctrl_c_skips_the_delay() -> None:
-    """A developer does not wait for a load balancer."""
+    """There is no load balancer in front of a developer's server."""
     settings = replace(QUICK, drain_delay=60.0)
     cut, _, data = await serve_and_signal(ParkApp(), "/park", settings, signal.SIGINT)
     assert cut == 0
@@ -181,7 +181,7 @@ async def test_ctrl_c_skips_the_delay() -> None:
 
 
 @pytest.mark.slow
-async def test_who_does_not_listen_to_the_drain_is_cut_and_counted() -> None:
+async def test_a_request_that_ignores_the_drain_is_cut_and_counted() -> None:
     """After window and grace."""
     cut, took, data = await serve_and_signal(
         ParkApp(), "/stubborn", HASTY, signal.SIGTERM
@@ -192,7 +192,7 @@ async def test_who_does_not_listen_to_the_drain_is_cut_and_counted() -> None:
 
 
 async def test_a_second_signal_cuts_at_once() -> None:
-    """Somebody has no time; the cut are still counted."""
+    """The clients that are cut are counted all the same."""
     settings = replace(QUICK, drain_delay=60.0)
     cut, took, data = await serve_and_signal(
         ParkApp(), "/park", settings, signal.SIGTERM, signal.SIGTERM

@@ -29,7 +29,7 @@ async def test_a_peer_that_reads() -> None:
 
 @pytest.mark.slow
 async def test_a_peer_that_has_vanished() -> None:
-    """The kernel took everything, and nobody has it."""
+    """The kernel took everything, and none of it arrived."""
     async with connected(0.3) as (stream, _):
         await stream.send(MUCH)
         with trio.fail_after(3):
@@ -83,7 +83,7 @@ async def test_a_peer_that_closes_when_it_has_all() -> None:
 
 
 async def test_a_wait_that_is_cancelled() -> None:
-    """Nothing is known then, and nothing is broken."""
+    """Nothing is known then; the stream can still be used."""
     async with connected() as (stream, peer):
         await stream.send(MUCH)
         with trio.move_on_after(0.05) as scope:
