@@ -190,8 +190,8 @@ class ClientStream:
         try:
             queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        except OSError:
-            return 0
+        except (OSError, ValueError):
+            return 0  # the socket is closed; a ValueError is for its descriptor, -1
         if error:
             self.alive = False
             return 0

@@ -24,11 +24,7 @@ from wsproto.events import (
     TextMessage,
 )
 from wsproto.frame_protocol import CloseReason
-from wsproto.utilities import (
-    LocalProtocolError,
-    RemoteProtocolError,
-    generate_accept_token,
-)
+from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from triopoll.asgi.types import Message
 
@@ -213,7 +209,8 @@ class WebSocketCycle:
 
     async def _next_message(self, frames: Connection) -> Message | None:
         while self._close_code is None:
-            event = self._next_event()
+            # One at a time: frames that came in one read wait as bytes, not as objects.
+            event = next(self._events, None)
             if event is None:
                 if not await self._read():
                     return None
@@ -227,13 +224,6 @@ class WebSocketCycle:
                 if message is not None:
                     return message
         return None
-
-    def _next_event(self) -> Event | None:
-        # One at a time: frames that came in one read wait as bytes, not as objects.
-        try:
-            return next(self._events, None)
-        except RemoteProtocolError as error:
-            return error.event_hint or CloseConnection(CloseReason.PROTOCOL_ERROR)
 
     async def _assemble(self, event: TextMessage | BytesMessage) -> Message | None:
         # One buffer and no list: tiny fragments must cost no more than their message.

@@ -151,7 +151,7 @@ def test_sigterm_without_a_handler(again: str) -> None:
 async def test_a_handler_that_was_set_later_stays(caught: list[int]) -> None:
     """One that is put back after the run does nothing but call the former one."""
     async with drain_on_signals(Drain(), 0.01):
-        ours = signal.getsignal(signal.SIGTERM)
+        handler = signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
 
@@ -159,8 +159,8 @@ async def test_a_handler_that_was_set_later_stays(caught: list[int]) -> None:
         async with drain_on_signals(Drain(), 0.01):
             stale.append(signal.getsignal(signal.SIGTERM))
 
-    assert callable(ours)
-    signal.signal(signal.SIGTERM, ours)
+    assert callable(handler)
+    signal.signal(signal.SIGTERM, handler)
     stale: list[object] = []
     await trio.to_thread.run_sync(trio.run, main)
     signal.raise_signal(signal.SIGTERM)

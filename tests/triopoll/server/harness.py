@@ -11,7 +11,7 @@ import trio
 from tests.triopoll.support import eventually
 from trio import SocketStream
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, Request
+from wsproto.events import AcceptConnection, CloseConnection, Request
 from wsproto.events import Event as WSEvent
 
 from triopoll.asgi.types import ASGIApp
@@ -117,6 +117,14 @@ class WebSocketClient(Client):
         return self.pending.pop(0)
 
 
+async def closed(client: WebSocketClient) -> int:
+    """Return the code of the close frame, and expect the end of the connection."""
+    event = await client.next()
+    assert isinstance(event, CloseConnection)
+    assert await client.read_all() == b""
+    return event.code
+
+
 class Running:
     """A server on 127.0.0.1 and a way to connect to it."""
 
@@ -156,7 +164,7 @@ class Running:
 async def run_server(
     app: ASGIApp, settings: ServerSettings = QUICK
 ) -> AsyncGenerator[Running, None]:
-    """Serve `app` in this process; nobody may still be connected at the end."""
+    """Serve `app` in this process; no connection may be left at the end."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     server = HttpServer(app, settings)
@@ -172,7 +180,7 @@ async def run_server(
 
 
 def tls_client_hello() -> bytes:
-    """Return what a browser says to a plain port when it was told https."""
+    """Return what a browser sends to a plain port for an https URL."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = ssl.create_default_context().wrap_bio(
         incoming, outgoing, server_hostname="example"

@@ -1,25 +1,35 @@
-"""One client: its requests, its leaving, its bad manners. The server in process."""
+"""One client: its requests, how it leaves, and what it may not do."""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from unittest.mock import ANY
 
 import pytest
 import trio
+import trio.testing
 from tests.triopoll.server.harness import (
     HASTY,
     QUICK,
     Client,
+    closed,
     run_server,
     tls_client_hello,
 )
 from tests.triopoll.server.park_app import ParkApp, answer
 from tests.triopoll.support import eventually
+from wsproto.events import RejectConnection
 
 from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS
+from triopoll.asgi.types import ASGIApp
+from triopoll.ops.drain import Drain
 from triopoll.server import ServerSettings
+from triopoll.server.connection import ServerConnection, ServerContext
+from triopoll.server.disconnects import open_disconnects
 
 HELLO_TLS = tls_client_hello()
 
@@ -102,7 +112,7 @@ async def test_a_parked_poll_ends_when_its_client_leaves(
 async def test_an_application_that_does_not_listen_is_cancelled(
     leave: str, pipelined: bytes
 ) -> None:
-    """It need not call receive() to learn that nobody waits for it."""
+    """It need not call receive() to learn that its client has left."""
     app = ParkApp()
     async with run_server(app) as running:
         clients = [await running.connect() for _ in range(20)]
@@ -117,7 +127,7 @@ async def test_an_application_that_does_not_listen_is_cancelled(
 
 
 async def test_a_client_that_has_left_before_its_request_is_served() -> None:
-    """The departure is not forgotten because nobody was there to be told."""
+    """A disconnect is not forgotten that came while no request was served."""
     app = ParkApp()
     async with run_server(app) as running:
         client = await running.connect()
@@ -144,7 +154,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert bodies == [b"a", b"b", b"c"]
 
 
-async def test_who_pipelines_too_much_is_cut() -> None:
+async def test_a_client_that_pipelines_too_much_is_cut() -> None:
     """Bytes behind a parked poll are bounded."""
     app = ParkApp()
     async with run_server(app, replace(QUICK, max_ahead_bytes=10_000)) as running:
@@ -175,19 +185,8 @@ async def test_connections_that_should_close_do_close(request_bytes: bytes) -> N
 
 
 @pytest.mark.slow
-async def test_an_idle_connection_is_closed() -> None:
-    """After the keep-alive time, from the last answer or from the beginning."""
-    async with run_server(ParkApp(), HASTY) as running:
-        fresh, used = await running.connect(), await running.connect()
-        await used.get()
-        assert (await used.read_answer()).endswith(b"hello")
-        assert await used.read_all() == b""
-        assert await fresh.read_all() == b""
-
-
-@pytest.mark.slow
 async def test_a_head_by_drips_is_answered_408() -> None:
-    """A request that does not end is not waited for."""
+    """A head has a deadline, however many bytes of it arrive."""
     async with run_server(ParkApp(), HASTY) as running:
         client = await running.connect()
         got = b""
@@ -201,7 +200,7 @@ async def test_a_head_by_drips_is_answered_408() -> None:
 
 @pytest.mark.slow
 async def test_a_body_by_drips_is_answered_408() -> None:
-    """Nor is a body; the application sees a client that left."""
+    """So has a body; the application sees a client that left."""
     app = ParkApp()
     async with run_server(app, HASTY) as running:
         client = await running.connect()
@@ -241,7 +240,7 @@ async def test_a_client_that_leaves_in_its_body_is_noticed() -> None:
 
 
 async def test_a_malformed_body_is_answered_400() -> None:
-    """Chunks that are none."""
+    """The application sees a disconnect, the client the reason."""
     app = ParkApp()
     async with run_server(app) as running:
         client = await running.connect()
@@ -279,7 +278,7 @@ async def test_continue_comes_when_the_body_is_wanted() -> None:
 
 
 async def test_an_early_answer_ends_the_connection() -> None:
-    """A body that nobody read stands before the next request; no 100 either."""
+    """An unread body is in front of the next request; there is no 100 either."""
     async with run_server(ParkApp()) as running:
         client = await running.connect()
         await client.send(
@@ -332,7 +331,7 @@ async def test_a_handler_that_fails_late_leaves_a_broken_answer(
 
 
 async def test_a_handler_without_an_answer_is_answered_500() -> None:
-    """Silence is not left to the client's patience."""
+    """The client gets an answer although the application made none."""
     async with run_server(ParkApp()) as running:
         client = await running.connect()
         await client.get("/silent")
@@ -352,15 +351,6 @@ async def test_a_wrong_message_is_the_applications_error(
         await client.get()
         assert (await client.read_all()).startswith(b"HTTP/1.1 500 ")
     assert "'websocket.send' is not a message of an HTTP response" in caplog.text
-
-
-async def test_one_connection_too_many_is_told_so() -> None:
-    """Beyond the limit there is an answer instead of a hang."""
-    async with run_server(ParkApp(), replace(QUICK, max_connections=1)) as running:
-        first, second = await running.connect(), await running.connect()
-        await first.get("/park")
-        await second.get()
-        assert (await second.read_all()).startswith(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize(
@@ -397,7 +387,7 @@ async def test_an_upgrade_to_http2_is_not_taken_up() -> None:
             assert (await client.read_answer()).endswith(b"hello")
 
 
-async def test_a_server_cancelled_from_outside_leaves_nobody() -> None:
+async def test_a_server_cancelled_from_outside_leaves_no_connection() -> None:
     """Without a drain the clients are cut, and nothing stays behind."""
     app = ParkApp()
     async with run_server(app, ServerSettings()) as running:
@@ -426,3 +416,184 @@ async def test_state_is_copied_for_each_request() -> None:
             await client.get()
             await client.read_answer()
     assert seen == [{"from": "lifespan"}] * 2
+
+
+async def test_one_failing_connection_is_only_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in the server's own code ends that connection and no other."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("in the server")
+
+    async with run_server(ParkApp()) as running:
+        bystander = await running.connect()
+        await bystander.get("/park")
+        await eventually(lambda: running.server.busy == 1)
+        monkeypatch.setattr("triopoll.server.connection.to_scope", fail)
+        client = await running.connect()
+        await client.get()
+        assert await client.read_all() == b""
+        await running.settle(connections=1)
+        assert running.server.busy == 1
+        port = client.stream.socket.getsockname()[1]
+    (record,) = caplog.records
+    expected = f"the connection from ('127.0.0.1', {port}) failed and is closed"
+    assert record.message == expected
+
+
+@pytest.mark.parametrize(("path", "status"), [("/deny", 403), ("/silent", 503)])
+async def test_a_handshake_turned_down(path: str, status: int) -> None:
+    """Closing before accepting is 403, saying nothing is 503."""
+    async with run_server(ParkApp()) as running:
+        client = await running.connect_websocket()
+        event = await client.open(path)
+        assert isinstance(event, RejectConnection)
+        assert event.status_code == status
+
+
+@pytest.mark.parametrize(("path", "code"), [("/done", 1000), ("/boom", 1011)])
+async def test_an_application_that_returns_is_closed(
+    path: str, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """1000 if it worked, 1011 if it failed; the failure is logged once."""
+    async with run_server(ParkApp()) as running:
+        client = await running.open_websocket(path)
+        assert await closed(client) == code
+    assert len(caplog.records) == (code == 1011)
+
+
+@asynccontextmanager
+async def single(
+    app: ASGIApp, settings: ServerSettings = QUICK
+) -> AsyncIterator[tuple[ServerConnection, Client, ServerContext]]:
+    """A connection without a server, over a pair of Unix sockets."""
+    one, other = trio.socket.socketpair()
+    with open_disconnects() as disconnects:
+        context = ServerContext(app, settings, Drain(), {}, disconnects)
+        connection = ServerConnection(context, trio.SocketStream(one))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disconnects.run)
+            nursery.start_soon(connection.run)
+            async with trio.SocketStream(other) as stream:
+                yield connection, Client(stream), context
+            await eventually(lambda: not context.connections)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_on_a_unix_socket_has_no_address() -> None:
+    """The server's is its path; a socket of a pair has none."""
+    app = ParkApp()
+    async with single(app) as (_, client, context):
+        assert len(context.connections) == 1
+        await client.get()
+        assert (await client.read_answer()).endswith(b"hello")
+    assert (app.scopes[0]["client"], app.scopes[0]["server"]) == (None, ("", None))
+
+
+async def test_a_client_that_has_left_when_it_is_accepted() -> None:
+    """Its address is not known any more; that is no error."""
+    app = ParkApp()
+    with open_disconnects() as disconnects:
+        context = ServerContext(app, QUICK, Drain(), {}, disconnects)
+        unconnected = trio.SocketStream(trio.socket.socket())
+        await ServerConnection(context, unconnected).run()
+    assert not context.connections
+    assert not app.scopes
+
+
+async def test_a_disconnect_that_is_noticed_before_the_request_is_served() -> None:
+    """The application is cancelled at its first checkpoint."""
+    app = ParkApp()
+    one, other = trio.socket.socketpair()
+    await other.send(b"GET /stubborn HTTP/1.1\r\nHost: h\r\n\r\n")
+    with open_disconnects() as disconnects:
+        context = ServerContext(app, QUICK, Drain(), {}, disconnects)
+        connection = ServerConnection(context, trio.SocketStream(one))
+        connection.peer_left()
+        with trio.fail_after(5):
+            await connection.run()
+    other.close()
+    assert dict(app.seen) == {"stubborn": 1, "cancelled": 1}
+
+
+async def test_a_client_that_does_not_wait_for_its_refusal() -> None:
+    """It cannot be answered; that is no error either."""
+    one, other = trio.socket.socketpair()
+    await other.send(b"garbage\r\n\r\n")
+    other.close()
+    with open_disconnects() as disconnects:
+        context = ServerContext(ParkApp(), QUICK, Drain(), {}, disconnects)
+        await ServerConnection(context, trio.SocketStream(one)).run()
+    assert not context.connections
+
+
+async def test_a_connection_that_is_stopped_when_idle() -> None:
+    """It ends at once."""
+    async with single(ParkApp()) as (connection, client, _):
+        await client.get()
+        await client.read_answer()
+        await trio.testing.wait_all_tasks_blocked()
+        connection.stop_if_idle_since(trio.current_time() - 60)
+        await client.get()
+        assert (await client.read_answer()).endswith(b"hello")
+        await trio.testing.wait_all_tasks_blocked()
+        connection.stop_if_idle_since(trio.current_time())
+        assert await client.read_all() == b""
+
+
+@pytest.mark.parametrize("request_bytes", [b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b""])
+async def test_a_connection_that_is_stopped_before_its_first_request(
+    request_bytes: bytes,
+) -> None:
+    """A request that has arrived already is answered, and none is waited for."""
+    one, other = trio.socket.socketpair()
+    await other.send(request_bytes)
+    with open_disconnects() as disconnects:
+        context = ServerContext(ParkApp(), QUICK, Drain(), {}, disconnects)
+        connection = ServerConnection(context, trio.SocketStream(one))
+        connection.stop()
+        with trio.fail_after(5):
+            await connection.run()
+    data = await Client(trio.SocketStream(other)).read_all()
+    other.close()
+    assert data.endswith(b"hello" if request_bytes else b"")
+    assert (b"connection: close\r\n" in data) == bool(request_bytes)
+
+
+async def test_a_connection_that_is_stopped_at_work() -> None:
+    """The answer is made, and says that it is the last one."""
+    app = ParkApp()
+    async with single(app) as (connection, client, _):
+        await client.get("/park")
+        await eventually(lambda: connection.busy and app.parked)
+        connection.stop()
+        await app.drain.release(0)
+        data = await client.read_all()
+        assert data.endswith(b"again")
+        assert b"connection: close\r\n" in data
+
+
+async def test_a_websocket_is_logged_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With the status of its handshake."""
+    caplog.set_level(logging.INFO, "triopoll.requests")
+    async with run_server(ParkApp(), replace(QUICK, access_log=True)) as running:
+        client = await running.open_websocket("/done")
+        assert await closed(client) == 1000
+        await running.settle()
+    assert [r.message for r in caplog.records if " 101 " in r.message]
+
+
+async def test_requests_are_logged_on_demand(caplog: pytest.LogCaptureFixture) -> None:
+    """Address, method, path, status and time; no query."""
+    caplog.set_level(logging.INFO, "triopoll.requests")
+    async with single(ParkApp(), replace(QUICK, access_log=True)) as (_, client, _):
+        await client.get("/hello?ticket=secret")
+        await client.read_answer()
+    (record,) = [r for r in caplog.records if r.name == "triopoll.requests"]
+    assert re.fullmatch(r"- GET /hello 200 0\.\d{3} s", record.message)
+    fields = record.triopoll  # type: ignore[attr-defined]
+    assert fields.pop("seconds") < 5
+    assert fields == {"peer": None, "method": "GET", "path": "/hello", "status": 200}

@@ -14,24 +14,24 @@ from triopoll.server.lifespan import open_lifespan
 
 async def test_startup_before_and_shutdown_after_the_block() -> None:
     """The state that startup left is there in between."""
-    told: list[str] = []
+    received: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "lifespan"
-        told.append((await receive())["type"])
+        received.append((await receive())["type"])
         scope["state"]["x"] = 1
         await send({"type": "lifespan.startup.complete"})
-        told.append((await receive())["type"])
+        received.append((await receive())["type"])
         await send({"type": "lifespan.shutdown.complete"})
 
     async with open_lifespan(app) as state:
-        assert told == ["lifespan.startup"]
+        assert received == ["lifespan.startup"]
         assert state == {"x": 1}
-    assert told == ["lifespan.startup", "lifespan.shutdown"]
+    assert received == ["lifespan.startup", "lifespan.shutdown"]
 
 
 async def test_an_application_that_goes_on_receiving_is_ended() -> None:
-    """Nothing follows the shutdown; who waits for it is not waited for."""
+    """Nothing follows the shutdown; an application that waits for it is cancelled."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while True:
@@ -43,7 +43,7 @@ async def test_an_application_that_goes_on_receiving_is_ended() -> None:
             pass
 
 
-async def test_a_refusal_is_passed_on_in_its_own_words() -> None:
+async def test_a_refusal_has_the_message_of_the_application() -> None:
     """startup.failed ends the application and says why."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -70,7 +70,7 @@ async def test_an_error_before_the_start_is_a_refusal() -> None:
 
 
 async def test_returning_before_the_start_is_a_refusal() -> None:
-    """An application that does not answer the startup is not guessed at."""
+    """An application that does not answer the startup has not started."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -125,7 +125,7 @@ async def test_a_nested_error_of_the_application_is_unwrapped() -> None:
             await trio.sleep_forever()
 
 
-async def test_a_failed_shutdown_is_told() -> None:
+async def test_a_failed_shutdown_is_reported() -> None:
     """shutdown.failed becomes an error with its message."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -142,7 +142,7 @@ async def test_a_failed_shutdown_is_told() -> None:
 async def test_a_shutdown_that_hangs_is_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Nobody waits for it for ever."""
+    """The shutdown has a deadline."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -27,7 +27,7 @@ QUICK_DRAIN = ("--drain-delay", "0", "--drain-window", "0.5", "--drain-grace", "
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One process for all probes: what one leaves behind, the next would meet."""
+    """One process for all probes: what one leaves behind would disturb the next."""
     log = tmp_path_factory.mktemp("server") / "log"
     with ServerProcess(log, *QUICK_DRAIN) as process:
         process.wait_until_up()
@@ -164,10 +164,10 @@ def close_code(data: bytes) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_deploy_answers_everybody(
+def test_a_deploy_answers_all_clients(
     tmp_path: Path, raised_limit: None, workers: int
 ) -> None:
-    """2,000 parked polls and 200 websockets: all told, exit 0, window + 2 s."""
+    """2,000 parked polls and 200 websockets: all answered, exit 0, window + 2 s."""
     options = ("--drain-delay", "0.3", "--drain-window", "1.5", "--drain-grace", "2")
     with ServerProcess(tmp_path / "log", *options, "--workers", str(workers)) as server:
         server.wait_until_up()
@@ -188,8 +188,8 @@ def test_a_deploy_answers_everybody(
         assert server.process.wait(10) == 0, server.output
 
 
-def test_who_is_cut_shows_in_the_exit_code(tmp_path: Path) -> None:
-    """1 says that somebody did not get an answer."""
+def test_a_client_that_is_cut_shows_in_the_exit_code(tmp_path: Path) -> None:
+    """1 says that a client did not get an answer."""
     options = ("--drain-delay", "0", "--drain-window", "0", "--drain-grace", "0.1")
     with ServerProcess(tmp_path / "log", *options) as server:
         server.wait_until_up()
@@ -204,7 +204,7 @@ def test_who_is_cut_shows_in_the_exit_code(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
-    """The other one serves on; the exit code tells only of the drain."""
+    """The other one goes on serving; the exit code is that of the drain alone."""
     with ServerProcess(tmp_path / "log", *QUICK_DRAIN, "--workers", "2") as server:
         server.wait_until_up()
         pids = server.wait_workers(2)
@@ -221,7 +221,7 @@ def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_workers_do_not_outlive_their_supervisor(tmp_path: Path) -> None:
-    """Killed with SIGKILL it can pass nothing on; they drain by themselves."""
+    """Killed with SIGKILL it passes no signal on; they drain by themselves."""
     with ServerProcess(tmp_path / "log", *QUICK_DRAIN, "--workers", "2") as server:
         server.wait_until_up()
         pids = server.wait_workers(2)

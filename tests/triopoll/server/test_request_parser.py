@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from triopoll.server.request_parser import (
 )
 
 HOST = b"Host: example\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
 REFUSALS = {400, 405, 414, 431, 505}
 
 
@@ -80,10 +82,10 @@ def test_a_plain_request() -> None:
         (b"1.0", b"Connection: keep-alive\r\n", True),
     ],
 )
-def test_who_wants_to_keep_the_connection(
+def test_whether_the_connection_is_kept_alive(
     version: bytes, connection: bytes, keep_alive: bool
 ) -> None:
-    """HTTP/1.1 keeps it unless told otherwise, HTTP/1.0 the other way round."""
+    """HTTP/1.1 keeps it by default, HTTP/1.0 does not."""
     request = read_request(
         b"GET / HTTP/" + version + b"\r\n" + HOST + connection + b"\r\n"
     )
@@ -104,6 +106,86 @@ def test_an_upgrade_is_named_and_its_rest_kept() -> None:
     assert reader.buffered == 2
     assert reader.take_rest() == b"XY"
     assert reader.buffered == 0
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"example",
+        b"example.com:8000",
+        b"127.0.0.1",
+        b"[::1]:80",
+        b"_under-score.example.",
+        b"a%20b,c",
+        b"example:",
+    ],
+)
+def test_hosts(host: bytes) -> None:
+    """Names, addresses and ports, as RFC 3986 has them."""
+    request = read_request(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    assert request.headers == [(b"host", host)]
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"",
+        b" ",
+        b"a b",
+        b"a/b",
+        b"user@example",
+        b"example:http",
+        b"example:999999",
+        b"::1",
+        b"[::1",
+        b"[example]",
+        b"ex\xe4mple",
+        b"http://example",
+    ],
+)
+def test_hosts_that_are_none(host: bytes, version: bytes) -> None:
+    """A Host header that names no host is refused, as RFC 9112 says."""
+    data = b"GET / HTTP/" + version + b"\r\nHost: " + host + b"\r\n\r\n"
+    with pytest.raises(HttpError, match="the name of a host") as caught:
+        read_request(data)
+    assert caught.value.status == 400
+
+
+def test_http_1_0_needs_no_host() -> None:
+    """The header came with HTTP/1.1."""
+    assert read_request(b"GET / HTTP/1.0\r\n\r\n").headers == []
+
+
+def test_headers_that_may_come_twice_are_one_list() -> None:
+    """Connection is a list of tokens, however many headers it is written in."""
+    request = read_request(
+        b"GET / HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade\r\nUpgrade: h2c\r\nConnection: close\r\n\r\n"
+    )
+    assert request.upgrades == b"h2c"
+    assert not request.keep_alive
+    assert len(request.headers) == 4
+
+
+def test_http_1_0_has_no_upgrades() -> None:
+    """A server must ignore one, as RFC 9110 says."""
+    request = read_request(
+        b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    assert request.upgrades == b""
+
+
+def test_a_hostile_head_is_refused_in_linear_time() -> None:
+    """No form of head makes the expression try again and again."""
+    reader = make_reader(max_head_bytes=2**16, max_headers=2**16)
+    started = time.perf_counter()
+    for line in (b"a:" + b" " * 60_000, b"a:b\r\n" * 10_000, b"a" * 60_000):
+        reader.receive_data(b"GET / HTTP/1.1\r\n" + line + b"\0\r\n\r\n")
+        with pytest.raises(HttpError, match="malformed request"):
+            reader.next_request()
+    assert time.perf_counter() - started < 1
 
 
 def test_an_upgrade_header_alone_is_no_upgrade() -> None:
@@ -224,6 +306,31 @@ def test_damaged_requests_are_refused_or_waited_for(
             400,
         ),
         (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip,chunked\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.1\r\n" + HOST + CHUNKED * 2 + b"\r\n", 400),
+        (b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 0x1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: \r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\n"
+            + HOST
+            + b"Content-Length: "
+            + b"9" * 17
+            + b"\r\n\r\n",
+            400,
+        ),
+        (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X:a\r\n b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X:a\nY:b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X:a\rY:b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b": a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X\xe9: a\r\n\r\n", 400),
     ],
 )
 def test_what_is_refused(head: bytes, status: int) -> None:

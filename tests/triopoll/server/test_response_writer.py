@@ -62,7 +62,7 @@ def test_unknown_length_ends_an_old_connection() -> None:
     assert not writer.keep_alive
 
 
-def test_an_old_client_is_told_that_the_connection_lives() -> None:
+def test_an_old_client_learns_that_the_connection_stays_open() -> None:
     """HTTP/1.0 with keep-alive gets it confirmed."""
     writer = make_writer(version="1.0")
     writer.start(200, TEXT)
@@ -101,7 +101,7 @@ def test_head_keeps_the_length_of_the_answer_to_get() -> None:
 
 
 def test_the_application_may_end_the_connection() -> None:
-    """Connection: close is honoured; other framing headers are ours."""
+    """Connection: close is honoured; other framing headers are dropped."""
     writer = make_writer()
     writer.start(
         200, [(b"Connection", b"close"), (b"Transfer-Encoding", b"x"), (b"a", b"b")]
@@ -120,7 +120,7 @@ def test_a_date_of_the_application_is_kept() -> None:
 
 
 def test_an_unknown_status_has_an_empty_phrase() -> None:
-    """599 is nobody's, and allowed."""
+    """599 has no phrase in the registry, and is allowed."""
     writer = make_writer()
     writer.start(599, [])
     assert writer.data(b"", more=False).startswith(b"HTTP/1.1 599 \r\n")

@@ -1,4 +1,4 @@
-"""One process's server: signals, the drain's steps, and who counts as cut."""
+"""The server of one process: signals, the steps of the drain, and what is cut."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.triopoll.server.park_app import ParkApp
 from tests.triopoll.support import eventually
 
 from triopoll.ops.drain import Drain
+from triopoll.ops.metrics import Metrics
 from triopoll.server import HttpServer, serve
 
 
@@ -62,7 +63,7 @@ async def test_quart_is_served() -> None:
 
 
 async def test_quart_is_drained_and_its_websockets_closed() -> None:
-    """Parked handlers are answered, websockets get 1012, nobody is cut."""
+    """Parked handlers are answered, websockets get 1012, no client is cut."""
     app = quart_app()
     async with run_server(app) as running:
         clients = [await running.connect() for _ in range(20)]
@@ -112,7 +113,7 @@ async def test_idle_connections_are_closed_by_the_drain() -> None:
 
 
 async def test_repr_shows_the_state() -> None:
-    """For the log line of the drain, and for whoever debugs it."""
+    """For the log line of the drain, and for debugging."""
     async with run_server(ParkApp()) as running:
         client = await running.connect()
         await client.get("/park")
@@ -161,7 +162,7 @@ async def serve_and_signal(
 
 
 async def test_sigterm_drains() -> None:
-    """The parked client is answered after the delay, and nobody was cut."""
+    """The parked client is answered after the delay; no client was cut."""
     app = ParkApp()
     settings = replace(QUICK, drain_delay=0.2)
     cut, took, data = await serve_and_signal(app, "/park", settings, signal.SIGTERM)
@@ -172,7 +173,7 @@ async def test_sigterm_drains() -> None:
 
 
 async def test_ctrl_c_skips_the_delay() -> None:
-    """A developer does not wait for a load balancer."""
+    """There is no load balancer in front of a developer's server."""
     settings = replace(QUICK, drain_delay=60.0)
     cut, _, data = await serve_and_signal(ParkApp(), "/park", settings, signal.SIGINT)
     assert cut == 0
@@ -180,7 +181,7 @@ async def test_ctrl_c_skips_the_delay() -> None:
 
 
 @pytest.mark.slow
-async def test_who_does_not_listen_to_the_drain_is_cut_and_counted() -> None:
+async def test_a_request_that_ignores_the_drain_is_cut_and_counted() -> None:
     """After window and grace."""
     cut, took, data = await serve_and_signal(
         ParkApp(), "/stubborn", HASTY, signal.SIGTERM
@@ -191,7 +192,7 @@ async def test_who_does_not_listen_to_the_drain_is_cut_and_counted() -> None:
 
 
 async def test_a_second_signal_cuts_at_once() -> None:
-    """Somebody has no time; the cut are still counted."""
+    """The clients that are cut are counted all the same."""
     settings = replace(QUICK, drain_delay=60.0)
     cut, took, data = await serve_and_signal(
         ParkApp(), "/park", settings, signal.SIGTERM, signal.SIGTERM
@@ -220,25 +221,49 @@ async def test_a_client_that_does_not_read_does_not_stop_the_drain() -> None:
                 await eventually(lambda: server.cut == 1)
 
 
-async def test_one_failing_connection_is_only_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whatever escapes a connection, also a fault of ours, ends that connection."""
+async def test_one_connection_too_many_is_answered_503() -> None:
+    """Beyond the limit there is an answer instead of a hang."""
+    async with run_server(ParkApp(), replace(QUICK, max_connections=1)) as running:
+        first, second = await running.connect(), await running.connect()
+        await first.get("/park")
+        await second.get()
+        assert (await second.read_all()).startswith(b"HTTP/1.1 503 ")
 
-    def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a fault of ours")
 
-    async with run_server(ParkApp()) as running:
-        bystander = await running.connect()
-        await bystander.get("/park")
+@pytest.mark.slow
+async def test_an_idle_connection_is_closed() -> None:
+    """After the keep-alive time, from the last answer or from the beginning."""
+    async with run_server(ParkApp(), HASTY) as running:
+        fresh, used = await running.connect(), await running.connect()
+        await used.get()
+        assert (await used.read_answer()).endswith(b"hello")
+        assert await used.read_all() == b""
+        assert await fresh.read_all() == b""
+
+
+async def test_a_client_that_leaves_while_it_is_refused() -> None:
+    """It is not waited for."""
+    async with run_server(ParkApp(), replace(QUICK, max_connections=1)) as running:
+        first = await running.connect()
+        await first.get("/park")
         await eventually(lambda: running.server.busy == 1)
-        monkeypatch.setattr("triopoll.server.connection.to_scope", fail)
+        for _ in range(20):
+            (await running.connect()).reset()
+        first.reset()
+        await running.settle()
         client = await running.connect()
         await client.get()
-        assert await client.read_all() == b""
-        await running.settle(connections=1)
-        assert running.server.busy == 1
-        port = client.stream.socket.getsockname()[1]
-    (record,) = caplog.records
-    expected = f"the connection from ('127.0.0.1', {port}) failed and is closed"
-    assert record.message == expected
+        assert (await client.read_answer()).endswith(b"hello")
+
+
+async def test_connections_are_counted_in_the_metrics() -> None:
+    """An application with metrics need not do it."""
+    app = ParkApp()
+    app.metrics = Metrics()  # type: ignore[attr-defined]
+    async with run_server(app) as running:
+        read = app.metrics.readings["connections"]  # type: ignore[attr-defined]
+        assert read() == 0
+        client = await running.connect()
+        await client.get()
+        await client.read_answer()
+        assert read() == 1

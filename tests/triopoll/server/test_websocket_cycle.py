@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from tests.triopoll.server.harness import (
     HASTY,
     QUICK,
-    WebSocketClient,
+    closed,
     run_server,
 )
 from tests.triopoll.server.park_app import ParkApp
@@ -37,14 +38,6 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     size = len(payload)
     length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack("!H", size)
     return bytes([opcode | 0x80 * fin]) + length + b"\0\0\0\0" + payload
-
-
-async def closed(client: WebSocketClient) -> int:
-    """Return the code of the close frame, and expect the end of the connection."""
-    event = await client.next()
-    assert isinstance(event, CloseConnection)
-    assert await client.read_all() == b""
-    return event.code
 
 
 async def test_messages_come_back_whole() -> None:
@@ -149,16 +142,6 @@ async def test_a_subprotocol_that_was_not_offered_is_an_error(
     assert "did not offer 'c'" in caplog.text
 
 
-@pytest.mark.parametrize(("path", "status"), [("/deny", 403), ("/silent", 503)])
-async def test_a_handshake_turned_down(path: str, status: int) -> None:
-    """Closing before accepting is 403, saying nothing is 503."""
-    async with run_server(ParkApp()) as running:
-        client = await running.connect_websocket()
-        event = await client.open(path)
-        assert isinstance(event, RejectConnection)
-        assert event.status_code == status
-
-
 async def test_a_handshake_answered_with_a_response() -> None:
     """The denial extension: Quart's 404 for an unknown path arrives as 404."""
 
@@ -221,12 +204,17 @@ async def test_what_ends_a_websocket(data: bytes, code: int) -> None:
 
 
 async def test_a_message_of_tiny_fragments_is_bounded() -> None:
-    """65,537 fragments of a byte are one byte too much."""
-    async with run_server(ParkApp()) as running:
-        client = await running.open_websocket()
-        piece = frame(0, b"x", fin=False)
-        await client.send(frame(2, b"", fin=False) + piece * 65_537)
-        assert await closed(client) == 1009
+    """A limit of 8,192 bytes and 8,193 fragments of a byte: one is too much."""
+    settings = replace(QUICK, websocket_max_message_bytes=8192)
+    async with run_server(ParkApp(), settings) as running:
+        for count, whole in ((8192, True), (8193, False)):
+            client = await running.open_websocket()
+            fragments = frame(0, b"x", fin=False) * (count - 1) + frame(0, b"x")
+            await client.send(frame(2, b"", fin=False) + fragments)
+            if whole:
+                assert await client.next() == BytesMessage(data=b"x" * 8192)
+            else:
+                assert await closed(client) == 1009
 
 
 async def test_pings_are_answered() -> None:
@@ -238,7 +226,7 @@ async def test_pings_are_answered() -> None:
 
 
 @pytest.mark.slow
-async def test_who_answers_pings_stays() -> None:
+async def test_a_client_that_answers_pings_stays() -> None:
     """A silent but living peer is not cut."""
     app = ParkApp()
     async with run_server(app, HASTY) as running:
@@ -253,7 +241,7 @@ async def test_who_answers_pings_stays() -> None:
 
 
 @pytest.mark.slow
-async def test_who_does_not_answer_pings_is_cut() -> None:
+async def test_a_client_that_answers_no_ping_is_cut() -> None:
     """A dead peer is noticed after the pong deadline."""
     app = ParkApp()
     async with run_server(app, HASTY) as running:
@@ -307,19 +295,8 @@ async def test_the_application_closes() -> None:
         assert await client.read_all() == b""
 
 
-@pytest.mark.parametrize(("path", "code"), [("/done", 1000), ("/boom", 1011)])
-async def test_an_application_that_returns_is_closed(
-    path: str, code: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """1000 if it worked, 1011 if it failed; the failure is logged once."""
-    async with run_server(ParkApp()) as running:
-        client = await running.open_websocket(path)
-        assert await closed(client) == code
-    assert len(caplog.records) == (code == 1011)
-
-
 @pytest.mark.slow
-async def test_who_does_not_read_is_cut() -> None:
+async def test_a_client_that_does_not_read_is_cut() -> None:
     """A slow reader is cut by the write deadline, not buffered for."""
     app = ParkApp()
     async with run_server(app, HASTY) as running:
@@ -378,4 +355,61 @@ async def test_wrong_messages_are_the_applications_error(
         "the handshake has been answered already",
         "'http.response.start' is not a message of a websocket",
     ]
-    assert not caplog.records, "sending after the close is told as ASGI says, quietly"
+    assert not caplog.records, (
+        "sending after the close raises what ASGI says, and is not logged"
+    )
+
+
+async def test_two_reasons_to_close_at_once() -> None:
+    """The application closes in one task while another one is in receive()."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            await send({"type": "websocket.close", "code": 4001})
+            await send({"type": "websocket.close", "code": 4002})
+
+    async with run_server(app) as running:
+        client = await running.open_websocket()
+        assert await closed(client) == 4001
+
+
+async def test_a_message_behind_a_close_is_dropped() -> None:
+    """In the same read or in a later one: the websocket is closed."""
+    app = ParkApp()
+    async with run_server(app) as running:
+        client = await running.open_websocket()
+        await client.send(frame(8, struct.pack("!H", 1000)) + frame(1, b"late"))
+        assert await closed(client) == 1000
+    assert dict(app.seen) == {"closed 1000": 1}
+
+
+async def test_a_denial_without_a_body() -> None:
+    """Its head is written; an empty piece is not."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kind = "websocket.http.response"
+        await receive()
+        await send({"type": f"{kind}.start", "status": 404, "headers": []})
+        for more in (True, True, False):
+            await send({"type": f"{kind}.body", "body": b"", "more_body": more})
+
+    async with run_server(app) as running:
+        client = await running.connect()
+        await client.get("/ws", HANDSHAKE)
+        data = await client.read_all()
+        assert data.startswith(b"HTTP/1.1 404 ")
+        assert data.endswith(b"\r\n\r\n0\r\n\r\n")
+
+
+async def test_a_handshake_that_is_denied() -> None:
+    """Closing before accepting is 403."""
+    async with run_server(ParkApp()) as running:
+        client = await running.connect()
+        await client.get("/deny", HANDSHAKE)
+        data = await client.read_all()
+        assert data.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+        assert data.endswith(b"\r\n\r\nForbidden\n")
