@@ -81,9 +81,19 @@ class Pair:
         return self.primary, self.replica
 
     def wait_in_sync(self) -> None:
-        """Block until the replica follows."""
+        """Block until the replica follows, and has all that was written before."""
+        with admin_of(self.primary) as primary, admin_of(self.replica) as replica:
+            until(
+                lambda: replica.info("replication").get("master_link_status") == "up",
+                limit=20,
+            )
+            offset = primary.info("replication")["master_repl_offset"]
+            until(lambda: replica.info("replication")["slave_repl_offset"] >= offset)
+
+    def cut_replica(self) -> None:
+        """Keep what is written from now on from the replica, whatever is under way."""
         with admin_of(self.replica) as admin:
-            until(lambda: admin.info("replication").get("master_link_status") == "up")
+            admin.replicaof("127.0.0.1", 1)
 
     def promote(self) -> None:
         """Make the replica the primary, and the primary its replica."""

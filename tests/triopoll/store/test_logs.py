@@ -432,6 +432,45 @@ async def test_a_cursor_of_a_message_that_was_never_there(
     assert ids[2] == page.cursor
 
 
+@pytest.mark.parametrize("trim_acked", [False, True])
+async def test_a_cursor_of_a_message_that_is_gone(
+    world: World, key: str, trim_acked: bool
+) -> None:
+    """It proves itself all the same; a wrong one does not pass, and removes nothing."""
+    limits = LogLimits(max_messages=3, trim_acked=trim_acked)
+    async with world.open_limited(limits) as log:
+        ids = await append(log, key, *(b"%d" % n for n in range(20)))
+        for n, cursor in enumerate(ids[:17]):
+            epoch, number, tag = cursor.split(".")
+            wrong = f"{epoch}.{number}.{1 + int(tag, 16) % 0xFFFF:04x}"
+            page = await log.read(key, wrong, 10)
+            assert (ids_of(page), page.gap, page.lost) == (ids[17:], True, None)
+            page = await log.read(key, cursor, 10)
+            assert (ids_of(page), page.lost) == (ids[17:], 16 - n)
+
+
+@pytest.mark.slow
+async def test_an_unproven_cursor_acknowledges_nothing(world: World, key: str) -> None:
+    """What lies before a message that is gone stays, for those who have not read it."""
+    async with world.open_limited(LogLimits(trim_acked=True)) as log:
+        ids: list[str] = []
+        for ttl in (None, None, 3 * world.tick, None):
+            (result,) = await log.append([NewMessage(key, b"x", ttl=ttl)])
+            assert isinstance(result, Appended)
+            ids.append(result.id)
+        await world.pass_time(4)
+        kept = [ids[0], ids[1], ids[3]]
+        assert ids_of(await log.read(key, ALL, 10)) == kept
+        epoch, number, tag = ids[2].split(".")
+        wrong = f"{epoch}.{number}.{1 + int(tag, 16) % 0xFFFF:04x}"
+        page = await log.read(key, wrong, 10)
+        assert (ids_of(page), page.gap, page.lost) == (kept, True, None)
+        assert ids_of(await log.read(key, ALL, 10)) == kept
+        page = await log.read(key, ids[2], 10)
+        assert (ids_of(page), page.gap) == ([ids[3]], False)
+        assert ids_of(await log.read(key, ALL, 10)) == [ids[3]]
+
+
 async def test_a_message_knows_when_it_came(world: World, key: str) -> None:
     """In Unix seconds, in order."""
     async with world.open_log() as log:
