@@ -155,7 +155,7 @@ class ClusterNodes:
             locator = _NodeLocator(self._address, host)
             probe = self._probes[self._map.first_slot(host, self._probes)]
             state = BackendState(_log, "Redis")
-            node = Node(locator, state, probe, self._closing, waits=False)
+            node = Node(locator, state, probe, self._closing, is_in_cluster=True)
             self._nodes[host] = node
         return node
 

@@ -41,13 +41,14 @@ HISTORY_MAY_LACK = "\0history may lack writes"
 # Seconds between two checks of a connection that is in use; of one to a server that
 # does not take writes.
 _CHECK_PERIOD = 1.0
-_FAULT_PERIOD = 0.1
+_FAULT_PERIOD = 0.25
 # Seconds from one attempt to connect to the next: half of the first, and at most.
 _FIRST_PAUSE = 0.025
 _LONGEST_PAUSE = 1.0
-# Where commands do not wait, the pause is so many times what a failed attempt took.
+# In a cluster the pause is so many times what a failed attempt took.
 _REST = 4.0
 _NO_HISTORY = b"0" * 40
+_REDIRECTIONS = tuple(REFUSALS[code] for code in ("MOVED", "ASK", "TRYAGAIN"))
 
 
 class NotPrimary(redis.ConnectionError):
@@ -113,7 +114,7 @@ class Node:
         probe: str,
         closing: threading.Event,
         *,
-        waits: bool = True,
+        is_in_cluster: bool = False,
     ) -> None:
         """Connect to nothing yet.
 
@@ -122,12 +123,11 @@ class Node:
             state: Where it is noted whether the server serves.
             probe: A key below our prefix, which never exists.
             closing: Set once no attempt to connect is to be waited for any more.
-            waits: Whether commands wait for the next attempt to connect, or fail at
-                once if it is not time for it. They must not wait where other servers
-                are asked in the meantime; and then a server that makes attempts last
-                long is left alone for longer.
+            is_in_cluster: Other servers are asked in the meantime: commands fail at
+                once if it is not time to connect again, and a server that makes
+                attempts last long is left alone for longer.
         """
-        self._waits = waits
+        self._is_in_cluster = is_in_cluster
         self._locator = locator
         self._state = state
         self._check: tuple[Command, ...] = (
@@ -202,8 +202,9 @@ class Node:
         except Exception as error:  # noqa: BLE001  # each caller gets it as its own
             self._give_up(error)
             replies += [error] * (len(self._commands) - len(replies))
-        if self._connection is not None:
-            self._is_suspect = self._is_suspect or any(map(_asks_to_reconnect, replies))
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError):
+                self._heed(reply)
         return replies
 
     def disconnect(self) -> None:
@@ -246,14 +247,14 @@ class Node:
             self._write(self._check)
             self._learn([self._read() for _ in self._check])
         except (redis.RedisError, OSError):
-            if not self._waits:
+            if self._is_in_cluster:
                 now = time.monotonic()
                 self._next_attempt = now + max(self._pause, _REST * (now - began))
             raise
 
     def _wait_for_attempt(self) -> None:
         pause = max(0.0, self._next_attempt - time.monotonic())
-        if pause and not self._waits:
+        if pause and self._is_in_cluster:
             raise NotTried(self._state.reason or "it was lost a moment ago")
         if pause and self._closing.wait(pause):
             raise redis.ConnectionError("the store is being closed")
@@ -307,13 +308,22 @@ class Node:
             raise NotPrimary
         refused = self._facts.refusal
         refusal = None if refused is None else refusal_of(refused)
-        if refused is not None and refusal is not None:
+        # That a slot moves is the business of the commands for its keys.
+        is_moving = self._is_in_cluster and refusal in _REDIRECTIONS
+        if refused is not None and refusal is not None and not is_moving:
             self._is_suspect = refusal.reconnects
             self._note(refused, refusal)
             return
         self._is_suspect = False
         self._pause, self._next_attempt = _FIRST_PAUSE, 0.0
         self._state.serves(self.address)
+
+    def _heed(self, reply: redis.ResponseError) -> None:
+        """Note what the reply to one command says of the server."""
+        refusal = REFUSALS.get(code_of(reply))
+        if refusal is not None and refusal.of_server and self._connection is not None:
+            self._is_suspect = self._is_suspect or refusal.reconnects
+            self._note(reply, refusal)
 
     def _note(self, error: Exception, refusal: Refusal) -> None:
         code, text = code_of(error), str(error) or type(error).__name__
@@ -336,13 +346,6 @@ def _is_quiet(connection: Any) -> bool:
         return not connection.can_read(timeout=0)
     except (redis.RedisError, OSError):
         return False
-
-
-def _asks_to_reconnect(reply: Any) -> bool:
-    if not isinstance(reply, redis.ResponseError):
-        return False
-    refusal = REFUSALS.get(code_of(reply))
-    return refusal is not None and refusal.reconnects
 
 
 def _facts_from(replies: Sequence[Any]) -> _Facts:

@@ -29,6 +29,8 @@ class Refusal:
             over, to one that has finished loading, with rights that it has now.
         retries: Whether the same command may succeed later as it is.
         healed: What the log says once it is over, before the time that it took.
+        of_server: Whether other commands are refused as well, so that it is a state of
+            the server.
     """
 
     meaning: str
@@ -36,6 +38,7 @@ class Refusal:
     reconnects: bool
     retries: bool = True
     healed: str = "takes writes again"
+    of_server: bool = True
 
 
 # No reply at all: the connection was refused, lost, or silent for too long.
@@ -63,7 +66,9 @@ REFUSALS: dict[str, Refusal] = {
         "refuses writes since it cannot save to disk", StoreUnreachable, True
     ),
     "OOM": Refusal("is full and refuses to store", StoreFull, False),
-    "NOPERM": Refusal("does not permit what is asked", StoreFailed, False),
+    "NOPERM": Refusal(
+        "does not permit what is asked", StoreFailed, False, of_server=False
+    ),
     "NOAUTH": Refusal(
         "asks for a password", StoreUnreachable, True, healed="answers again"
     ),
@@ -76,9 +81,15 @@ REFUSALS: dict[str, Refusal] = {
     "BUSY": Refusal(
         "is busy with a script", StoreUnreachable, False, healed="answers again"
     ),
-    "TRYAGAIN": Refusal("is moving keys to another node", StoreUnreachable, False),
-    "MOVED": Refusal("has given keys to another node", StoreUnreachable, True),
-    "ASK": Refusal("is giving keys to another node", StoreUnreachable, False),
+    "TRYAGAIN": Refusal(
+        "is moving keys to another node", StoreUnreachable, False, of_server=False
+    ),
+    "MOVED": Refusal(
+        "has given keys to another node", StoreUnreachable, False, of_server=False
+    ),
+    "ASK": Refusal(
+        "is giving keys to another node", StoreUnreachable, False, of_server=False
+    ),
     "MAXCLIENTS": Refusal(
         "has too many connections", StoreUnreachable, True, healed="answers again"
     ),
