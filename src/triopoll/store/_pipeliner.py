@@ -28,13 +28,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import outcome
 import redis
 import trio
 
-from ._base import StoreError, StoreUnreachable
+from ._base import StoreUnreachable
 from ._executors import Command, Executor
 from ._refusals import refusal_of, translate
 from ._scripts import describe
@@ -60,19 +61,19 @@ _FAREWELL_LIMIT = 0.5
 class _Request:
     """One command, and what its reply is for."""
 
-    __slots__ = ("command", "done", "is_wanted", "task", "undo")
+    __slots__ = ("command", "done", "is_wanted", "receive", "undo")
 
     def __init__(
         self,
         command: Command,
         *,
-        task: trio.lowlevel.Task | None = None,
+        receive: Callable[[Any], None] | None = None,
         undo: Undo | None = None,
         done: Callable[[], None] | None = None,
     ) -> None:
         self.command = command
-        # Gets the reply; None if none waits for it, or does so no longer.
-        self.task = task
+        # Gets the reply; None if no task waits for it, or does so no longer.
+        self.receive = receive
         self.undo = undo
         # Of a command that is retried: to be called after its last try.
         self.done = done
@@ -81,6 +82,11 @@ class _Request:
 
     def __repr__(self) -> str:
         return describe(self.command)
+
+    def abandon(self) -> None:
+        """Note that no task waits for the reply any more."""
+        self.receive = None
+        self.is_wanted = False
 
 
 _Mark: TypeAlias = Callable[[], None]
@@ -138,15 +144,19 @@ class Pipeliner:
             comes. Between the reply and the return there is no checkpoint.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._admit()
-        request = _Request(command, task=trio.lowlevel.current_task(), undo=undo)
-        self._waiting += 1
+        self._admit(1)
+        task = trio.lowlevel.current_task()
+
+        def receive(reply: Any) -> None:
+            self._waiting -= 1
+            trio.lowlevel.reschedule(task, _result_of(reply))
+
+        request = _Request(command, receive=receive, undo=undo)
         self._queue.put(request)
 
         def abandon(_: Any) -> trio.lowlevel.Abort:
-            request.task = None
-            request.is_wanted = False
             self._waiting -= 1
+            request.abandon()
             return trio.lowlevel.Abort.SUCCEEDED
 
         return await trio.lowlevel.wait_task_rescheduled(abandon)
@@ -160,21 +170,34 @@ class Pipeliner:
         Cancellation:
             Leaves at once; any of them may have been executed.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not commands:
+            return []
+        self._admit(len(commands))
+        task = trio.lowlevel.current_task()
         replies: dict[int, Any] = {}
-        errors: list[StoreError] = []
 
-        async def call(place: int, command: Command) -> None:
-            try:
-                replies[place] = await self.call(*command)
-            except StoreError as error:
-                errors.append(error)
+        def receive(place: int, reply: Any) -> None:
+            self._waiting -= 1
+            replies[place] = reply
+            if len(replies) == len(commands):
+                trio.lowlevel.reschedule(task)
 
-        async with trio.open_nursery() as nursery:
-            for place, command in enumerate(commands):
-                nursery.start_soon(call, place, command)
-        if errors:
-            raise errors[0]
-        return [replies[place] for place in range(len(commands))]
+        requests = [
+            _Request(command, receive=partial(receive, place))
+            for place, command in enumerate(commands)
+        ]
+        for request in requests:
+            self._queue.put(request)
+
+        def abandon(_: Any) -> trio.lowlevel.Abort:
+            self._waiting -= len(commands) - len(replies)
+            for request in requests:
+                request.abandon()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abandon)
+        return [_result_of(replies[place]).unwrap() for place in range(len(commands))]
 
     def retry_until_acknowledged(
         self, *command: str | bytes, done: Callable[[], None] | None = None
@@ -238,7 +261,7 @@ class Pipeliner:
         if self._unacknowledged:
             await self._all_acknowledged.wait()
 
-    def _admit(self) -> None:
+    def _admit(self, count: int) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the store has been closed")
         if self._waiting >= self._max_queued:
@@ -247,6 +270,7 @@ class Pipeliner:
             raise StoreUnreachable(
                 f"{self._unacknowledged} commands are not acknowledged yet"
             )
+        self._waiting += count
 
     # --- on the worker thread -----------------------------------------------------
 
@@ -328,9 +352,8 @@ class Pipeliner:
     def _deliver(self, batch: Sequence[_Request], replies: Sequence[Any]) -> None:
         abandoned: list[Command] = []
         for request, reply in zip(batch, replies, strict=True):
-            if request.task is not None:
-                self._waiting -= 1
-                trio.lowlevel.reschedule(request.task, _result_of(reply))
+            if request.receive is not None:
+                request.receive(reply)
             elif request.done is not None:
                 if _is_final(reply):
                     self._acknowledge(request.done)

@@ -17,12 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any, Literal
 from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import AbstractConnection, parse_url
 from redis.retry import Retry
 
 __all__ = ["RedisAddress", "parse_redis_url"]
@@ -46,9 +47,10 @@ _KINDS: dict[str, Literal["server", "sentinel", "cluster"]] = {
     "rediss+cluster": "cluster",
 }
 _PORTS = {"server": 6379, "sentinel": 26379, "cluster": 6379}
-# What a connection does by itself and must not: the commands of one connection are
-# sent once, in RESP2, and answered with bytes.
+# What a connection would do otherwise, and must not: replies are those of RESP2.
 _FIXED: dict[str, Any] = {"protocol": 2}
+# Nor does it tell Redis the name of redis-py, for which a user may have no permission.
+_NAMES = ("driver_info", "lib_name", "lib_version")
 # Options of redis-py's pools. One connection serves a process, so they mean nothing.
 _OF_POOLS = ("max_connections", "timeout")
 
@@ -173,9 +175,17 @@ def _options(query: str, limit: float) -> dict[str, Any]:
     if options.get("decode_responses"):
         raise ValueError("decode_responses cannot be used: messages are bytes")
     # A command that may have been executed must not be sent again.
-    fixed = {**_FIXED, "retry": Retry(NoBackoff(), 0)}
+    fixed = {**_FIXED, **_silence(), "retry": Retry(NoBackoff(), 0)}
     limits = {"socket_timeout": limit, "socket_connect_timeout": limit}
     return {**limits, **options, **fixed}
+
+
+def _silence() -> dict[str, None]:
+    """Return the options by which a connection does not say what it is."""
+    known = signature(AbstractConnection.__init__).parameters
+    # The first has replaced the others, which redis-py 8 warns of.
+    names = _NAMES[:1] if _NAMES[0] in known else _NAMES[1:]
+    return dict.fromkeys(names)
 
 
 def _sentinel_options(options: dict[str, Any], limit: float) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def _sentinel_options(options: dict[str, Any], limit: float) -> dict[str, Any]:
     shared = {
         name: value
         for name, value in options.items()
-        if name.startswith(("ssl_", "socket_")) or name in (*_FIXED, "retry")
+        if name.startswith(("ssl_", "socket_")) or name in (*_FIXED, *_NAMES, "retry")
     }
     # Several are asked in turn within the limit for all.
     shared["socket_timeout"] = min(shared["socket_timeout"], limit / 2)

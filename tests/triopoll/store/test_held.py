@@ -288,6 +288,51 @@ async def test_a_key_that_is_no_list_any_more(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ends_in_order", [False, True])
+async def test_an_acknowledgement_that_is_refused_for_a_time(
+    server: RedisServer, admin: redis.Redis, key: str, ends_in_order: bool
+) -> None:
+    """The message was delivered: it is not given out again, and let go in the end."""
+    user = ("ACL", "SETUSER", "app")
+    admin.execute_command(*user, "on", ">w", "~*", "+@all", "-hdel")
+    admin.rpush(key, "1", "2")
+    address = parse_redis_url(f"redis://app:w@127.0.0.1:{server.port}", 5)
+    async with open_pipeliner(address, LAYOUT, max_queued=9) as pipeliner:
+        store = RedisStore(pipeliner, LAYOUT, "", lease=10)
+        store.ack(await take(store, key))
+        for _ in range(3):
+            await store._live()
+            await trio.sleep(0.1)
+        assert admin.lrange(key, 0, -1) == [b"2"]
+        assert admin.hlen(NAMES.held(store._worker)) == 1
+        admin.execute_command(*user, "+hdel")
+        if not ends_in_order:
+            await eventually(lambda: not admin.exists(NAMES.held(store._worker)))
+            await store._live()
+            await store.ping()
+    assert admin.lrange(key, 0, -1) == [b"2"]
+    assert not admin.exists(NAMES.held(store._worker))
+
+
+@pytest.mark.slow
+async def test_an_acknowledgement_while_no_write_is_taken(
+    server: RedisServer, admin: redis.Redis, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it given out again after that."""
+    admin.rpush(key, "1", "2")
+    async with live_worker(server, lease=0.6) as store:
+        delivery = await take(store, key)
+        admin.config_set("min-replicas-to-write", 1)
+        store.ack(delivery)
+        await trio.sleep(1)
+        admin.config_set("min-replicas-to-write", 0)
+        await eventually(lambda: not admin.exists(NAMES.held(store._worker)))
+        await trio.sleep(1)
+    assert admin.lrange(key, 0, -1) == [b"2"]
+    assert all("NOREPLICAS" in r.getMessage() for r in caplog.records[:-1])
+
+
+@pytest.mark.slow
 async def test_after_trouble_the_living_get_time(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:

@@ -15,6 +15,8 @@ def parse(url: str) -> RedisAddress:
 def chosen(options: Any) -> dict[str, Any]:
     """Return the options that the URL has chosen."""
     fixed = ("retry", "protocol", "socket_timeout", "socket_connect_timeout")
+    # What it does not tell Redis about itself, by the names of several versions.
+    fixed += ("driver_info", "lib_name", "lib_version")
     return {name: value for name, value in options.items() if name not in fixed}
 
 
