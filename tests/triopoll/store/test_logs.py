@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from tests.services import RedisServer
 
 from triopoll.store import (
     ALL,
@@ -34,13 +33,14 @@ class World:
     which for Redis are long enough for a busy machine.
     """
 
-    def __init__(self, server: RedisServer | None) -> None:
-        self._server = server
+    def __init__(self, url: str) -> None:
+        self._url = url
         self._time = 1_700_000_000.0
-        self.tick = 1.0 if server is None else 0.1
+        self._is_memory = url == "memory://"
+        self.tick = 1.0 if self._is_memory else 0.1
 
     async def pass_time(self, ticks: float) -> None:
-        if self._server is None:
+        if self._is_memory:
             self._time += ticks * self.tick
         else:
             await trio.sleep(ticks * self.tick)
@@ -54,19 +54,16 @@ class World:
 
     @asynccontextmanager
     async def open_limited(self, log_limits: LogLimits) -> AsyncIterator[MessageLog]:
-        if self._server is None:
+        if self._is_memory:
             yield MemoryLog(log_limits, clock=lambda: self._time)
             return
-        url = self._server.url
-        async with open_stores(url, limit=5, log_limits=log_limits) as stores:
+        async with open_stores(self._url, limit=5, log_limits=log_limits) as stores:
             yield stores.log
 
 
-@pytest.fixture(params=["memory", "redis"])
-def world(request: pytest.FixtureRequest) -> World:
-    if request.param == "memory":
-        return World(None)
-    return World(request.getfixturevalue("redis_server"))
+@pytest.fixture
+def world(store_url: str) -> World:
+    return World(store_url)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.services import RedisServer
 
 from triopoll.store import Delivery, MessageStore, open_stores
 
@@ -14,13 +13,9 @@ def key() -> str:
     return f"list-{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[MessageStore]:
-    url = "memory://"
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url
-    async with open_stores(url, limit=5) as stores:
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[MessageStore]:
+    async with open_stores(store_url, limit=5) as stores:
         yield stores.lists
 
 
