@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from tests.services import START_LIMIT, RedisServer, find_tool, wait_for_port
+from tests.services import RedisServer, find_tool, wait_for_port
 
 # Milliseconds after which Sentinel and Cluster count a silent node as failed.
 _DOWN_AFTER = 400
 
 
-def until(condition: Callable[[], object], limit: float = START_LIMIT) -> None:
+def until(condition: Callable[[], object], limit: float = 30) -> None:
     """Block until the condition holds; an error of Redis counts as "not yet"."""
     deadline = time.monotonic() + limit
     error: Exception | None = None
