@@ -142,7 +142,9 @@ class ClusterNodes:
         """Return the place if its command shall be sent again, and to which node."""
         code = code_of(error)
         if code == "ASK":
-            return {place: _host_in(error, node)}
+            return {place: _redirection(error, node)[1]}
+        if code == "MOVED":
+            self._map.note(*_redirection(error, node))
         if code != "TRYAGAIN":
             is_reply = isinstance(error, redis.ResponseError)
             self._map.is_outdated |= code in _NOT_EXECUTED or not is_reply
@@ -194,6 +196,11 @@ class _SlotMap:
             self.is_outdated = True
             raise _NoPrimary(f"no node has slot {slot}")
         return owner
+
+    def note(self, slot: int, host: _Host) -> None:
+        """Note that a node has a slot; that node may be a new one."""
+        self._owners[slot] = host
+        self._hosts.add(host)
 
     def owners(self) -> set[_Host]:
         """Return all nodes that have slots."""
@@ -275,8 +282,9 @@ def _key_of(command: Command) -> str | bytes:
     return command[3 if command[0] in ("EVAL", "EVALSHA") else 1]
 
 
-def _host_in(error: Exception, node: Node) -> _Host:
-    """Return where a node sends a command on: ``[ASK ]SLOT [HOST]:PORT``."""
-    host, _, port = str(error).split()[-1].rpartition(":")
+def _redirection(error: Exception, node: Node) -> tuple[int, _Host]:
+    """Return slot and host of a redirection: ``[MOVED ]SLOT [HOST]:PORT``."""
+    slot, address = str(error).split()[-2:]
+    host, _, port = address.rpartition(":")
     # Without a host it is that of the node itself.
-    return host or node.host, int(port)
+    return int(slot), (host or node.host, int(port))
