@@ -28,7 +28,7 @@ from triopoll.core.poller import Poller
 from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
-from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable, Delivery
+from triopoll.store import Delivery, MemoryStore, StoreFailed, StoreUnreachable
 from trioslock import to_key
 from trioslock.host import EngineHost
 from trioslock.protocol import CommandType, LockCommand
