@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,19 +82,23 @@ class RedisServer:
 
     ``kill`` and ``start`` bring it down and up again on the same port, empty unless
     it is ``durable``: then every write is on disk before it is answered.
+
+    Attributes:
+        options: Further options of the command line, without their dashes.
     """
 
     directory: Path
     port: int = field(default_factory=find_free_port)
     host: str = "127.0.0.1"
     durable: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://{self.host}:{self.port}/0"
 
-    def start(self) -> None:
+    def start(self, *, wait_until_loaded: bool = True) -> None:
         command = [
             find_tool("redis-server"),
             *("--bind", self.host),
@@ -103,8 +108,12 @@ class RedisServer:
             *("--appendonly", "yes" if self.durable else "no"),
             *("--appendfsync", "always"),
         ]
+        for name, value in self.options.items():
+            command += [f"--{name}", *value.split()]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for_port(self.port, self._process)
+        if not wait_until_loaded:
+            return
         # It listens before it has loaded what it keeps, and refuses commands till then.
         deadline = time.monotonic() + START_LIMIT
         with socket.create_connection((self.host, self.port), START_LIMIT) as sock:

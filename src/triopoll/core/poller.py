@@ -24,7 +24,7 @@ from trioslock import Client, Event, LockError, NotHeld
 
 from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
-from ..store import MessageStore, StoreError, Taken
+from ..store import Delivery, MessageStore, StoreError
 from .backend_calls import (
     SLOCK_ERRORS,
     call_slock,
@@ -185,13 +185,13 @@ class Poller:
         return self._popped(taken, waited=True)
 
     def _popped(
-        self, taken: Taken, *, waited: bool = False, woken: float | None = None
+        self, taken: Delivery, *, waited: bool = False, woken: float | None = None
     ) -> PoppedMessage:
         return PoppedMessage(
             taken.data,
             waited=waited,
-            ack=partial(self._store.confirm, taken),
-            nack=partial(self._store.give_back, taken),
+            ack=partial(self._store.ack, taken),
+            nack=partial(self._store.nack, taken),
             woken=woken,
         )
 

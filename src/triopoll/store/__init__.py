@@ -5,7 +5,14 @@ Both in this process, or both in Redis.
 
 from __future__ import annotations
 
-from ._base import MessageStore, StoreError, StoreFailed, StoreUnreachable, Taken
+from ._base import (
+    Delivery,
+    MessageStore,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreUnreachable,
+)
 from ._budget import Budget
 from ._claim import MemoryTaken, claimed_memory
 from ._log_base import (
@@ -25,13 +32,15 @@ from ._memory_log import MemoryLog
 from ._open import Stores, open_stores
 from ._redis import RedisStore
 from ._redis_log import RedisLog
+from ._state import BackendState
 from ._values import MemoryValues, RedisValues, ValueStore
 
 __all__ = [
     "MessageStore",
-    "Taken",
+    "Delivery",
     "StoreError",
     "StoreFailed",
+    "StoreFull",
     "StoreUnreachable",
     "MessageLog",
     "NewMessage",
@@ -42,6 +51,7 @@ __all__ = [
     "BadCursor",
     "ALL",
     "NEW",
+    "BackendState",
     "Budget",
     "MemoryStore",
     "MemoryLog",

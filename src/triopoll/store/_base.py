@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-__all__ = ["MessageStore", "StoreError", "StoreFailed", "StoreUnreachable", "Taken"]
+__all__ = [
+    "Delivery",
+    "MessageStore",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "StoreUnreachable",
+]
 
 
 class StoreError(Exception):
@@ -12,38 +19,46 @@ class StoreError(Exception):
 
 
 class StoreUnreachable(StoreError):
-    """The store cannot be reached, or was lost before it answered."""
+    """The store cannot be reached or cannot serve now, or was lost before it answered.
+
+    The same may succeed later.
+    """
 
 
 class StoreFailed(StoreError):
     """The store answered that it will not do this; for example no list is there."""
 
 
-class Taken(NamedTuple):
-    """A message that was taken from its list, and is held until that is settled.
+class StoreFull(StoreFailed):
+    """The store has no room for what should be stored; nothing was changed."""
+
+
+class Delivery(NamedTuple):
+    """A message that was taken from its list, and is held until it is acknowledged.
 
     Attributes:
         key: Of the list.
         data: The message.
-        ticket: Names it among those that are held for this process.
+        tag: Names this delivery among those of this process.
     """
 
     key: str
     data: bytes
-    ticket: int
+    tag: int
 
 
 class MessageStore(Protocol):
     """Lists of messages by key, each taken from the left by one poll.
 
-    A message that was taken is held for the process until it is confirmed or given
-    back. If the process ends before that, others give it back: its place is again the
-    head of its list, before all that is there by then, and in the order in which
-    messages were taken. Whoever had been sent a message that was not yet confirmed
-    gets it twice; there are at most as many of them as answers that were under way.
+    A message that was taken is held for the process until it is acknowledged, or
+    returned by `nack`. If the process ends before that, others return it: its place is
+    again the head of its list, before all that is there by then, and in the order in
+    which messages were taken. A client that had been sent a message which was not yet
+    acknowledged gets it twice; there are at most as many of them as answers that were
+    under way.
     """
 
-    async def pop(self, key: str) -> Taken | None:
+    async def pop(self, key: str) -> Delivery | None:
         """Take the message at the head of a list.
 
         Returns:
@@ -55,8 +70,7 @@ class MessageStore(Protocol):
 
         Cancellation:
             No message is lost: it stays, or goes back to the head. When this
-            returns, the message is the caller's, who owes it a `confirm` or a
-            `give_back`.
+            returns, the caller has the message and must call `ack` or `nack`.
         """
         ...
 
@@ -75,14 +89,14 @@ class MessageStore(Protocol):
         """
         ...
 
-    def confirm(self, taken: Taken) -> None:
+    def ack(self, delivery: Delivery) -> None:
         """Let go of a message that was handed to its client.
 
-        It returns at once and does not fail, as `give_back`.
+        It returns at once and does not fail, as `nack`.
         """
         ...
 
-    def give_back(self, taken: Taken) -> None:
+    def nack(self, delivery: Delivery) -> None:
         """Put a message back to the head of its list, unless it is not held any more.
 
         It returns at once and does not fail: the store keeps trying for as long as
@@ -91,7 +105,7 @@ class MessageStore(Protocol):
         ...
 
     async def run(self) -> None:
-        """Show that this process is alive, and give back what dead ones held.
+        """Show that this process is alive, and return what dead ones held.
 
         Run it for as long as messages are taken.
 
@@ -101,10 +115,10 @@ class MessageStore(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Check that the store answers.
+        """Check that the store would take a message.
 
         Raises:
-            StoreError: It does not.
+            StoreError: It would not; the class says why, as for `push`.
 
         Cancellation:
             Nothing is left behind.

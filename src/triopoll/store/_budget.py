@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._base import StoreFailed
+from ._base import StoreFull
 
 __all__ = ["Budget"]
 
@@ -23,10 +23,10 @@ class Budget:
         """Take bytes.
 
         Raises:
-            StoreFailed: There are not as many left.
+            StoreFull: There are not as many left.
         """
         if not self.has(size):
-            raise StoreFailed(f"the memory store is full ({self.limit} bytes)")
+            raise StoreFull(f"the memory store is full ({self.limit} bytes)")
         self.taken += size
 
     def free(self, size: int) -> None:

@@ -1,21 +1,26 @@
-"""How a pipeline reaches Redis: the only place that talks to redis-py.
+"""How a pipeline reaches Redis, wherever that is: one server, Sentinels, or a cluster.
 
-An executor is a function that blocks: commands in, a reply or an exception for each.
-It is called by one thread only, and never sends a command twice.
+An executor is an object that blocks: commands in, a reply or an exception for each. It
+is called by one thread only, and never sends a command twice that Redis may have
+executed.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from ._cluster import ClusterNodes
+from ._node import Command, Node, address_of
+from ._sentinel import SentinelLocator
+from ._state import BackendState
+from ._url import RedisAddress
 
 __all__ = ["Command", "Executor", "executor_for"]
 
-Command: TypeAlias = tuple[str | bytes, ...]
+_log = logging.getLogger("triopoll.store")
 
 
 class Executor(Protocol):
@@ -30,86 +35,45 @@ class Executor(Protocol):
         ...
 
 
-def executor_for(url: str, limit: float) -> Executor:
-    """Prepare for the server that a URL names, without connecting.
+def executor_for(
+    address: RedisAddress, probes: Sequence[str], closing: threading.Event
+) -> Executor:
+    """Prepare for the Redis of an address, without connecting.
 
     Args:
-        url: As ``redis.Redis.from_url`` reads it.
-        limit: Seconds that Redis may take to accept a connection or to answer.
-
-    Raises:
-        ValueError: If the URL cannot be used; the message does not repeat it.
+        address: Where Redis is.
+        probes: Keys that never exist, for checks; in a cluster, spread over all slots.
+        closing: Set once no attempt to connect is to be waited for any more.
     """
-    # redis-py's keyword arguments have no types.
-    client: redis.Redis = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-        url,
-        socket_connect_timeout=limit,
-        socket_timeout=limit,
-        # A command that may have been executed must not be sent again.
-        retry=Retry(NoBackoff(), 0),
-    )
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ValueError("decode_responses cannot be used: messages are bytes")
-    return _OneConnection(client)
+    if address.kind == "cluster":
+        return ClusterNodes(address, probes, closing)
+    is_one = address.kind == "server"
+    locator = _FixedLocator(address) if is_one else SentinelLocator(address)
+    return _OneServer(Node(locator, BackendState(_log, "Redis"), probes[0], closing))
 
 
-class _OneConnection:
-    """One connection of a client, for good.
+class _OneServer:
+    """A single Redis, or the primary that Sentinels name."""
 
-    The client's own `execute_command` and pipelines take the connection from the
-    pool and put it back each time, which doubles the cost of a single command, and
-    they lose the replies that came before a connection broke.
-    """
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
-        self._pool: Any = client.connection_pool
-        self._connection: Any = None
+    def __init__(self, node: Node) -> None:
+        self._node = node
 
     def execute(self, commands: Sequence[Command]) -> Sequence[Any]:
-        replies: list[Any] = []
-        try:
-            connection = self._ready_connection()
-            connection.send_packed_command(
-                connection.pack_commands(commands), check_health=False
-            )
-            while len(replies) < len(commands):
-                replies.append(_read(connection))
-        except Exception as error:  # noqa: BLE001  # each caller gets it as its own
-            self._disconnect()
-            replies += [error] * (len(commands) - len(replies))
-        return replies
+        return self._node.execute(commands)
 
     def close(self) -> None:
-        self._disconnect()
-        self._client.close()
-
-    def _ready_connection(self) -> Any:
-        """Return the connection, fresh if the server has closed it meanwhile."""
-        if self._connection is None:
-            self._connection = self._pool.get_connection()
-        elif not _is_quiet(self._connection):
-            self._connection.disconnect()
-        return self._connection
-
-    def _disconnect(self) -> None:
-        # The next command connects again: to another host, if the name has moved.
-        if self._connection is not None:
-            self._connection.disconnect()
+        self._node.disconnect()
 
 
-def _is_quiet(connection: Any) -> bool:
-    try:
-        return not connection.can_read(timeout=0)
-    except (redis.RedisError, OSError):
+class _FixedLocator:
+    """The server that the URL names; its name is resolved for each connection."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+        self.where = address_of(address.connection())
+
+    def connection(self) -> Any:
+        return self._address.connection()
+
+    def has_moved(self, connection: Any) -> bool:
         return False
-
-
-def _read(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except redis.ResponseError as error:
-        # Redis repeats the arguments of a command that it does not know: messages,
-        # which must not get into a log.
-        error.args = (str(error).partition(", with args")[0],)
-        return error

@@ -7,7 +7,7 @@ from collections import deque
 
 import trio
 
-from ._base import Taken
+from ._base import Delivery
 from ._budget import Budget
 
 __all__ = ["MemoryStore"]
@@ -25,12 +25,12 @@ class MemoryStore:
         self._budget = budget or Budget()
         self._lists: dict[str, deque[bytes]] = {}
         self._held: set[int] = set()
-        self._tickets = itertools.count()
+        self._tags = itertools.count()
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self._lists)} lists, {self._budget.taken} bytes>"
 
-    async def pop(self, key: str) -> Taken | None:
+    async def pop(self, key: str) -> Delivery | None:
         """Take the message at the head of a list, or None; see `MessageStore.pop`.
 
         Cancellation:
@@ -40,11 +40,11 @@ class MemoryStore:
         messages = self._lists.get(key)
         if messages is None:
             return None
-        taken = Taken(key, messages.popleft(), next(self._tickets))
-        self._held.add(taken.ticket)
+        delivery = Delivery(key, messages.popleft(), next(self._tags))
+        self._held.add(delivery.tag)
         if not messages:
             del self._lists[key]
-        return taken
+        return delivery
 
     async def push(self, key: str, message: bytes) -> int:
         """Append a message at the tail of a list; see `MessageStore.push`.
@@ -58,17 +58,17 @@ class MemoryStore:
         messages.append(message)
         return len(messages)
 
-    def confirm(self, taken: Taken) -> None:
-        """Let go of a message; see `MessageStore.confirm`."""
-        if taken.ticket in self._held:
-            self._held.remove(taken.ticket)
-            self._budget.free(len(taken.data))
+    def ack(self, delivery: Delivery) -> None:
+        """Let go of a message; see `MessageStore.ack`."""
+        if delivery.tag in self._held:
+            self._held.remove(delivery.tag)
+            self._budget.free(len(delivery.data))
 
-    def give_back(self, taken: Taken) -> None:
-        """Put a message back to the head of its list; see `MessageStore.give_back`."""
-        if taken.ticket in self._held:
-            self._held.remove(taken.ticket)
-            self._lists.setdefault(taken.key, deque()).appendleft(taken.data)
+    def nack(self, delivery: Delivery) -> None:
+        """Put a message back to the head of its list; see `MessageStore.nack`."""
+        if delivery.tag in self._held:
+            self._held.remove(delivery.tag)
+            self._lists.setdefault(delivery.key, deque()).appendleft(delivery.data)
 
     async def run(self) -> None:
         """Do nothing: what is held goes with the process.
@@ -79,7 +79,9 @@ class MemoryStore:
         await trio.sleep_forever()
 
     async def ping(self) -> None:
-        """Do nothing: memory is always there.
+        """Do nothing: whether there is room is known when a message comes.
+
+        What has outlived its time is swept out for it then.
 
         Cancellation:
             Nothing is left behind.

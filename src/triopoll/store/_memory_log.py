@@ -7,6 +7,8 @@ is appended: in front of the log it goes to, and everywhere when the budget is u
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import time
 from bisect import bisect_right
 from collections import OrderedDict, deque
@@ -16,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 import trio
 
-from ._base import StoreError, StoreFailed
+from ._base import StoreError, StoreFull
 from ._budget import Budget
 from ._log_base import (
     NEW,
@@ -28,7 +30,6 @@ from ._log_base import (
     Page,
     StoredMessage,
     new_epoch,
-    new_tag,
     parse_question,
 )
 
@@ -61,14 +62,19 @@ class _Entry(NamedTuple):
 class _Log:
     """One log: its numbers, and the entries that are left."""
 
-    __slots__ = ("base", "entries", "forgotten_at", "last", "tag")
+    __slots__ = ("_secret", "base", "entries", "forgotten_at", "last")
 
     def __init__(self, base: int) -> None:
         self.base = base
         self.last = base
-        self.tag = NO_TAG
+        self._secret = secrets.token_bytes(16)
         self.entries: deque[_Entry] = deque()
         self.forgotten_at = 0.0
+
+    @property
+    def tag(self) -> str:
+        """The tag of the last message."""
+        return self.tag_of(self.last)
 
     @property
     def start(self) -> int:
@@ -79,14 +85,20 @@ class _Log:
         first = bisect_right(self.entries, n, key=_number)
         return islice(self.entries, first, None)
 
-    def may_have_given_out(self, place: Cursor) -> bool:
-        """Return whether the place is in this log, as far as can be told."""
-        if not self.base < place.n <= self.last or place.tag == NO_TAG:
-            return False
-        entry = next(self.after(place.n - 1), None)
-        if entry is None or entry.n != place.n:
-            return place.n < self.last or place.tag == self.tag
-        return place.tag == entry.tag
+    def gave_out(self, place: Cursor) -> bool:
+        """Return whether the place is in this log, be its message gone or not."""
+        is_within = self.base < place.n <= self.last
+        return is_within and place.tag == self.tag_of(place.n)
+
+    def tag_of(self, n: int) -> str:
+        """Return the tag of a message, which follows from its number and a secret.
+
+        So it is known for as long as the log is, and no memory is needed for it.
+        """
+        number = n.to_bytes(8, "big")
+        digest = hashlib.blake2b(number, key=self._secret, digest_size=8).digest()
+        # Never the tag that stands for no message.
+        return f"{1 + int.from_bytes(digest, 'big') % 0xFFFF:04x}"
 
 
 class MemoryLog:
@@ -168,12 +180,11 @@ class MemoryLog:
         log = self._logs.get(message.key)
         try:
             self._make_room(message, now, is_first=log is None)
-        except StoreFailed as error:
+        except StoreFull as error:
             return error
         log = log or _Log(int(now * 1e6))
         self._remember(message.key, log, now)
         log.last += 1
-        log.tag = new_tag()
         expires = now + self._limits.lifetime(message.ttl)
         log.entries.append(
             _Entry(log.last, message.data, now, expires, log.tag, message.is_json)
@@ -256,7 +267,7 @@ class MemoryLog:
         """Return the number to read on from, or None if the place is not known."""
         if place.n <= log.base:
             return log.base if self._is_fresh(place, log.base / 1e6) else None
-        if place.epoch == self._epoch and log.may_have_given_out(place):
+        if place.epoch == self._epoch and log.gave_out(place):
             return place.n
         return None
 

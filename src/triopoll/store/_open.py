@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,18 +11,19 @@ import trio
 
 from ._base import MessageStore
 from ._budget import Budget
-from ._executors import executor_for
-from ._gather import Gatherer
+from ._executors import Command, executor_for
 from ._log_base import LogLimits, MessageLog
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
-from ._names import Names
+from ._names import ClusterLayout, Layout, ServerLayout
+from ._pipeliner import Pipeliner
 from ._redis import RedisStore
 from ._redis_log import RedisLog
 from ._scripts import Scripted
+from ._url import RedisAddress, parse_redis_url
 from ._values import MemoryValues, RedisValues, ValueStore
 
-__all__ = ["Stores", "gathering", "open_stores"]
+__all__ = ["Stores", "open_pipeliner", "open_stores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,21 @@ async def open_stores(
     """Open the stores that a URL names; Redis need not be up yet.
 
     Args:
-        url: ``memory://``, or as ``redis.Redis.from_url`` reads it.
+        url: ``memory://``, or of one of the forms in `_url`.
         limit: Seconds that Redis may take to accept a connection or to answer.
         redis_prefix: All keys that begin with it are ours.
         list_prefix: What the names of lists and values begin with.
         log_limits: How much is kept in logs.
         max_queued: Commands that may wait for Redis at once; one more fails.
         lease: Seconds after its last sign of life at which a process counts as dead.
-            One that was only frozen, or cut off, for as long has what it held given
-            out again.
+            What one held that was only frozen, or cut off, for as long is given out
+            again.
 
     Raises:
         ValueError: If the URL cannot be used; the message does not repeat it.
 
     Cancellation:
-        On the way out what is held is given back, shielded; that ends within a few
-        times `limit`.
+        On the way out what is held is returned, shielded; that takes at most 2.5 s.
     """
     log_limits = log_limits or LogLimits()
     if url.startswith("memory://"):
@@ -79,32 +80,51 @@ async def open_stores(
             MemoryValues(budget=budget),
         )
         return
-    async with gathering(url, limit=limit, max_queued=max_queued) as gatherer:
-        names = Names(redis_prefix)
-        lists = RedisStore(gatherer, names, list_prefix, lease=lease)
-        log = RedisLog(gatherer, names, log_limits)
+    address = parse_redis_url(url, limit)
+    layout = _layout(address, redis_prefix, list_prefix)
+    last: list[Command] = []
+    async with open_pipeliner(
+        address, layout, max_queued=max_queued, last=last
+    ) as pipeliner:
+        lists = RedisStore(pipeliner, layout, list_prefix, lease=lease)
+        log = RedisLog(pipeliner, layout, log_limits)
         try:
-            yield Stores(lists, log, RedisValues(gatherer, list_prefix))
+            yield Stores(lists, log, RedisValues(pipeliner, list_prefix))
         finally:
-            lists.leave()
+            last += lists.farewell()
 
 
 @asynccontextmanager
-async def gathering(
-    url: str, *, limit: float, max_queued: int
-) -> AsyncGenerator[Gatherer]:
-    """Run a gatherer for a Redis; see `open_stores`.
+async def open_pipeliner(
+    address: RedisAddress,
+    layout: Layout,
+    *,
+    max_queued: int,
+    last: Sequence[Command] = (),
+) -> AsyncGenerator[Pipeliner]:
+    """Run a pipeliner for a Redis; see `open_stores`.
+
+    Args:
+        address: Where Redis is.
+        layout: For the keys of checks.
+        max_queued: Commands that may wait at once.
+        last: What to send at the end; looked at then.
 
     Cancellation:
-        What is owed is sent, shielded.
+        What must be acknowledged is sent, shielded.
     """
-    executor = Scripted(executor_for(url, limit))
-    gatherer = Gatherer(executor.execute, max_queued=max_queued)
-    join = gatherer.start()
+    closing = threading.Event()
+    executor = Scripted(executor_for(address, layout.probes, closing))
+    pipeliner = Pipeliner(executor, max_queued=max_queued, closing=closing)
+    pipeliner.start()
     try:
-        yield gatherer
+        yield pipeliner
     finally:
         with trio.CancelScope(shield=True):
-            await gatherer.finish()
-            await trio.to_thread.run_sync(join)
-        executor.close()
+            await pipeliner.finish(last)
+
+
+def _layout(address: RedisAddress, redis_prefix: str, list_prefix: str) -> Layout:
+    if address.kind == "cluster":
+        return ClusterLayout(redis_prefix, list_prefix)
+    return ServerLayout(redis_prefix)

@@ -12,7 +12,6 @@ from typing import Any
 import trio
 
 from ._base import StoreError, StoreUnreachable
-from ._gather import Gatherer
 from ._log_base import (
     Appended,
     Cursor,
@@ -25,7 +24,9 @@ from ._log_base import (
     parse_question,
 )
 from ._log_scripts import APPEND, HEADS, READ
-from ._names import Names
+from ._names import Layout, Names
+from ._node import HISTORY, HISTORY_MAY_LACK
+from ._pipeliner import Pipeliner
 
 __all__ = ["RedisLog"]
 
@@ -38,20 +39,20 @@ _NOWHERE = Cursor("", 0, "")
 class RedisLog:
     """Keep logs in Redis, where all workers read them."""
 
-    def __init__(self, gatherer: Gatherer, names: Names, limits: LogLimits) -> None:
-        """Use a running gatherer.
+    def __init__(self, pipeliner: Pipeliner, layout: Layout, limits: LogLimits) -> None:
+        """Use a running pipeliner.
 
         Args:
-            gatherer: Sends the commands.
-            names: What the keys are called.
+            pipeliner: Sends the commands.
+            layout: Says what the keys are called.
             limits: How much is kept.
         """
-        self._gatherer = gatherer
-        self._names = names
+        self._pipeliner = pipeliner
+        self._layout = layout
         self._limits = limits
 
     def __repr__(self) -> str:
-        return f"<RedisLog: {self._names.prefix!r}, {self._gatherer!r}>"
+        return f"<RedisLog: {self._layout.control!r}, {self._pipeliner!r}>"
 
     async def append(
         self, messages: Sequence[NewMessage]
@@ -86,7 +87,7 @@ class RedisLog:
         """
         place = parse_question(cursor, limit)
         command = READ(
-            self._keys(key),
+            _keys(self._layout.of_log(key), key),
             new_epoch(),
             cursor if place is None else "at",
             limit,
@@ -95,7 +96,7 @@ class RedisLog:
             int(self._limits.trim_acked),
             *(place or _NOWHERE),
         )
-        return _page(await self._gatherer.call(*command))
+        return _page(await self._pipeliner.call(*command))
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         """Return a mark for each log; see `MessageLog.heads`.
@@ -103,32 +104,44 @@ class RedisLog:
         Cancellation:
             Nothing is left behind.
         """
-        marks: list[str] = []
-        for start in range(0, len(keys), _HEADS_AT_ONCE):
-            some = keys[start : start + _HEADS_AT_ONCE]
-            command = HEADS([self._names.meta(key) for key in some])
-            marks += [mark.decode() for mark in await self._gatherer.call(*command)]
-        return marks
+        places: dict[Names, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(self._layout.of_log(key), []).append(place)
+        parts = [
+            (names, some[start : start + _HEADS_AT_ONCE])
+            for names, some in places.items()
+            for start in range(0, len(some), _HEADS_AT_ONCE)
+        ]
+        commands = [HEADS([n.meta(keys[at]) for at in some]) for n, some in parts]
+        marks: dict[int, str] = {}
+        replies = await self._pipeliner.call_many(commands)
+        for (_, some), reply in zip(parts, replies, strict=True):
+            marks |= zip(some, (mark.decode() for mark in reply), strict=True)
+        return [marks[place] for place in range(len(keys))]
 
     async def _append(
         self, key: str, messages: Sequence[NewMessage]
     ) -> Sequence[Appended | StoreError]:
         """Append messages to one log."""
-        seen = [self._names.seen(key, message.id) for message in messages]
+        names = self._layout.of_log(key)
+        seen = [names.seen(key, each.id) for each in messages if each.id is not None]
         args: list[str | bytes | int] = []
         for message in messages:
             lifetime = _milliseconds(self._limits.lifetime(message.ttl))
-            args += message.data, lifetime, new_tag(), "1" if message.is_json else ""
+            args += message.data, lifetime, new_tag()
+            args += _flag(message.is_json), _flag(message.id is not None)
         command = APPEND(
-            [*self._keys(key), *seen],
+            [*_keys(names, key), *seen],
             new_epoch(),
             self._limits.max_messages,
             _milliseconds(self._limits.memory),
             _milliseconds(self._limits.seen),
+            HISTORY,
+            HISTORY_MAY_LACK,
             *args,
         )
         try:
-            answers = await self._gatherer.call(*command)
+            answers = await self._pipeliner.call(*command)
         except StoreError as error:
             return [error] * len(messages)
         except trio.ClosedResourceError as error:
@@ -138,8 +151,13 @@ class RedisLog:
             for name, duplicate in zip(answers[::2], answers[1::2], strict=True)
         ]
 
-    def _keys(self, key: str) -> list[str]:
-        return [self._names.epoch, self._names.log(key), self._names.meta(key)]
+
+def _keys(names: Names, key: str) -> list[str]:
+    return [names.epoch, names.log(key), names.meta(key)]
+
+
+def _flag(is_set: bool) -> str:
+    return "1" if is_set else ""
 
 
 def _milliseconds(seconds: float) -> int:

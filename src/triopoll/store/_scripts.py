@@ -3,10 +3,11 @@
 A script is atomic: other clients see all of it or nothing, and so does the append-only
 file. Redis forgets scripts when it restarts and by SCRIPT FLUSH. What it refuses for
 that reason it has not executed, so it is sent again in full at once, by the thread that
-got the reply: whoever put the command into the queue knows nothing of it.
+got the reply: the task that put the command into the queue knows nothing of it.
 
-The scripts name keys that they make up themselves, which a Redis Cluster would not
-take; none is offered here. They need Redis 6.2.
+Some scripts touch keys whose names they make up. A Redis Cluster allows that for keys
+in the slot of the first one, and `_names` sees to it that they lie there. The scripts
+need Redis 6.2.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Script:
         """
         self.name = name
         self.source = source
-        # SHA-1 is how Redis names scripts; nobody is kept out by it.
+        # SHA-1 is how Redis names scripts; it keeps no one out.
         digest = hashlib.sha1(source.encode(), usedforsecurity=False)
         self.digest = digest.hexdigest()
         _scripts[self.digest] = self

@@ -7,7 +7,7 @@ from typing import Protocol
 import trio
 
 from ._budget import Budget
-from ._gather import Gatherer
+from ._pipeliner import Pipeliner
 
 __all__ = ["MemoryValues", "RedisValues", "ValueStore"]
 
@@ -43,13 +43,13 @@ class ValueStore(Protocol):
 class RedisValues:
     """Keep values as Redis strings."""
 
-    def __init__(self, gatherer: Gatherer, prefix: str) -> None:
-        """Use a running gatherer; each name gets the prefix."""
-        self._gatherer = gatherer
+    def __init__(self, pipeliner: Pipeliner, prefix: str) -> None:
+        """Use a running pipeliner; each name gets the prefix."""
+        self._pipeliner = pipeliner
         self._prefix = prefix
 
     def __repr__(self) -> str:
-        return f"<RedisValues: {self._gatherer!r}>"
+        return f"<RedisValues: {self._pipeliner!r}>"
 
     async def get(self, name: str) -> bytes | None:
         """Return the value or None; see `ValueStore.get`.
@@ -57,7 +57,7 @@ class RedisValues:
         Cancellation:
             Nothing is left behind.
         """
-        value: bytes | None = await self._gatherer.call("GET", self._prefix + name)
+        value: bytes | None = await self._pipeliner.call("GET", self._prefix + name)
         return value
 
     async def put(self, name: str, value: bytes, ttl: float) -> None:
@@ -67,7 +67,9 @@ class RedisValues:
             It may be kept.
         """
         milliseconds = str(round(ttl * 1000))
-        await self._gatherer.call("SET", self._prefix + name, value, "PX", milliseconds)
+        await self._pipeliner.call(
+            "SET", self._prefix + name, value, "PX", milliseconds
+        )
 
 
 class MemoryValues:

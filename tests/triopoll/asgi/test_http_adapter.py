@@ -16,7 +16,7 @@ from triopoll.asgi import http_adapter
 from triopoll.asgi.http_adapter import BodyRefused, read_body, send_response
 from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, Response
 from triopoll.settings import Settings
-from triopoll.store import MemoryStore, MessageStore, Taken
+from triopoll.store import Delivery, MemoryStore, MessageStore
 
 LIMIT = 10
 LENGTH = (b"content-length", b"3")
@@ -218,7 +218,7 @@ async def test_who_left_while_it_was_taken_is_not_sent_it(app: Triopoll) -> None
         request.extensions = {CANCELS: {}}
         pop_now = store_of(app).pop
 
-        async def leave_at_the_pop(key: str) -> Taken | None:
+        async def leave_at_the_pop(key: str) -> Delivery | None:
             taken = await pop_now(key)
             scope.cancel()  # as `AsyncioBridge` does, with the reply on its way already
             return taken

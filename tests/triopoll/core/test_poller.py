@@ -28,7 +28,7 @@ from triopoll.core.poller import Poller
 from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.settings import Settings
-from triopoll.store import MemoryStore, StoreFailed, StoreUnreachable, Taken
+from triopoll.store import Delivery, MemoryStore, StoreFailed, StoreUnreachable
 from trioslock import to_key
 from trioslock.host import EngineHost
 from trioslock.protocol import CommandType, LockCommand
@@ -42,7 +42,7 @@ class FaultyStore(MemoryStore):
 
     fault: Exception | str | None = None
 
-    async def pop(self, key: str) -> Taken | None:
+    async def pop(self, key: str) -> Delivery | None:
         if isinstance(self.fault, Exception):
             raise self.fault
         if self.fault == "hangs":

@@ -13,11 +13,13 @@ import trio
 from tests.services import RedisServer
 from tests.triopoll.support import eventually
 
-from triopoll.store import RedisStore, StoreUnreachable, Taken
-from triopoll.store._names import Names
-from triopoll.store._open import gathering
+from triopoll.store import Delivery, RedisStore, StoreUnreachable
+from triopoll.store._names import ServerLayout
+from triopoll.store._open import open_pipeliner
+from triopoll.store._url import parse_redis_url
 
-NAMES = Names("triopoll:")
+LAYOUT = ServerLayout("triopoll:")
+NAMES = LAYOUT.control
 
 
 @pytest.fixture
@@ -44,8 +46,9 @@ async def worker(
     server: RedisServer, *, lease: float = 10, limit: float = 5
 ) -> AsyncIterator[RedisStore]:
     """A worker that is killed at the end of the block: it says no farewell."""
-    async with gathering(server.url, limit=limit, max_queued=1000) as gatherer:
-        yield RedisStore(gatherer, NAMES, "", lease=lease)
+    address = parse_redis_url(server.url, limit)
+    async with open_pipeliner(address, LAYOUT, max_queued=1000) as pipeliner:
+        yield RedisStore(pipeliner, LAYOUT, "", lease=lease)
 
 
 @asynccontextmanager
@@ -60,7 +63,7 @@ async def live_worker(
             nursery.cancel_scope.cancel()
 
 
-async def take(store: RedisStore, key: str) -> Taken:
+async def take(store: RedisStore, key: str) -> Delivery:
     taken = await store.pop(key)
     assert taken is not None
     return taken
@@ -106,7 +109,7 @@ async def test_a_new_worker_looks_at_once(
     bury(admin, victim)
     async with live_worker(server):
         await eventually(lambda: admin.llen(key) == 1, limit=1)
-    assert not admin.exists(victim._held_name)
+    assert not admin.exists(NAMES.held(victim._worker))
     assert victim._worker.encode() not in admin.smembers(NAMES.workers)
 
 
@@ -157,11 +160,11 @@ async def test_a_worker_that_lives_keeps_what_it_holds(
         await store._live()
         await store.ping()
         assert admin.llen(key) == 0
-        assert admin.hlen(store._held_name) == 2
-        store.confirm(first)
-        store.give_back(second)
+        assert admin.hlen(NAMES.held(store._worker)) == 2
+        store.ack(first)
+        store.nack(second)
         await store.ping()
-        assert admin.hlen(store._held_name) == 0
+        assert admin.hlen(NAMES.held(store._worker)) == 0
         assert admin.lrange(key, 0, -1) == [b"2"]
 
 
@@ -176,8 +179,8 @@ async def test_a_worker_that_was_thought_dead_gives_nothing_back_twice(
         await other._recover()
         again = await take(other, key)
         assert again.data == b"1"
-        frozen.confirm(first)
-        frozen.give_back(second)
+        frozen.ack(first)
+        frozen.nack(second)
         await frozen._live()
         await frozen.ping()
         assert admin.lrange(key, 0, -1) == [b"2"]
@@ -185,7 +188,7 @@ async def test_a_worker_that_was_thought_dead_gives_nothing_back_twice(
         taken = await take(frozen, key)
         await other._recover()
         assert admin.llen(key) == 0
-        frozen.give_back(taken)
+        frozen.nack(taken)
         await frozen.ping()
         assert admin.lrange(key, 0, -1) == [b"2"]
 
@@ -220,11 +223,11 @@ async def test_a_pop_whose_reply_was_lost(
             await store.pop(key)
         server.thaw()
         # Redis may read the broken connection after our next one.
-        await eventually(lambda: admin.hlen(store._held_name) == 1)
+        await eventually(lambda: admin.hlen(NAMES.held(store._worker)) == 1)
         assert admin.lrange(key, 0, -1) == [b"2"]
         await store._live()
         await store.ping()
-        assert admin.hlen(store._held_name) == 0
+        assert admin.hlen(NAMES.held(store._worker)) == 0
         assert admin.lrange(key, 0, -1) == [b"1", b"2"]
 
 
@@ -245,7 +248,7 @@ async def test_a_departure_while_the_reply_is_lost(
         await store._live()
         await store.ping()
     assert admin.lrange(key, 0, -1) == [b"1"]
-    assert not admin.exists(store._held_name)
+    assert not admin.exists(NAMES.held(store._worker))
 
 
 async def test_a_farewell_gives_everything_back(
@@ -257,8 +260,9 @@ async def test_a_farewell_gives_everything_back(
         confirmed = await take(store, key)
         await take(store, key)
         await take(store, key)
-        store.confirm(confirmed)
-        store.leave()
+        store.ack(confirmed)
+        for command in store.farewell():
+            await store._pipeliner.call(*command)
     assert admin.lrange(key, 0, -1) == [b"2", b"3"]
     assert sorted(admin.scan_iter()) == sorted([key.encode(), b"triopoll:places"])
 
@@ -284,6 +288,51 @@ async def test_a_key_that_is_no_list_any_more(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ends_in_order", [False, True])
+async def test_an_acknowledgement_that_is_refused_for_a_time(
+    server: RedisServer, admin: redis.Redis, key: str, ends_in_order: bool
+) -> None:
+    """The message was delivered: it is not given out again, and let go in the end."""
+    user = ("ACL", "SETUSER", "app")
+    admin.execute_command(*user, "on", ">w", "~*", "+@all", "-hdel")
+    admin.rpush(key, "1", "2")
+    address = parse_redis_url(f"redis://app:w@127.0.0.1:{server.port}", 5)
+    async with open_pipeliner(address, LAYOUT, max_queued=9) as pipeliner:
+        store = RedisStore(pipeliner, LAYOUT, "", lease=10)
+        store.ack(await take(store, key))
+        for _ in range(3):
+            await store._live()
+            await trio.sleep(0.1)
+        assert admin.lrange(key, 0, -1) == [b"2"]
+        assert admin.hlen(NAMES.held(store._worker)) == 1
+        admin.execute_command(*user, "+hdel")
+        if not ends_in_order:
+            await eventually(lambda: not admin.exists(NAMES.held(store._worker)))
+            await store._live()
+            await store.ping()
+    assert admin.lrange(key, 0, -1) == [b"2"]
+    assert not admin.exists(NAMES.held(store._worker))
+
+
+@pytest.mark.slow
+async def test_an_acknowledgement_while_no_write_is_taken(
+    server: RedisServer, admin: redis.Redis, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it given out again after that."""
+    admin.rpush(key, "1", "2")
+    async with live_worker(server, lease=0.6) as store:
+        delivery = await take(store, key)
+        admin.config_set("min-replicas-to-write", 1)
+        store.ack(delivery)
+        await trio.sleep(1)
+        admin.config_set("min-replicas-to-write", 0)
+        await eventually(lambda: not admin.exists(NAMES.held(store._worker)))
+        await trio.sleep(1)
+    assert admin.lrange(key, 0, -1) == [b"2"]
+    assert all("NOREPLICAS" in r.getMessage() for r in caplog.records[:-1])
+
+
+@pytest.mark.slow
 async def test_after_trouble_the_living_get_time(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
@@ -300,7 +349,7 @@ async def test_after_trouble_the_living_get_time(
             for _ in range(20):
                 await trio.sleep(lease / 20)
                 assert admin.llen(key) == 0
-            other.confirm(taken)
+            other.ack(taken)
             await other.ping()
         await trio.sleep(lease)
         assert admin.llen(key) == 0
@@ -321,5 +370,5 @@ async def test_one_command_takes_a_message(
         await take(store, key)
         before = calls()
         taken = await take(store, key)
-        store.confirm(taken)
+        store.ack(taken)
         assert calls() == before + 1

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from tests.services import RedisServer
 
 from triopoll.store import (
     ALL,
@@ -34,13 +33,14 @@ class World:
     which for Redis are long enough for a busy machine.
     """
 
-    def __init__(self, server: RedisServer | None) -> None:
-        self._server = server
+    def __init__(self, url: str) -> None:
+        self._url = url
         self._time = 1_700_000_000.0
-        self.tick = 1.0 if server is None else 0.1
+        self._is_memory = url == "memory://"
+        self.tick = 1.0 if self._is_memory else 0.1
 
     async def pass_time(self, ticks: float) -> None:
-        if self._server is None:
+        if self._is_memory:
             self._time += ticks * self.tick
         else:
             await trio.sleep(ticks * self.tick)
@@ -54,19 +54,16 @@ class World:
 
     @asynccontextmanager
     async def open_limited(self, log_limits: LogLimits) -> AsyncIterator[MessageLog]:
-        if self._server is None:
+        if self._is_memory:
             yield MemoryLog(log_limits, clock=lambda: self._time)
             return
-        url = self._server.url
-        async with open_stores(url, limit=5, log_limits=log_limits) as stores:
+        async with open_stores(self._url, limit=5, log_limits=log_limits) as stores:
             yield stores.log
 
 
-@pytest.fixture(params=["memory", "redis"])
-def world(request: pytest.FixtureRequest) -> World:
-    if request.param == "memory":
-        return World(None)
-    return World(request.getfixturevalue("redis_server"))
+@pytest.fixture
+def world(store_url: str) -> World:
+    return World(store_url)
 
 
 @pytest.fixture
@@ -430,6 +427,45 @@ async def test_a_cursor_of_a_message_that_was_never_there(
         page = await log.read(key, cursor, 10)
         assert (ids_of(page), page.gap, page.lost) == (ids, True, None), cursor
     assert ids[2] == page.cursor
+
+
+@pytest.mark.parametrize("trim_acked", [False, True])
+async def test_a_cursor_of_a_message_that_is_gone(
+    world: World, key: str, trim_acked: bool
+) -> None:
+    """It proves itself all the same; a wrong one does not pass, and removes nothing."""
+    limits = LogLimits(max_messages=3, trim_acked=trim_acked)
+    async with world.open_limited(limits) as log:
+        ids = await append(log, key, *(b"%d" % n for n in range(20)))
+        for n, cursor in enumerate(ids[:17]):
+            epoch, number, tag = cursor.split(".")
+            wrong = f"{epoch}.{number}.{1 + int(tag, 16) % 0xFFFF:04x}"
+            page = await log.read(key, wrong, 10)
+            assert (ids_of(page), page.gap, page.lost) == (ids[17:], True, None)
+            page = await log.read(key, cursor, 10)
+            assert (ids_of(page), page.lost) == (ids[17:], 16 - n)
+
+
+@pytest.mark.slow
+async def test_an_unproven_cursor_acknowledges_nothing(world: World, key: str) -> None:
+    """What lies before a message that is gone stays, for those who have not read it."""
+    async with world.open_limited(LogLimits(trim_acked=True)) as log:
+        ids: list[str] = []
+        for ttl in (None, None, 3 * world.tick, None):
+            (result,) = await log.append([NewMessage(key, b"x", ttl=ttl)])
+            assert isinstance(result, Appended)
+            ids.append(result.id)
+        await world.pass_time(4)
+        kept = [ids[0], ids[1], ids[3]]
+        assert ids_of(await log.read(key, ALL, 10)) == kept
+        epoch, number, tag = ids[2].split(".")
+        wrong = f"{epoch}.{number}.{1 + int(tag, 16) % 0xFFFF:04x}"
+        page = await log.read(key, wrong, 10)
+        assert (ids_of(page), page.gap, page.lost) == (kept, True, None)
+        assert ids_of(await log.read(key, ALL, 10)) == kept
+        page = await log.read(key, ids[2], 10)
+        assert (ids_of(page), page.gap) == ([ids[3]], False)
+        assert ids_of(await log.read(key, ALL, 10)) == [ids[3]]
 
 
 async def test_a_message_knows_when_it_came(world: World, key: str) -> None:

@@ -16,7 +16,7 @@ async def test_the_memory_is_bounded() -> None:
     assert taken is not None
     with pytest.raises(StoreFailed, match="full"):
         await store.push("k", b"x" * 5)
-    store.confirm(taken)
+    store.ack(taken)
     assert await store.push("k", b"x" * 10) == 1
 
 
@@ -26,9 +26,9 @@ async def test_an_empty_list_costs_nothing() -> None:
     await store.push("k", b"1")
     taken = await store.pop("k")
     assert taken is not None
-    store.confirm(taken)
-    store.confirm(taken)
-    store.give_back(taken)
+    store.ack(taken)
+    store.ack(taken)
+    store.nack(taken)
     assert repr(store) == "<MemoryStore: 0 lists, 0 bytes>"
 
 

@@ -58,7 +58,7 @@ async def test_lists_and_logs_share_their_bytes() -> None:
     assert taken is not None
     (result,) = await log.append([NewMessage("k", b"1")])
     assert isinstance(result, StoreFailed)
-    lists.confirm(taken)
+    lists.ack(taken)
     (result,) = await log.append([NewMessage("k", b"x" * 5_000)])
     assert isinstance(result, Appended)
     with pytest.raises(StoreFailed, match="full"):

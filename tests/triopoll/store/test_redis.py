@@ -20,13 +20,15 @@ from tests.services import RedisServer, find_tool
 from tests.triopoll.support import eventually
 
 from triopoll.store import (
+    Delivery,
     RedisStore,
     StoreFailed,
     StoreUnreachable,
-    Taken,
     open_stores,
 )
 from triopoll.store._executors import Command, executor_for
+from triopoll.store._names import ServerLayout
+from triopoll.store._url import parse_redis_url
 
 
 @asynccontextmanager
@@ -66,11 +68,11 @@ async def pop(store: RedisStore, key: str) -> bytes | None:
     taken = await store.pop(key)
     if taken is None:
         return None
-    store.confirm(taken)
+    store.ack(taken)
     return taken.data
 
 
-async def take(store: RedisStore, key: str) -> Taken:
+async def take(store: RedisStore, key: str) -> Delivery:
     taken = await store.pop(key)
     assert taken is not None
     return taken
@@ -92,14 +94,15 @@ class HeldBack:
 
     def __init__(self, store: RedisStore) -> None:
         self._reached, self._open = threading.Semaphore(0), threading.Semaphore(0)
-        execute = store._gatherer._execute
+        executor = store._pipeliner._executor
+        execute = executor.execute
 
         def execute_later(commands: Sequence[Command]) -> Sequence[Any]:
             self._reached.release()
             assert self._open.acquire(timeout=10)
             return execute(commands)
 
-        store._gatherer._execute = execute_later
+        executor.execute = execute_later  # type: ignore[method-assign]
 
     async def reached(self) -> None:
         """Wait until the next one is at the gate."""
@@ -226,7 +229,7 @@ async def test_a_closed_store_says_so(server: RedisServer, key: str) -> None:
     """A late request is refused, not parked for ever."""
     async with open_lists(server.url, limit=5) as store:
         await store.ping()
-    assert repr(store) == "<RedisStore: 0 held, <Gatherer: closed, 0 waiting>>"
+    assert repr(store) == "<RedisStore: 0 held, <Pipeliner: closed, 0 waiting>>"
     with pytest.raises(trio.ClosedResourceError):
         await store.pop(key)
 
@@ -269,7 +272,7 @@ async def test_lists_may_have_a_prefix(
         assert await store.pop(key) is None
         await store.push(key, b"1")
         assert admin.lrange(f"p:{key}", 0, -1) == [b"1"]
-        store.give_back(await take(store, key))
+        store.nack(await take(store, key))
     assert admin.lrange(f"p:{key}", 0, -1) == [b"1"]
 
 
@@ -343,13 +346,16 @@ async def test_what_is_owed_waits_for_redis(
         await store.push(key, b"1")
         taken = await take(store, key)
         server.kill()
-        store.give_back(taken)
+        store.nack(taken)
         with pytest.raises(StoreUnreachable):
             await store.ping()
         server.start()
         await settle(store)
         assert await pop(store, key) == b"1"
-    assert not caplog.records
+    address = f"127.0.0.1:{server.port}"
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away.startswith(f"Redis at {address} does not answer: ")
+    assert back == f"Redis at {address} answers again after 0 s"
 
 
 @pytest.mark.slow
@@ -361,7 +367,7 @@ async def test_what_is_owed_is_tried_again_without_new_commands(
         await store.push(key, b"1")
         taken = await take(store, key)
         server.kill()
-        store.give_back(taken)
+        store.nack(taken)
         await trio.sleep(0.1)
         server.start()
         await eventually(lambda: admin.llen(key), limit=2)
@@ -376,7 +382,7 @@ async def test_what_stays_owed_is_logged_without_the_message(
         await store.push(key, b"secret")
         taken = await take(store, key)
         server.kill()
-        store.give_back(taken)
+        store.nack(taken)
     texts = [record.getMessage() for record in caplog.records]
     assert f"Redis was away to the end, given up: give back '{key}'" in texts
     assert "secret" not in caplog.text
@@ -393,13 +399,13 @@ async def test_what_is_owed_and_refused_is_logged(
         await store.push(key, b"secret")
         taken = await take(store, key)
         admin.set(key, "not a list")
-        store.give_back(taken)
+        store.nack(taken)
         await settle(store)
         (record,) = caplog.records
         assert f"give back '{key}': WRONGTYPE" in record.getMessage()
     assert "secret" not in caplog.text
     # Closing tries once more, and so does whoever looks after the dead.
-    assert admin.hlen(store._held_name) == 1
+    assert admin.hlen(ServerLayout("triopoll:").control.held(store._worker)) == 1
     admin.delete(key)
     async with open_lists(server.url, limit=5) as store:
         await store._recover()
@@ -446,7 +452,8 @@ async def test_a_unix_socket(tmp_path: Path, key: str) -> None:
 
 def test_an_error_does_not_repeat_the_message(server: RedisServer) -> None:
     """Redis quotes the arguments of a command that it does not know."""
-    executor = executor_for(server.url, 5)
+    address = parse_redis_url(server.url, 5)
+    executor = executor_for(address, ["probe"], threading.Event())
     with contextlib.closing(executor):
         (reply,) = executor.execute([("NOSUCH", "key", b"secret")])
     assert isinstance(reply, redis.ResponseError)

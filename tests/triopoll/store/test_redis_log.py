@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 import trio
+from tests.redis_rigs import Pair, Resolver, admin_of
 from tests.services import RedisServer
 
 from triopoll.store import (
@@ -60,15 +61,18 @@ def ids_of(page: Page) -> list[str]:
     return [message.id for message in page.messages]
 
 
-def take_copy(admin: redis.Redis) -> dict[bytes, bytes]:
-    return {key: admin.dump(key) for key in admin.scan_iter()}
+Copy = dict[bytes, tuple[int, bytes]]
 
 
-def set_back(admin: redis.Redis, copy: dict[bytes, bytes]) -> None:
+def take_copy(admin: redis.Redis) -> Copy:
+    return {key: (admin.pttl(key), admin.dump(key)) for key in admin.scan_iter()}
+
+
+def set_back(admin: redis.Redis, copy: Copy) -> None:
     """Bring Redis to where it was, as a restart without the last writes does."""
     admin.flushdb()
-    for key, value in copy.items():
-        admin.restore(key, 0, value)
+    for key, (milliseconds, value) in copy.items():
+        admin.restore(key, max(0, milliseconds), value)
 
 
 async def test_redis_emptied(log: MessageLog, admin: redis.Redis, key: str) -> None:
@@ -117,6 +121,74 @@ async def test_redis_restarted_without_its_last_writes(
     assert (ids_of(page), page.gap, page.lost) == (new, False, 0)
 
 
+async def publish(log: MessageLog, key: str, data: bytes, ttl: float) -> str:
+    (result,) = await log.append([NewMessage(key, data, ttl=ttl)])
+    assert isinstance(result, Appended)
+    return result.id
+
+
+@pytest.mark.parametrize("trim_acked", [False, True])
+async def test_a_lost_message_whose_number_has_another_one_that_is_gone(
+    server: RedisServer, admin: redis.Redis, key: str, trim_acked: bool
+) -> None:
+    """Its reader is told, and deletes nothing that others have not read."""
+    limits = LogLimits(trim_acked=trim_acked)
+    async with open_stores(server.url, limit=5, log_limits=limits) as stores:
+        log = stores.log
+        kept = await append(log, key, b"1", b"2")
+        copy = take_copy(admin)
+        (gone,) = await append(log, key, b"3")
+        set_back(admin, copy)
+        (again,) = [await publish(log, key, b"another 3", ttl=0.01)]
+        assert again.split(".")[1] == gone.split(".")[1]
+        (last,) = await append(log, key, b"4")
+        await trio.sleep(0.02)
+        # Reading removes what has outlived its time.
+        assert ids_of(await log.read(key, ALL, 10)) == [*kept, last]
+        page = await log.read(key, gone, 10)
+        assert (ids_of(page), page.gap, page.lost) == ([*kept, last], True, None)
+        assert ids_of(await log.read(key, ALL, 10)) == [*kept, last]
+        # The one that is of this log is still honoured.
+        page = await log.read(key, again, 10)
+        assert (ids_of(page), page.gap) == ([last], False)
+
+
+async def test_how_far_back_a_cursor_can_be_proven(
+    server: RedisServer, key: str
+) -> None:
+    """For a thousand messages; before that the reader is told of an unknown number."""
+    limits = LogLimits(max_messages=1)
+    async with open_stores(server.url, limit=5, log_limits=limits) as stores:
+        ids: list[str] = []
+        for _ in range(12):
+            ids += await append(stores.log, key, *[b"x"] * 100)
+        for place in (-2, -16, -17, -500, -1000):
+            page = await stores.log.read(key, ids[place], 10)
+            assert (ids_of(page), page.lost) == (ids[-1:], -place - 2)
+        for place in (0, -1030):
+            page = await stores.log.read(key, ids[place], 10)
+            assert (ids_of(page), page.gap, page.lost) == (ids[-1:], True, None)
+
+
+async def test_a_log_of_the_version_before(
+    log: MessageLog, admin: redis.Redis, key: str
+) -> None:
+    """Its cursors are valid while their messages are there to prove them."""
+    ids = await append(log, key, b"1", b"2", b"3")
+    fields = [name for name in admin.hkeys(f"{PREFIX}meta:{key}") if name[:1] == b"t"]
+    fields.remove(b"tag")
+    admin.hdel(f"{PREFIX}meta:{key}", *fields, "history")
+    assert ids_of(await log.read(key, ids[0], 10)) == ids[1:]
+    page = await log.read(key, ids[2], 10)
+    assert (page.messages, page.gap) == ((), False)
+    ids += await append(log, key, b"4")
+    admin.xdel(f"{PREFIX}log:{key}", ids[0].split(".")[1] + "-0")
+    page = await log.read(key, ids[0], 10)
+    assert (ids_of(page), page.gap, page.lost) == (ids[1:], True, None)
+    page = await log.read(key, ids[2], 10)
+    assert (ids_of(page), page.gap) == (ids[3:], False)
+
+
 async def test_redis_restarted_without_a_log(
     log: MessageLog, admin: redis.Redis, key: str
 ) -> None:
@@ -147,6 +219,100 @@ async def test_a_part_of_a_log_evicted(
     assert ids_of(page) == [third]
     assert page.gap == (part == "meta")
     assert ids_of(await log.read(key, ALL, 10)) == [third]
+
+
+# --- another history of writes ------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_restarted_from_an_older_file(tmp_path: Path, key: str) -> None:
+    """What nothing has read and Redis lost is a gap, as soon as something comes."""
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        async with open_stores(server.url, limit=5) as stores:
+            kept = await append(stores.log, key, b"1", b"2")
+            with admin_of(server) as admin:
+                admin.save()
+            lost = await append(stores.log, key, b"3", b"4")
+            server.kill()
+            server.start()
+            page = await read_again(stores.log, key, kept[1])
+            assert (page.messages, page.gap) == ((), False)
+            new = await append(stores.log, key, b"5", b"6", b"7")
+            # Who has read up to what is left has missed "3" and "4".
+            page = await stores.log.read(key, kept[1], 10)
+            assert (ids_of(page), page.gap, page.lost) == (new, True, None)
+            # So has who has read less, if not with the first page.
+            page = await stores.log.read(key, kept[0], 1)
+            assert (ids_of(page), page.gap) == (kept[1:], False)
+            page = await stores.log.read(key, page.cursor, 1)
+            assert (ids_of(page), page.gap, page.lost) == (new[:1], True, None)
+            page = await stores.log.read(key, page.cursor, 9)
+            assert (ids_of(page), page.gap) == (new[1:], False)
+            # Who has read the lost ones starts with what is left.
+            for cursor in lost:
+                page = await stores.log.read(key, cursor, 10)
+                assert (ids_of(page), page.lost) == (kept + new, None)
+            page = await stores.log.read(key, ALL, 10)
+            assert (ids_of(page), page.gap) == (kept + new, False)
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+async def test_restarted_from_an_append_only_file(tmp_path: Path, key: str) -> None:
+    """It has all that was answered, so no reader is told of a gap."""
+    server = RedisServer(tmp_path, durable=True)
+    server.start()
+    try:
+        async with open_stores(server.url, limit=5) as stores:
+            ids = await append(stores.log, key, b"1", b"2")
+            for _ in range(2):
+                server.kill()
+                server.start()
+                await read_again(stores.log, key, ids[-1])
+                ids += await append(stores.log, key, b"3")
+            page = await stores.log.read(key, ids[0], 10)
+            assert (ids_of(page), page.gap) == (ids[1:], False)
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+async def test_failed_over_to_a_replica_that_lacks_writes(
+    tmp_path: Path, key: str, resolver: Resolver
+) -> None:
+    """The name leads to it; who has read what it lacks is told, and who has not."""
+    with Pair(tmp_path) as pair:
+        resolver.ports["redis.test"] = pair.primary.port
+        async with open_stores("redis://redis.test:1/0", limit=5) as stores:
+            log = stores.log
+            kept = await append(log, key, b"1", b"2")
+            pair.wait_in_sync()
+            with admin_of(pair.replica) as admin:
+                pair.cut_replica()
+                read, _ = await append(log, key, b"3", b"4")
+                pair.primary.kill()
+                admin.replicaof("NO", "ONE")
+            resolver.ports["redis.test"] = pair.replica.port
+            page = await read_again(log, key, kept[0])
+            assert (ids_of(page), page.gap) == (kept[1:], False)
+            new = await append(log, key, b"5")
+            page = await log.read(key, kept[1], 10)
+            assert (ids_of(page), page.gap, page.lost) == (new, True, None)
+            page = await log.read(key, read, 10)
+            assert (ids_of(page), page.gap, page.lost) == (kept + new, True, None)
+            page = await log.read(key, new[0], 10)
+            assert (page.messages, page.gap) == ((), False)
+
+
+async def read_again(log: MessageLog, key: str, cursor: str) -> Page:
+    """Read, with a second try if the first met the end of the connection."""
+    try:
+        return await log.read(key, cursor, 10)
+    except StoreUnreachable:
+        return await log.read(key, cursor, 10)
 
 
 async def test_scripts_forgotten_at_any_time(

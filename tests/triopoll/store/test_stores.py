@@ -4,9 +4,8 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.services import RedisServer
 
-from triopoll.store import MessageStore, Taken, open_stores
+from triopoll.store import Delivery, MessageStore, open_stores
 
 
 @pytest.fixture
@@ -14,17 +13,13 @@ def key() -> str:
     return f"list-{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[MessageStore]:
-    url = "memory://"
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url
-    async with open_stores(url, limit=5) as stores:
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[MessageStore]:
+    async with open_stores(store_url, limit=5) as stores:
         yield stores.lists
 
 
-async def take(store: MessageStore, key: str) -> Taken:
+async def take(store: MessageStore, key: str) -> Delivery:
     taken = await store.pop(key)
     assert taken is not None
     assert taken.key == key
@@ -36,7 +31,7 @@ async def empty(store: MessageStore, key: str) -> list[bytes]:
     messages: list[bytes] = []
     while (taken := await store.pop(key)) is not None:
         messages.append(taken.data)
-        store.confirm(taken)
+        store.ack(taken)
     return messages
 
 
@@ -52,7 +47,7 @@ async def test_given_back_means_first_again(store: MessageStore, key: str) -> No
     await store.push(key, b"2")
     first = await take(store, key)
     assert first.data == b"1"
-    store.give_back(first)
+    store.nack(first)
     assert await empty(store, key) == [b"1", b"2"]
 
 
@@ -61,14 +56,14 @@ async def test_given_back_once(store: MessageStore, key: str) -> None:
     await store.push(key, b"1")
     await store.push(key, b"2")
     first = await take(store, key)
-    store.give_back(first)
-    store.give_back(first)
+    store.nack(first)
+    store.nack(first)
     again = await take(store, key)
-    store.give_back(first)
+    store.nack(first)
     assert again.data == b"1"
-    store.confirm(again)
-    store.give_back(again)
-    store.confirm(again)
+    store.ack(again)
+    store.nack(again)
+    store.ack(again)
     assert await empty(store, key) == [b"2"]
 
 
@@ -76,14 +71,14 @@ async def test_a_message_may_be_any_bytes(store: MessageStore, key: str) -> None
     """Nothing is decoded on the way, there and back."""
     message = bytes(range(256)) * 300
     await store.push(key, message)
-    store.give_back(await take(store, key))
+    store.nack(await take(store, key))
     assert await empty(store, key) == [message]
 
 
 async def test_an_empty_message_is_one(store: MessageStore, key: str) -> None:
     """It is not mistaken for an empty list."""
     await store.push(key, b"")
-    store.give_back(await take(store, key))
+    store.nack(await take(store, key))
     assert await empty(store, key) == [b""]
 
 
@@ -91,7 +86,7 @@ async def test_keys_are_text_of_any_kind(store: MessageStore, key: str) -> None:
     """A key is what a visitor typed."""
     key += " ä\r\n\x00🐘"
     await store.push(key, b"1")
-    store.give_back(await take(store, key))
+    store.nack(await take(store, key))
     assert await empty(store, key) == [b"1"]
 
 

@@ -24,13 +24,9 @@ def name() -> str:
     return f"value-{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def values(request: pytest.FixtureRequest) -> AsyncIterator[ValueStore]:
-    url = "memory://"
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url
-    async with open_stores(url, limit=5) as stores:
+@pytest.fixture
+async def values(store_url: str) -> AsyncIterator[ValueStore]:
+    async with open_stores(store_url, limit=5) as stores:
         yield stores.values
 
 

@@ -1,0 +1,80 @@
+"""Which server is the primary, by the word of Redis Sentinels.
+
+They are asked one after the other before each connection, and every second while one is
+in use: a primary that was replaced while it lives takes writes for some more seconds,
+and loses them. (Source: Redis's Sentinel client guidelines, "Guidelines for Redis
+clients with support for Redis Sentinel"; the role of the server that is found is then
+checked by `Node`.)
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+
+from ._url import RedisAddress
+
+__all__ = ["SentinelLocator"]
+
+# Seconds for which Sentinels that did not answer are not asked about a connection that
+# works.
+_REST = 5.0
+
+
+class SentinelLocator:
+    """Asks the Sentinels of an address; see `Locator`."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        """Ask nothing yet."""
+        hosts = ",".join(f"{host}:{port}" for host, port in address.hosts)
+        self.where = f"{hosts}/{address.name}"
+        self._address = address
+        # The one that answered last comes first.
+        self._sentinels = [address.sentinel(*host) for host in address.hosts]
+        self._rests_until = 0.0
+
+    def connection(self) -> Any:
+        """Return a connection to the primary, not opened yet; see `Locator`."""
+        return self._address.connection(*self._primary())
+
+    def has_moved(self, connection: Any) -> bool:
+        """Return whether the Sentinels name another primary; see `Locator`."""
+        if time.monotonic() < self._rests_until:
+            return False
+        try:
+            return self._primary() != (connection.host, connection.port)
+        except redis.RedisError:
+            # A working connection is not given up since no Sentinel can be asked.
+            self._rests_until = time.monotonic() + _REST
+            return False
+
+    def _primary(self) -> tuple[str, int]:
+        errors: list[str] = []
+        for sentinel in list(self._sentinels):
+            try:
+                found = self._ask(sentinel)
+            except (redis.RedisError, OSError) as error:
+                sentinel.disconnect()
+                errors.append(str(error) or type(error).__name__)
+                continue
+            if found is not None:
+                self._sentinels.remove(sentinel)
+                self._sentinels.insert(0, sentinel)
+                return found
+            errors.append(f"{sentinel.host}:{sentinel.port} does not know it")
+        raise redis.ConnectionError(
+            f"no Sentinel names the primary {self._address.name!r}: {'; '.join(errors)}"
+        )
+
+    def _ask(self, sentinel: Any) -> tuple[str, int] | None:
+        sentinel.connect()
+        sentinel.send_command(
+            "SENTINEL",
+            "GET-MASTER-ADDR-BY-NAME",
+            self._address.name,
+            check_health=False,
+        )
+        reply = sentinel.read_response()
+        return None if reply is None else (reply[0].decode(), int(reply[1]))

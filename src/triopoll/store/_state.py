@@ -1,0 +1,78 @@
+"""Whether a backend serves, and for how long it has not; each change is one log line.
+
+    Redis at 10.0.0.6:6379 does not answer: Connection refused
+    Redis at 10.0.0.6:6379 answers again after 12 s
+
+The lines name the address, so that an operator knows which host to look at.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+__all__ = ["BackendState"]
+
+
+class BackendState:
+    """The state of one backend, as it was last seen.
+
+    Attributes:
+        fault: What it does instead of serving; "" while it serves.
+        reason: The latest reason for the fault.
+    """
+
+    def __init__(
+        self,
+        log: logging.Logger,
+        name: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start with a backend of which nothing is known.
+
+        Args:
+            log: Where changes are logged, as warnings; the first success as info.
+            name: What the backend is called in the lines.
+            clock: Returns seconds.
+        """
+        self.fault = ""
+        self.reason = ""
+        self._log = log
+        self._name = name
+        self._clock = clock
+        self._since: float | None = None
+        self._healed = ""
+        self._is_known = False
+
+    def __repr__(self) -> str:
+        return f"<BackendState: {self._name} {self.fault or 'serves'}>"
+
+    def fails(self, address: str, fault: str, reason: str, healed: str) -> None:
+        """Note that the backend does not serve.
+
+        Args:
+            address: Where it was asked.
+            fault: What it does instead, as in "does not answer".
+            reason: Why, in its own words.
+            healed: What to say when it is over, as in "answers again".
+        """
+        if fault != self.fault:
+            self._log.warning("%s at %s %s: %s", self._name, address, fault, reason)
+        if self._since is None:
+            self._since = self._clock()
+        self.fault, self.reason, self._healed = fault, reason, healed
+        self._is_known = True
+
+    def serves(self, address: str) -> None:
+        """Note that the backend does what it is asked."""
+        if self._since is not None:
+            seconds = self._clock() - self._since
+            self._log.warning(
+                "%s at %s %s after %.0f s", self._name, address, self._healed, seconds
+            )
+        elif not self._is_known:
+            self._log.info("%s at %s answers", self._name, address)
+        self.fault, self.reason, self._since = "", "", None
+        self._is_known = True

@@ -1,0 +1,165 @@
+"""A Redis user with the rights that the documentation lists can do all that is offered.
+
+The rules are read from the page, so that page and scripts cannot disagree.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from tests.redis_rigs import admin_of
+from tests.services import RedisServer
+from tests.triopoll.support import eventually
+
+from triopoll.store import (
+    ALL,
+    NEW,
+    Appended,
+    LogLimits,
+    NewMessage,
+    RedisStore,
+    StoreFailed,
+    Stores,
+    open_stores,
+)
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-a-real-redis.md"
+SHORT = LogLimits(max_messages=2, max_age=0.01, trim_acked=True)
+
+
+@pytest.fixture
+def key() -> str:
+    return f"key-{uuid.uuid4().hex}"
+
+
+def documented_rules() -> list[str]:
+    """Return the words of the page's ACL SETUSER, behind the name of the user."""
+    text = PAGE.read_text()
+    (command,) = re.findall(r"ACL SETUSER app ((?:.*\\\n)*.*)", text)
+    return shlex.split(command.replace("\\\n", " "))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    with admin_of(server) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", *documented_rules())
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis.Redis]:
+    with admin_of(server) as admin:
+        yield admin
+        denied = [entry["object"] for entry in admin.acl_log()]
+        assert denied == []
+
+
+def url_of(server: RedisServer) -> str:
+    return f"redis://app:SECRET@127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+async def stores(server: RedisServer, admin: redis.Redis) -> AsyncIterator[Stores]:
+    url = url_of(server)
+    async with open_stores(url, limit=5, list_prefix="poll:") as stores:
+        yield stores
+
+
+async def test_publishing_and_reading(
+    stores: Stores, server: RedisServer, key: str
+) -> None:
+    """With and without an id, one and many, to a new log and to one that is trimmed."""
+    for limits in (LogLimits(), SHORT):
+        async with open_stores(
+            url_of(server), limit=5, list_prefix="poll:", log_limits=limits
+        ) as several:
+            log = several.log
+            start = (await log.read(key, NEW, 10)).cursor
+            for _ in range(3):
+                results = await log.append(
+                    [
+                        NewMessage(key, b"1"),
+                        NewMessage(key, b"2", id=uuid.uuid4().hex),
+                        NewMessage(key + " with blanks", b"3", id="a"),
+                        NewMessage(key, b"4", ttl=0.001),
+                    ]
+                )
+                assert all(isinstance(result, Appended) for result in results), results
+                await log.read(key, start, 2)
+                page = await log.read(key, ALL, 10)
+                await log.read(key, page.cursor, 10)
+                await log.heads([key, key + "none"])
+
+
+async def test_taking(stores: Stores, admin: redis.Redis, key: str) -> None:
+    """Push, pop, acknowledge, return."""
+    lists = stores.lists
+    for n in range(3):
+        await lists.push(key, b"%d" % n)
+    first, second = await lists.pop(key), await lists.pop(key)
+    assert first is not None
+    assert second is not None
+    lists.ack(first)
+    lists.nack(second)
+    await eventually(lambda: admin.lrange(f"poll:{key}", 0, -1) == [b"1", b"2"])
+    await lists.ping()
+
+
+async def test_values(stores: Stores, key: str) -> None:
+    """Those of the OpenResty image's endpoints."""
+    await stores.values.put(key, b"1", 60)
+    assert await stores.values.get(key) == b"1"
+
+
+async def test_workers(
+    stores: Stores, server: RedisServer, admin: redis.Redis, key: str
+) -> None:
+    """Signs of life, what only Redis knows of, and what dead workers held."""
+    assert isinstance(stores.lists, RedisStore)
+    async with open_stores(url_of(server), limit=5, list_prefix="poll:") as others:
+        assert isinstance(others.lists, RedisStore)
+        await others.lists.push(key, b"1")
+        await others.lists.pop(key)
+        others.lists._held.clear()
+        await others.lists._live()
+        await eventually(lambda: admin.llen(f"poll:{key}"))
+        await others.lists.pop(key)
+        admin.delete(f"triopoll:worker:{others.lists._worker}")
+        await stores.lists._recover()
+        await eventually(lambda: admin.llen(f"poll:{key}"))
+
+
+async def test_other_keys(server: RedisServer, key: str) -> None:
+    """Are out of reach, and nothing is lost by trying."""
+    async with open_stores(url_of(server), limit=5) as stores:
+        with admin_of(server) as admin:
+            admin.rpush(key, "1")
+            with pytest.raises(StoreFailed, match="NOPERM"):
+                await stores.lists.pop(key)
+            with pytest.raises(StoreFailed, match="NOPERM"):
+                await stores.lists.push(key, b"2")
+            assert admin.lrange(key, 0, -1) == [b"1"]
+
+
+async def test_a_user_who_may_take_and_not_hold(server: RedisServer, key: str) -> None:
+    """A list that may be popped, without our own keys: its message stays."""
+    with admin_of(server) as admin:
+        admin.execute_command(
+            *("ACL", "SETUSER", "app", *documented_rules(), "resetkeys", "~poll:*")
+        )
+        admin.rpush(f"poll:{key}", "1", "2")
+        async with open_stores(url_of(server), limit=5, list_prefix="poll:") as stores:
+            with pytest.raises(StoreFailed, match="NOPERM"):
+                await stores.lists.pop(key)
+            with pytest.raises(StoreFailed, match="NOPERM"):
+                await stores.lists.ping()
+        assert admin.lrange(f"poll:{key}", 0, -1) == [b"1", b"2"]
