@@ -177,7 +177,7 @@ class MemberLink(Link):
     def receive(self, result: Result) -> None:
         """Hand over a result, unless the link is void or the node refuses."""
         if self.void:
-            self.strays += 1
+            self.count_stray()
         elif type(result) is LockResult and self._refuses(result):
             self._keep_for_replay(result)
             self._watcher.refused(self)

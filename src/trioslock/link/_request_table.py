@@ -278,7 +278,12 @@ class RequestTable(ABC):
 
     def unmatched(self, result: Result) -> None:
         """Count a reply that matches no request under way."""
-        self.strays += not self._is_second_answer(result)
+        if not self._is_second_answer(result):
+            self.count_stray()
+
+    def count_stray(self) -> None:
+        """Count a reply that is not delivered."""
+        self.strays += 1
 
     def _is_second_answer(self, result: Result) -> bool:
         """Return whether a result is about a LOCK that was answered before.
