@@ -95,11 +95,7 @@ class BoundedInteger(int):
 
 
 def decode_integer(kind: type[_Integer], value: Any) -> _Integer:
-    """Return a `BoundedInteger`; a `dec_hook` of msgspec.
-
-    Raises:
-        ValueError: The value is not one. msgspec adds the path to the message.
-    """
+    """Return a `BoundedInteger`, or raise ValueError; a `dec_hook` of msgspec."""
     # A bool is an int in Python, and none in JSON.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and kind.low <= value <= kind.high and value == int(value):
@@ -139,12 +135,7 @@ def field_at(place: str, name: str) -> str:
 
 
 def explain(error: msgspec.ValidationError, place: str) -> str:
-    """Return a sentence for JSON that does not have the shape that it should have.
-
-    Args:
-        error: What msgspec raised.
-        place: What was decoded, such as "the body".
-    """
+    """Return a sentence for JSON that does not have the shape that it should have."""
     match = _ERROR.fullmatch(str(error))
     assert match is not None  # both parts may be empty
     what, path = match["what"], match["path"] or ""
@@ -231,10 +222,6 @@ def split_members(
     msgspec takes the last of several members with one name, and other parsers the
     first, so an object with two is refused here.
 
-    Args:
-        text: JSON.
-        place: What it is called in a sentence.
-
     Raises:
         BadRequest: It is not an object, or has a name twice.
         msgspec.DecodeError: It is not JSON (see `MALFORMED`).
@@ -251,14 +238,7 @@ def split_members(
 
 
 def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
-    """Check that a value has at most so many bytes, those of UTF-8 if it is text.
-
-    Args:
-        value: Of a field.
-        limit: Bytes.
-        place: The object that has the field (see `field_at`).
-        name: The field.
-    """
+    """Check that a value has at most so many bytes, those of UTF-8 if it is text."""
     # A character has at least one byte and at most four.
     if 4 * len(value) > limit:
         size = len(value.encode() if isinstance(value, str) else value)
@@ -267,11 +247,7 @@ def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
 
 
 def check_json_value(text: bytes, at: str) -> None:
-    """Check that every JSON parser can read a value.
-
-    Args:
-        text: A JSON value that msgspec has skipped, which checks its grammar only.
-        at: The field that has it.
+    """Check that every JSON parser can read a value that msgspec has skipped as Raw.
 
     Raises:
         BadRequest: It has a number that some parsers refuse, or is nested too deep.

@@ -3,7 +3,8 @@
 A request is hostile until it has been read here. What is not as documented is refused,
 and so is a field that is not known, since a misspelt one would have no effect. The
 Structs of `schemas` say what is accepted; this module decodes into them and checks what
-they cannot say: the limits that are settings, and names that are given twice.
+they cannot say: the limits that are settings, and names that are given twice. Every
+`read_` function raises `BadRequest` for what is not as documented.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.json import Decoder
 
 from ...asgi.query import Query, is_utf8, read_number
@@ -43,12 +44,9 @@ from .schemas import (
     WAIT_ITEMS,
     MessagesQuery,
     PublishBatch,
-    PublishEvent,
-    PublishGroup,
     PublishItem,
     PublishMessage,
     WaitBody,
-    WaitEvent,
     WaitItem,
     WaitMessage,
     WaitParameters,
@@ -91,11 +89,7 @@ class WaitRequest:
 
 
 def read_messages_query(parameters: Query, settings: Settings) -> WaitRequest:
-    """Read the parameters of ``GET /v1/messages``: a wait for one log.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
-    """
+    """Read the parameters of ``GET /v1/messages``: a wait for one log."""
     given, _ = _read_query(parameters, ())
     query = _convert(given, MessagesQuery, "the query")
     item = _log_item(query, "the query", query.max, settings)
@@ -108,9 +102,6 @@ def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
     Items are parameters that may be repeated: ``message=CURSOR:KEY``,
     ``event=DEFAULT_TYPE:KEY``, ``group=VERSION:KEY``; what stands before the colon may
     be empty, and is the default then.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
     """
     given, shapes = _read_query(parameters, WAIT_ITEMS)
     query = _convert(given, WaitParameters, "the query")
@@ -170,11 +161,7 @@ def _convert(given: Mapping[str, Any], kind: type[_Struct], place: str) -> _Stru
 
 
 def read_wait(body: bytes, settings: Settings) -> WaitRequest:
-    """Read the body of ``POST /v1/wait``.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
-    """
+    """Read the body of ``POST /v1/wait``."""
     try:
         _check_names(split_members(body, _BODY), WaitBody, _BODY)
         wait = decode(_WAIT, body, _BODY)
@@ -185,11 +172,7 @@ def read_wait(body: bytes, settings: Settings) -> WaitRequest:
 
 
 def read_publish(body: bytes, settings: Settings) -> list[Draft]:
-    """Read the body of ``POST /v1/publish``: one item, or an object with several.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
-    """
+    """Read the body of ``POST /v1/publish``: one item, or an object with several."""
     try:
         members = split_members(body, _BODY)
         if "items" not in members:
@@ -264,27 +247,26 @@ def _log_item(
 
 
 def _wait_item(item: WaitItem, place: str, limit: int, settings: Settings) -> Item:
-    if isinstance(item, WaitMessage):
+    if item.type == "message":
         return _log_item(item, place, limit, settings)
     _check_key(item.key, place, settings)
-    if isinstance(item, WaitEvent):
+    if item.type == "event":
         return EventItem(item.key, item.default_type)
     return GroupItem(item.key, _given(item.version))
 
 
 def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
     _check_key(item.key, place, settings)
-    if isinstance(item, PublishMessage):
+    if item.type == "message":
         return _message(item, place, settings)
-    if isinstance(item, PublishGroup):
+    if item.type == "group":
         return WakeGroup(item.key)
-    kind = SetEvent if isinstance(item, PublishEvent) else ClearEvent
+    kind = SetEvent if item.type == "event" else ClearEvent
     return kind(item.key, item.default_type, min(item.ttl, settings.log_max_ttl))
 
 
 def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage:
-    has_data = not isinstance(item.data, UnsetType)
-    if has_data is not isinstance(item.data_base64, UnsetType):
+    if (item.data is UNSET) is (item.data_base64 is UNSET):
         raise BadRequest(f"{place} has not one of data and data_base64")
     name, ttl = _given(item.id), _given(item.ttl)
     check_length(name or "", MAX_ID_BYTES, place, "id")
