@@ -166,7 +166,8 @@ class WebSocketLink:
             case "hello":
                 ping = frame.get("ping")
                 if isinstance(ping, bool) or not isinstance(ping, int | float):
-                    raise UnexpectedResponse("the server does not say when it pings")
+                    why = "the server does not say how often it pings"
+                    raise UnexpectedResponse(why)
                 self._ping = min(max(float(ping), _MIN_PING), _MAX_PING)
             case _:
                 pass  # a later version of the server may send other frames
