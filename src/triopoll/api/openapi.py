@@ -7,7 +7,7 @@ the constraints and descriptions of its fields, anything else in place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -52,27 +52,28 @@ _SECURITY: Mapping[str, Sequence[Schema]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path.
 
     Attributes:
-        path: As it is routed.
         method: In capitals.
+        path: As it is routed.
         summary: One line.
-        tag: The API that it belongs to.
         responses: The type of the JSON body for each status; a text is the media type
             of a body that is not JSON.
+        tag: The API that it belongs to.
         query: The Struct that has the parameters.
         body: The type of the JSON body; None: a request has none.
         admits: What a request needs where the service is configured to ask for it.
     """
 
-    path: str
     method: str
+    path: str
     summary: str
-    tag: str
     responses: Mapping[int, Any]
+    tag: str
+    _: KW_ONLY
     query: type[msgspec.Struct] | None = None
     body: Any = None
     admits: Literal["ticket", "key"] | None = None
@@ -88,9 +89,9 @@ def document(
         version: Of the API.
         referenced: Structs that a schema refers to by name only.
     """
-    schemas = _Schemas()
+    schemas: dict[str, Schema] = {}
     for kind in referenced:
-        schemas.schema(kind)
+        _schema(kind, schemas)
     paths: dict[str, Schema] = {}
     for operation in operations:
         shape = _operation(operation, schemas)
@@ -103,47 +104,34 @@ def document(
             "description": "Long polling on slock events and messages.",
         },
         "paths": paths,
-        "components": {
-            "schemas": schemas.components,
-            "securitySchemes": _SCHEMES,
-        },
+        "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
     }
 
 
-class _Schemas:
-    """Schemas of types, and the components that they refer to."""
-
-    def __init__(self) -> None:
-        self.components: dict[str, Schema] = {}
-
-    def schema(self, kind: Any) -> Schema:
-        """Return the schema of a type; a Struct's is a reference to a component."""
-        (schema,), components = _schemas_of(kind)
-        self.components.update(components)
-        return schema
-
-    def parameters(self, kind: type[msgspec.Struct]) -> list[Schema]:
-        """Return the fields of a Struct as the parameters of a query string."""
-        _, components = _schemas_of(kind)
-        # Its fields are written out, so nothing refers to the Struct itself.
-        whole = components.pop(kind.__name__)
-        self.components.update(components)
-        return [
-            {
-                "in": "query",
-                "name": name,
-                "required": name in whole["required"],
-                "description": schema.pop("description"),
-                "schema": schema,
-            }
-            for name, schema in whole["properties"].items()
-        ]
-
-
-def _schemas_of(kind: Any) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    return msgspec.json.schema_components(
+def _schema(kind: Any, schemas: dict[str, Schema]) -> Schema:
+    """Return the schema of a type; a Struct's is a reference to one of `schemas`."""
+    (schema,), components = msgspec.json.schema_components(
         [kind], schema_hook=_custom_schema, ref_template=_REFERENCE
     )
+    schemas.update(components)
+    return schema
+
+
+def _parameters(kind: type[msgspec.Struct], schemas: dict[str, Schema]) -> list[Schema]:
+    """Return the fields of a Struct as the parameters of a query string."""
+    _schema(kind, schemas)
+    # Its fields are written out, so nothing refers to the Struct itself.
+    whole = schemas.pop(kind.__name__)
+    return [
+        {
+            "in": "query",
+            "name": name,
+            "required": name in whole["required"],
+            "description": schema.pop("description"),
+            "schema": schema,
+        }
+        for name, schema in whole["properties"].items()
+    ]
 
 
 def _custom_schema(kind: type) -> Schema:
@@ -152,7 +140,7 @@ def _custom_schema(kind: type) -> Schema:
     raise NotImplementedError
 
 
-def _operation(operation: Operation, schemas: _Schemas) -> Schema:
+def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
     words = operation.path.strip("/").replace(".", "/").split("/")
     shape: Schema = {
         "operationId": "_".join([operation.method.lower(), *words]),
@@ -166,17 +154,17 @@ def _operation(operation: Operation, schemas: _Schemas) -> Schema:
     if operation.admits is not None:
         shape["security"] = _SECURITY[operation.admits]
     if operation.query is not None:
-        shape["parameters"] = schemas.parameters(operation.query)
+        shape["parameters"] = _parameters(operation.query, schemas)
     if operation.body is not None:
-        content = {"application/json": {"schema": schemas.schema(operation.body)}}
+        content = {"application/json": {"schema": _schema(operation.body, schemas)}}
         shape["requestBody"] = {"required": True, "content": content}
     return shape
 
 
-def _response(status: int, kind: Any, schemas: _Schemas) -> Schema:
+def _response(status: int, kind: Any, schemas: dict[str, Schema]) -> Schema:
     if isinstance(kind, str):
         content: Schema = {kind: {"schema": {"type": "string"}}}
     else:
-        content = {"application/json": {"schema": schemas.schema(kind)}}
+        content = {"application/json": {"schema": _schema(kind, schemas)}}
     meaning = "Success" if status < 400 else "Refused" if status < 500 else "Not now"
     return {"description": meaning, "content": content}

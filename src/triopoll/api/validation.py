@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.json import Decoder
 
 __all__ = [
     "MALFORMED",
@@ -22,9 +23,12 @@ __all__ = [
     "BadRequest",
     "BoundedInteger",
     "DefaultType",
+    "StrictStruct",
     "check_json_value",
     "check_length",
+    "decode",
     "decode_integer",
+    "decoder_of",
     "explain",
     "explain_malformed",
     "field_at",
@@ -32,6 +36,7 @@ __all__ = [
 ]
 
 DefaultType: TypeAlias = Literal["clear", "set"]
+_T = TypeVar("_T")
 _Integer = TypeVar("_Integer", bound="BoundedInteger")
 
 # What msgspec raises for bytes that are not JSON. A `ValidationError` is a DecodeError
@@ -67,11 +72,16 @@ _SENTENCES: Sequence[tuple[re.Pattern[str], str]] = [
         (r"(.*)", "{0}"),
     )
 ]
+_STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 class BadRequest(ValueError):
     """The request cannot be used; the message is a sentence that names what."""
+
+
+class StrictStruct(msgspec.Struct, forbid_unknown_fields=True):
+    """A Struct that has no other fields than those declared."""
 
 
 class BoundedInteger(int):
@@ -84,19 +94,31 @@ class BoundedInteger(int):
     high: ClassVar[int]
 
 
-def decode_integer(kind: type[_Integer], value: object) -> _Integer:
-    """Return a `BoundedInteger`; a `dec_hook` of msgspec.
+def decode_integer(kind: type[_Integer], value: Any) -> _Integer:
+    """Return a `BoundedInteger`, or raise ValueError; a `dec_hook` of msgspec."""
+    # A bool is an int in Python, and none in JSON.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and kind.low <= value <= kind.high and value == int(value):
+        return kind(value)
+    raise ValueError(f"is not an integer from {kind.low} to {kind.high}")
+
+
+def decoder_of(kind: type[_T]) -> Decoder[_T]:
+    """Return the decoder of a Struct of requests."""
+    return Decoder(kind, dec_hook=decode_integer)
+
+
+def decode(decoder: Decoder[_T], text: bytes | str | msgspec.Raw, place: str) -> _T:
+    """Decode JSON, or raise `BadRequest` if it has another shape.
 
     Raises:
-        ValueError: The value is not one. msgspec adds the path to the message.
+        BadRequest: With a sentence that names the field.
+        msgspec.DecodeError: It is not JSON (see `MALFORMED`).
     """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    # A bool is an int in Python, and none in JSON.
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not (is_integer and kind.low <= cast("int", value) <= kind.high):
-        raise ValueError(f"is not an integer from {kind.low} to {kind.high}")
-    return kind(cast("int", value))
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error, place)) from None
 
 
 # --- what is wrong --------------------------------------------------------------------
@@ -113,12 +135,7 @@ def field_at(place: str, name: str) -> str:
 
 
 def explain(error: msgspec.ValidationError, place: str) -> str:
-    """Return a sentence for JSON that does not have the shape that it should have.
-
-    Args:
-        error: What msgspec raised.
-        place: What was decoded, such as "the body".
-    """
+    """Return a sentence for JSON that does not have the shape that it should have."""
     match = _ERROR.fullmatch(str(error))
     assert match is not None  # both parts may be empty
     what, path = match["what"], match["path"] or ""
@@ -142,37 +159,31 @@ def explain_malformed(text: bytes | str, place: str = "the body") -> str:
         return f"{place} is not UTF-8"
     except RecursionError:
         return f"{place} is nested too deep"
-    except _Constant as error:
+    except BadRequest as error:
         return f"{place} has {error}, which is not JSON"
     except ValueError:
-        return f"{place} is not JSON"
+        path = None
     if path is None:
         return f"{place} is not JSON"
     at = field_at(place, path.removeprefix(".")) if path else place
     return f"{at} has a surrogate that stands alone"
 
 
-class _Constant(ValueError):
-    """JavaScript's name for something that is not a number."""
-
-
 def _refuse_constant(name: str) -> None:
-    raise _Constant(name)
+    raise BadRequest(name)
 
 
-def _find_surrogate(value: object) -> str | None:
+def _find_surrogate(value: Any) -> str | None:
     """Return the path of the first string that has half a surrogate pair."""
+    members: list[tuple[str, Any]] = []
     if isinstance(value, str):
         return None if _is_text(value) else ""
-    members: list[tuple[str, object]] = []
     if isinstance(value, dict):
-        named = cast("dict[str, object]", value)
-        if not all(map(_is_text, named)):
+        if not all(map(_is_text, value)):
             return ""
-        members = [(f".{name}", each) for name, each in named.items()]
+        members = [(f".{name}", each) for name, each in value.items()]
     elif isinstance(value, list):
-        listed = cast("list[object]", value)
-        members = [(f"[{place}]", each) for place, each in enumerate(listed)]
+        members = [(f"[{place}]", each) for place, each in enumerate(value)]
     for step, each in members:
         if (path := _find_surrogate(each)) is not None:
             return step + path
@@ -200,8 +211,7 @@ class _Name(str):
 
 
 # `operator.call(_Name, "key")` is `_Name("key")`.
-_call = cast("Callable[[type, Any], Any]", operator.call)
-_MEMBERS = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_call)
+_MEMBERS = Decoder(dict[_Name, msgspec.Raw], dec_hook=operator.call)
 
 
 def split_members(
@@ -211,10 +221,6 @@ def split_members(
 
     msgspec takes the last of several members with one name, and other parsers the
     first, so an object with two is refused here.
-
-    Args:
-        text: JSON.
-        place: What it is called in a sentence.
 
     Raises:
         BadRequest: It is not an object, or has a name twice.
@@ -232,17 +238,7 @@ def split_members(
 
 
 def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
-    """Check that a value has at most so many bytes, those of UTF-8 if it is text.
-
-    Args:
-        value: Of a field.
-        limit: Bytes.
-        place: The object that has the field (see `field_at`).
-        name: The field.
-
-    Raises:
-        BadRequest: It has more.
-    """
+    """Check that a value has at most so many bytes, those of UTF-8 if it is text."""
     # A character has at least one byte and at most four.
     if 4 * len(value) > limit:
         size = len(value.encode() if isinstance(value, str) else value)
@@ -251,11 +247,7 @@ def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
 
 
 def check_json_value(text: bytes, at: str) -> None:
-    """Check that every JSON parser can read a value.
-
-    Args:
-        text: A JSON value that msgspec has skipped, which checks its grammar only.
-        at: The field that has it.
+    """Check that every JSON parser can read a value that msgspec has skipped as Raw.
 
     Raises:
         BadRequest: It has a number that some parsers refuse, or is nested too deep.
@@ -272,11 +264,7 @@ def check_json_value(text: bytes, at: str) -> None:
 
 def _depth(text: bytes) -> int:
     deepest = depth = 0
-    token: Any
     for token in _STRING_OR_BRACKET.findall(text):
-        if token in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in (b"]", b"}"):
-            depth -= 1
+        depth += _STEPS.get(token, 0)
+        deepest = max(deepest, depth)
     return deepest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal, overload
+from typing import Literal, TypeAlias, overload
 
 from ._credentials import Credential, Secret
 from ._http import Site
@@ -16,7 +16,7 @@ from ._transport_choice import TransportKind
 
 __all__ = ["PollClient", "open_poll_client"]
 
-_ALL: tuple[Literal["poll", "websocket"], ...] = ("poll", "websocket")
+_Transports: TypeAlias = Iterable[Literal["poll", "websocket"]]
 
 
 class PollClient:
@@ -40,7 +40,7 @@ class PollClient:
         gaps: Literal["raise"] = ...,
         wait: float = ...,
         limit: int = ...,
-        transports: Iterable[Literal["poll", "websocket"]] = ...,
+        transports: _Transports = ...,
     ) -> Subscription[Message]: ...
 
     @overload
@@ -52,7 +52,7 @@ class PollClient:
         gaps: Literal["items"],
         wait: float = ...,
         limit: int = ...,
-        transports: Iterable[Literal["poll", "websocket"]] = ...,
+        transports: _Transports = ...,
     ) -> Subscription[Message | Gap]: ...
 
     def subscribe(
@@ -63,7 +63,7 @@ class PollClient:
         gaps: Literal["raise", "items"] = "raise",
         wait: float = 25.0,
         limit: int = 100,
-        transports: Iterable[Literal["poll", "websocket"]] = _ALL,
+        transports: _Transports = ("poll", "websocket"),
     ) -> Subscription[Message] | Subscription[Message | Gap]:
         """Follow the messages of a key; each subscription has a connection of its own.
 
@@ -89,14 +89,7 @@ class PollClient:
         allowed = frozenset(map(TransportKind, transports))
         if not allowed:
             raise ValueError("at least one transport must be allowed")
-        options = SubscriptionOptions(
-            key=key,
-            cursor=cursor,
-            wait=wait,
-            limit=limit,
-            gaps=gaps,
-            transports=allowed,
-        )
+        options = SubscriptionOptions(key, cursor, wait, limit, gaps, allowed)
         return Subscription(self._site, self._ticket, options)
 
     async def publish(

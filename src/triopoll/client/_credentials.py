@@ -24,11 +24,7 @@ class Credential:
         return self._fetch is not None
 
     async def headers(self) -> dict[str, str]:
-        """Return the headers that carry the token, which is fetched if need be.
-
-        Cancellation:
-            The result of a fetch that was under way is discarded.
-        """
+        """Return the headers that carry the token, which is fetched if need be."""
         if self._token is None and self._fetch is not None:
             self._token = await self._fetch()
         return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}

@@ -71,6 +71,9 @@ class MessagesLost(PollClientError):
 class TransientError(Exception):
     """An attempt has failed; the next one may succeed."""
 
+    # Seconds after which the server asks to be called again.
+    retry = 0.0
+
 
 class ConnectFailed(TransientError):
     """There is no connection to the server."""
@@ -93,11 +96,7 @@ class UnexpectedResponse(TransientError):
 
 
 class ServerBusy(TransientError):
-    """The server cannot serve this now.
-
-    Attributes:
-        retry: Seconds after which it asks to be called again.
-    """
+    """The server cannot serve this now."""
 
     def __init__(self, why: str, retry: float) -> None:
         super().__init__(why)

@@ -74,15 +74,7 @@ class Site:
         return host if self.port in (80, 443) else f"{host}:{self.port}"
 
     async def open_stream(self) -> trio.abc.Stream:
-        """Connect.
-
-        Raises:
-            OSError: There is no connection.
-            trio.BrokenResourceError: TLS fails.
-
-        Cancellation:
-            The connection is closed.
-        """
+        """Connect, or raise OSError, or `trio.BrokenResourceError` where TLS fails."""
         stream = await trio.open_tcp_stream(self.host, self.port)
         if self.tls is None:
             return stream
@@ -124,16 +116,9 @@ class HttpConnection:
         If a kept connection turns out to have been closed by the server, the request is
         sent again on a new one, so it must be harmless to serve it twice.
 
-        Args:
-            method: In capitals.
-            path: Below the site's prefix, with the query.
-            headers: Besides those of every request.
-            body: "" for none.
-            seconds: Time within which the response must be complete.
-
         Raises:
             ConnectFailed: There is no connection to send it on.
-            ConnectionBroken: The response is not complete.
+            ConnectionBroken: The response is not complete within `seconds`.
 
         Cancellation:
             The server may have served the request. The connection is closed.
@@ -141,7 +126,7 @@ class HttpConnection:
         request = h11.Request(
             method=method,
             target=self._site.prefix + path,
-            headers=self._headers(headers, body),
+            headers=[*self._headers(body).items(), *headers.items()],
         )
         reused = self._stream is not None
         started = trio.current_time()
@@ -155,18 +140,12 @@ class HttpConnection:
         return await self._try(request, body, seconds)
 
     async def aclose(self) -> None:
-        """Close the connection; another request opens it again.
-
-        Cancellation:
-            It is closed.
-        """
+        """Close the connection; another request opens it again."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await trio.aclose_forcefully(stream)
 
-    def _headers(
-        self, headers: Mapping[str, str], body: bytes
-    ) -> list[tuple[str, str]]:
+    def _headers(self, body: bytes) -> dict[str, str]:
         every = {
             "Host": self._site.authority,
             "User-Agent": "triopoll",
@@ -175,7 +154,7 @@ class HttpConnection:
         }
         if body:
             every["Content-Length"] = str(len(body))
-        return [*every.items(), *headers.items()]
+        return every
 
     async def _try(
         self, request: h11.Request, body: bytes, seconds: float
@@ -209,11 +188,8 @@ class HttpConnection:
     ) -> HttpResponse:
         http = self._http
         self._answering = False
-        data = http.send(request) or b""
-        if body:
-            data += http.send(h11.Data(data=body)) or b""
-        data += http.send(h11.EndOfMessage()) or b""
-        await stream.send_all(data)
+        events = (request, h11.Data(data=body), h11.EndOfMessage())
+        await stream.send_all(b"".join(http.send(event) or b"" for event in events))
         head: h11.Response | None = None
         content = bytearray()
         while True:

@@ -7,7 +7,6 @@ it for some minutes. So a publish whose response was lost is sent again without 
 from __future__ import annotations
 
 import base64
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,9 @@ from typing import Any, TypeAlias
 import trio
 
 from ._credentials import Credential
-from ._errors import (
-    Refused,
-    ServerBusy,
-    TransientError,
-    UnexpectedResponse,
-    Unreachable,
-)
+from ._errors import Refused, TransientError, UnexpectedResponse, Unreachable
 from ._http import HttpConnection, Site
-from ._responses import list_from, object_from, read_response
+from ._responses import checked, json_text, read_response
 from ._retry_delay import RetryDelay
 
 __all__ = ["Draft", "Json", "Published", "Publisher"]
@@ -78,27 +71,9 @@ class Publisher:
         return f"<Publisher: {self._http!r}>"
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
-        """Publish messages; those of one key are stored in the order given.
-
-        Raises:
-            Refused: The server does not take them, or not all of them.
-            Unreachable: The publish was repeated for minutes.
-            TypeError: Some data is neither bytes nor JSON.
-            ValueError: Some data has NaN, an infinity or half a surrogate pair.
-
-        Cancellation:
-            Any of them may be stored. Publishing the same drafts again is harmless if
-            they have ids.
-        """
+        """Publish messages; see `PollClient.publish_many`."""
         shape = {"items": [_shape(draft) for draft in drafts]}
-        text = json.dumps(
-            shape,
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
-            default=_plain,
-        )
-        body = text.encode()
+        body = json_text(shape, default=_plain).encode()
         async with self._lock:
             return await self._repeat(body, len(drafts))
 
@@ -114,8 +89,7 @@ class Publisher:
             try:
                 return _results(await self._post(body), count)
             except TransientError as error:
-                retry = error.retry if isinstance(error, ServerBusy) else 0.0
-                delay = retry_delay.next(retry)
+                delay = retry_delay.next(error.retry)
                 if trio.current_time() + delay > give_up:
                     raise Unreachable(str(error)) from error
                 await trio.sleep(delay)
@@ -126,10 +100,8 @@ class Publisher:
                 self._credential.forget()
 
     async def _post(self, body: bytes) -> Mapping[str, Any]:
-        headers = {
-            **await self._credential.headers(),
-            "Content-Type": "application/json",
-        }
+        headers = await self._credential.headers()
+        headers["Content-Type"] = "application/json"
         response = await self._http.request(
             "POST", "/v1/publish", headers, body, seconds=_RESPONSE_SECONDS
         )
@@ -162,12 +134,11 @@ def _plain(value: Any) -> Any:
 
 def _results(shape: Mapping[str, Any], count: int) -> list[Published]:
     try:
-        items = [object_from(item) for item in list_from(shape.get("items"))]
+        items = [checked(item, dict) for item in checked(shape.get("items"), list)]
     except TypeError as error:
         raise UnexpectedResponse(f"not a response to a publish: {error}") from error
     if len(items) != count:
-        found = f"{len(items)} results for {count} messages"
-        raise UnexpectedResponse(found)
+        raise UnexpectedResponse(f"{len(items)} results for {count} messages")
     return [_result(item) for item in items]
 
 

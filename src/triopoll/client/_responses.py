@@ -7,13 +7,12 @@ server but by something in between (a captive portal answers 200 to everything).
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from ._errors import Refused, ServerBusy, UnexpectedResponse
 
@@ -22,13 +21,14 @@ __all__ = [
     "Message",
     "MessagePage",
     "HttpResponse",
-    "list_from",
-    "object_from",
+    "checked",
+    "json_text",
     "page_from",
     "read_response",
     "retry_after",
 ]
 
+_T = TypeVar("_T")
 # Seconds; a longer Retry-After is cut to this.
 _LONGEST_RETRY = 3600.0
 _BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -128,7 +128,7 @@ def read_response(response: HttpResponse) -> Mapping[str, Any]:
         UnexpectedResponse: The response is not the server's.
     """
     try:
-        shape = object_from(json.loads(response.body))
+        shape = checked(json.loads(response.body), dict)
     except (TypeError, ValueError, RecursionError):
         why = f"HTTP {response.status} without a JSON object"
         raise UnexpectedResponse(why) from None
@@ -144,11 +144,7 @@ def read_response(response: HttpResponse) -> Mapping[str, Any]:
 
 
 def page_from(shape: Mapping[str, Any]) -> MessagePage:
-    """Read a page.
-
-    Raises:
-        UnexpectedResponse: It has another shape.
-    """
+    """Read a page, or raise `UnexpectedResponse` if it has another shape."""
     try:
         return _page(shape)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -156,14 +152,9 @@ def page_from(shape: Mapping[str, Any]) -> MessagePage:
 
 
 def retry_after(value: bytes | None, now: float | None = None) -> float:
-    """Read a Retry-After header.
+    """Return the seconds of a Retry-After header, from 0 to an hour.
 
-    Args:
-        value: The header; None and what cannot be read are 0.
-        now: Unix seconds, for a header that names a date; None: the date is ignored.
-
-    Returns:
-        Seconds, from 0 to an hour.
+    None and what cannot be read are 0; a date needs `now` in Unix seconds.
     """
     text = (value or b"").decode("latin-1").strip()
     try:
@@ -182,54 +173,43 @@ def _until(date: str, now: float | None) -> float:
         return 0.0
 
 
-def object_from(value: Any) -> dict[str, Any]:
-    """Return a JSON value that is an object, or raise `TypeError`."""
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r:.100} is not an object")
-    return cast("dict[str, Any]", value)
+def checked(value: Any, kind: type[_T]) -> _T:
+    """Return a value decoded from JSON that has this type, or raise `TypeError`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.100} is not a {kind.__name__}")
+    return value
+
+
+def json_text(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Return a value as compact JSON; `default` converts what JSON does not have."""
+    return json.dumps(
+        value,
+        ensure_ascii=False,
+        allow_nan=False,
+        separators=(",", ":"),
+        default=default,
+    )
 
 
 def _page(shape: Mapping[str, Any]) -> MessagePage:
     code = shape.get("code")
-    messages = tuple(_message(each) for each in list_from(shape["messages"]))
+    messages = tuple(_message(each) for each in checked(shape["messages"], list))
     gap = Gap(_count_or_none(shape.get("lost"))) if code == "gap" else None
     retry = min(max(_number(shape.get("retry_ms", 0)) / 1000, 0.0), _LONGEST_RETRY)
     wait = _number(shape["wait"]) if "wait" in shape else None
-    end_code = None if code in _PAGE_CODES else _string(code)
-    cursor = _string(shape["cursor"])
+    end_code = None if code in _PAGE_CODES else checked(code, str)
+    cursor = checked(shape["cursor"], str)
     return MessagePage(messages, cursor, gap, retry, wait, code == "draining", end_code)
 
 
 def _message(shape: Any) -> Message:
     if "data_base64" in shape:
-        try:
-            data = base64.b64decode(_string(shape["data_base64"]), validate=True)
-        except binascii.Error as error:
-            raise ValueError(str(error)) from error
+        data = base64.b64decode(checked(shape["data_base64"], str), validate=True)
     else:
-        data = _data(shape["data"])
+        value = shape["data"]
+        data = (value if isinstance(value, str) else json_text(value)).encode()
     is_json = not isinstance(shape.get("data", ""), str)
-    return Message(_string(shape["id"]), data, _number(shape["ts"]), is_json)
-
-
-def _data(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
-
-
-def list_from(value: Any) -> list[Any]:
-    """Return a JSON value that is a list, or raise `TypeError`."""
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r:.100} is not a list")
-    return [*cast("Sequence[Any]", value)]
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.100} is not a string")
-    return value
+    return Message(checked(shape["id"], str), data, _number(shape["ts"]), is_json)
 
 
 def _number(value: Any) -> float:

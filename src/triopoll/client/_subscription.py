@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -46,18 +45,9 @@ _GRACE = 10.0
 _EARLY = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SubscriptionOptions:
-    """What a subscription follows, and how.
-
-    Attributes:
-        key: The log.
-        cursor: From where: "new", "all", or one from a message.
-        wait: Seconds that a poll asks for.
-        limit: Messages that a page may hold.
-        gaps: Whether a gap is raised, or is an item among the messages.
-        transports: Those that may be used.
-    """
+    """What a subscription follows, and how; see `PollClient.subscribe`."""
 
     key: str
     cursor: str
@@ -113,8 +103,7 @@ class Subscription(Generic[_T]):
     @property
     def transport(self) -> str:
         """Return ``"websocket"`` while one is open, else ``"poll"``."""
-        used = TransportKind.POLL if self._link is None else TransportKind.WEBSOCKET
-        return str(used.value)
+        return "poll" if self._link is None else "websocket"
 
     async def __aenter__(self) -> Self:
         """Ask the server which cursor "new" is now, until it answers.
@@ -134,12 +123,7 @@ class Subscription(Generic[_T]):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._close()
 
@@ -209,14 +193,8 @@ class Subscription(Generic[_T]):
 
     async def _poll(self, wait: float) -> None:
         options = self._options
-        query = urlencode(
-            {
-                "key": options.key,
-                "cursor": self._cursor,
-                "timeout": f"{wait:g}",
-                "max": options.limit,
-            }
-        )
+        parameters = {"key": options.key, "cursor": self._cursor}
+        query = urlencode({**parameters, "timeout": f"{wait:g}", "max": options.limit})
         started = trio.current_time()
         response = await self._http.request(
             "GET",
@@ -260,18 +238,16 @@ class Subscription(Generic[_T]):
         self._retry_delay.reset()
         self._may_renew = True
         self._not_before = trio.current_time() + page.retry
-        items: list[Message | Gap] = [*page.messages]
-        if page.gap is not None:
-            items.insert(0, page.gap)
-        if not items:
-            self._cursor = page.cursor
-            return
         # A gap does not move the cursor: it is reported again to a user who stores it.
-        cursors = [
-            each.id if isinstance(each, Message) else self._cursor for each in items
-        ]
-        cursors[-1] = page.cursor
-        self._ready.extend(zip(items, cursors, strict=True))
+        items: list[tuple[Message | Gap, str]] = (
+            [] if page.gap is None else [(page.gap, self._cursor)]
+        )
+        items += [(message, message.id) for message in page.messages]
+        if items:
+            items[-1] = items[-1][0], page.cursor
+            self._ready.extend(items)
+        else:
+            self._cursor = page.cursor
 
     def _recover(
         self, transport: TransportKind, since: float, error: TransientError
@@ -285,8 +261,7 @@ class Subscription(Generic[_T]):
             )
         elif isinstance(error, ConnectionBroken | UnexpectedResponse):
             self._transport_choice.poll_cut(now, now - since)
-        retry = error.retry if isinstance(error, ServerBusy) else 0.0
-        delay = self._retry_delay.next(retry)
+        delay = self._retry_delay.next(error.retry)
         self._not_before = now + delay
         _log.info(
             "%s of %r failed: %s; the next attempt follows in %.1f s",

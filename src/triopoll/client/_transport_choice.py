@@ -79,12 +79,7 @@ class TransportChoice:
         self.cuts = 0
 
     def poll_cut(self, now: float, lasted: float) -> None:
-        """Note that a poll was cut, or answered far too early or by a proxy.
-
-        Args:
-            now: The time.
-            lasted: Seconds that it had waited.
-        """
+        """Note that a poll was cut after `lasted` seconds, or answered by a proxy."""
         self.cuts += 1
         shortens = self.cuts > 1 and now < self._blocked_until
         if shortens or TransportKind.WEBSOCKET not in self.allowed:
@@ -94,9 +89,7 @@ class TransportChoice:
     def websocket_ended(self, now: float, lived: float | None) -> None:
         """Note that a websocket could not be opened, or has ended.
 
-        Args:
-            now: The time.
-            lived: Seconds since the server's first message; None if there was none.
+        It `lived` seconds since the server's first message; None if there was none.
         """
         if lived is not None and lived >= _MIN_LIFE:
             self._block = _FIRST_BLOCK

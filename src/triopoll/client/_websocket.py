@@ -22,7 +22,7 @@ from trio_websocket import (
 
 from ._errors import ConnectionBroken, UnexpectedResponse
 from ._http import Site
-from ._responses import MessagePage, object_from, page_from
+from ._responses import MessagePage, checked, page_from
 
 __all__ = ["WebSocketLink"]
 
@@ -89,9 +89,6 @@ class WebSocketLink:
 
     async def page_after(self, cursor: str) -> MessagePage:
         """Acknowledge a cursor, and wait for the page after it.
-
-        Raises:
-            ConnectionBroken: The link has ended.
 
         Cancellation:
             The page is kept for the next call.
@@ -167,7 +164,11 @@ class WebSocketLink:
                 why = f"{frame.get('message')} ({frame.get('code')})"
                 raise UnexpectedResponse(why)
             case "hello":
-                self._ping = _bounded_ping(frame.get("ping"))
+                ping = frame.get("ping")
+                if isinstance(ping, bool) or not isinstance(ping, int | float):
+                    why = "the server does not say how often it pings"
+                    raise UnexpectedResponse(why)
+                self._ping = min(max(float(ping), _MIN_PING), _MAX_PING)
             case _:
                 pass  # a later version of the server may send other frames
 
@@ -190,15 +191,9 @@ class WebSocketLink:
 async def _next_frame(websocket: WebSocketConnection) -> Mapping[str, Any]:
     message = await websocket.get_message()
     try:
-        return object_from(json.loads(message))
+        return checked(json.loads(message), dict)
     except (TypeError, ValueError, RecursionError):
         raise UnexpectedResponse("a frame that is not a JSON object") from None
-
-
-def _bounded_ping(ping: Any) -> float:
-    if isinstance(ping, bool) or not isinstance(ping, int | float):
-        raise UnexpectedResponse("the server does not say how often it pings")
-    return min(max(float(ping), _MIN_PING), _MAX_PING)
 
 
 def _why(group: BaseExceptionGroup[Exception]) -> str:

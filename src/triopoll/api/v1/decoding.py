@@ -3,17 +3,18 @@
 A request is hostile until it has been read here. What is not as documented is refused,
 and so is a field that is not known, since a misspelt one would have no effect. The
 Structs of `schemas` say what is accepted; this module decodes into them and checks what
-they cannot say: the limits that are settings, and names that are given twice.
+they cannot say: the limits that are settings, and names that are given twice. Every
+`read_` function raises `BadRequest` for what is not as documented.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.json import Decoder
 
 from ...asgi.query import Query, is_utf8, read_number
@@ -24,9 +25,12 @@ from ...store import NewMessage
 from ..validation import (
     MALFORMED,
     BadRequest,
+    StrictStruct,
     check_json_value,
     check_length,
+    decode,
     decode_integer,
+    decoder_of,
     explain,
     explain_malformed,
     field_at,
@@ -40,20 +44,15 @@ from .schemas import (
     WAIT_ITEMS,
     MessagesQuery,
     PublishBatch,
-    PublishEvent,
-    PublishGroup,
     PublishItem,
     PublishMessage,
-    RequestStruct,
     WaitBody,
-    WaitEvent,
     WaitItem,
     WaitMessage,
     WaitParameters,
 )
 
 __all__ = [
-    "MessagesRequest",
     "WaitRequest",
     "read_messages_query",
     "read_publish",
@@ -61,7 +60,8 @@ __all__ = [
     "read_wait_query",
 ]
 
-_Struct = TypeVar("_Struct", bound=RequestStruct)
+_T = TypeVar("_T")
+_Struct = TypeVar("_Struct", bound=StrictStruct)
 
 # Parameters that are read elsewhere: by the access check, or not at all (front ends add
 # ``_=<time>`` to get around caches).
@@ -70,19 +70,6 @@ _BODY = "the body"
 _NUMBERS = ("timeout", "max")
 # What stands before the colon of an item in a query string.
 _HEADS = {"message": "cursor", "event": "default_type", "group": "version"}
-
-
-@dataclass(frozen=True, slots=True)
-class MessagesRequest:
-    """The messages of a key after a cursor.
-
-    Attributes:
-        item: The key, the cursor, and how many messages at most.
-        timeout: Seconds to wait, at most the maximum; None: the default.
-    """
-
-    item: LogItem
-    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +88,12 @@ class WaitRequest:
 # --- query strings --------------------------------------------------------------------
 
 
-def read_messages_query(parameters: Query, settings: Settings) -> MessagesRequest:
-    """Read the parameters of ``GET /v1/messages``.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
-    """
-    given: dict[str, Any] = {}
-    for name, value in _own(parameters):
-        _add(given, name, value)
+def read_messages_query(parameters: Query, settings: Settings) -> WaitRequest:
+    """Read the parameters of ``GET /v1/messages``: a wait for one log."""
+    given, _ = _read_query(parameters, ())
     query = _convert(given, MessagesQuery, "the query")
     item = _log_item(query, "the query", query.max, settings)
-    return MessagesRequest(item, _timeout(query.timeout, settings))
+    return WaitRequest([item], _timeout(query.timeout, settings))
 
 
 def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
@@ -121,40 +102,36 @@ def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
     Items are parameters that may be repeated: ``message=CURSOR:KEY``,
     ``event=DEFAULT_TYPE:KEY``, ``group=VERSION:KEY``; what stands before the colon may
     be empty, and is the default then.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
     """
-    given: dict[str, Any] = {}
-    shapes: list[dict[str, Any]] = []
-    for name, value in _own(parameters):
-        if name in WAIT_ITEMS:
-            shapes.append(_item_shape(name, value))
-        else:
-            _add(given, name, value)
+    given, shapes = _read_query(parameters, WAIT_ITEMS)
     query = _convert(given, WaitParameters, "the query")
     if not shapes:
         raise BadRequest("the query lacks message, event or group")
     if len(shapes) > MAX_WAIT_ITEMS:
         raise BadRequest(f"the query has more than {MAX_WAIT_ITEMS} items")
-    places = [f"items[{index}]" for index in range(len(shapes))]
-    kinds = [WAIT_ITEMS[shape["type"]] for shape in shapes]
-    items = zip(places, map(_convert, shapes, kinds, places), strict=True)
+    items = [
+        (place, _convert(shape, WAIT_ITEMS[shape["type"]], place))
+        for place, shape in _places(shapes)
+    ]
     return _wait_request(items, query, settings)
 
 
-def _own(parameters: Query) -> Iterator[tuple[str, str]]:
+def _read_query(
+    parameters: Query, items: Collection[str]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the parameters that are given once, and the items, as JSON has them."""
+    given: dict[str, Any] = {}
+    shapes: list[dict[str, Any]] = []
     for name, value in parameters.pairs:
         if not (is_utf8(name) and is_utf8(value)):
             raise BadRequest("the query is not UTF-8")
-        if name not in _FOREIGN:
-            yield name, value
-
-
-def _add(given: dict[str, Any], name: str, value: str) -> None:
-    if name in given:
-        raise BadRequest(f"{name[:40]} is given more than once")
-    given[name] = _number(value) if name in _NUMBERS else value
+        if name in items:
+            shapes.append(_item_shape(name, value))
+        elif name in given:
+            raise BadRequest(f"{name[:40]} is given more than once")
+        elif name not in _FOREIGN:
+            given[name] = _number(value) if name in _NUMBERS else value
+    return given, shapes
 
 
 def _number(text: str) -> int | float | str:
@@ -184,14 +161,10 @@ def _convert(given: Mapping[str, Any], kind: type[_Struct], place: str) -> _Stru
 
 
 def read_wait(body: bytes, settings: Settings) -> WaitRequest:
-    """Read the body of ``POST /v1/wait``.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
-    """
+    """Read the body of ``POST /v1/wait``."""
     try:
         _check_names(split_members(body, _BODY), WaitBody, _BODY)
-        wait = _decode(_WAIT, body, _BODY)
+        wait = decode(_WAIT, body, _BODY)
         items = list(_decode_items(_WAIT_DECODERS, wait.items))
     except MALFORMED:
         raise BadRequest(explain_malformed(body)) from None
@@ -199,38 +172,29 @@ def read_wait(body: bytes, settings: Settings) -> WaitRequest:
 
 
 def read_publish(body: bytes, settings: Settings) -> list[Draft]:
-    """Read the body of ``POST /v1/publish``: one item, or an object with several.
-
-    Raises:
-        BadRequest: For anything that is not as documented.
-    """
+    """Read the body of ``POST /v1/publish``: one item, or an object with several."""
     try:
         members = split_members(body, _BODY)
         if "items" not in members:
             item = _decode_item(_PUBLISH_DECODERS, body, members, _BODY)
             return [_draft(item, _BODY, settings)]
         _check_names(members, PublishBatch, _BODY)
-        batch = _decode(_BATCH, body, _BODY)
-        items = _decode_items(_PUBLISH_DECODERS, batch.items)
+        items = _decode_items(_PUBLISH_DECODERS, decode(_BATCH, body, _BODY).items)
         return [_draft(item, place, settings) for place, item in items]
     except MALFORMED:
         raise BadRequest(explain_malformed(body)) from None
-
-
-def _decode(decoder: Decoder[_Struct], text: bytes | Raw, place: str) -> _Struct:
-    try:
-        return decoder.decode(text)
-    except msgspec.ValidationError as error:
-        raise BadRequest(explain(error, place)) from None
 
 
 def _decode_items(
     decoders: Mapping[str, Decoder[_Struct]], items: Iterable[Raw]
 ) -> Iterator[tuple[str, _Struct]]:
     """Decode each item; yield it with what it is called in a sentence."""
-    for index, text in enumerate(items):
-        place = f"items[{index}]"
+    for place, text in _places(items):
         yield place, _decode_item(decoders, text, split_members(text, place), place)
+
+
+def _places(items: Iterable[_T]) -> Iterator[tuple[str, _T]]:
+    return ((f"items[{index}]", item) for index, item in enumerate(items))
 
 
 def _decode_item(
@@ -248,7 +212,7 @@ def _decode_item(
         raise BadRequest(f"{field_at(place, 'type')} is not one of: {words}")
     decoder = decoders[kind]
     _check_names(members, decoder.type, place, kind)
-    return _decode(decoder, text, place)
+    return decode(decoder, text, place)
 
 
 def _check_names(
@@ -283,35 +247,31 @@ def _log_item(
 
 
 def _wait_item(item: WaitItem, place: str, limit: int, settings: Settings) -> Item:
-    if isinstance(item, WaitMessage):
+    if item.type == "message":
         return _log_item(item, place, limit, settings)
     _check_key(item.key, place, settings)
-    if isinstance(item, WaitEvent):
+    if item.type == "event":
         return EventItem(item.key, item.default_type)
-    version = None if isinstance(item.version, UnsetType) else item.version
-    return GroupItem(item.key, version)
+    return GroupItem(item.key, _given(item.version))
 
 
 def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
     _check_key(item.key, place, settings)
-    if isinstance(item, PublishMessage):
+    if item.type == "message":
         return _message(item, place, settings)
-    if isinstance(item, PublishGroup):
+    if item.type == "group":
         return WakeGroup(item.key)
-    kind = SetEvent if isinstance(item, PublishEvent) else ClearEvent
+    kind = SetEvent if item.type == "event" else ClearEvent
     return kind(item.key, item.default_type, min(item.ttl, settings.log_max_ttl))
 
 
 def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage:
-    has_data = not isinstance(item.data, UnsetType)
-    if has_data is not isinstance(item.data_base64, UnsetType):
+    if (item.data is UNSET) is (item.data_base64 is UNSET):
         raise BadRequest(f"{place} has not one of data and data_base64")
-    name, ttl = None, None
-    if not isinstance(item.id, UnsetType):
-        name = item.id
-        check_length(name, MAX_ID_BYTES, place, "id")
-    if not isinstance(item.ttl, UnsetType):
-        ttl = min(item.ttl, settings.log_max_ttl)
+    name, ttl = _given(item.id), _given(item.ttl)
+    check_length(name or "", MAX_ID_BYTES, place, "id")
+    if ttl is not None:
+        ttl = min(ttl, settings.log_max_ttl)
     data, is_json = _data(item, place, settings)
     return NewMessage(item.key, data, name, ttl, is_json)
 
@@ -341,19 +301,18 @@ def _check_key(key: str, place: str, settings: Settings) -> None:
 
 
 def _timeout(timeout: float | UnsetType, settings: Settings) -> float | None:
-    if isinstance(timeout, UnsetType):
-        return None
-    return min(timeout, settings.v1_max_timeout)
+    seconds = _given(timeout)
+    return None if seconds is None else min(seconds, settings.v1_max_timeout)
 
 
-def _decoder(kind: type[_Struct]) -> Decoder[_Struct]:
-    return Decoder(kind, dec_hook=decode_integer)
+def _given(value: _T | UnsetType) -> _T | None:
+    return None if isinstance(value, UnsetType) else value
 
 
 _STRING = Decoder(str)
-_WAIT, _BATCH = _decoder(WaitBody), _decoder(PublishBatch)
-_WAIT_DECODERS = {name: _decoder(kind) for name, kind in WAIT_ITEMS.items()}
-_PUBLISH_DECODERS = {name: _decoder(kind) for name, kind in PUBLISH_ITEMS.items()}
+_WAIT, _BATCH = decoder_of(WaitBody), decoder_of(PublishBatch)
+_WAIT_DECODERS = {name: decoder_of(kind) for name, kind in WAIT_ITEMS.items()}
+_PUBLISH_DECODERS = {name: decoder_of(kind) for name, kind in PUBLISH_ITEMS.items()}
 # The fields of any type of item.
 _ITEM_FIELDS = {
     field

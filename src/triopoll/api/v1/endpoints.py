@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import trio
-from msgspec import UNSET
+from msgspec import UNSET, convert
 
 from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
 from ...asgi.query import BadQuery
 from ...core.outcomes import Failure
 from ...core.publisher import Published, Signalled, Stored, Unpublished
-from ...core.wait_items import ReadResult
+from ...core.reader import Reader
+from ...core.wait_items import Item, ItemState, LogItem, ReadResult
 from ...services import Services
-from ...settings import Settings
 from ...store import BadCursor
 from ..refusals import format_v1
-from ..validation import BadRequest
+from ..validation import BadRequest, StrictStruct
 from .decoding import (
-    MessagesRequest,
     WaitRequest,
     read_messages_query,
     read_publish,
@@ -30,17 +30,14 @@ from .decoding import (
 from .serializers import (
     ErrorResponse,
     FailedResult,
-    MessagesResponse,
     PublishResponse,
     PublishResult,
-    ResponseStruct,
     SignalResult,
     StoredResult,
     WaitResponse,
     encode,
-    encode_messages,
     item_result,
-    lost_of,
+    messages_response,
 )
 
 __all__ = ["v1_routes"]
@@ -52,8 +49,9 @@ _JITTER = 0.1
 _SPREAD_MS = 2000
 # The same for a server whose backend is away, in the seconds of Retry-After.
 _RETRY_AFTER = (1, 4)
+_MESSAGES = "/v1/messages"
 
-_MESSAGES = {
+_FAILURES = {
     Failure.SLOCK_UNREACHABLE: "slock cannot be reached",
     Failure.SLOCK_REFUSED: "slock refused the request",
     Failure.STORE_UNREACHABLE: "the message store cannot be reached",
@@ -71,7 +69,7 @@ def v1_routes(services: Services) -> Routes:
     """
     wait = partial(_wait, services)
     return {
-        "/v1/messages": {"GET": partial(_messages, services)},
+        _MESSAGES: {"GET": wait},
         "/v1/wait": {"GET": wait, "POST": wait},
         "/v1/publish": {"POST": partial(_publish, services)},
     }
@@ -80,49 +78,16 @@ def v1_routes(services: Services) -> Routes:
 # --- reading --------------------------------------------------------------------------
 
 
-async def _messages(services: Services, request: Request) -> Response:
-    try:
-        query = read_messages_query(request.parameters, services.settings)
-        return await _messages_response(services, request, query)
-    except (BadRequest, BadCursor, BadQuery) as error:
-        return _refuse(error)
-
-
-async def _messages_response(
-    services: Services, request: Request, query: MessagesRequest
-) -> Response:
-    item = query.item
-    permit = services.access.admit_subscriber(request, (item.key,), format_v1)
-    if isinstance(permit, Response):
-        return permit
-    seconds = _wait_seconds(query.timeout, services.settings)
-    since = trio.current_time()
-    with permit:
-        found = await services.reader.messages(
-            item.key, item.cursor, item.limit, seconds, permit.visitor.bucket
-        )
-    if permit.ended is not None:
-        return permit.ended
-    if isinstance(found, Failure):
-        return _failure_response(found)
-    timing = _timing(services, found.ready, seconds, since)
-    if found.page.gap:
-        timing["code"] = "gap"
-    response = MessagesResponse(
-        messages=encode_messages(found),
-        cursor=found.page.cursor,
-        lost=lost_of(found.page),
-        **timing,
-    )
-    return Response(encode(response), headers=UNCACHED_JSON, woken=found.woken)
-
-
 async def _wait(services: Services, request: Request) -> Response:
+    """Serve ``/v1/messages`` and ``/v1/wait``, which differ in how they are written."""
+    settings = services.settings
     try:
-        if request.method == "GET":
-            query = read_wait_query(request.parameters, services.settings)
+        if request.path == _MESSAGES:
+            query = read_messages_query(request.parameters, settings)
+        elif request.method == "GET":
+            query = read_wait_query(request.parameters, settings)
         else:
-            query = read_wait(request.body, services.settings)
+            query = read_wait(request.body, settings)
         return await _wait_response(services, request, query)
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
@@ -131,51 +96,56 @@ async def _wait(services: Services, request: Request) -> Response:
 async def _wait_response(
     services: Services, request: Request, query: WaitRequest
 ) -> Response:
-    items = query.items
+    items, seconds = query.items, query.timeout
     keys = [item.key for item in items]
     permit = services.access.admit_subscriber(request, keys, format_v1)
     if isinstance(permit, Response):
         return permit
-    seconds = _wait_seconds(query.timeout, services.settings)
+    if seconds is None:
+        seconds = services.settings.v1_default_timeout
+    seconds *= 1 - random.uniform(0, _JITTER)
     since = trio.current_time()
     with permit:
-        found = await services.reader.wait_any(items, seconds, permit.visitor.bucket)
+        find = services.reader.wait_any
+        if request.path == _MESSAGES:
+            find = partial(_find_messages, services.reader)
+        found = await find(items, seconds, permit.visitor.bucket)
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
         return _failure_response(found)
-    is_ready = any(state.ready for state in found)
-    response = WaitResponse(
-        items=list(map(item_result, items, found)),
-        **_timing(services, is_ready, seconds, since),
-    )
-    woken = [
-        state.woken for state in found if isinstance(state, ReadResult) and state.woken
-    ]
-    return Response(
-        encode(response), headers=UNCACHED_JSON, woken=max(woken, default=None)
-    )
+    timing = _timing(services, any(state.ready for state in found), seconds, since)
+    logs = [state for state in found if isinstance(state, ReadResult)]
+    if request.path == _MESSAGES:
+        body: StrictStruct = messages_response(logs[0], timing)
+    else:
+        body = WaitResponse(items=list(map(item_result, items, found)), **timing)
+    response = _respond(body, 200)
+    response.woken = max((log.woken for log in logs if log.woken), default=None)
+    return response
 
 
-def _wait_seconds(asked: float | None, settings: Settings) -> float:
-    seconds = settings.v1_default_timeout if asked is None else asked
-    return seconds * (1 - random.uniform(0, _JITTER))
+async def _find_messages(
+    reader: Reader, items: Sequence[Item], seconds: float, visitor: str | None
+) -> list[ItemState] | Failure:
+    log = cast("LogItem", items[0])
+    found = await reader.messages(log.key, log.cursor, log.limit, seconds, visitor)
+    return found if isinstance(found, Failure) else [found]
 
 
 def _timing(
     services: Services, is_ready: bool, seconds: float, since: float
 ) -> dict[str, Any]:
     """Return the fields of a response that say how long was waited, and why."""
-    timing: dict[str, Any] = {}
-    retry = 0
-    if not is_ready:
-        timing["code"] = "draining" if services.drain.released else "timeout"
-    if services.drain.released:
+    draining = services.drain.released
+    timing: dict[str, Any] = {
         # The clients of a server that is being replaced reconnect at different times.
-        retry = random.randint(0, _SPREAD_MS)
-    timing["retry_ms"] = retry
-    timing["wait"] = round(seconds, 3)
-    timing["waited"] = round(trio.current_time() - since, 3)
+        "retry_ms": random.randint(0, _SPREAD_MS) if draining else 0,
+        "wait": round(seconds, 3),
+        "waited": round(trio.current_time() - since, 3),
+    }
+    if not is_ready:
+        timing["code"] = "draining" if draining else "timeout"
     return timing
 
 
@@ -211,16 +181,11 @@ def _publish_response(results: list[Published]) -> Response:
 def _publish_result(result: Published) -> PublishResult:
     match result:
         case Unpublished(failure):
-            return FailedResult(code=failure.value, message=_MESSAGES[failure])
+            return FailedResult(failure.value, _FAILURES[failure])
         case Stored():
-            return StoredResult(
-                id=result.id,
-                duplicate=result.duplicate,
-                woken=result.woken,
-                waiting=result.waiting,
-            )
+            return convert(result, StoredResult, from_attributes=True)
         case Signalled(version):
-            return SignalResult(version=UNSET if version is None else version)
+            return SignalResult(UNSET if version is None else version)
 
 
 # --- errors ---------------------------------------------------------------------------
@@ -228,7 +193,7 @@ def _publish_result(result: Published) -> PublishResult:
 
 def _refuse(error: BadRequest | BadCursor | BadQuery) -> Response:
     code = "bad_cursor" if isinstance(error, BadCursor) else "bad_request"
-    return _respond(ErrorResponse(code=code, message=str(error)), 400)
+    return _respond(ErrorResponse(code, str(error)), 400)
 
 
 def _failure_response(failure: Failure) -> Response:
@@ -239,10 +204,10 @@ def _failure_response(failure: Failure) -> Response:
 
 
 def _error(failure: Failure) -> ErrorResponse:
-    return ErrorResponse(code=failure.value, message=_MESSAGES[failure])
+    return ErrorResponse(failure.value, _FAILURES[failure])
 
 
 def _respond(
-    body: ResponseStruct, status: int, *headers: tuple[bytes, bytes]
+    body: StrictStruct, status: int, *headers: tuple[bytes, bytes]
 ) -> Response:
     return Response(encode(body), status, (*UNCACHED_JSON, *headers))

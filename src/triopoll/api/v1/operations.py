@@ -43,39 +43,37 @@ V1_REFERENCED: Sequence[type] = (
 
 V1_OPERATIONS: Sequence[Operation] = (
     Operation(
-        path="/v1/messages",
-        admits="ticket",
-        method="GET",
-        summary="Read the messages of a key after a cursor, or wait for the first",
-        tag=_TAG,
+        "GET",
+        "/v1/messages",
+        "Read the messages of a key after a cursor, or wait for the first",
+        {200: MessagesResponse, **_REFUSALS},
+        _TAG,
         query=MessagesQuery,
-        responses={200: MessagesResponse, **_REFUSALS},
-    ),
-    Operation(
-        path="/v1/wait",
         admits="ticket",
-        method="GET",
-        summary="Wait for any of several things",
-        tag=_TAG,
-        query=WaitParameters,
-        responses={200: WaitResponse, **_REFUSALS},
+    ),
+    *(
+        Operation(
+            method,
+            "/v1/wait",
+            "Wait for any of several things",
+            {200: WaitResponse, **_REFUSALS},
+            _TAG,
+            query=query,
+            body=body,
+            admits="ticket",
+        )
+        for method, query, body in (
+            ("GET", WaitParameters, None),
+            ("POST", None, WaitBody),
+        )
     ),
     Operation(
-        path="/v1/wait",
-        admits="ticket",
-        method="POST",
-        summary="Wait for any of several things",
-        tag=_TAG,
-        body=WaitBody,
-        responses={200: WaitResponse, **_REFUSALS},
-    ),
-    Operation(
-        path="/v1/publish",
-        admits="key",
-        method="POST",
-        summary="Store messages, set events, wake groups",
-        tag=_TAG,
+        "POST",
+        "/v1/publish",
+        "Store messages, set events, wake groups",
+        {200: PublishResponse, 202: PublishResponse, **_REFUSALS},
+        _TAG,
         body=PublishBody,
-        responses={200: PublishResponse, 202: PublishResponse, **_REFUSALS},
+        admits="key",
     ),
 )

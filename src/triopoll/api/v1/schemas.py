@@ -2,7 +2,7 @@
 
 A Struct's types say what a request may contain; msgspec decodes into it, and the
 OpenAPI document is made from it (see `api.openapi`). What depends on the settings, or
-cannot be said with types, is checked in `requests`.
+cannot be said with types, is checked in `decoding`.
 
 A field that a client may leave out and that has no default is UNSET without it. None
 would not do: it is what JSON's null decodes to, which is refused.
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
-from ..validation import BoundedInteger, DefaultType
+from ..validation import BoundedInteger, DefaultType, StrictStruct
 
 __all__ = [
-    "EVENT_TTL",
     "MAX_CURSOR_BYTES",
     "MAX_ID_BYTES",
     "MAX_WAIT_ITEMS",
@@ -25,18 +24,14 @@ __all__ = [
     "WAIT_ITEMS",
     "GroupVersion",
     "MessagesQuery",
-    "PageSize",
     "PublishBatch",
     "PublishBody",
-    "PublishClear",
     "PublishEvent",
     "PublishGroup",
     "PublishItem",
     "PublishMessage",
-    "RequestStruct",
     "WaitBody",
     "WaitEvent",
-    "WaitGroup",
     "WaitItem",
     "WaitMessage",
     "WaitParameters",
@@ -49,16 +44,12 @@ MAX_CURSOR_BYTES = 64
 MAX_ID_BYTES = 128
 _MAX_PUBLISH_ITEMS = 100
 # Seconds that an event stays as it is made if its publisher does not say.
-EVENT_TTL = 120.0
+_EVENT_TTL = 120.0
 # msgspec describes defaults of built-in types only, so this is not a `PageSize`.
 _DEFAULT_LIMIT: Any = 100
 
 _PLACE = r"[0-9a-f]{8}\.[1-9][0-9]{0,15}\.[0-9a-f]{4}"
 _BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-_CURSOR_TEXT = (
-    "From an answer: what came after it is returned. `new`: from now on. `all`: all "
-    "that is kept."
-)
 
 
 def reference(kind: type | str) -> dict[str, str]:
@@ -99,7 +90,8 @@ Cursor: TypeAlias = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_CURSOR_BYTES,
-        description=_CURSOR_TEXT,
+        description="From an answer: what came after it is returned. `new`: from now "
+        "on. `all`: all that is kept.",
         examples=["new", "all"],
         # A cursor of another form is refused as `bad_cursor` where it is used.
         extra_json_schema={"pattern": f"^(new|all|{_PLACE})$"},
@@ -131,26 +123,10 @@ EventDefault: TypeAlias = Annotated[
 ]
 
 
-_MessageParameter: TypeAlias = Annotated[
-    str,
-    Meta(extra_json_schema={"pattern": rf"^(new|all|{_PLACE})?:.{{1,200}}$"}),
-]
-_EventParameter: TypeAlias = Annotated[
-    str, Meta(extra_json_schema={"pattern": "^(clear|set)?:.{1,200}$"})
-]
-_GroupParameter: TypeAlias = Annotated[
-    str, Meta(extra_json_schema={"pattern": "^[0-9]{0,18}:.{1,200}$"})
-]
-
-
-class RequestStruct(Struct, forbid_unknown_fields=True):
-    """What all requests have in common: a field that is not known is refused."""
-
-
 # --- reading --------------------------------------------------------------------------
 
 
-class MessagesQuery(RequestStruct):
+class MessagesQuery(StrictStruct):
     """The messages of a key after a cursor."""
 
     key: Key
@@ -159,7 +135,7 @@ class MessagesQuery(RequestStruct):
     max: Limit = _DEFAULT_LIMIT
 
 
-class WaitMessage(RequestStruct):
+class WaitMessage(StrictStruct):
     """Messages of a log to wait for."""
 
     key: Key
@@ -167,7 +143,7 @@ class WaitMessage(RequestStruct):
     cursor: Cursor = "new"
 
 
-class WaitEvent(RequestStruct):
+class WaitEvent(StrictStruct):
     """An event to wait for."""
 
     key: Key
@@ -175,21 +151,21 @@ class WaitEvent(RequestStruct):
     default_type: EventDefault = "clear"
 
 
-class WaitGroup(RequestStruct):
+_Version: TypeAlias = Annotated[
+    GroupVersion,
+    Meta(
+        description="The version that the client knows, from an answer. Without it, "
+        "the next one from now on is waited for."
+    ),
+]
+
+
+class WaitGroup(StrictStruct):
     """A group event to wait for."""
 
     key: Key
     type: Literal["group"]
-    version: (
-        Annotated[
-            GroupVersion,
-            Meta(
-                description="The version that the client knows, from an answer. "
-                "Without it, the next one from now on is waited for."
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    version: _Version | UnsetType = UNSET
 
 
 WaitItem: TypeAlias = WaitMessage | WaitEvent | WaitGroup
@@ -200,7 +176,7 @@ WAIT_ITEMS: dict[str, type[WaitItem]] = {
 }
 
 
-class WaitBody(RequestStruct):
+class WaitBody(StrictStruct):
     """Any of several things to wait for."""
 
     # Each is decoded by itself, by its `type`, which may be absent.
@@ -216,24 +192,30 @@ class WaitBody(RequestStruct):
     max: Limit = _DEFAULT_LIMIT
 
 
-class WaitParameters(RequestStruct):
+def _parameter(head: str) -> Meta:
+    text = f"{head}:KEY, where {head} may be empty; may be repeated."
+    return Meta(description=text)
+
+
+def _before_key(pattern: str) -> Meta:
+    return Meta(extra_json_schema={"pattern": f"^{pattern}:.{{1,200}}$"})
+
+
+_Message: TypeAlias = Annotated[str, _before_key(f"(new|all|{_PLACE})?")]
+_Event: TypeAlias = Annotated[str, _before_key("(clear|set)?")]
+_Group: TypeAlias = Annotated[str, _before_key("[0-9]{0,18}")]
+
+
+class WaitParameters(StrictStruct):
     """A `WaitBody` in a query string, where each item is a parameter."""
 
-    message: Annotated[
-        list[_MessageParameter],
-        Meta(description="CURSOR:KEY, where CURSOR may be empty; may be repeated."),
-    ] = []
-    event: Annotated[
-        list[_EventParameter],
-        Meta(
-            description="DEFAULT_TYPE:KEY, where DEFAULT_TYPE may be empty; may be "
-            "repeated."
-        ),
-    ] = []
-    group: Annotated[
-        list[_GroupParameter],
-        Meta(description="VERSION:KEY, where VERSION may be empty; may be repeated."),
-    ] = []
+    message: Annotated[list[_Message], _parameter("CURSOR")] = field(
+        default_factory=list
+    )
+    event: Annotated[list[_Event], _parameter("DEFAULT_TYPE")] = field(
+        default_factory=list
+    )
+    group: Annotated[list[_Group], _parameter("VERSION")] = field(default_factory=list)
     timeout: Timeout | UnsetType = UNSET
     max: Limit = _DEFAULT_LIMIT
 
@@ -241,58 +223,55 @@ class WaitParameters(RequestStruct):
 # --- publishing -----------------------------------------------------------------------
 
 
-class PublishMessage(RequestStruct):
+_Data: TypeAlias = Annotated[Raw, Meta(description="The message: any JSON value.")]
+_Bytes: TypeAlias = Annotated[
+    bytes,
+    Meta(
+        description="Instead of `data`: bytes that are not text.",
+        extra_json_schema={"pattern": _BASE64},
+    ),
+]
+_Id: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_ID_BYTES,
+        description="The publisher's name for the message. Within 10 minutes a second "
+        "message of the key with this name is not stored.",
+    ),
+]
+
+
+class PublishMessage(StrictStruct):
     """A message to store."""
 
     key: Key
     type: Literal["message"] = "message"
-    data: (
-        Annotated[Raw, Meta(description="The message: any JSON value.")] | UnsetType
-    ) = UNSET
-    data_base64: (
-        Annotated[
-            bytes,
-            Meta(
-                description="Instead of `data`: bytes that are not text.",
-                extra_json_schema={"pattern": _BASE64},
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    id: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=MAX_ID_BYTES,
-                description="The publisher's name for the message. Within 10 minutes a "
-                "second message of the key with this name is not stored.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    data: _Data | UnsetType = UNSET
+    data_base64: _Bytes | UnsetType = UNSET
+    id: _Id | UnsetType = UNSET
     ttl: Ttl | UnsetType = UNSET
 
 
-class PublishEvent(RequestStruct):
+class PublishEvent(StrictStruct):
     """An event to set."""
 
     key: Key
     type: Literal["event"]
     default_type: EventDefault = "clear"
-    ttl: Ttl = EVENT_TTL
+    ttl: Ttl = _EVENT_TTL
 
 
-class PublishClear(RequestStruct):
+class PublishClear(StrictStruct):
     """An event to clear."""
 
     key: Key
     type: Literal["clear"]
     default_type: EventDefault = "clear"
-    ttl: Ttl = EVENT_TTL
+    ttl: Ttl = _EVENT_TTL
 
 
-class PublishGroup(RequestStruct):
+class PublishGroup(StrictStruct):
     """A group event to wake."""
 
     key: Key
@@ -316,7 +295,7 @@ _PUBLISH_ITEM: dict[str, Any] = {
 }
 
 
-class PublishBatch(RequestStruct):
+class PublishBatch(StrictStruct):
     """Several things to publish."""
 
     # Each is decoded by itself, by its `type`, which may be absent.

@@ -9,29 +9,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
-from ...core.wait_items import (
-    EventState,
-    GroupState,
-    Item,
-    ItemState,
-    ReadResult,
-)
+from ...core.wait_items import EventState, GroupState, Item, ItemState, ReadResult
 from ...store import Page, StoredMessage
+from ..validation import StrictStruct
 from .schemas import any_of
 
 __all__ = [
     "ErrorResponse",
-    "EventResult",
     "FailedResult",
-    "GroupResult",
-    "LogMessage",
-    "MessageResult",
     "MessagesResponse",
     "PublishResponse",
     "PublishResult",
-    "ResponseStruct",
     "SignalResult",
     "StoredResult",
     "WaitResponse",
@@ -39,8 +29,8 @@ __all__ = [
     "encode_messages",
     "item_result",
     "log_message",
-    "lost_of",
     "message_text",
+    "messages_response",
 ]
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -52,11 +42,7 @@ PageCode: TypeAlias = Literal["gap", "timeout", "draining"]
 encode = msgspec.json.Encoder().encode
 
 
-class ResponseStruct(Struct, forbid_unknown_fields=True):
-    """What all responses have in common: they have no other fields."""
-
-
-class ErrorResponse(ResponseStruct):
+class ErrorResponse(StrictStruct):
     """Why a request was refused."""
 
     code: str
@@ -68,7 +54,7 @@ class ErrorResponse(ResponseStruct):
 # --- reading --------------------------------------------------------------------------
 
 
-class LogMessage(ResponseStruct, kw_only=True):
+class LogMessage(StrictStruct, kw_only=True):
     """A message: text and JSON values in `data`, other bytes in `data_base64`."""
 
     id: str
@@ -78,7 +64,7 @@ class LogMessage(ResponseStruct, kw_only=True):
     ts: Seconds
 
 
-class MessagesResponse(ResponseStruct, kw_only=True):
+class MessagesResponse(StrictStruct, kw_only=True):
     """The messages of a key, and how long was waited for them."""
 
     messages: list[LogMessage]
@@ -90,7 +76,7 @@ class MessagesResponse(ResponseStruct, kw_only=True):
     waited: Seconds
 
 
-class MessageResult(ResponseStruct, tag_field="type", tag="message"):
+class MessageResult(StrictStruct, tag_field="type", tag="message"):
     """What was found of a log."""
 
     key: str
@@ -101,14 +87,14 @@ class MessageResult(ResponseStruct, tag_field="type", tag="message"):
     lost: Count | UnsetType | None = UNSET
 
 
-class EventResult(ResponseStruct, tag_field="type", tag="event"):
+class EventResult(StrictStruct, tag_field="type", tag="event"):
     """What was found of an event."""
 
     key: str
     ready: bool
 
 
-class GroupResult(ResponseStruct, tag_field="type", tag="group"):
+class GroupResult(StrictStruct, tag_field="type", tag="group"):
     """What was found of a group event."""
 
     key: str
@@ -116,7 +102,7 @@ class GroupResult(ResponseStruct, tag_field="type", tag="group"):
     version: Count
 
 
-class WaitResponse(ResponseStruct, kw_only=True):
+class WaitResponse(StrictStruct, kw_only=True):
     """What was found of each item, and how long was waited."""
 
     items: list[MessageResult | EventResult | GroupResult]
@@ -153,9 +139,10 @@ def message_text(message: StoredMessage) -> str | None:
         return None
 
 
-def lost_of(page: Page) -> int | UnsetType | None:
-    """Return how many messages a gap has swallowed; UNSET without a gap."""
-    return page.lost if page.gap else UNSET
+def messages_response(result: ReadResult, timing: dict[str, Any]) -> MessagesResponse:
+    """Return the messages of a key, and how long was waited for them."""
+    fields = {"cursor": result.page.cursor, **timing, **_gap(result.page)}
+    return MessagesResponse(messages=encode_messages(result), **fields)
 
 
 def item_result(
@@ -163,25 +150,25 @@ def item_result(
 ) -> MessageResult | EventResult | GroupResult:
     """Return what was found of an item."""
     match state:
-        case ReadResult():
+        case ReadResult(page):
             return MessageResult(
-                key=item.key,
-                ready=state.ready,
-                messages=encode_messages(state),
-                cursor=state.page.cursor,
-                code="gap" if state.page.gap else UNSET,
-                lost=lost_of(state.page),
+                item.key, state.ready, encode_messages(state), page.cursor, **_gap(page)
             )
         case EventState():
-            return EventResult(key=item.key, ready=state.ready)
+            return EventResult(item.key, state.ready)
         case GroupState():
-            return GroupResult(key=item.key, ready=state.ready, version=state.version)
+            return GroupResult(item.key, state.ready, state.version)
+
+
+def _gap(page: Page) -> dict[str, Any]:
+    """Return the fields that say how many messages a gap has swallowed, if any."""
+    return {"code": "gap", "lost": page.lost} if page.gap else {}
 
 
 # --- publishing -----------------------------------------------------------------------
 
 
-class StoredResult(ResponseStruct):
+class StoredResult(StrictStruct):
     """A message is stored."""
 
     id: str
@@ -190,13 +177,13 @@ class StoredResult(ResponseStruct):
     waiting: Count | None
 
 
-class SignalResult(ResponseStruct):
+class SignalResult(StrictStruct):
     """An event was set or cleared, or a group woken, which has a version then."""
 
     version: Count | UnsetType = UNSET
 
 
-class FailedResult(ResponseStruct):
+class FailedResult(StrictStruct):
     """An item was not published."""
 
     code: str
@@ -206,7 +193,7 @@ class FailedResult(ResponseStruct):
 PublishResult: TypeAlias = StoredResult | SignalResult | FailedResult
 
 
-class PublishResponse(ResponseStruct):
+class PublishResponse(StrictStruct):
     """What became of each item, in the order given."""
 
     # The three are told apart by their fields; a union of Structs would need a tag.

@@ -5,7 +5,7 @@ Both carry the same messages with the same ids and cursors.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from ...core.wait_items import ReadResult
 from ...store import parse_cursor
@@ -16,42 +16,6 @@ __all__ = ["Codec", "PollCodec", "V1Codec"]
 
 _SUCCESS = "succed"  # wire spelling
 _TIMEOUT, _GONE = 504, 410
-
-
-class Codec(Protocol):
-    """How to read a client's frames and to write the server's."""
-
-    def read(self, text: str) -> Frame:
-        """Read a frame, or raise `BadRequest` or `BadCursor`."""
-        ...
-
-    def hello(self, ping: float) -> str | None:
-        """Write the first frame, with the seconds from ping to ping; None for none."""
-        ...
-
-    def subscribed(self, key: str, cursor: str) -> str:
-        """Write that a log is followed, and from which cursor."""
-        ...
-
-    def messages(self, key: str, after: str, result: ReadResult) -> str:
-        """Write what came after a cursor."""
-        ...
-
-    def signal(self, shape: dict[str, object]) -> str:
-        """Write news of an event or a group, or that a frame was carried out."""
-        ...
-
-    def error(self, code: str, message: str, status: int) -> str:
-        """Write what is wrong."""
-        ...
-
-    def ping(self) -> str:
-        """Ask for a pong."""
-        ...
-
-    def pong(self) -> str:
-        """Answer a ping."""
-        ...
 
 
 class V1Codec:
@@ -154,11 +118,12 @@ class PollCodec:
 
     def ping(self) -> str:
         """Write what a poll is answered when its time is over."""
-        return _text({"err_code": _TIMEOUT, "err_message": "wait timeout"})
+        return self.error("timeout", "wait timeout", _TIMEOUT)
 
-    def pong(self) -> str:
-        """Answer a ping."""
-        return self.ping()
+    pong = ping
+
+
+Codec = V1Codec | PollCodec
 
 
 def _text(shape: dict[str, Any]) -> str:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import Meta, Raw, Struct
-from msgspec.json import Decoder
+from msgspec import Meta
 
 from ...core.wait_items import EventItem, GroupItem, Item, LogItem
 from ...store import ALL, NEW, parse_cursor
@@ -21,9 +20,10 @@ from ..validation import (
     MALFORMED,
     BadRequest,
     DefaultType,
+    StrictStruct,
     check_length,
-    decode_integer,
-    explain,
+    decode,
+    decoder_of,
     explain_malformed,
     split_members,
 )
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _PLACE = "the frame"
+_LISTS = ("messages", "events", "groups")
 _Key: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
@@ -66,7 +67,7 @@ class Subscribe:
     items: tuple[Item, ...]
 
 
-class Unsubscribe(Struct, tag="unsubscribe", forbid_unknown_fields=True):
+class Unsubscribe(StrictStruct, tag="unsubscribe"):
     """Stop following these logs, events and groups."""
 
     messages: tuple[_Key, ...] = ()
@@ -74,25 +75,25 @@ class Unsubscribe(Struct, tag="unsubscribe", forbid_unknown_fields=True):
     groups: tuple[_Key, ...] = ()
 
 
-class AckLog(Struct, tag="ack", forbid_unknown_fields=True):
+class AckLog(StrictStruct, tag="ack"):
     """Everything up to the cursor has arrived; the client wants what comes after it."""
 
     key: _Key
     cursor: str
 
 
-class AckGroup(Struct, tag="ack", forbid_unknown_fields=True):
+class AckGroup(StrictStruct, tag="ack"):
     """The version has arrived; the client wants the next one."""
 
     group: _Key
     version: GroupVersion
 
 
-class Ping(Struct, tag="ping", forbid_unknown_fields=True):
+class Ping(StrictStruct, tag="ping"):
     """The client asks for a pong."""
 
 
-class Pong(Struct, tag="pong", forbid_unknown_fields=True):
+class Pong(StrictStruct, tag="pong"):
     """The client answers a ping of the server."""
 
 
@@ -102,54 +103,37 @@ Frame: TypeAlias = Subscribe | Unsubscribe | AckLog | AckGroup | Ping | Pong
 # --- the JSON of a subscription -------------------------------------------------------
 
 
-class _LogEntry(Struct, forbid_unknown_fields=True):
+class _LogEntry(StrictStruct):
     key: _Key
     cursor: str = NEW
     max: Annotated[int, Meta(ge=0, le=1000)] = 100
 
-    def item(self) -> LogItem:
-        if self.cursor not in (NEW, ALL):
-            parse_cursor(self.cursor)
-        return LogItem(self.key, self.cursor, max(1, self.max))
 
-
-class _EventEntry(Struct, forbid_unknown_fields=True):
+class _EventEntry(StrictStruct):
     key: _Key
     default_type: DefaultType = "clear"
 
-    def item(self) -> EventItem:
-        return EventItem(self.key, self.default_type)
 
-
-class _GroupEntry(Struct, forbid_unknown_fields=True):
+class _GroupEntry(StrictStruct):
     key: _Key
     version: GroupVersion | None = None
 
-    def item(self) -> GroupItem:
-        return GroupItem(self.key, self.version)
 
-
-class _SubscribeEntries(Struct, tag="subscribe", forbid_unknown_fields=True):
+class _SubscribeEntries(StrictStruct, tag="subscribe"):
     messages: tuple[_LogEntry, ...] = ()
     events: tuple[_EventEntry, ...] = ()
     groups: tuple[_GroupEntry, ...] = ()
 
 
 _Decoded: TypeAlias = _SubscribeEntries | Unsubscribe | AckLog | AckGroup | Ping | Pong
-
-
-def _decoder(kind: type[_Decoded]) -> Decoder[_Decoded]:
-    return Decoder(kind, dec_hook=decode_integer)
-
-
-_DECODERS: Mapping[str, Decoder[_Decoded]] = {
-    "subscribe": _decoder(_SubscribeEntries),
-    "unsubscribe": _decoder(Unsubscribe),
-    "ack": _decoder(AckLog),
-    "ping": _decoder(Ping),
-    "pong": _decoder(Pong),
+_KINDS: Mapping[str, type[_Decoded]] = {
+    "subscribe": _SubscribeEntries,
+    "unsubscribe": Unsubscribe,
+    "ack": AckLog,
+    "ping": Ping,
+    "pong": Pong,
 }
-_ACK_GROUP = _decoder(AckGroup)
+_DECODERS = {kind: decoder_of(kind) for kind in (*_KINDS.values(), AckGroup)}
 
 
 # --- reading --------------------------------------------------------------------------
@@ -163,44 +147,28 @@ def read_frame(text: str, limits: FrameLimits) -> Frame:
         BadCursor: It has a cursor that was never given out.
     """
     try:
-        decoder = _decoder_of(split_members(text, _PLACE))
-        return _checked(decoder.decode(text), limits)
-    except msgspec.ValidationError as error:
-        raise BadRequest(explain(error, _PLACE)) from None
+        members = split_members(text, _PLACE)
+        word = msgspec.json.decode(members["type"]) if "type" in members else None
+        if not isinstance(word, str) or word not in _KINDS:
+            raise BadRequest(f"type must be one of {', '.join(_KINDS)}")
+        # An ack of a group differs from one of a log by its fields only.
+        kind = AckGroup if word == "ack" and "group" in members else _KINDS[word]
+        return _checked(decode(_DECODERS[kind], text, _PLACE), limits)
     except MALFORMED:
         raise BadRequest(explain_malformed(text, _PLACE)) from None
-
-
-def _decoder_of(members: Mapping[str, Raw]) -> Decoder[_Decoded]:
-    kind = msgspec.json.decode(members["type"]) if "type" in members else None
-    if not isinstance(kind, str) or kind not in _DECODERS:
-        raise BadRequest(f"type must be one of {', '.join(_DECODERS)}")
-    # An ack of a group differs from one of a log by its fields only.
-    return _ACK_GROUP if kind == "ack" and "group" in members else _DECODERS[kind]
 
 
 def _checked(decoded: _Decoded, limits: FrameLimits) -> Frame:
     """Return a frame whose keys, cursors and number of items are within the limits."""
     match decoded:
-        case _SubscribeEntries(logs, events, groups):
-            items: list[Item] = []
-            for name, entries in (
-                ("messages", logs),
-                ("events", events),
-                ("groups", groups),
-            ):
-                _check_keys(name, [entry.key for entry in entries], limits)
-                items += [entry.item() for entry in entries]
-            if not items:
-                raise BadRequest("there is nothing to subscribe to")
-            return Subscribe(tuple(items))
+        case _SubscribeEntries():
+            return Subscribe(_items(decoded, limits))
         case Unsubscribe():
-            for name in ("messages", "events", "groups"):
+            for name in _LISTS:
                 _check_keys(name, getattr(decoded, name), limits)
         case AckLog(key, cursor):
             _check_keys("key", [key], limits)
-            if cursor not in (NEW, ALL):
-                parse_cursor(cursor)
+            _check_cursor(cursor)
         case AckGroup(group, _):
             _check_keys("group", [group], limits)
         case Ping() | Pong():
@@ -208,8 +176,28 @@ def _checked(decoded: _Decoded, limits: FrameLimits) -> Frame:
     return decoded
 
 
+def _items(decoded: _SubscribeEntries, limits: FrameLimits) -> tuple[Item, ...]:
+    for name in _LISTS:
+        _check_keys(name, [entry.key for entry in getattr(decoded, name)], limits)
+    for log in decoded.messages:
+        _check_cursor(log.cursor)
+    items: tuple[Item, ...] = (
+        *(LogItem(log.key, log.cursor, max(1, log.max)) for log in decoded.messages),
+        *(EventItem(event.key, event.default_type) for event in decoded.events),
+        *(GroupItem(group.key, group.version) for group in decoded.groups),
+    )
+    if not items:
+        raise BadRequest("there is nothing to subscribe to")
+    return items
+
+
 def _check_keys(name: str, keys: Sequence[str], limits: FrameLimits) -> None:
     if len(keys) > limits.max_items:
         raise BadRequest(f"{name} has more than {limits.max_items} items")
     for key in keys:
         check_length(key, limits.max_key_bytes, _PLACE, name)
+
+
+def _check_cursor(cursor: str) -> None:
+    if cursor not in (NEW, ALL):
+        parse_cursor(cursor)

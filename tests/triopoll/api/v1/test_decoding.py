@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triopoll.api.v1.decoding import (
-    MessagesRequest,
     WaitRequest,
     read_messages_query,
     read_publish,
@@ -29,7 +28,7 @@ from triopoll.store import NewMessage
 SETTINGS = Settings(max_key_bytes=16, max_message_bytes=32)
 
 
-def messages(query: str | bytes) -> MessagesRequest:
+def messages(query: str | bytes) -> WaitRequest:
     raw = query.encode() if isinstance(query, str) else query
     return read_messages_query(parse_query(raw), SETTINGS)
 
@@ -56,16 +55,16 @@ def publish_data(text: str, settings: Settings = SETTINGS) -> NewMessage:
 
 def test_messages() -> None:
     """Each parameter, and what it is if left out."""
-    assert messages("key=k") == MessagesRequest(LogItem("k", "new", 100), timeout=None)
+    assert messages("key=k") == WaitRequest([LogItem("k", "new", 100)], timeout=None)
     query = "key=%C3%A9+1&cursor=all&timeout=2.5&max=7"
-    assert messages(query) == MessagesRequest(LogItem("é 1", "all", 7), timeout=2.5)
+    assert messages(query) == WaitRequest([LogItem("é 1", "all", 7)], timeout=2.5)
     assert messages("key=k&timeout=9000").timeout == SETTINGS.v1_max_timeout
     assert messages("key=k&timeout=0").timeout == 0
     assert messages("key=k&timeout=.5").timeout == 0.5
     assert messages("key=k&timeout=1e-3").timeout == 0.001
     assert messages("key=k&timeout=1e3").timeout == SETTINGS.v1_max_timeout
-    assert messages("key=k&max=2.0").item.limit == 2
-    assert messages("_=17&_=18&ticket=a&session=b&key=k").item.key == "k"
+    assert messages("key=k&max=2.0").items == [LogItem("k", "new", 2)]
+    assert messages("_=17&_=18&ticket=a&session=b&key=k").items[0].key == "k"
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 from triopoll.api.v1.serializers import (
-    MessagesResponse,
     encode,
     encode_messages,
     item_result,
     log_message,
-    lost_of,
     message_text,
+    messages_response,
 )
 from triopoll.core.wait_items import (
     EventItem,
@@ -57,15 +56,8 @@ def test_a_page_is_encoded_once() -> None:
         StoredMessage("3", b"[1.0]", 3.5, is_json=True),
     )
     result = ReadResult(Page(found, "c", gap=True, lost=4))
-    response = MessagesResponse(
-        messages=encode_messages(result),
-        cursor="c",
-        code="gap",
-        lost=lost_of(result.page),
-        retry_ms=0,
-        wait=1,
-        waited=0.5,
-    )
+    timing = {"retry_ms": 0, "wait": 1, "waited": 0.5}
+    response = messages_response(result, timing)
     encoded = result.encoded
     assert encoded is not None
     assert encoded in encode(response)
