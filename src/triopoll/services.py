@@ -11,6 +11,8 @@ from functools import partial
 
 import trio
 
+from trioslock import Database
+
 from .access import AccessControl, access_control_from, follow_revoked
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
@@ -110,6 +112,11 @@ async def open_services(
     async with AsyncExitStack() as stack:
         stores = await _enter_stores(stack, settings)
         client = await stack.enter_async_context(open_slock(settings))
+        events: Database = client
+        if settings.slock_db is not None:
+            # Clients choose the names of events and groups, so these may be kept apart
+            # from the service's own keys and from the locks of other programs.
+            events = client.db(settings.slock_db)
         held = HeldKeys(
             limit=settings.max_held_keys, per_visitor=settings.held_keys_per_ip
         )
@@ -135,23 +142,23 @@ async def open_services(
         if access.rules.tickets is not None:
             nursery.start_soon(follow_revoked, settings, access.rules.tickets)
 
-        poller = Poller(client, stores.lists, waits, monitor, settings, metrics)
+        poller = Poller(events, stores.lists, waits, monitor, settings, metrics)
         yield Services(
             settings=settings,
             access=access,
             drain=drain,
             poller=poller,
             latest_messages=LatestMessages(
-                client, stores.lists, stores.values, poller, limit, metrics
+                events, stores.lists, stores.values, poller, limit, metrics
             ),
             group_messages=GroupMessages(
-                client, stores.values, waits, monitor, limit, metrics
+                events, stores.values, waits, monitor, limit, metrics, client
             ),
             reader=Reader(
-                client, stores.log, notifier, waits, monitor, metrics, settings
+                events, stores.log, notifier, waits, monitor, metrics, settings
             ),
             publisher=Publisher(
-                client, stores.log, notifier, monitor, metrics, settings
+                events, stores.log, notifier, monitor, metrics, settings
             ),
             notifier=notifier,
             log=stores.log,

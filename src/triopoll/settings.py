@@ -197,8 +197,8 @@ class Settings:
     Attributes:
         slock_url: ``embedded://HOST:PORT`` runs an engine in this process which also
             listens there for publishers; ``slock://HOST:PORT`` uses a server.
-        slock_db: The database on slock in which all keys of the service are, events and
-            groups included; None for that of the URL, which is 0 if it has none.
+        slock_db: The database of the events and groups on slock, whose names clients
+            choose; None for that of the URL, which has all other keys of the service.
         redis_url: Where messages are: ``memory://`` in this process, or ``redis://``,
             ``rediss://`` or ``unix://`` as redis-py writes them.
         default_timeout: Seconds that a poll waits if it does not give a timeout.

@@ -6,11 +6,17 @@ import logging
 from typing import Any
 
 import pytest
+import trio
 
+import trioslock
+from triopoll.core.outcomes import EventFired
+from triopoll.core.poll_query import GroupSending, PollQuery, Sending
+from triopoll.core.publisher import SetEvent, WakeGroup
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 from triopoll.services import open_services
 from triopoll.settings import Settings, SettingsError
+from trioslock import to_key
 
 SECRET = "a-secret-of-services-0123456789-abcdefgh"
 
@@ -43,3 +49,27 @@ async def test_access_that_cannot_be_configured() -> None:
     """Nothing is opened then."""
     with pytest.raises(SettingsError, match="TRIOPOLL_TICKET_SECRETS"):
         await open_with(ticket_secrets="short")
+
+
+async def test_a_database_for_events(free_port: int) -> None:
+    """Events and groups are in it; what clients do not name is in that of the URL."""
+    url = f"embedded://127.0.0.1:{free_port}"
+    settings = Settings(slock_url=url, slock_db=7)
+    async with (
+        open_services(settings, Drain(), Metrics()) as services,
+        trioslock.open_client(f"slock://127.0.0.1:{free_port}/7") as events,
+        trio.open_nursery() as nursery,
+    ):
+        drafts = [SetEvent("e", "clear", 60), WakeGroup("g")]
+        await services.publisher.publish(drafts)
+        await services.latest_messages.emit(Sending("f", "clear", 60, to_list=False))
+        assert await services.group_messages.send(GroupSending("h", 60), b"1") == 1
+        poll = PollQuery("d", "set", reset=True, timeout=1, lease=60)
+        assert await services.poller.wait_event(poll) == EventFired()
+        names = {to_key(name) for name in "defgh"}
+        assert {held.key for held in await events.keys()} == names
+        nursery.start_soon(services.reader.messages, "log", "new", 9, 60)
+        while not (await events.db(0).state()).waiting:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        assert (await events.state()).waiting == 0
+        nursery.cancel_scope.cancel()

@@ -23,7 +23,7 @@ import contextlib
 
 import trio
 
-from trioslock import Client, Grant, GroupEvent, NotHeld
+from trioslock import Database, Grant, GroupEvent, NotHeld
 
 from ..ops.metrics import Metrics, monotonic
 from ..store import ValueStore
@@ -44,7 +44,13 @@ from .outcomes import (
     OperationFailed,
 )
 from .parked_waits import ParkedWait, ParkedWaits
-from .poll_query import MAX_MESSAGE_ID, GroupCreation, GroupPoll, GroupSending
+from .poll_query import (
+    GROUP_NAMES,
+    MAX_MESSAGE_ID,
+    GroupCreation,
+    GroupPoll,
+    GroupSending,
+)
 from .slock_backend import SlockMonitor
 
 __all__ = ["GroupMessages"]
@@ -62,33 +68,36 @@ _PAUSES = (0.02, 0.1, 0.4)
 
 
 class GroupMessages:
-    """Create groups, send to them and wait, over one slock client and one store."""
+    """Create groups, send to them and wait, over one slock database and one store."""
 
     def __init__(
         self,
-        client: Client,
+        events: Database,
         values: ValueStore,
         waits: ParkedWaits,
         monitor: SlockMonitor,
         limit: float,
         metrics: Metrics | None = None,
+        locks: Database | None = None,
     ) -> None:
         """Use parts that are open already.
 
         Args:
-            client: For the groups.
+            events: The database of the groups.
             values: For the messages.
             waits: Where waits are parked.
             monitor: Knows whether slock answers.
             limit: Seconds within which slock and the store must answer.
             metrics: Counts wakes and failures; default: a throwaway instance.
+            locks: The database of the senders' locks; default: that of the groups.
         """
-        self._client = client
+        self._events = events
         self._values = values
         self._waits = waits
         self._monitor = monitor
         self._limit = limit
         self._metrics = metrics or Metrics()
+        self._locks = events if locks is None else locks
 
     async def wait(
         self, query: GroupPoll
@@ -156,7 +165,7 @@ class GroupMessages:
             await self._release(grant)
 
     def _group(self, key: str, version: int, lease: float) -> GroupEvent:
-        return self._client.group_event(key, version=version, ttl=lease)
+        return self._events.group_event(key, version=version, ttl=lease)
 
     # --- waiting ----------------------------------------------------------------------
 
@@ -202,8 +211,7 @@ class GroupMessages:
     async def _lock(self, key: str) -> Grant:
         """Acquire the lock that all senders to a group take."""
         self._monitor.raise_if_down()
-        name = f"polling:group:message:{key}"
-        lock = self._client.lock(name, lease=_LOCK_LEASE, renew=False)
+        lock = self._locks.lock(GROUP_NAMES + key, lease=_LOCK_LEASE, renew=False)
         try:
             with trio.fail_after(self._limit):
                 return await lock.acquire()
@@ -279,4 +287,4 @@ async def _wake(group: GroupEvent) -> int:
 
 
 def _name_of(key: str, number: int | str) -> str:
-    return f"polling:group:message:{key}:{number}"
+    return f"{GROUP_NAMES}{key}:{number}"

@@ -15,6 +15,7 @@ from collections import Counter
 import trio
 
 from .outcomes import Failure, OperationFailed
+from .poll_query import GROUP_NAMES
 
 __all__ = ["HeldKeys", "TooManyHeldKeys"]
 
@@ -52,24 +53,30 @@ class HeldKeys:
         """Return how many keys are counted; some of their leases may have ended."""
         return len(self._held)
 
-    def hold(self, visitor: str | None, key: str, lease: float) -> None:
-        """Count a key that a wait is about to hold.
-
-        A key that is counted already stays counted for its first visitor, for longer.
+    def hold(self, visitor: str | None, kind: str, name: str, lease: float) -> None:
+        """Count a key that a wait is about to hold, under a name that its client chose.
 
         Args:
             visitor: What limits by visitor are counted by; None is no visitor's.
-            key: Names the key; another kind of key must have another name.
+            kind: What the key stands for. Keys of two kinds are two.
+            name: Names the key.
             lease: Seconds for which it stays held from now on.
 
         Raises:
             TooManyHeldKeys: There is no room; nothing has been counted.
+            OperationFailed: The key is one of the service's own: holding it would stop
+                the senders of a group.
         """
-        if not self.try_hold(visitor, key, lease):
+        if name.startswith(GROUP_NAMES):
+            raise OperationFailed(Failure.SLOCK_REFUSED)
+        if not self.try_hold(visitor, f"{kind} {name}", lease):
             raise TooManyHeldKeys
 
     def try_hold(self, visitor: str | None, key: str, lease: float) -> bool:
-        """Count a key as `hold` does, or return False if there is no room."""
+        """Count a key, or return False if there is no room.
+
+        A key that is counted already stays counted for its first visitor, for longer.
+        """
         now = trio.current_time()
         self._remove_ended(now)
         known = self._held.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import trio
 
-from trioslock import Client
+from trioslock import Database
 
 from ..ops.metrics import Metrics
 from ..store import MessageStore, ValueStore
@@ -33,11 +33,11 @@ OUTLIVES = 60.0
 
 
 class LatestMessages:
-    """Send messages and wait for them, over one slock client and one store."""
+    """Send messages and wait for them, over one slock database and one store."""
 
     def __init__(
         self,
-        client: Client,
+        events: Database,
         lists: MessageStore,
         values: ValueStore,
         poller: Poller,
@@ -47,14 +47,14 @@ class LatestMessages:
         """Use parts that are open already.
 
         Args:
-            client: For the events.
+            events: The database of the events.
             lists: For messages that one poll pops.
             values: For messages that stay.
             poller: For the waits.
             limit: Seconds within which slock and the store must answer.
             metrics: Counts failures; default: a throwaway instance.
         """
-        self._client = client
+        self._events = events
         self._lists = lists
         self._values = values
         self._poller = poller
@@ -130,7 +130,7 @@ class LatestMessages:
             await call_store(self._limit, self._values.put, name, message, ttl)
 
     async def _set(self, sending: Sending) -> None:
-        event = self._client.event(
+        event = self._events.event(
             sending.key, default=sending.default, ttl=sending.lease
         )
         await call_slock(self._limit, event.set)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "GROUP_NAMES",
     "MAX_MESSAGE_ID",
     "Default",
     "GroupCreation",
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 Default: TypeAlias = Literal["clear", "set"]
+
+# Prefix of the names of group messages in Redis, and of their senders' locks on slock.
+GROUP_NAMES = "polling:group:message:"
 
 # The OpenResty slock client writes message ids in 4 bytes, and cannot write the last.
 MAX_MESSAGE_ID = 2**32 - 2

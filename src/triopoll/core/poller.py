@@ -20,7 +20,7 @@ from functools import partial
 
 import trio
 
-from trioslock import Client, Event, LockError, NotHeld
+from trioslock import Database, Event, LockError
 
 from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
@@ -50,11 +50,11 @@ __all__ = ["Poller"]
 
 
 class Poller:
-    """Wait for events and pop messages, over one slock client and one store."""
+    """Wait for events and pop messages, over one slock database and one store."""
 
     def __init__(
         self,
-        client: Client,
+        events: Database,
         store: MessageStore,
         waits: ParkedWaits,
         monitor: SlockMonitor,
@@ -64,14 +64,14 @@ class Poller:
         """Use parts that are open already.
 
         Args:
-            client: For the events.
+            events: The database of the events.
             store: For the messages.
             waits: Where waits are parked.
             monitor: Knows whether slock answers.
             settings: For the limits.
             metrics: Counts wakes and failures; default: a throwaway instance.
         """
-        self._client = client
+        self._events = events
         self._store = store
         self._waits = waits
         self._monitor = monitor
@@ -202,9 +202,9 @@ class Poller:
         if query.reset and query.default == "set":
             # The reset holds the key. It is counted before the wait, so that a wait
             # which may not hold it does not end as if its event had been reset.
-            name, lease = f"event {query.key}", query.timeout + query.lease
-            self._waits.held.hold(visitor, name, lease)
-        event = self._client.event(query.key, default=query.default, ttl=query.lease)
+            lease = query.timeout + query.lease
+            self._waits.held.hold(visitor, "event", query.key, lease)
+        event = self._events.event(query.key, default=query.default, ttl=query.lease)
         outcome: EventFired | NothingYet | Failure
         if query.timeout == 0:
             is_set = await call_slock(self._limit, event.is_set)
@@ -225,14 +225,8 @@ class Poller:
         return outcome
 
     async def _reset(self, event: Event) -> None:
-        """Clear an event after its wait, under whatever id it was set."""
-        try:
+        """Clear an event after its wait, unless it is the lock of another program."""
+        # `clear` knows the ids under which publishers set events. What another id
+        # holds is no event: a client must not release it by naming it.
+        with contextlib.suppress(LockError):
             await event.clear()
-        except LockError:
-            # Publishers set an event that is clear by default under ids of their own
-            # (pyslock pads the name on the other side), so its holder is released
-            # whatever its id. If another holds an event that is set by default, it is
-            # clear already.
-            if event.default == "clear":
-                with contextlib.suppress(NotHeld):
-                    await self._client.lock(event.key).release_head()

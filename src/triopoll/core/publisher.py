@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
-from trioslock import Client
+from trioslock import Database
 
 from ..ops.metrics import Metrics
 from ..settings import Settings
@@ -121,7 +121,7 @@ class Publisher:
 
     def __init__(
         self,
-        client: Client,
+        events: Database,
         log: MessageLog,
         notifier: LogNotifier,
         monitor: SlockMonitor,
@@ -131,14 +131,14 @@ class Publisher:
         """Use parts that are open already.
 
         Args:
-            client: For events and groups.
+            events: The database of events and groups.
             log: For messages.
             notifier: Wakes the waits for a log.
             monitor: Knows whether slock answers.
             metrics: Counts items and failures.
             settings: For the limits.
         """
-        self._client = client
+        self._events = events
         self._log = log
         self._notifier = notifier
         self._monitor = monitor
@@ -241,7 +241,7 @@ class Publisher:
             if isinstance(draft, WakeGroup):
                 key = draft.key
                 return Signalled(await self._call_slock(until, self._wake_group, key))
-            event = self._client.event(draft.key, default=draft.default, ttl=draft.ttl)
+            event = self._events.event(draft.key, default=draft.default, ttl=draft.ttl)
             is_set = isinstance(draft, SetEvent)
             await self._call_slock(until, event.set if is_set else event.clear)
         except OperationFailed as error:
@@ -249,7 +249,7 @@ class Publisher:
         return Signalled()
 
     async def _wake_group(self, key: str) -> int:
-        group = self._client.group_event(key, ttl=GROUP_LEASE)
+        group = self._events.group_event(key, ttl=GROUP_LEASE)
         # A group that is set has no waits to wake. Cleared, it gets a newer version,
         # which the next wait with an earlier one then finds.
         await clear_group(group)

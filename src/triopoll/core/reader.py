@@ -17,7 +17,7 @@ from functools import partial
 import trio
 
 import trioslock
-from trioslock import Client
+from trioslock import Database
 
 from ..ops.metrics import Kind, Metrics, WaitMeter
 from ..settings import Settings
@@ -51,11 +51,11 @@ __all__ = ["Reader"]
 
 
 class Reader:
-    """The waits of `/v1` and of websockets, over one slock client and one log."""
+    """The waits of `/v1` and of websockets, over one slock database and one log."""
 
     def __init__(
         self,
-        client: Client,
+        events: Database,
         log: MessageLog,
         notifier: LogNotifier,
         waits: ParkedWaits,
@@ -66,7 +66,7 @@ class Reader:
         """Use parts that are open already.
 
         Args:
-            client: For events and groups.
+            events: The database of events and groups.
             log: For messages.
             notifier: Wakes the waits for logs.
             waits: Where waits are parked.
@@ -74,7 +74,7 @@ class Reader:
             metrics: Counts wakes, gaps and failures.
             settings: For the limits.
         """
-        self._client = client
+        self._events = events
         self._log = log
         self._notifier = notifier
         self._waits = waits
@@ -359,7 +359,7 @@ class Reader:
             TooManyHeldKeys: The visitor, or this process, may hold no more.
         """
         held = self._waits.held
-        held.hold(wait_set.visitor, f"group {item.key}", GROUP_LEASE)
+        held.hold(wait_set.visitor, "group", item.key, GROUP_LEASE)
 
     async def _read_group(self, item: GroupItem) -> GroupState:
         """Clear the group, so that it can be waited for, and return its version."""
@@ -369,10 +369,10 @@ class Reader:
         return GroupState(known is not None and group.version != known, group.version)
 
     def _event(self, item: EventItem) -> trioslock.Event:
-        return self._client.event(item.key, default=item.default, ttl=GROUP_LEASE)
+        return self._events.event(item.key, default=item.default, ttl=GROUP_LEASE)
 
     def _group(self, key: str, version: int) -> trioslock.GroupEvent:
-        return self._client.group_event(key, version=version, ttl=GROUP_LEASE)
+        return self._events.group_event(key, version=version, ttl=GROUP_LEASE)
 
 
 async def _run_all(operations: Sequence[Callable[[], Awaitable[None]]]) -> None:

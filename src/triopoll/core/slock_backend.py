@@ -201,9 +201,9 @@ async def open_slock(settings: Settings) -> AsyncGenerator[trioslock.Client]:
     async with AsyncExitStack() as stack:
         if settings.embedded_address is not None:
             server = await _enter_server(stack, *settings.embedded_address)
-            client = open_embedded(server.host_engine, db=settings.slock_db or 0)
+            client = open_embedded(server.host_engine)
         else:
-            client = _client_of(settings)
+            client = _client_of(settings.slock_url)
         yield await stack.enter_async_context(client)
 
 
@@ -214,18 +214,7 @@ async def _enter_server(stack: AsyncExitStack, host: str, port: int) -> Server:
         raise StartupError(_cannot_listen(host, port, error)) from error
 
 
-def _client_of(
-    settings: Settings,
-) -> AbstractAsyncContextManager[trioslock.Client, bool]:
-    url, db = settings.slock_url, settings.slock_db
-    if db is not None:
-        server, _, path = url.partition("://")[2].partition("/")
-        if path not in ("", str(db)):
-            raise StartupError(
-                f"{PREFIX}SLOCK_DB is {db}, and the database in {PREFIX}SLOCK_URL is "
-                f"{path}: set one of them"
-            )
-        url = f"slock://{server}/{db}"
+def _client_of(url: str) -> AbstractAsyncContextManager[trioslock.Client, bool]:
     try:
         return trioslock.open_client(
             url, wait_connected=False, session_ttl=_SESSION_TTL

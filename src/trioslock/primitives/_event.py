@@ -9,7 +9,9 @@ Two modes, which cannot be mixed on one key:
   Waiters simply ask for it with a lease of 0.
 
 Since the lock id is the key, every client can set and clear, and doing either twice
-is the same as once: both are sent again after a lost connection.
+is the same as once: both are sent again after a lost connection. Where the name is
+shorter than 16 bytes, pyslock holds the key under the name padded on the other side;
+such an event is released under that id.
 
 A plain `Lock` on an event's key wakes the event's waiters: use another key for it.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ..protocol import (
+    ID_SIZE,
     Data,
     LockCommand,
     LockFlag,
@@ -175,6 +178,17 @@ class Event(Handle):
         else:
             command = self._unlock(lock_id=self.key, max_count=self._count, data=data)
         result = await self._requester.request(command, replay=True, linger=linger)
+        if not held and result.result == ResultCode.UNOWN_ERROR:
+            # Source: pyslock 0.0.1, ``event.py`` pads with ``ljust``, ``command.py``
+            # with ``rjust``.
+            pyslock_id = self.key.lstrip(b"\0").ljust(ID_SIZE, b"\0")
+            if pyslock_id != self.key:
+                command = self._unlock(
+                    lock_id=pyslock_id, max_count=self._count, data=data
+                )
+                result = await self._requester.request(
+                    command, replay=True, linger=linger
+                )
         if result.result not in (_HELD if held else _FREED):
             raise refusal(result)
 

@@ -220,6 +220,19 @@ async def test_an_event_set_under_another_id_is_reset(
     assert await rig.poller.wait_event(query(timeout=0)) == NothingYet()
 
 
+@pytest.mark.parametrize("default", ["clear", "set"])
+async def test_a_lock_of_another_program(
+    autojump_clock: MockClock, rig: Rig, default: str
+) -> None:
+    """A poll that names it does not release it, and does not take a place in it."""
+    async with rig.client.semaphore("k", 3, lease=60) as grant:
+        await rig.poller.wait_event(query(reset=True, default=default, timeout=1))
+        holder = await rig.client.lock("k").show()
+        assert holder is not None
+        assert holder.lock_id == grant.lock_id
+        assert await rig.client.semaphore("k", 3).in_use() == 1
+
+
 @both
 async def test_a_closed_client(autojump_clock: MockClock, wait: Wait) -> None:
     """A poll during the shutdown is answered that slock is unreachable."""

@@ -157,27 +157,6 @@ async def test_an_embedded_engine_listens_for_publishers(free_port: int) -> None
         assert await client.event("k", ttl=5).is_set()
 
 
-async def test_a_database_of_its_own(free_port: int) -> None:
-    """Events are in it, whether the engine is embedded or a server; locks elsewhere."""
-    settings = Settings(slock_url=f"embedded://127.0.0.1:{free_port}", slock_db=7)
-    async with open_slock(settings) as client:
-        await client.event("k", ttl=5).set()
-        url = f"slock://127.0.0.1:{free_port}"
-        async with open_slock(Settings(slock_url=f"{url}/", slock_db=7)) as publisher:
-            assert await publisher.event("k", ttl=5).is_set()
-            assert not await publisher.db(0).event("k", ttl=5).is_set()
-        async with open_slock(Settings(slock_url=f"{url}/7", slock_db=7)) as publisher:
-            assert await publisher.event("k", ttl=5).is_set()
-
-
-async def test_two_databases() -> None:
-    """The message names both settings."""
-    settings = Settings(slock_url="slock://127.0.0.1:5658/3", slock_db=7)
-    with pytest.raises(StartupError, match=r"SLOCK_DB is 7, .*SLOCK_URL is 3"):
-        async with open_slock(settings):
-            pass
-
-
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [

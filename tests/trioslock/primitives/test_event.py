@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 from typing import Any, Literal
 
 import pytest
@@ -234,3 +235,37 @@ async def test_any_other_answer_is_an_error(default: Any) -> None:
     ):
         with pytest.raises(ServerError):
             await operation()
+
+
+@BOTH
+async def test_an_event_that_pyslock_holds(
+    backend: Backend, client: Client, default: Default
+) -> None:
+    """It pads the name on the other side; the event is released under that id."""
+    # Only a name of less than 16 bytes is padded.
+    key = secrets.token_hex(5)
+    event = client.event(key, default=default, ttl=30)
+    pyslock_id = event.key.lstrip(b"\0").ljust(16, b"\0")
+    held = event._lock(
+        lock_id=pyslock_id, lease=event._ttl, max_count=int(default == "clear")
+    )
+    await event._requester.request(held)
+    assert await event.is_set() == (default == "clear")
+    await (event.clear() if default == "clear" else event.set())
+    assert await event.is_set() == (default == "set")
+    assert await backend.claims(key) == NOTHING
+
+
+@BOTH
+async def test_a_key_that_a_lock_holds(
+    backend: Backend, client: Client, default: Default
+) -> None:
+    """It is no event's, and is not released."""
+    key = backend.key("event")
+    event = client.event(key, default=default, ttl=30)
+    async with client.lock(key, lease=30) as grant:
+        with pytest.raises(LockError):
+            await (event.clear() if default == "clear" else event.set())
+        holder = await client.lock(key).show()
+        assert holder is not None
+        assert holder.lock_id == grant.lock_id
