@@ -8,12 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench.calls import count_lock, typical
+from bench.calls import count_lock, count_poll, count_server, typical
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "bench" / "calls.py"
 PAGE = ROOT / "docs" / "explanation" / "how-a-lock-travels.md"
 MOST_FOR_A_LOCK = 64
+MOST_FOR_A_POLL = 100
+MOST_FOR_THE_SERVER = 35
 
 
 @pytest.mark.slow
@@ -25,6 +27,26 @@ def test_a_lock_takes_no_more_calls_than_its_bound() -> None:
     assert calls["trioslock.client._database.Database.lock"] == 1
     assert calls["trioslock.transport.SocketTransport.receive"] > 1
     assert f"the whole way is {calls.total()} calls" in PAGE.read_text()
+
+
+@pytest.mark.slow
+def test_a_poll_takes_no_more_calls_than_its_bound() -> None:
+    """From the first byte read to the last written, over HTTP and a slock over TCP."""
+    calls = count_poll()
+    # How often the kernel is asked for an acknowledgement depends on the kernel.
+    extra = calls["triopoll.server.stream.ClientStream._count_unacknowledged"] - 1
+    assert calls.total() - extra <= MOST_FOR_A_POLL, calls.most_common()
+    # Both ends of the way are counted, and the wake between them.
+    assert calls["triopoll.server.request_parser.RequestReader.next_request"] >= 1
+    assert calls["trioslock.link._link.Link.succeed"] == 1
+    assert calls["triopoll.server.stream.ClientStream.send"] == 1
+
+
+@pytest.mark.slow
+def test_the_server_takes_no_more_calls_than_its_bound() -> None:
+    """A GET that an application of no functions answers."""
+    calls = count_server()
+    assert 10 < calls.total() <= MOST_FOR_THE_SERVER, calls.most_common()
 
 
 def test_the_typical_run_is_one_that_was_counted() -> None:
