@@ -166,6 +166,7 @@ class ServerConnection:
             return False
 
     async def _next_request(self) -> RequestHead | None:
+        waited = False
         # Pipelined requests, and the beginning of one, are in the buffer already.
         while True:
             if buffered := self._reader.buffered:
@@ -186,7 +187,13 @@ class ServerConnection:
             if not data:
                 return None
             self._reader.receive_data(data)
+            waited = True
         self._head_deadline = None
+        if not waited:
+            # A pipelined request. Neither reading it nor serving it need be a
+            # checkpoint, so without one here no other connection would get its turn
+            # until all that have arrived are served.
+            await trio.lowlevel.checkpoint()
         return request
 
     async def _receive_head(self) -> bytes:

@@ -161,6 +161,29 @@ class Running:
 
 
 @contextlib.asynccontextmanager
+async def counting_turns() -> AsyncGenerator[Turns, None]:
+    """Count how often the scheduler has given another task its turn."""
+    turns = Turns()
+
+    async def count() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns.count += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        yield turns
+        nursery.cancel_scope.cancel()
+
+
+class Turns:
+    """The turns of a task that is always ready to run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@contextlib.asynccontextmanager
 async def run_server(
     app: ASGIApp, settings: ServerSettings = QUICK
 ) -> AsyncGenerator[Running, None]:

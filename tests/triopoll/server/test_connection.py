@@ -17,6 +17,7 @@ from tests.triopoll.server.harness import (
     QUICK,
     Client,
     closed,
+    counting_turns,
     run_server,
     tls_client_hello,
 )
@@ -597,3 +598,21 @@ async def test_requests_are_logged_on_demand(caplog: pytest.LogCaptureFixture) -
     fields = record.triopoll  # type: ignore[attr-defined]
     assert fields.pop("seconds") < 5
     assert fields == {"peer": None, "method": "GET", "path": "/hello", "status": 200}
+
+
+async def test_pipelined_requests_let_other_connections_have_their_turn() -> None:
+    """One request a turn, although neither reading nor serving has to wait."""
+    seen: list[int] = []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        seen.append(turns.count)
+        await answer(send, b"hello")
+
+    async with counting_turns() as turns, single(app) as (_, client, _):
+        await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 200)
+        data = b""
+        with trio.fail_after(5):
+            while data.count(b"hello") < 200:
+                data += await client.stream.receive_some()
+    # In one pass of the scheduler either task may come first.
+    assert seen[-1] - seen[0] >= 198

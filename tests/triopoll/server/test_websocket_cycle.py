@@ -12,7 +12,9 @@ import trio.testing
 from tests.triopoll.server.harness import (
     HASTY,
     QUICK,
+    WebSocketClient,
     closed,
+    counting_turns,
     run_server,
 )
 from tests.triopoll.server.park_app import ParkApp
@@ -413,3 +415,78 @@ async def test_a_handshake_that_is_denied() -> None:
         data = await client.read_all()
         assert data.startswith(b"HTTP/1.1 403 Forbidden\r\n")
         assert data.endswith(b"\r\n\r\nForbidden\n")
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [frame(0, b"", fin=False), frame(9, b""), frame(10, b"")],
+    ids=["empty fragments", "pings", "pongs"],
+)
+async def test_tiny_frames_let_other_connections_have_their_turn(filler: bytes) -> None:
+    """A few in a turn, although none of them has to wait for anything."""
+    begun: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["text"] == "go"
+        begun.append(turns.count)
+        assert (await receive())["bytes"] == b"end"
+        begun.append(turns.count)
+
+    async with counting_turns() as turns, run_server(app) as running:
+        client = await running.open_websocket()
+        await client.send(
+            frame(1, b"go")
+            + (frame(2, b"", fin=False) + filler * 800 + frame(0, b"end"))
+        )
+        assert await closed_behind(client) == 1000
+    start, end = begun
+    # In one pass of the scheduler either task may come first.
+    assert end - start >= 800 // 16 - 2
+
+
+async def test_many_messages_let_other_connections_have_their_turn() -> None:
+    """Also where the application handles each without waiting."""
+    begun: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        for _ in range(800):
+            assert (await receive())["type"] == "websocket.receive"
+            begun.append(turns.count)
+
+    async with counting_turns() as turns, run_server(app) as running:
+        client = await running.open_websocket()
+        await client.send(frame(1, b"x") * 800)
+        assert await closed(client) == 1000
+    assert begun[-1] - begun[0] >= 800 // 16 - 2
+
+
+async def test_a_receive_that_is_cancelled_between_frames_loses_none() -> None:
+    """Wherever the cancellation comes: all messages arrive, in order."""
+    got: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while len(got) < 300:
+            with trio.CancelScope() as scope_:
+                scope_.cancel()
+                got.append((await receive())["text"])
+            if scope_.cancelled_caught:
+                got.append((await receive())["text"])
+
+    async with run_server(app) as running:
+        client = await running.open_websocket()
+        await client.send(b"".join(frame(1, b"%d" % i) for i in range(300)))
+        assert await closed(client) == 1000
+    assert got == [str(i) for i in range(300)]
+
+
+async def closed_behind(client: WebSocketClient) -> int:
+    """Return the code of the close frame, behind any pongs."""
+    while not isinstance(event := await client.next(), CloseConnection):
+        assert isinstance(event, Pong)
+    return event.code
