@@ -33,7 +33,8 @@ redis-cli() { command redis-cli -e "$@"; }
 PING = b"*1\r\n$4\r\nPING\r\n"
 IS_ALIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _START_LIMIT = 60.0
-_STOP_LIMIT = 30.0
+# Above the graceful timeout of 30 s that a page gives Hypercorn.
+_STOP_LIMIT = 60.0
 
 
 @dataclass(frozen=True)

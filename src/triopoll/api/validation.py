@@ -6,6 +6,9 @@ write them for the client ("items[0].key is not a string"). `explain` and
 `explain_malformed` run only for requests that are refused, so they may be slow.
 """
 
+# Msgspec's hooks and JSON are of any type until they are checked:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json

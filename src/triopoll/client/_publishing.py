@@ -4,6 +4,9 @@ Each message has an id, the publisher's or a random one, by which the server rec
 it for some minutes. So a publish whose response was lost is sent again without harm.
 """
 
+# JSON from the network is of any type until it is checked:
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import base64

@@ -4,6 +4,9 @@ Pure, and strict: a response that has not the documented shape was not sent by t
 server but by something in between (a captive portal answers 200 to everything).
 """
 
+# JSON from the network is of any type until it is checked:
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import base64

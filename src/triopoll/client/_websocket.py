@@ -5,6 +5,9 @@ user handles a message. It holds one page at most: the server sends the next one
 after the cursor of this one was acknowledged, so neither side buffers.
 """
 
+# JSON from the network is of any type until it is checked:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json

@@ -5,6 +5,9 @@ is one cancel scope in one set: no timer task, no nursery. Whatever ends waits e
 (slock is down, the server drains) cancels their scopes and sets their outcomes.
 """
 
+# The wait and its table are one unit in one module:
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from types import TracebackType

@@ -1,5 +1,8 @@
 """Listening sockets from the addresses of ``--bind``, and back."""
 
+# Addresses and buffers come from the standard library without a closer type:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import os

@@ -6,6 +6,9 @@ dropped. What does not match is an `HttpError`. Bytes behind the body stay in th
 buffer.
 """
 
+# Addresses and buffers come from the standard library without a closer type:
+# pyright: reportUnnecessaryComparison=false
+
 from __future__ import annotations
 
 import re

@@ -6,6 +6,9 @@ at work the task is two functions deep, since each resumption of a task passes t
 all.
 """
 
+# Addresses and buffers come from the standard library without a closer type:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib

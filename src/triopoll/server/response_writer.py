@@ -5,6 +5,9 @@ write. A response whose length is not known is chunked (HTTP/1.1) or ends with t
 connection (HTTP/1.0). What the application does wrong is a RuntimeError.
 """
 
+# Addresses and buffers come from the standard library without a closer type:
+# pyright: reportMatchNotExhaustive=false
+
 from __future__ import annotations
 
 import email.utils

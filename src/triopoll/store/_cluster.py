@@ -11,6 +11,9 @@ error.
 Source: Redis Cluster specification, "Client and server interactions".
 """
 
+# Redis-py is typed in part only:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import logging

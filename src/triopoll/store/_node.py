@@ -13,6 +13,9 @@ attempt, so a server that is back serves the first command that comes after it.
 One thread calls all of this.
 """
 
+# Redis-py is typed in part only:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import logging

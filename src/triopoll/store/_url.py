@@ -12,6 +12,9 @@ a question mark (`?ssl_ca_certs=/etc/ca.pem`), beside `sentinel_username` and
 differ in what they accept of several hosts and of brackets.
 """
 
+# Redis-py is typed in part only:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import re

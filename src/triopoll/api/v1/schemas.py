@@ -8,6 +8,9 @@ A field that a client may leave out and that has no default is UNSET without it.
 would not do: it is what JSON's null decodes to, which is refused.
 """
 
+# Msgspec's hooks and JSON are of any type until they are checked:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias

@@ -4,6 +4,9 @@ A page of messages is the same for every client that waited for it, and over HTT
 over a websocket, so its messages are encoded once (`encode_messages`).
 """
 
+# Msgspec's hooks and JSON are of any type until they are checked:
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias, cast
