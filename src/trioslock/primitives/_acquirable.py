@@ -24,6 +24,7 @@ from ..protocol import (
     ResultCode,
     UnlockFlag,
 )
+from ._flags import Flags
 from ._grant import Grant
 from ._handle import NO_ID, Handle
 from ._holder import Holder
@@ -55,9 +56,10 @@ class Acquirable(Handle):
         self, options: HandleOptions, *, count: int = 0, rcount: int = 0
     ) -> None:
         super().__init__(options)
-        self.flags = options.flags
-        self.priority = priority = options.priority
-        self.renew = options.renew
+        self.flags: Flags = options.flags
+        priority = options.priority
+        self.priority: int | None = priority
+        self.renew: bool = options.renew
         self._lease = lease = options.lease
         # A lease of seconds ends by itself. It is renewed in whole seconds: the server
         # renews nothing that is counted in milliseconds.

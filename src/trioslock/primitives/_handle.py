@@ -39,8 +39,8 @@ class Handle:
     """
 
     def __init__(self, options: HandleOptions) -> None:
-        self.key = options.key
-        self.db = options.db
+        self.key: bytes = options.key
+        self.db: int = options.db
         self._options = options
         self._requester = options.requester
 

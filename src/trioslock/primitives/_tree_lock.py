@@ -23,6 +23,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import LossReason, SlockError
+from ..link import Requester
 from ..protocol import (
     UNLIMITED_COUNT,
     Data,
@@ -235,7 +236,7 @@ class TreeLock(Acquirable):
         self, options: HandleOptions, *, parent: TreeLock | None = None
     ) -> None:
         super().__init__(options)
-        self.requester = options.requester
+        self.requester: Requester = options.requester
         self.parent = parent
         self._leaf = TreeLeaf(self, options)
 

@@ -55,7 +55,7 @@ class Value(Handle):
     ) -> None:
         super().__init__(options)
         assert not isinstance(options.lease, SessionLease)
-        self.ttl = options.lease
+        self.ttl: float = options.lease
         self._lease = options.wire_lease(whole_seconds=True)
         self._wait = WireDuration(0, options.flags.wait_bits)
         self._name = name.encode() if isinstance(name, str) else name
