@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -68,7 +69,13 @@ class Process:
         wait_for_port(self.port, self._process)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # One that did not answer in time may still run, for as long as the machine.
+            with contextlib.suppress(ProcessLookupError):
+                self.kill()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
