@@ -13,7 +13,8 @@ Each of these takes the entry out of the tables before it reschedules the task, 
 task is rescheduled once even if a reply and a cancellation cross. An entry that stands
 by is given a new connection by ``resume(table)``.
 
-Entries for which no task waits are in ``_orphans``.
+Entries for which no task waits are in ``_orphans``. Those of this module stay together,
+as each is a variant of another, and the Protocols at the head name all of them.
 """
 
 from __future__ import annotations
