@@ -12,6 +12,7 @@ drain.
 
 from __future__ import annotations
 
+import inspect
 import math
 import signal
 import threading
@@ -114,11 +115,15 @@ def _handling_before(
 
     first_at = math.inf
 
+    # Where the interrupted frame is not protected, trio's handler raises
+    # KeyboardInterrupt in it. That may be a request's task, and Hypercorn logs the
+    # error of a request and goes on. From a protected frame it goes to the main task.
+    @trio.lowlevel.enable_ki_protection
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first_at
         ask()
         if callable(before):
-            before(number, frame)
+            before(number, inspect.currentframe())
         elif die is not None and first_at == math.inf:
             first_at = time.monotonic()
             die()

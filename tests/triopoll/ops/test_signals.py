@@ -148,6 +148,40 @@ def test_sigterm_without_a_handler(again: str) -> None:
     assert done.returncode == -signal.SIGTERM
 
 
+INTERRUPTED = """
+import signal, trio
+from triopoll.ops.drain import Drain
+from triopoll.ops.signals import drain_on_signals
+
+async def request():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        print("the request got", repr(error))
+
+async def main():
+    async with drain_on_signals(Drain(), 0.01), trio.open_nursery() as nursery:
+        nursery.start_soon(request)
+        await trio.sleep_forever()
+
+try:
+    trio.run(main)
+except* KeyboardInterrupt:
+    print("ended")
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_request() -> None:
+    """It ends the server, not the request alone: Hypercorn would log it and go on."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        timeout=90,
+        check=False,
+        capture_output=True,
+    )
+    assert done.stdout == b"ended\n", done.stderr
+
+
 async def test_a_handler_that_was_set_later_stays(caught: list[int]) -> None:
     """One that is put back after the run does nothing but call the former one."""
     async with drain_on_signals(Drain(), 0.01):
