@@ -7,8 +7,10 @@ its client disconnects.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from .json import to_json
 from .query import Query, parse_query
@@ -117,8 +119,13 @@ def request_of(scope: Mapping[str, Any]) -> Request:
     Source: ASGI HTTP specification: ``path`` includes ``root_path``, the path that an
     application is mounted at. Some servers leave it out, so it is removed only where it
     is there.
+
+    RFC 9112, 3.2: a target may also be a whole URL, or `*`. Some servers pass these on
+    as the path.
     """
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    if not path.startswith("/"):
+        path = _path_of_target(path)
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :] or "/"
     client = scope.get("client")
@@ -130,6 +137,12 @@ def request_of(scope: Mapping[str, Any]) -> Request:
         scope["headers"],
         client[0] if client else None,
     )
+
+
+def _path_of_target(target: str) -> str:
+    with suppress(ValueError):  # an address that is none, as in http://[
+        target = urlsplit(target).path
+    return target if target.startswith("/") else f"/{target}"
 
 
 def json_response(shape: object, status: int = 200, headers: Headers = ()) -> Response:

@@ -51,6 +51,23 @@ def test_the_path_below_a_mount(root: str, path: str, expected: str) -> None:
     assert request_of(scope(root_path=root, path=path)).path == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("", "/"),
+        ("*", "/*"),
+        ("http://localhost:8000/v1/wait", "/v1/wait"),
+        ("http://localhost", "/"),
+        ("http://[/v1", "/http://[/v1"),
+        ("v1/wait", "/v1/wait"),
+    ],
+)
+def test_a_target_that_is_no_path(target: str, expected: str) -> None:
+    """Granian passes on what stands in the request line; a path begins with `/`."""
+    assert request_of(scope(path=target)).path == expected
+    assert request_of(scope(path=target, root_path="/push")).path == expected
+
+
 def test_parameters_are_parsed_once() -> None:
     """A second reader gets the same object."""
     request = request_of(scope(query_string=b"key=" + b"k" * 1000))
