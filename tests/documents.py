@@ -203,10 +203,9 @@ def running(
     )
     try:
         yield process
-    except BaseException:
-        process.kill()
-        raise
-    finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(_STOP_LIMIT)
+    finally:
+        process.kill()
+        process.wait()
     assert code in (0, -signal.SIGINT), f"{words} ended with {code}"
