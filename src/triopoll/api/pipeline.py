@@ -123,7 +123,7 @@ class Pipeline:
         return None
 
     def finish(self, request: Request, response: Response) -> None:
-        """Take step 4 for a response of ours."""
+        """Take step 4 for a response that the pipeline sends."""
         known = request.path in self.routes or request.path in self.websockets
         path = request.path if known else OTHER
         headers = self.finishing_headers(request, path, response.status)
@@ -167,21 +167,20 @@ class Pipeline:
             await send_response(scope, send, response, self.metrics.sent)
 
     async def serve_other_websocket(
-        self, scope: Scope, receive: Receive, send: Send
+        self, request: Request, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve a websocket whose path has no endpoint.
 
         Cancellation:
             As that of the application behind.
         """
-        request = request_of(scope)
-        refusal = self.access.check(request)
-        if refusal is None:
+        refused = self.check(request, format_v1)
+        if refused is None:
             exchange = self._exchange(request, receive, send)
             await self.fallback(_normalised(scope, request), receive, exchange.send)
             return
         await receive()  # websocket.connect
-        await self.deny(request, scope, send, format_v1(refusal))
+        await self.deny(request, scope, send, refused)
 
     def _exchange(
         self, request: Request, receive: Receive, send: Send
@@ -220,7 +219,7 @@ _POLICY = 1008  # RFC 6455, section 7.4.1
 def _normalised(scope: Scope, request: Request) -> Scope:
     """Return a scope whose path includes its root path, as ASGI defines it."""
     root = scope.get("root_path", "").rstrip("/")
-    return {**scope, "root_path": root, "path": root + request.path} if root else scope
+    return {**scope, "root_path": root, "path": root + request.path}
 
 
 def _method_not_allowed(method: str, served: Collection[str]) -> Response:

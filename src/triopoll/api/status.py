@@ -30,11 +30,11 @@ def status_routes(services: Services, metrics: Metrics) -> Routes:
         metrics: What is counted in this process.
     """
     ready = partial(_ready, services)
-    told = partial(_tell_metrics, services, metrics)
+    expose_metrics = partial(_expose_metrics, services, metrics)
     return {
         "/livez": {"GET": _live, "HEAD": _live},
         "/readyz": {"GET": ready, "HEAD": ready},
-        "/metrics": {"GET": told},
+        "/metrics": {"GET": expose_metrics},
     }
 
 
@@ -50,7 +50,7 @@ async def _ready(services: Services, request: Request) -> Response:
     return json_response(shape, 503 if reasons else 200, UNCACHED)
 
 
-async def _tell_metrics(
+async def _expose_metrics(
     services: Services, metrics: Metrics, request: Request
 ) -> Response:
     if not _may_read(request, networks_of(services.settings.metrics_from)):

@@ -1,7 +1,7 @@
 """JSON as text: what is written, and what is passed on as it was written.
 
-A message is only read, to know that it is JSON. Writing it anew would change it:
-numbers lose digits, names that come twice are one.
+A message is parsed only to check that it is JSON, and is passed on as it came. Encoding
+it again would change it: numbers lose digits, and of a repeated name one value is left.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ __all__ = ["BadJson", "check_json", "plain_text", "to_json"]
 
 
 class BadJson(ValueError):
-    """These bytes are no JSON."""
+    """These bytes are not JSON."""
 
 
 def to_json(shape: object) -> str:
-    """Write JSON as all our answers have it: short, and not all in ASCII."""
+    """Write JSON as all responses have it: without spaces, and not escaped to ASCII."""
     return json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -27,9 +27,8 @@ def check_json(data: bytes) -> str:
         data: Hostile: it may be anything, but its length is bounded.
 
     Raises:
-        BadJson: It is no UTF-8, no JSON, or JSON that nobody means: too deep for
-            a parser, with numbers of thousands of digits, or with the names that
-            JavaScript has for what is no number.
+        BadJson: It is not UTF-8, not JSON, nested too deep for the parser, has numbers
+            of thousands of digits, or has NaN or Infinity.
     """
     try:
         text = data.decode()
@@ -40,7 +39,7 @@ def check_json(data: bytes) -> str:
 
 
 def plain_text(data: bytes) -> bytes:
-    """Return what a JSON string says; anything else as it is."""
+    """Return the text of a JSON string; any other data unchanged."""
     try:
         value = json.loads(check_json(data))
         return value.encode() if isinstance(value, str) else data

@@ -1,4 +1,4 @@
-"""One process of a crew may keep messages in memory; a second one finds out here."""
+"""Of the workers of one server, one process may keep messages in memory."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ __all__ = ["MemoryTaken", "claimed_memory"]
 
 
 class MemoryTaken(Exception):
-    """Another process of this crew keeps messages in memory already."""
+    """Another worker of this server keeps messages in memory already."""
 
 
 @contextlib.contextmanager
 def claimed_memory() -> Generator[None, None, None]:
-    """Be the only process of a crew that keeps messages in memory.
+    """Claim the right to keep messages in memory, for the time of the block.
 
-    Workers of one server share its process group, unless their supervisor says that
-    they are a crew; services that are started each for itself by an init system, a
-    container or at a shell's prompt have a process group each. The claim is a file
-    lock, which ends with the process however that ends.
+    Workers belong together if their supervisor's environment variable says so, or if
+    they share a process group. Services that an init system, a container or a shell
+    starts separately have a process group each. The claim is a file lock, which the
+    system releases when the process ends, however it ends.
 
     Raises:
-        MemoryTaken: There is another one.
+        MemoryTaken: Another worker has it.
     """
-    crew = os.environ.get(SUPERVISOR_VARIABLE) or str(os.getpgrp())
-    path = Path(tempfile.gettempdir()) / f"triopoll-{os.getuid()}-{crew}.lock"
+    server = os.environ.get(SUPERVISOR_VARIABLE) or str(os.getpgrp())
+    path = Path(tempfile.gettempdir()) / f"triopoll-{os.getuid()}-{server}.lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MemoryTaken(f"a process of crew {crew} has it") from None
+            raise MemoryTaken(f"another worker of server {server} has it") from None
         try:
             yield
         finally:

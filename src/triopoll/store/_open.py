@@ -32,8 +32,8 @@ class Stores:
 
     Attributes:
         lists: For the compatible endpoints: a message is taken by one poll.
-        log: For `/v1`: a message is read by everybody.
-        values: For the OpenResty image's endpoints: a message is kept for a while.
+        log: For `/v1`: a message is read by every reader.
+        values: For the OpenResty API: a message is kept for a while.
     """
 
     lists: MessageStore
@@ -91,7 +91,7 @@ async def open_stores(
         try:
             yield Stores(lists, log, RedisValues(pipeliner, list_prefix))
         finally:
-            last += lists.farewell()
+            last += lists.closing_commands()
 
 
 @asynccontextmanager

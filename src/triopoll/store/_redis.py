@@ -136,8 +136,8 @@ class RedisStore:
                 steady_at = trio.current_time() + self._lease
             await trio.sleep(self._lease / _SIGNS)
 
-    def farewell(self) -> list[Command]:
-        """Return the commands that return all that is held, for the very end."""
+    def closing_commands(self) -> list[Command]:
+        """Return the last commands of this worker: they return all that it holds."""
         self._held.clear()
         control = self._layout.control
         commands: list[Command] = [("DEL", control.alive(self._worker))]
@@ -163,7 +163,7 @@ class RedisStore:
     # --- signs of life ------------------------------------------------------------
 
     async def _live(self) -> None:
-        """Give a sign of life, and return what is held only by the word of Redis."""
+        """Give a sign of life; return what is held in Redis but not known here."""
         alive = self._layout.control.alive(self._worker)
         await self._pipeliner.call(*SIGN([alive], self._lease_ms))
         places = list(self._places)

@@ -30,7 +30,7 @@ from ._pipeliner import Pipeliner
 
 __all__ = ["RedisLog"]
 
-# Logs that one script looks at: Redis serves nobody else meanwhile.
+# Logs that one script reads: Redis serves no other command meanwhile.
 _HEADS_AT_ONCE = 256
 
 _NOWHERE = Cursor("", 0, "")

@@ -1,8 +1,8 @@
 """What Redis means by the error replies that are about Redis, not about a command.
 
-Each code is told apart by a row of the table: what the log says, what a caller is told,
-whether a new connection can help, and whether a command that has to be acknowledged is
-sent again. A code that has no row is an error of its command alone.
+Each code is told apart by a row of the table: which error a caller gets, what the log
+says, whether a new connection can help, and whether a command that has to be
+acknowledged is sent again. A code that has no row is an error of its command alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Refusal:
 
     Attributes:
         meaning: What the log says that Redis does, after its address.
-        error: What a caller is told.
+        error: The error that a caller gets.
         reconnects: Whether another connection may help: to a server that has taken
             over, to one that has finished loading, with rights that it has now.
         retries: Whether the same command may succeed later as it is.

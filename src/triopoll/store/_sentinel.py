@@ -1,4 +1,4 @@
-"""Which server is the primary, by the word of Redis Sentinels.
+"""Which server is the primary, as Redis Sentinels report it.
 
 They are asked one after the other before each connection, and every second while one is
 in use: a primary that was replaced while it lives takes writes for some more seconds,

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import socket
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import redis
 from tests.redis_rigs import ClusterRig, Resolver
 from tests.services import RedisServer
 
 KINDS = ("memory", "redis", "cluster")
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return f"key-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be broken."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis.Redis]:
+    """A client of that Redis."""
+    with redis.Redis(port=server.port) as client:
+        yield client
 
 
 @pytest.fixture

@@ -33,11 +33,6 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-a-real-redis.md"
 SHORT = LogLimits(max_messages=2, max_age=0.01, trim_acked=True)
 
 
-@pytest.fixture
-def key() -> str:
-    return f"key-{uuid.uuid4().hex}"
-
-
 def documented_rules() -> list[str]:
     """Return the words of the page's ACL SETUSER, behind the name of the user."""
     text = PAGE.read_text()

@@ -47,11 +47,6 @@ LAYOUT = ClusterLayout("triopoll:", "")
 
 
 @pytest.fixture
-def key() -> str:
-    return f"key-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def rig(tmp_path: Path) -> Iterator[ClusterRig]:
     """A cluster of the test's own, to be broken."""
     with ClusterRig(tmp_path) as rig:

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,11 +22,6 @@ NAMES = LAYOUT.control
 
 
 @pytest.fixture
-def key() -> str:
-    return f"list-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path, durable=True)
     server.start()
@@ -35,17 +29,11 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture
-def admin(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis(port=server.port) as client:
-        yield client
-
-
 @asynccontextmanager
 async def worker(
     server: RedisServer, *, lease: float = 10, limit: float = 5
 ) -> AsyncIterator[RedisStore]:
-    """A worker that is killed at the end of the block: it says no farewell."""
+    """A worker that is killed at the end of the block: it sends no closing commands."""
     address = parse_redis_url(server.url, limit)
     async with open_pipeliner(address, LAYOUT, max_queued=1000) as pipeliner:
         yield RedisStore(pipeliner, LAYOUT, "", lease=lease)
@@ -251,7 +239,7 @@ async def test_a_departure_while_the_reply_is_lost(
     assert not admin.exists(NAMES.held(store._worker))
 
 
-async def test_a_farewell_gives_everything_back(
+async def test_closing_commands_give_everything_back(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """Nobody has to wait for the time of a worker that ends in good order."""
@@ -261,7 +249,7 @@ async def test_a_farewell_gives_everything_back(
         await take(store, key)
         await take(store, key)
         store.ack(confirmed)
-        for command in store.farewell():
+        for command in store.closing_commands():
             await store._pipeliner.call(*command)
     assert admin.lrange(key, 0, -1) == [b"2", b"3"]
     assert sorted(admin.scan_iter()) == sorted([key.encode(), b"triopoll:places"])

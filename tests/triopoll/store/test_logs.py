@@ -1,6 +1,5 @@
 """One suite for every log."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,11 +18,6 @@ from triopoll.store import (
     Page,
     open_stores,
 )
-
-
-@pytest.fixture
-def key() -> str:
-    return f"log-{uuid.uuid4().hex}"
 
 
 class World:

@@ -6,7 +6,6 @@ import logging
 import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -35,11 +34,6 @@ pytestmark = pytest.mark.slow
 
 NAME = "redis.test"
 URL = f"redis://{NAME}:1/0"
-
-
-@pytest.fixture
-def key() -> str:
-    return f"key-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

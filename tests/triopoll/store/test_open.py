@@ -1,16 +1,10 @@
 """One suite for every store of lists."""
 
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 
 from triopoll.store import Delivery, MessageStore, open_stores
-
-
-@pytest.fixture
-def key() -> str:
-    return f"list-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import threading
-import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -39,23 +38,12 @@ async def open_lists(url: str, **args: Any) -> AsyncIterator[RedisStore]:
 
 
 @pytest.fixture
-def key() -> str:
-    return f"list-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of our own, to be paused, filled and killed; it forgets nothing."""
     server = RedisServer(tmp_path, durable=True)
     server.start()
     yield server
     server.kill()
-
-
-@pytest.fixture
-def admin(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis(port=server.port) as client:
-        yield client
 
 
 def count_calls(admin: redis.Redis, command: str) -> int:

@@ -1,7 +1,6 @@
 """Logs in Redis with trouble; the server is a real one, emptied, set back, killed."""
 
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,25 +23,6 @@ from triopoll.store import (
 )
 
 PREFIX = "our:"
-
-
-@pytest.fixture
-def key() -> str:
-    return f"log-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def admin(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis(port=server.port) as client:
-        yield client
 
 
 @pytest.fixture

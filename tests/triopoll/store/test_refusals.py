@@ -6,7 +6,6 @@ import contextlib
 import logging
 import shutil
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -182,11 +181,6 @@ TROUBLES = {
         take_all_connections, configured("maxclients", "100"), healed=ANSWERS
     ),
 }
-
-
-@pytest.fixture
-def key() -> str:
-    return f"key-{uuid.uuid4().hex}"
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,11 +23,6 @@ from tests.triopoll.support import eventually
 from triopoll.store import LogLimits, Stores, StoreUnreachable, open_stores
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def key() -> str:
-    return f"key-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class WebSocketEndpoints:
         """
         request = request_of(scope)
         if request.path not in WEBSOCKET_PATHS:
-            await self._pipeline.serve_other_websocket(scope, receive, send)
+            await self._pipeline.serve_other_websocket(request, scope, receive, send)
             return
         await receive()  # websocket.connect
         try:
