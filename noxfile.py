@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import nox
+import nox.command
 from nox.virtualenv import PassthroughEnv
 
 nox.needs_version = ">=2025.2.9"
@@ -76,6 +77,8 @@ ASYNC_EXCEPTIONS = {
 
 WORKFLOW = ".github/workflows/ci.yml"
 PYTEST = ("pytest", "-n", "4", "--dist", "loadfile")
+# Of the tests that failed last; none to run is an error.
+AGAIN = ("pytest", "--last-failed", "--last-failed-no-failures=none")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -135,7 +138,7 @@ def layers(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests with branch coverage; after ``--``, options of pytest."""
     install(session, "test")
-    session.run(*PYTEST, "--cov", "--cov-report=term", *session.posargs)
+    run_suite(session, "--cov", "--cov-report=term", *session.posargs)
 
 
 @nox.session
@@ -146,7 +149,16 @@ def lowest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp(), "lowest.txt")
     constraints.write_text("\n".join(lowest_versions()) + "\n")
     session.install("-e", ".[poll]", "--group=test", f"--constraint={constraints}")
-    session.run(*PYTEST, *session.posargs)
+    run_suite(session, *session.posargs)
+
+
+def run_suite(session: nox.Session, *options: str) -> None:
+    """Run all tests; what fails beside others must pass when it runs again alone."""
+    try:
+        session.run(*PYTEST, *options)
+    except nox.command.CommandFailed:
+        session.warn("running again, one by one, what has failed")
+        session.run(*AGAIN)
 
 
 def lowest_versions() -> list[str]:
