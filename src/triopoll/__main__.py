@@ -28,7 +28,12 @@ from triopoll.server import (
     supervise,
 )
 from triopoll.server.lifespan import only_error
-from triopoll.server.supervisor import EXIT_CUT, EXIT_STARTUP, watch_lifeline
+from triopoll.server.supervisor import (
+    EXIT_CUT,
+    EXIT_FAILED,
+    EXIT_STARTUP,
+    watch_lifeline,
+)
 
 __all__ = ["main"]
 
@@ -57,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 after a drain in which all clients were answered, 1 if a client was cut, 2 for
-        a wrong command line, 3 if the application or its address refused to start.
+        a wrong command line, 3 if the application or its address refused to start, 4 if
+        the application failed to shut down, or the server failed.
     """
     options = _parser().parse_args(arguments)
     code: int = options.run(options)
@@ -75,7 +81,11 @@ def _serve(options: argparse.Namespace) -> int:
     except (BindError, LifespanError) as error:
         logging.getLogger("triopoll").error("%s", error)
         refused = isinstance(error, (BindError, StartupFailed))
-        return EXIT_STARTUP if refused else EXIT_CUT
+        return EXIT_STARTUP if refused else EXIT_FAILED
+    except Exception:
+        # Python's own exit code for a traceback would say that a client was cut.
+        logging.getLogger("triopoll").exception("the server failed")
+        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

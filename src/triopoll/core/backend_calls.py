@@ -18,6 +18,7 @@ from ..store import StoreError, StoreUnreachable
 from .outcomes import Failure, OperationFailed
 
 __all__ = [
+    "MARGIN",
     "SLOCK_ERRORS",
     "call_slock",
     "call_store",
@@ -25,6 +26,10 @@ __all__ = [
     "slock_failure",
     "store_failure",
 ]
+
+# Seconds that a backend may take beyond the time for which a request waits: it is
+# answered within that time and this margin, whatever the backends do.
+MARGIN = 1.0
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")

@@ -26,6 +26,7 @@ from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
 from ..store import Delivery, MessageStore, StoreError
 from .backend_calls import (
+    MARGIN,
     SLOCK_ERRORS,
     call_slock,
     call_store,
@@ -121,10 +122,11 @@ class Poller:
             The wait is withdrawn on the slock server; a message that was popped
             returns to its list.
         """
+        limit = min(self._limit, query.timeout + MARGIN)
         try:
             # Not by `call_store`: a poll resumes three times, each time through every
             # coroutine between here and its task.
-            with trio.fail_after(self._limit):
+            with trio.fail_after(limit):
                 taken = await self._store.pop(query.key)
             if taken is not None:
                 self._backoff.reset(query.key)
@@ -132,7 +134,7 @@ class Poller:
             outcome = await self._wait(query, "message", visitor)
             if not isinstance(outcome, EventFired):
                 return outcome
-            with trio.fail_after(self._limit):
+            with trio.fail_after(limit):
                 taken = await self._store.pop(query.key)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
@@ -174,8 +176,9 @@ class Poller:
         if delay <= 0:
             return empty
         await trio.sleep(delay)
+        limit = min(self._limit, query.timeout + MARGIN)
         try:
-            taken = await call_store(self._limit, self._store.pop, query.key)
+            taken = await call_store(limit, self._store.pop, query.key)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         # The delay is no part of the latency from a wake to its reply.

@@ -23,7 +23,7 @@ from .config import ServerSettings
 from .connection import ServerConnection, ServerContext
 from .disconnects import open_disconnects
 from .errors import PeerGone
-from .lifespan import open_lifespan
+from .lifespan import LifespanError, open_lifespan
 from .response_writer import plain_response
 from .stream import ClientStream
 
@@ -59,22 +59,29 @@ async def serve(
 
     Raises:
         StartupFailed: The application refused to start.
+        LifespanError: It failed to shut down, after all clients had been answered.
 
     Cancellation:
         All clients are cut without a drain.
     """
     server = HttpServer(app, settings)
-    with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
-        async with open_lifespan(app) as state:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(server.accept, listeners, state)
-                for listener in listeners:
-                    logger.info("listening on %s", url_of(listener.socket))
-                task_status.started(server)
-                first = await anext(aiter(signals))
-                nursery.start_soon(server.cut_on_signal, signals)
-                await server.drain_all(at_once=first in _AT_ONCE)
-                nursery.cancel_scope.cancel()
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
+            async with open_lifespan(app) as state:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(server.accept, listeners, state)
+                    for listener in listeners:
+                        logger.info("listening on %s", url_of(listener.socket))
+                    task_status.started(server)
+                    first = await anext(aiter(signals))
+                    nursery.start_soon(server.cut_on_signal, signals)
+                    await server.drain_all(at_once=first in _AT_ONCE)
+                    nursery.cancel_scope.cancel()
+    except LifespanError as error:
+        # That clients were cut is what a deployment has to know first.
+        if not server.cut:
+            raise
+        logger.error("%s", error)
     return server.cut
 
 

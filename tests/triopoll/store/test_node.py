@@ -295,7 +295,7 @@ async def test_a_socket_file_is_its_address(
     tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log, too."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     with socket_server(tmp_path) as path:
         async with open_stores(f"unix://{path}", limit=5) as stores:
             await stores.lists.push(key, b"1")
