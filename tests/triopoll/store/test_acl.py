@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.redis_rigs import admin_of
+from tests.redis_rigs import ClusterRig, admin_of
 from tests.services import RedisServer
 from tests.triopoll.support import eventually
 
@@ -38,6 +38,12 @@ def documented_rules() -> list[str]:
     text = PAGE.read_text()
     (command,) = re.findall(r"ACL SETUSER app ((?:.*\\\n)*.*)", text)
     return shlex.split(command.replace("\\\n", " "))
+
+
+def documented_rules_of_clusters() -> list[str]:
+    """Return what the page adds for a cluster."""
+    (rules,) = re.findall(r"A cluster also\s+needs `([^`]+)`", PAGE.read_text())
+    return shlex.split(rules)
 
 
 @pytest.fixture
@@ -131,6 +137,39 @@ async def test_workers(
         admin.delete(f"triopoll:worker:{others.lists._worker}")
         await stores.lists._recover()
         await eventually(lambda: admin.llen(f"poll:{key}"))
+
+
+@pytest.mark.slow
+async def test_a_cluster(redis_cluster: ClusterRig, key: str) -> None:
+    """With the two rights that the page adds for it, on each node."""
+    rules = [*documented_rules(), *documented_rules_of_clusters()]
+    admins = [admin_of(node) for node in redis_cluster.nodes]
+    for admin in admins:
+        admin.execute_command("ACL", "SETUSER", "app", *rules)
+        admin.acl_log_reset()
+    url = redis_cluster.url.replace("://", "://app:SECRET@")
+    async with (
+        open_stores(url, limit=5, list_prefix="poll:") as stores,
+        open_stores(url, limit=5, list_prefix="poll:") as others,
+    ):
+        for n in range(20):
+            await stores.lists.push(f"{key}{n}", b"1")
+            delivery = await stores.lists.pop(f"{key}{n}")
+            assert delivery is not None
+            (stores.lists.ack if n % 2 else stores.lists.nack)(delivery)
+            await stores.values.put(f"{key}{n}-value", b"1", 60)
+            await stores.log.append([NewMessage(f"{key}{n}", b"1", id="a")])
+            await stores.log.read(f"{key}{n}", ALL, 10)
+        await stores.log.heads([f"{key}{n}" for n in range(20)])
+        await stores.lists.ping()
+        for each in (stores, others):
+            assert isinstance(each.lists, RedisStore)
+            await each.lists._live()
+            await each.lists._recover()
+    for admin in admins:
+        assert [entry["object"] for entry in admin.acl_log()] == []
+        admin.execute_command("ACL", "DELUSER", "app")
+        admin.close()
 
 
 async def test_other_keys(server: RedisServer, key: str) -> None:
