@@ -184,6 +184,51 @@ async def test_other_keys(server: RedisServer, key: str) -> None:
             assert admin.lrange(key, 0, -1) == [b"1"]
 
 
+async def test_a_right_that_comes_and_goes(server: RedisServer, key: str) -> None:
+    """What was refused half way is not stored, and the log goes on behind it."""
+    url = url_of(server)
+    rules = documented_rules()
+    with admin_of(server) as admin:
+        async with open_stores(url, limit=5, list_prefix="poll:") as stores:
+            ids: list[str] = []
+            for denied in ("", "-hset", "-xadd", "-eval", "-pexpire", "-xtrim", ""):
+                for is_new in (False, True):
+                    name = key + (denied if is_new else "")
+                    words = [denied] if denied else []
+                    admin.execute_command("ACL", "SETUSER", "app", *rules, *words)
+                    (first,) = await stores.log.append([NewMessage(name, b"1")])
+                    admin.execute_command("ACL", "SETUSER", "app", *rules)
+                    (second,) = await stores.log.append([NewMessage(name, b"2")])
+                    assert isinstance(second, Appended)
+                    if not is_new:
+                        results = (first, second)
+                        ids += [r.id for r in results if isinstance(r, Appended)]
+            page = await stores.log.read(key, ALL, 100)
+            found = [message.id for message in page.messages]
+            assert set(ids) <= set(found)
+            assert len(set(found)) == len(found)
+
+
+async def test_what_is_refused_half_way_is_not_read(
+    server: RedisServer, key: str
+) -> None:
+    """Its publisher was told that it is not stored; its number counts as lost."""
+    rules = documented_rules()
+    with admin_of(server) as admin:
+        async with open_stores(url_of(server), limit=5, list_prefix="poll:") as stores:
+            await stores.log.append([NewMessage(key, b"1")])
+            admin.execute_command("ACL", "SETUSER", "app", *rules, "-hset")
+            (refused,) = await stores.log.append([NewMessage(key, b"2")])
+            assert not isinstance(refused, Appended)
+            page = await stores.log.read(key, ALL, 100)
+            assert [message.data for message in page.messages] == [b"1"]
+            admin.execute_command("ACL", "SETUSER", "app", *rules)
+            await stores.log.append([NewMessage(key, b"2")])
+            page = await stores.log.read(key, page.cursor, 100)
+            assert [message.data for message in page.messages] == [b"2"]
+            assert page.lost == 1
+
+
 async def test_a_user_who_may_take_and_not_hold(server: RedisServer, key: str) -> None:
     """A list that may be popped, without our own keys: its message stays."""
     with admin_of(server) as admin:

@@ -14,7 +14,7 @@ import pytest
 import redis
 import trio
 import trio.lowlevel
-from tests.redis_rigs import Pair, Resolver, admin_of, socket_server
+from tests.redis_rigs import Pair, Resolver, admin_of, socket_server, until
 from tests.services import RedisServer
 
 from triopoll.store import (
@@ -271,6 +271,24 @@ def test_a_history_that_lacks_nothing(tmp_path: Path) -> None:
             ask = ("EVAL", "return ARGV", "0", HISTORY, HISTORY_MAY_LACK)
             (reply,) = one.execute([ask])
             assert reply[1] == b"0"
+    finally:
+        server.kill()
+
+
+def test_a_history_that_is_written_down_later(tmp_path: Path) -> None:
+    """An append-only file that is begun later does not bring back what was lost."""
+    server = RedisServer(tmp_path)
+    server.start()
+    ask = ("EVAL", "return ARGV", "0", HISTORY, HISTORY_MAY_LACK)
+    try:
+        with admin_of(server) as admin, closing(executor(server.url)) as one:
+            (before,) = one.execute([ask])
+            admin.config_set("appendonly", "yes")
+            until(lambda: admin.info("persistence")["aof_enabled"])
+            time.sleep(1.1)
+            one.execute([("PING", "x")])
+            assert one.execute([ask]) == [before]
+            assert before[1] == b"1"
     finally:
         server.kill()
 
