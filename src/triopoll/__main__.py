@@ -27,6 +27,7 @@ from triopoll.server import (
     serve,
     supervise,
 )
+from triopoll.server.descriptors import allow_descriptors
 from triopoll.server.lifespan import only_error
 from triopoll.server.supervisor import EXIT_CUT, EXIT_STARTUP, watch_lifeline
 
@@ -68,6 +69,8 @@ def _serve(options: argparse.Namespace) -> int:
     set_up_logs(options.log_format)
     numbers = {name: getattr(options, name) for name in _OPTIONS}
     settings = ServerSettings(access_log=options.access_log, **numbers)
+    if options.lifeline is None:  # workers inherit the limit of their supervisor
+        allow_descriptors(settings.max_connections)
     try:
         if options.workers > 1:
             return _run_workers(options, settings)

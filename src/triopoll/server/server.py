@@ -7,9 +7,10 @@ connections that are still at work after the grace are cut and counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import trio
@@ -18,6 +19,7 @@ from triopoll.asgi.types import ASGIApp, Scope
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
+from .accepting import Start, accept_clients, accept_waiting
 from .binding import url_of
 from .config import ServerSettings
 from .connection import ServerConnection, ServerContext
@@ -144,13 +146,9 @@ class HttpServer:
                 helpers.start_soon(disconnects.run)
                 helpers.start_soon(self._close_idle)
                 async with trio.open_nursery() as connections:
-                    with self._accepting:
-                        task_status.started()
-                        await trio.serve_listeners(
-                            partial(self._serve_client, context),
-                            list(listeners),
-                            handler_nursery=connections,
-                        )
+                    start = partial(self._start_client, context, connections)
+                    task_status.started()
+                    await self._accept_from(listeners, start)
                 helpers.cancel_scope.cancel()
         self._ended.set()
 
@@ -195,17 +193,31 @@ class HttpServer:
             for connection in self._connections:
                 connection.stop_if_idle_since(since)
 
-    def _serve_client(
-        self, context: ServerContext, stream: trio.SocketStream
-    ) -> Awaitable[None]:
-        """Return the coroutine that serves a client that has been accepted."""
+    async def _accept_from(
+        self, listeners: Sequence[trio.SocketListener], start: Start
+    ) -> None:
+        """Accept clients until the drain closes the listeners."""
+        async with contextlib.AsyncExitStack() as stack:
+            for listener in listeners:
+                await stack.enter_async_context(listener)
+            with self._accepting:
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(accept_clients, listener, start)
+            for listener in listeners:
+                await accept_waiting(listener, start)
+
+    def _start_client(
+        self, context: ServerContext, nursery: trio.Nursery, stream: trio.SocketStream
+    ) -> None:
         if len(self._connections) >= self._settings.max_connections:
             refused = ClientStream(stream, self._settings.write_deadline)
-            return _refuse(refused, self._settings.linger)
+            nursery.start_soon(_refuse, refused, self._settings.linger)
+            return
         connection = ServerConnection(context, stream)
         if self._accepting.cancel_called:
-            connection.stop()  # it was accepted at the moment at which the drain began
-        return connection.run()
+            connection.stop()  # what it has sent already is answered
+        nursery.start_soon(connection.run)
 
 
 async def _refuse(stream: ClientStream, linger: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,6 +16,7 @@ from quart import Response, websocket
 from quart_trio import QuartTrio
 from tests.triopoll.server.harness import HASTY, QUICK, Client, run_server
 from tests.triopoll.server.park_app import ParkApp
+from tests.triopoll.server.processes import ServerProcess
 from tests.triopoll.support import eventually
 
 from triopoll.ops.drain import Drain
@@ -267,3 +270,38 @@ async def test_connections_are_counted_in_the_metrics() -> None:
         await client.get()
         await client.read_answer()
         assert read() == 1
+
+
+async def test_clients_that_are_not_accepted_yet_are_answered_by_the_drain() -> None:
+    """Their connections wait in the kernel, with their requests, when it begins."""
+    async with run_server(ParkApp()) as running:
+        clients = [
+            socket.create_connection(("127.0.0.1", running.port)) for _ in range(50)
+        ]
+        for client in clients:
+            client.sendall(b"GET /park HTTP/1.1\r\nHost: h\r\n\r\n")
+        await running.server.drain_all(at_once=True)
+        assert running.server.cut == 0
+        for client in clients:
+            with client:
+                assert client.recv(10_000).endswith(b"again")
+
+
+@pytest.mark.slow
+async def test_a_server_without_descriptors_says_so_once(tmp_path: Path) -> None:
+    """Clients wait until connections end; the log is not flooded meanwhile."""
+    command = ["prlimit", "--nofile=60:60", "--"]
+    with ServerProcess(
+        tmp_path / "log", "--max-connections", "500", prefix=command
+    ) as server:
+        server.wait_until_up()
+        clients = [server.park() for _ in range(100)]
+        await eventually(lambda: "cannot accept clients" in server.output)
+        await trio.sleep(0.5)
+        for client in clients:
+            client.close()
+        await trio.to_thread.run_sync(server.wait_parked, 0)
+        log = server.output
+    assert "this process may open 60 files, too few for 500 connections" in log
+    assert log.count("cannot accept clients") == 1
+    assert "Traceback" not in log
