@@ -45,6 +45,8 @@ _OPTIONS = {
     "keep_alive": "seconds that a connection may be idle between two requests",
     "write_deadline": "seconds that a client may take to read what it is sent",
     "max_connections": "connections of one worker; more are answered 503",
+    "max_unread_bytes": "bytes of answers that wait in one worker to be read by slow "
+    "clients; beyond it the slowest are cut",
     "websocket_ping": "seconds without a byte after which a websocket is pinged",
     "websocket_pong_deadline": "seconds in which its client must then send something",
 }

@@ -27,6 +27,7 @@ from .disconnects import open_disconnects
 from .errors import PeerGone
 from .lifespan import open_lifespan
 from .response_writer import plain_response
+from .send_budget import SendBudget
 from .stream import ClientStream
 
 __all__ = ["HttpServer", "serve"]
@@ -95,6 +96,7 @@ class HttpServer:
         self._app = app
         self._settings = settings
         self._connections: set[ServerConnection] = set()
+        self._send_budget = SendBudget(settings.max_unread_bytes)
         # One scope for each stage of the drain: no new connections, no more waiting for
         # those there are, no connections at all.
         self._accepting = trio.CancelScope()
@@ -141,6 +143,7 @@ class HttpServer:
                 state,
                 disconnects,
                 self._connections,
+                self._send_budget,
             )
             async with trio.open_nursery() as helpers:
                 helpers.start_soon(disconnects.run)
@@ -211,7 +214,8 @@ class HttpServer:
         self, context: ServerContext, nursery: trio.Nursery, stream: trio.SocketStream
     ) -> None:
         if len(self._connections) >= self._settings.max_connections:
-            refused = ClientStream(stream, self._settings.write_deadline)
+            deadline = self._settings.write_deadline
+            refused = ClientStream(stream, deadline, context.send_budget)
             nursery.start_soon(_refuse, refused, self._settings.linger)
             return
         connection = ServerConnection(context, stream)

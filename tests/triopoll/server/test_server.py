@@ -305,3 +305,19 @@ async def test_a_server_without_descriptors_says_so_once(tmp_path: Path) -> None
     assert "this process may open 60 files, too few for 500 connections" in log
     assert log.count("cannot accept clients") == 1
     assert "Traceback" not in log
+
+
+async def test_slow_readers_share_a_limit() -> None:
+    """Beyond it the slowest are cut, at once; others are served as before."""
+    app = ParkApp()
+    settings = replace(QUICK, write_deadline=60.0, max_unread_bytes=10 * 70_000)
+    async with run_server(app, settings) as running:
+        slow = [await running.connect() for _ in range(30)]
+        for client in slow:
+            await client.get("/flood")
+        await eventually(lambda: app.seen["flood cut"] == 20)
+        await running.settle(connections=10)
+        client = await running.connect()
+        await client.get()
+        assert (await client.read_answer()).endswith(b"hello")
+        assert app.seen["flood cut"] == 20
