@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import trio
@@ -25,7 +25,7 @@ from .config import ServerSettings
 from .connection import ServerConnection, ServerContext
 from .disconnects import open_disconnects
 from .errors import PeerGone
-from .lifespan import open_lifespan
+from .lifespan import LifespanError, open_lifespan
 from .response_writer import plain_response
 from .send_budget import SendBudget
 from .stream import ClientStream
@@ -43,6 +43,7 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     settings: ServerSettings,
     *,
+    drained: Callable[[int], object] = int,
     task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Serve an ASGI application until SIGTERM or SIGINT, and drain it.
@@ -55,6 +56,8 @@ async def serve(
             ``metrics``, if those are `Metrics`, connections are counted.
         listeners: Are closed when the function returns.
         settings: Limits, deadlines and drain times.
+        drained: Called at the end of the drain, before the application's shutdown, with
+            the number of clients that were cut.
         task_status: Is started with the server once connections are accepted.
 
     Returns:
@@ -62,22 +65,35 @@ async def serve(
 
     Raises:
         StartupFailed: The application refused to start.
+        LifespanError: It failed to shut down, after all clients had been answered.
+        Exception: It raised an error, and no client was cut.
 
     Cancellation:
         All clients are cut without a drain.
     """
     server = HttpServer(app, settings)
-    with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
-        async with open_lifespan(app) as state:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(server.accept, listeners, state)
-                for listener in listeners:
-                    logger.info("listening on %s", url_of(listener.socket))
-                task_status.started(server)
-                first = await anext(aiter(signals))
-                nursery.start_soon(server.cut_on_signal, signals)
-                await server.drain_all(at_once=first in _AT_ONCE)
-                nursery.cancel_scope.cancel()
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
+            async with open_lifespan(app) as state:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(server.accept, listeners, state)
+                    for listener in listeners:
+                        logger.info("listening on %s", url_of(listener.socket))
+                    task_status.started(server)
+                    first = await anext(aiter(signals))
+                    nursery.start_soon(server.cut_on_signal, signals)
+                    await server.drain_all(at_once=first in _AT_ONCE)
+                    drained(server.cut)
+                    nursery.cancel_scope.cancel()
+    except LifespanError as error:
+        # That clients were cut is what a deployment has to know first.
+        if not server.cut:
+            raise
+        logger.error("%s", error)
+    except Exception:
+        if not server.cut:
+            raise
+        logger.exception("the application failed in its shutdown")
     return server.cut
 
 

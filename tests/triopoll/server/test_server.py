@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -21,7 +22,13 @@ from tests.triopoll.support import eventually
 
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
-from triopoll.server import HttpServer, serve
+from triopoll.server import (
+    HttpServer,
+    LifespanError,
+    ServerSettings,
+    StartupFailed,
+    serve,
+)
 
 
 def quart_app() -> QuartTrio:
@@ -132,7 +139,11 @@ Body = Callable[[Client, HttpServer], Awaitable[None]]
 
 
 async def serve_and_signal(
-    app: ParkApp, path: str, settings: object, *signals: signal.Signals
+    app: ParkApp,
+    path: str,
+    settings: ServerSettings,
+    *signals: signal.Signals,
+    drained: Callable[[int], object] = int,
 ) -> tuple[int, float, bytes]:
     """Serve with one client at `path`; return the count, the time and its answer."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -142,10 +153,10 @@ async def serve_and_signal(
     async def run(
         *, task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        assert settings is not None
-        results.append(
-            await serve(app, listeners, settings, task_status=task_status)  # type: ignore[arg-type]
+        cut = await serve(
+            app, listeners, settings, drained=drained, task_status=task_status
         )
+        results.append(cut)
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -321,3 +332,67 @@ async def test_slow_readers_share_a_limit() -> None:
         await client.get()
         assert (await client.read_answer()).endswith(b"hello")
         assert app.seen["flood cut"] == 20
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("raises", "the application failed in its shutdown"),
+        ("reports", "the application failed to shut down: not flushed"),
+    ],
+)
+async def test_a_failed_shutdown_hides_no_cut_client(
+    caplog: pytest.LogCaptureFixture, failure: str, message: str
+) -> None:
+    """It is logged beside the count; it is raised only if all had been answered."""
+
+    class Failing(ParkApp):
+        async def live(self, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            assert counted, "the drain is over by now"
+            if failure == "raises":
+                raise LookupError("backend")
+            await send({"type": "lifespan.shutdown.failed", "message": "not flushed"})
+
+    counted: list[int] = []
+    settings = replace(QUICK, drain_window=0.0, drain_grace=0.05)
+    cut, _, _ = await serve_and_signal(
+        Failing(), "/stubborn", settings, signal.SIGTERM, drained=counted.append
+    )
+    assert counted == [cut] == [1]
+    assert message in [record.message for record in caplog.records]
+    with pytest.RaisesGroup(
+        pytest.RaisesExc((LookupError, LifespanError)), flatten_subgroups=True
+    ):
+        await serve_and_signal(
+            Failing(), "/park", settings, signal.SIGTERM, drained=counted.append
+        )
+    assert counted == [1, 0]
+
+
+async def test_an_application_that_fails_while_running() -> None:
+    """Its error ends the server: nothing would be answered any more."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise LookupError("lost")
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with pytest.raises(LookupError, match="lost"):
+        await serve(app, listeners, QUICK)
+
+
+async def test_an_application_that_does_not_start() -> None:
+    """Its refusal is raised, and nothing has been accepted."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no port"})
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with pytest.raises(StartupFailed, match="no port"):
+        await serve(app, listeners, QUICK)
+    await listeners[0].aclose()
