@@ -225,8 +225,7 @@ def test_a_shutdown_that_fails_shows_in_the_exit_code(
                 code = server.process.wait(5)
             said = "not flushed" if how == "fails" else "a bug"
             assert said in server.output
-            if how == "fails" or not is_cut:
-                assert code == (1 if is_cut else 4), server.output
+            assert code == (1 if is_cut else 4), server.output
 
 
 @pytest.mark.slow
