@@ -21,7 +21,7 @@ from tests.services import find_free_port, wait_for_port
 
 import trioslock
 
-LIMIT = 10.0
+LIMIT = 30.0
 UVICORN = ("uvicorn", "--port", "PORT", "--log-level", "warning")
 GRANIAN = ("granian", "--interface", "asgi", "--port", "PORT", "--log-level", "warning")
 HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
