@@ -11,6 +11,7 @@ from typing import TypeVar
 from msgspec import Raw, UnsetType
 from msgspec.json import Decoder
 
+from ...access import Refusal
 from ...asgi.messages import Request
 from ...core.state_rules import EXPIRED, Change, NewState
 from ..validation import (
@@ -32,6 +33,7 @@ from .state_schemas import (
 )
 
 __all__ = [
+    "BadSecret",
     "DataTooLong",
     "digest_of",
     "new_token",
@@ -58,6 +60,14 @@ _random = secrets.SystemRandom()
 
 class DataTooLong(BadRequest):
     """The data has more bytes than a state may have."""
+
+
+class BadSecret(Exception):
+    """There is no secret, or there are two."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 def new_token() -> str:
@@ -144,9 +154,11 @@ def _digest(request: Request, given: str | UnsetType) -> bytes:
     if not isinstance(given, UnsetType):
         texts.add(given)
     if not texts:
-        raise BadRequest("the body lacks poll_secret, and no header has it")
+        sentence = "poll_secret is in no header, and not in the body"
+        raise BadSecret(Refusal(401, "secret_missing", sentence))
     if len(texts) > 1:
-        raise BadRequest("poll_secret is given more than once")
+        sentence = "there are two different poll_secrets"
+        raise BadSecret(Refusal(401, "secret_ambiguous", sentence))
     return digest_of(_token("poll_secret", texts.pop()))
 
 

@@ -20,6 +20,7 @@ from ..validation import BadRequest, StrictStruct
 from .endpoints import JITTER, SPREAD_MS, failure_response
 from .serializers import ErrorResponse, encode
 from .state_decoding import (
+    BadSecret,
     DataTooLong,
     digest_of,
     new_token,
@@ -58,23 +59,12 @@ def state_routes(services: Services) -> Routes:
     """
     endpoints = _StateEndpoints(services)
     return {
-        "/v1/states": {"POST": partial(_answer, endpoints.create)},
-        "/v1/states/wait": {"POST": partial(_answer, endpoints.wait)},
-        "/v1/states/ack": {"POST": partial(_answer, endpoints.acknowledge)},
-        "/v1/states/{key}": {"PUT": partial(_answer, endpoints.change)},
-        "/v1/states/{key}/origin": {"GET": partial(_answer, endpoints.origin)},
+        "/v1/states": {"POST": partial(endpoints.answer, endpoints.create)},
+        "/v1/states/wait": {"POST": partial(endpoints.answer, endpoints.wait)},
+        "/v1/states/ack": {"POST": partial(endpoints.answer, endpoints.acknowledge)},
+        "/v1/states/{key}": {"PUT": partial(endpoints.answer, endpoints.change)},
+        "/v1/states/{key}/origin": {"GET": partial(endpoints.answer, endpoints.origin)},
     }
-
-
-async def _answer(
-    endpoint: Callable[[Request], Awaitable[Response]], request: Request
-) -> Response:
-    try:
-        return await endpoint(request)
-    except DataTooLong as error:
-        return _respond(ErrorResponse("data_too_long", str(error)), 413)
-    except BadRequest as error:
-        return _respond(ErrorResponse("bad_request", str(error)), 400)
 
 
 class _StateEndpoints:
@@ -85,6 +75,18 @@ class _StateEndpoints:
         self._states = services.states
         self._access = services.access
         self._no_waits = RateLimiter(_NO_WAITS_PER_SECOND, _NO_WAITS_AT_ONCE)
+
+    async def answer(
+        self, endpoint: Callable[[Request], Awaitable[Response]], request: Request
+    ) -> Response:
+        try:
+            return await endpoint(request)
+        except BadSecret as error:
+            return self._access.refuse(error.refusal, format_v1)
+        except DataTooLong as error:
+            return _respond(ErrorResponse("data_too_long", str(error)), 413)
+        except BadRequest as error:
+            return _respond(ErrorResponse("bad_request", str(error)), 400)
 
     async def create(self, request: Request) -> Response:
         address = self._access.visitor(request).address
