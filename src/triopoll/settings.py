@@ -68,6 +68,7 @@ _HOST = re.compile(
     r"(?::(?P<port>[0-9]{0,5}))?"
 )
 _MAX_PORT = 65_535
+_SLOCK_HOST, _SLOCK_PORT = "127.0.0.1", 5658
 
 
 def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
@@ -99,6 +100,12 @@ def hosts_of(text: str) -> list[tuple[str, int | None]]:
     match = _URL.match(text)
     authority = match["authority"] if match else ""
     return [_host(member) for member in authority.rpartition("@")[2].split(",")]
+
+
+def _host_port(host: str, port: int | None) -> str:
+    """Return one member of a slock URL as it is written, with what it leaves out."""
+    name = f"[{host}]" if ":" in host else host or _SLOCK_HOST
+    return f"{name}:{_SLOCK_PORT if port is None else port}"
 
 
 def _host(member: str) -> tuple[str, int | None]:
@@ -304,9 +311,8 @@ class Settings:
 
     @property
     def slock_address(self) -> str:
-        """Return where slock is, for messages: hosts and ports without a password."""
-        match = _URL.match(self.slock_url)
-        return match["authority"].rpartition("@")[2] if match else ""
+        """Return where slock is, for messages: each host with its port."""
+        return ",".join(_host_port(*each) for each in hosts_of(self.slock_url))
 
     @property
     def embedded_address(self) -> tuple[str, int] | None:
@@ -314,7 +320,7 @@ class Settings:
         if _scheme(self.slock_url) != "embedded":
             return None
         host, port = hosts_of(self.slock_url)[0]
-        return host or "127.0.0.1", 5658 if port is None else port
+        return host or _SLOCK_HOST, _SLOCK_PORT if port is None else port
 
 
 def settings_from(environ: Mapping[str, str]) -> Settings:

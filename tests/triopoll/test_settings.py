@@ -96,6 +96,9 @@ def test_urls_of_redis(url: str) -> None:
         ("embedded://127.0.0.1:5658", "127.0.0.1:5658"),
         ("slock://a:1,[::1]:2/3", "a:1,[::1]:2"),
         ("slock://user:secret@a:1", "a:1"),
+        ("slock://a,b:6000", "a:5658,b:6000"),
+        ("embedded://:5000", "127.0.0.1:5000"),
+        ("embedded://[::1]", "[::1]:5658"),
     ],
 )
 def test_where_slock_is(url: str, address: str) -> None:

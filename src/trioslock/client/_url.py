@@ -49,6 +49,11 @@ def parse_url(url: str) -> ServerURL:
     if not url.startswith(_SCHEME):
         raise ValueError(f"a server's URL starts with {_SCHEME}, not as {url!r} does")
     hosts, _, path = url.removeprefix(_SCHEME).partition("/")
+    if "@" in hosts:
+        # The URL is not repeated: it may have a password in it.
+        raise ValueError(
+            "slock has no users: what the URL has before its @ is not a host"
+        )
     addresses = tuple(_address(part, url) for part in hosts.split(","))
     return ServerURL(addresses, _database(path, url))
 

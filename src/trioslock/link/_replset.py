@@ -29,7 +29,7 @@ from ._entries import Owner
 from ._member import MemberLink
 from ._request_table import LOCK, BaseLink
 from ._session import ClientSession, with_new_client_id
-from ._settings import SessionSettings, SessionStatistics
+from ._settings import SessionSettings, SessionStatistics, reason_of
 from ._topology import (
     Address,
     AskLeader,
@@ -176,14 +176,19 @@ class ReplicaSet:
             while self._topology.active is None:
                 await self._changed.wait()
             return self._links[self._topology.active]
-        raise NoLeader(f"no member leads, or reaches a leader: {self._members()}")
+        raise NoLeader(self.fault)
 
-    def _members(self) -> str:
-        return ", ".join(
+    @property
+    def fault(self) -> str | None:
+        """Why requests wait: the state of each member; None while one is active."""
+        if self._topology.active is not None:
+            return None
+        members = ", ".join(
             f"{member.address[0]}:{member.address[1]} is {member.role.value}"
             + (f" ({member.error})" if member.error else "")
             for member in self.state.members
         )
+        return f"no member leads, or reaches a leader: {members}"
 
     # The life of the set.
 
@@ -292,8 +297,7 @@ class ReplicaSet:
         self._report(self._topology.named, link.address, leader)
 
     def _lose(self, address: Address, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
-        self._report(self._topology.disconnected, address, reason)
+        self._report(self._topology.disconnected, address, reason_of(error))
 
     # Reports of the links: see Watcher.
 
@@ -366,7 +370,10 @@ class ReplicaSession(ClientSession):
 
     def statistics(self) -> SessionStatistics:
         """Return what is under way now, and the members."""
-        return replace(super().statistics(), replica_set=self.replica_set.state)
+        replica_set = self.replica_set
+        return replace(
+            super().statistics(), replica_set=replica_set.state, error=replica_set.fault
+        )
 
     @enable_ki_protection
     async def run(self) -> None:

@@ -58,7 +58,7 @@ from ._link import Link
 from ._orphans import OrphanRequest
 from ._request_table import BaseLink, Disconnected, RequestTable
 from ._requester import SEQUENCE_BYTES, LossListener, attempt_of
-from ._settings import SessionSettings, SessionStatistics
+from ._settings import SessionSettings, SessionStatistics, reason_of
 
 # An id is a random prefix of the session, a counter, and two bytes of zeros that
 # number the follow-ups of an attempt.
@@ -117,6 +117,7 @@ class ClientSession:
             connections=self._connections,
             strays=self._strays + table.strays,
             round_trip=table.round_trip,
+            error=None if self._error is None else reason_of(self._error),
         )
 
     # The interface of primitives: see Requester.
