@@ -2,8 +2,9 @@
 
 Keys: the epoch (a string), the log (a stream), its meta (a hash). An entry of the
 stream has the id N-0 and the fields d (data), t (when, ms), x (until when, ms) and g
-(tag); where the data is the text of a JSON value, also j (1). The meta outlives the
-stream. All numbers stay below 2^53, so Lua's are exact. The fields of the meta:
+(tag); where the data is the text of a JSON value, also j (1); where it follows a seam,
+also s (1). The meta outlives the stream. All numbers stay below 2^53, so Lua's are
+exact. The fields of the meta:
 
 - base: the number before the first message's;
 - last, tag: of the last message;
@@ -12,8 +13,9 @@ stream. All numbers stay below 2^53, so Lua's are exact. The fields of the meta:
   has lost its last writes the same numbers have other tags;
 - history: names Redis's history of writes as of the last append, which is another one
   after each start and each failover;
-- seam: the last message before a history that may lack writes. A reader who goes on
-  from there or before may have missed something.
+- seam: the last message before a history that may lack writes. A reader that goes on
+  from there or before may have missed something. The entry that follows a seam says so
+  itself, since there may be several.
 
 A full Redis refuses the first write of a script if that would store, and no later one.
 So what stores writes something first that is refused then, and what must go on writes
@@ -76,8 +78,8 @@ APPEND = Script(
 local longest, memory, seen_for = ARGV[2], ARGV[3], ARGV[4]
 local history, may_lack = ARGV[5], ARGV[6] == '1'
 local epoch = current_epoch(ARGV[1])
-local meta = redis.call('HMGET', KEYS[3], 'last', 'history')
-local last, known_history = tonumber(meta[1]), meta[2]
+local meta = redis.call('HMGET', KEYS[3], 'last', 'history', 'seam')
+local last, known_history, seam = tonumber(meta[1]), meta[2], tonumber(meta[3])
 local answers, tags = {}, {}
 
 local function begin()
@@ -92,7 +94,8 @@ local function note_history()
     return
   end
   if known_history and may_lack then
-    redis.call('HSET', KEYS[3], 'seam', text(last))
+    seam = last
+    redis.call('HSET', KEYS[3], 'seam', text(seam))
   end
   redis.call('HSET', KEYS[3], 'history', history)
   known_history = history
@@ -125,21 +128,34 @@ local function add(fields)
   redis.call('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
 end
 
-local function append(data, lifetime, tag, is_json)
+local function append(data, lifetime, tag, is_json, seen)
+  if seen then
+    -- Changes nothing. A user that may not SET is refused before the message is stored,
+    -- or it would be stored with each attempt of its publisher.
+    redis.call('SET', seen, '', 'XX', 'KEEPTTL')
+  end
   last = last or begin()
   note_history()
+  local follows_seam = seam == last
   last = last + 1
   local fields = {'d', data, 't', text(now), 'x', text(now + lifetime), 'g', tag}
-  -- READ finds the other fields by position, so this one is the last.
+  -- READ finds the other fields by position, so these are the last.
   if is_json ~= '' then
     fields[9], fields[10] = 'j', is_json
   end
+  if follows_seam then
+    fields[#fields + 1], fields[#fields + 2] = 's', '1'
+  end
   add(fields)
   redis.call('HSET', KEYS[3], 'last', text(last), 'tag', tag, tags_with(last, tag))
+  local id = epoch .. '.' .. text(last) .. '.' .. tag
+  if seen then
+    redis.call('SET', seen, id, 'PX', seen_for)
+  end
   if redis.call('PTTL', KEYS[2]) < tonumber(lifetime) then
     redis.call('PEXPIRE', KEYS[2], lifetime)
   end
-  return epoch .. '.' .. text(last) .. '.' .. tag
+  return id
 end
 
 local seen_keys = 3
@@ -154,10 +170,7 @@ for message = 1, (#ARGV - 6) / 5 do
   end
   answers[2 * message] = id and 1 or 0
   if not id then
-    id = append(data, lifetime, tag, is_json)
-    if seen then
-      redis.call('SET', seen, id, 'PX', seen_for)
-    end
+    id = append(data, lifetime, tag, is_json, seen)
   end
   answers[2 * message - 1] = id
 end
@@ -251,21 +264,37 @@ end
 local is_sure = start
 start = start or before_oldest()
 
+-- The fields of an entry that not every entry has.
+local function marks_of(fields)
+  local marks = {}
+  for place = 9, #fields, 2 do
+    marks[fields[place]] = fields[place + 1]
+  end
+  return marks
+end
+
 local answer = {epoch, '', '', '?'}
 local at, at_tag, count, size = start, tag, 0, 0
-local is_full = false
+local is_full, follows_seam = false, false
 repeat
   -- Not beyond what is noted: see `add` in APPEND.
   local last_id = text(last) .. '-0'
   local entries = range(text(at + 1) .. '-0', last_id, math.min(64, most - count))
   for _, entry in ipairs(entries) do
     local fields = entry[2]
+    local marks = marks_of(fields)
+    if marks.s and count > 0 then
+      -- The next page begins here, so the gap is reported where it is.
+      is_full = true
+      break
+    end
+    follows_seam = follows_seam or marks.s
     at, at_tag = number_of(entry), fields[8]
     if tonumber(fields[6]) <= now then
       redis.pcall('XDEL', KEYS[2], entry[1])
     else
-      local is_json = fields[10] or ''
-      for _, value in ipairs({text(at), at_tag, fields[4], fields[2], is_json}) do
+      local json = marks.j or ''
+      for _, value in ipairs({text(at), at_tag, fields[4], fields[2], json}) do
         answer[#answer + 1] = value
       end
       count, size = count + 1, size + #fields[2]
@@ -284,7 +313,9 @@ answer[2], answer[3] = text(at), at_tag
 if how == 'all' then
   answer[4] = '0'
 elseif is_sure then
-  if not (seam and start <= seam and at > seam) then
+  -- The entry with the mark may be gone.
+  local crosses = seam and start <= seam and at > seam
+  if not (follows_seam or crosses) then
     answer[4] = text(at - start - count)
   end
   if trims then
