@@ -59,10 +59,6 @@ end
 local function oldest()
   return range('-', '+', 1)[1]
 end
-
-local function number_of(entry)
-  return tonumber(string.match(entry[1], '^%d+'))
-end
 """
 
 # Further keys: for each message that has one, where its publisher's id is kept.
@@ -113,28 +109,18 @@ local function tags_with(number, tag)
   return name, tags[name]
 end
 
-local function add(fields)
-  local added = redis.pcall('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
-  if type(added) ~= 'table' then
-    return
-  end
-  -- An access list that allows XADD and not HSET lets a script add an entry and then
-  -- refuses to note its number. Its publisher was told that it was not stored. The
-  -- stream takes no number twice, so this one is skipped and counts as lost.
-  for _, entry in ipairs(range(text(last) .. '-0', '+', 1000)) do
-    last = number_of(entry) + 1
-    redis.call('XDEL', KEYS[2], entry[1])
-  end
-  redis.call('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
-end
-
 local function append(data, lifetime, tag, is_json, seen)
   if seen then
     -- Changes nothing. A user that may not SET is refused before the message is stored,
     -- or it would be stored with each attempt of its publisher.
     redis.call('SET', seen, '', 'XX', 'KEEPTTL')
   end
-  last = last or begin()
+  if last then
+    -- Changes nothing either. An entry whose number cannot be noted takes the number.
+    redis.call('HSET', KEYS[3], 'last', text(last))
+  else
+    last = begin()
+  end
   note_history()
   local follows_seam = seam == last
   last = last + 1
@@ -146,7 +132,7 @@ local function append(data, lifetime, tag, is_json, seen)
   if follows_seam then
     fields[#fields + 1], fields[#fields + 2] = 's', '1'
   end
-  add(fields)
+  redis.call('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
   redis.call('HSET', KEYS[3], 'last', text(last), 'tag', tag, tags_with(last, tag))
   local id = epoch .. '.' .. text(last) .. '.' .. tag
   if seen then
@@ -236,6 +222,10 @@ local function gave_out_cursor()
   return c_epoch == epoch and c_n <= last and c_tag ~= '0000' and c_tag == tag_of(c_n)
 end
 
+local function number_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
 local function before_oldest()
   local entry = oldest()
   return entry and number_of(entry) - 1 or last
@@ -277,9 +267,7 @@ local answer = {epoch, '', '', '?'}
 local at, at_tag, count, size = start, tag, 0, 0
 local is_full, follows_seam = false, false
 repeat
-  -- Not beyond what is noted: see `add` in APPEND.
-  local last_id = text(last) .. '-0'
-  local entries = range(text(at + 1) .. '-0', last_id, math.min(64, most - count))
+  local entries = range(text(at + 1) .. '-0', '+', math.min(64, most - count))
   for _, entry in ipairs(entries) do
     local fields = entry[2]
     local marks = marks_of(fields)
