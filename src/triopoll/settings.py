@@ -222,6 +222,8 @@ class Settings:
         trusted_proxies: Addresses and networks of proxies, or ``unix``.
         proxy_header: The header in which they give a client's address.
         cors_origins: Origins whose pages may read answers, or ``*``.
+        hosts: Names in the Host header that are served. Without any, all are, except to
+            this machine's browsers (`access.sources`).
         waits_per_key: Polls on one key; this and the following: 0 is no limit.
         waits_per_subject: Polls of one ticket's subject.
         waits_per_ip: Polls of one address.
@@ -269,6 +271,7 @@ class Settings:
         "x-forwarded-for", _choice("x-forwarded-for", "forwarded")
     )
     cors_origins: str = _setting("", str)
+    hosts: str = _setting("", str)
     waits_per_key: int = _setting(0, _limit)
     waits_per_subject: int = _setting(100, _limit)
     waits_per_ip: int = _setting(1000, _limit)
