@@ -52,8 +52,10 @@ class Cors:
             raise BadOrigin("has * and other origins; * is for all of them")
         for origin in self.origins - {_ANY}:
             if not _ORIGIN.fullmatch(origin):
+                # What stands before an @ may be a password.
+                shown = origin.rpartition("@")[2]
                 raise BadOrigin(
-                    f"has {origin!r}, which is not an origin such as "
+                    f"has {shown!r}, which is not an origin such as "
                     "https://app.example (in lower case, without a path)"
                 )
 
