@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "hosts_of",
+    "is_internal",
     "networks_of",
     "settings_from",
 ]
@@ -47,6 +48,9 @@ _LOOPBACK: tuple[Network, ...] = (
     ipaddress.ip_network("::1/128"),
 )
 _NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
+
+# The locks that all senders to a group take, and the probe's.
+_INTERNAL_NAMES = ("polling:group:message:", "triopoll:probe:")
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
@@ -188,6 +192,15 @@ def networks_of(text: str) -> tuple[Network, ...]:
 def _networks(text: str) -> str:
     networks_of(text)
     return text
+
+
+def is_internal(key: str) -> bool:
+    """Return whether a name is that of a key on slock which the service itself uses.
+
+    No client may name one, publishers included: an event or a group of that name would
+    hold what the service takes as a lock.
+    """
+    return key.startswith(_INTERNAL_NAMES)
 
 
 def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:

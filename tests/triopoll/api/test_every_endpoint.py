@@ -19,6 +19,7 @@ from tests.triopoll.asgi_calls import Call, serving
 
 from triopoll.app import Triopoll
 from triopoll.settings import Settings
+from trioslock.server import open_server
 
 PROBES = {"/livez", "/readyz"}
 # For endpoints that need a body or parameters to succeed.
@@ -214,3 +215,99 @@ async def test_a_get_that_changes_a_state(peer: str) -> None:
             assert await ask("wait_type=reset&default_type=set", headers) == 403
         for headers in ({}, {"origin": LISTED}, {"sec-fetch-site": "same-origin"}):
             assert await ask("wait_type=reset", headers) == 504
+
+
+INTERNAL = ("polling:group:message:g", "polling:group:message:", "triopoll:probe:0a")
+# Each parameter and field that names a key, with the places of the key.
+NAMING = [
+    ("GET", "/poll/event", "event={}&default_type=set&wait_type=reset", ""),
+    ("GET", "/poll/event", "key={}&default_seted=1", ""),
+    ("GET", "/poll/message", "event={}", ""),
+    ("GET", "/poll/message", "key={}", ""),
+    ("GET", "/poll/group/message", "key={}", ""),
+    ("WS", "/poll/ws", "event={}", ""),
+    *(
+        (method, path, query, "1")
+        for method in ("GET", "POST")
+        for path, query in [
+            ("/poll/event/emit", "key={}&default_seted=1"),
+            ("/poll/event/emit", "event={}"),
+            ("/poll/message/send", "key={}"),
+            ("/poll/message/send", "event={}"),
+            ("/poll/group/message/create", "key={}"),
+            ("/poll/group/message/send", "key={}"),
+        ]
+    ),
+    ("GET", "/v1/messages", "key={}", ""),
+    ("GET", "/v1/wait", "message=:{}", ""),
+    ("GET", "/v1/wait", "event=set:{}", ""),
+    ("GET", "/v1/wait", "group=:{}", ""),
+    ("POST", "/v1/wait", "", '{"items":[{"key":"@"}]}'),
+    ("POST", "/v1/wait", "", '{"items":[{"type":"event","key":"@"}]}'),
+    ("POST", "/v1/wait", "", '{"items":[{"type":"group","key":"@"}]}'),
+    ("POST", "/v1/publish", "", '{"key":"@","data":"x"}'),
+    ("POST", "/v1/publish", "", '{"items":[{"type":"event","key":"@"}]}'),
+    ("POST", "/v1/publish", "", '{"type":"clear","key":"@"}'),
+    ("POST", "/v1/publish", "", '{"type":"group","key":"@"}'),
+]
+WITHOUT_KEYS = {"/metrics", "/openapi.json", "/v1/ws"}
+
+
+async def test_no_endpoint_takes_an_internal_name() -> None:
+    """Neither a visitor's nor a publisher's, in any parameter: it is a bad request."""
+    async with running() as app:
+        assert {(method, path) for method, path, _, _ in NAMING} == {
+            (method, path) for method, path in table(app) if path not in WITHOUT_KEYS
+        }
+        for method, path, query, body in NAMING:
+            for name in INTERNAL:
+                call = Call(
+                    f"{path}?{query.format(name)}".removesuffix("?"),
+                    method=method,
+                    kind="websocket" if method == "WS" else "http",
+                    body=body.replace("@", name).encode(),
+                )
+                with trio.fail_after(5):
+                    await call.run(app)
+                said = (method, path, query, body, call.body)
+                assert b"is a name that is reserved" in call.body, said
+
+
+# All that a visitor can do with a key of its choice, as long as possible.
+LEAVING = [
+    ("/poll/event", "event={}&default_type=set&wait_type=reset&timeout=0"),
+    ("/poll/event", "key={}&default_seted=1&expried=65535&timeout=0.01"),
+    ("/poll/message", "event={}&default_type=set&wait_type=reset&timeout=0.01"),
+    ("/poll/message", "key={}&expried=65535&timeout=0.01"),
+    ("/poll/group/message", "key={}&msg_id=1&expried=65535&timeout=0.01"),
+    ("/v1/messages", "key={}&timeout=0.01"),
+    ("/v1/wait", "group=:{}&timeout=0.01"),
+    ("/v1/wait", "message=:{}&timeout=0.01"),
+    ("/v1/wait", "event=set:{}&timeout=0.01"),
+]
+
+
+async def test_what_visitors_leave_on_slock_is_bounded() -> None:
+    """For each address, and for the process, whichever endpoints they use."""
+    mine, all_ = 4, 7
+    async with open_server("127.0.0.1", 0) as server:
+        engine = server.host_engine.engine
+        address = server.address
+        app = Triopoll(
+            Settings(
+                slock_url=f"slock://{address}",
+                held_keys_per_ip=mine,
+                max_held_keys=all_,
+            )
+        )
+        async with serving(app):
+            for peer, most in (("203.0.113.1", mine), ("203.0.113.2", all_)):
+                for number in range(6):
+                    for place, (path, query) in enumerate(LEAVING):
+                        name = f"{peer}-{number}-{place}"
+                        call = Call(f"{path}?{query.format(name)}")
+                        call.peer = (peer, 1)
+                        with trio.fail_after(5):
+                            await call.run(app)
+                # The probe of the service has one more key for a second.
+                assert mine <= engine.statistics().keys <= most + 1
