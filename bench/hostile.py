@@ -279,7 +279,7 @@ def malformed(port: int, seconds: float) -> Tally:
             b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"ffffffffffffffff\r\n"
         ),
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 50,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"\0" * 17000,
     ]
     tally: Tally = Counter()
