@@ -7,9 +7,14 @@ import importlib
 import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+
+if __name__ == "__main__":
+    # As `triopoll.script` does: before the imports that take a second.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import trio
 

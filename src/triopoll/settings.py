@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "hosts_of",
+    "is_internal",
     "networks_of",
     "settings_from",
 ]
@@ -47,6 +48,9 @@ _LOOPBACK: tuple[Network, ...] = (
     ipaddress.ip_network("::1/128"),
 )
 _NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
+
+# The locks that all senders to a group take, and the probe's.
+_INTERNAL_NAMES = ("polling:group:message:", "triopoll:probe:")
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
@@ -197,6 +201,15 @@ def _networks(text: str) -> str:
     return text
 
 
+def is_internal(key: str) -> bool:
+    """Return whether a name is that of a key on slock which the service itself uses.
+
+    No client may name one, publishers included: an event or a group of that name would
+    hold what the service takes as a lock.
+    """
+    return key.startswith(_INTERNAL_NAMES)
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return dataclasses.field(
         default=default, repr=not secret, metadata={"parse": parse}
@@ -229,6 +242,8 @@ class Settings:
         trusted_proxies: Addresses and networks of proxies, or ``unix``.
         proxy_header: The header in which they give a client's address.
         cors_origins: Origins whose pages may read answers, or ``*``.
+        hosts: Names in the Host header that are served. Without any, all are, except to
+            this machine's browsers (`access.sources`).
         waits_per_key: Polls on one key; this and the following: 0 is no limit.
         waits_per_subject: Polls of one ticket's subject.
         waits_per_ip: Polls of one address.
@@ -276,6 +291,7 @@ class Settings:
         "x-forwarded-for", _choice("x-forwarded-for", "forwarded")
     )
     cors_origins: str = _setting("", str)
+    hosts: str = _setting("", str)
     waits_per_key: int = _setting(0, _limit)
     waits_per_subject: int = _setting(100, _limit)
     waits_per_ip: int = _setting(1000, _limit)

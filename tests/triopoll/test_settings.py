@@ -43,6 +43,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         trusted_proxies="10.0.0.0/8",
         proxy_header="forwarded",
         cors_origins="https://app.example",
+        hosts="poll.example",
         waits_per_key=10,
         waits_per_subject=11,
         waits_per_ip=0,

@@ -49,7 +49,7 @@ from trioslock import Client, GroupEvent, NotHeld
 from ..ops.metrics import monotonic
 from ..store import MessageLog, StoreError
 from .backend_calls import SLOCK_ERRORS
-from .held_keys import HeldKeys
+from .held_keys import OVERTIME, HeldKeys
 from .parked_waits import TooManyWaits
 from .slock_backend import clear_group
 
@@ -374,7 +374,7 @@ class LogNotifier:
                 if self._nursery is None:
                     raise RuntimeError("the log notifier does not run")
                 name = f"log {channel.key}"
-                if not self._held.try_hold(visitor, name, _LINGER + _LEASE):
+                if not self._held.try_hold(visitor, name, _LINGER + _LEASE + OVERTIME):
                     continue
                 channel.scope = trio.CancelScope()
                 self._nursery.start_soon(self._run_channel, channel, channel.scope)

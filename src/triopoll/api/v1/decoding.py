@@ -27,6 +27,7 @@ from ..validation import (
     BadRequest,
     StrictStruct,
     check_json_value,
+    check_key,
     check_length,
     decode,
     decode_integer,
@@ -297,7 +298,7 @@ def _data(item: PublishMessage, place: str, settings: Settings) -> tuple[bytes, 
 
 
 def _check_key(key: str, place: str, settings: Settings) -> None:
-    check_length(key, settings.max_key_bytes, place, "key")
+    check_key(key, settings.max_key_bytes, place, "key")
 
 
 def _timeout(timeout: float | UnsetType, settings: Settings) -> float | None:
