@@ -10,6 +10,7 @@ of one object, so they stay in one class.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -38,7 +39,7 @@ from ..protocol import (
 from ._flags import UNIT_BITS
 from ._handle import decoded
 from ._lease import Lease, wire_lease
-from ._renewal import LeaseRenewer, equal_within
+from ._renewal import EXTRA, LeaseRenewer, equal_within
 from ._results import loss, raise_outcome, refusal
 from ._scope_pool import enter_scope, leave_scope
 
@@ -61,6 +62,12 @@ class Grant:
     Entering it does not wait, so a grant cannot get lost between `acquire` and
     the body. While the body runs a lease of seconds is renewed, unless the handle
     says no; and in any case the body is cancelled before the lease can have ended.
+
+    A lease of seconds is counted from the moment at which it was asked for. If the key
+    had to be waited for, it began at some time since then; so where more than a third
+    of it may have gone by, `acquire` starts it anew before it returns, and asks again
+    if it has ended meanwhile. A lease in milliseconds cannot start anew: it is counted
+    from the last time at which the server showed that the request still waited.
     """
 
     token: int | None = None
@@ -186,6 +193,44 @@ class Grant:
         """Count the lease, which ends by itself, from ``started_at``."""
         self._limited = True
         self._granted_at = started_at
+
+    def share_used(self, share: int) -> bool:
+        """Return whether more than one part in ``share`` of the lease has gone by."""
+        used = trio.current_time() - self._granted_at
+        return used * share > self.expires_at - self._granted_at
+
+    async def give_up(self) -> NoReturn:
+        """Release a grant whose lease may have ended before it arrived.
+
+        Raises:
+            LockLost: Always.
+
+        Cancellation:
+            The key is released in any case.
+        """
+        self._lost = "expired"
+        with suppress(SlockError, trio.ClosedResourceError):
+            await self._leave_late()
+        raise loss(self.key, self._lost)
+
+    async def confirm(self, lease: float) -> None:
+        """Start the lease anew, since it is not known when it began.
+
+        Raises:
+            LockLost: It had ended already; nothing is held.
+            ConnectionLost: The session has ended; nothing is held.
+
+        Cancellation:
+            Held back until the answer is there, for at most the client's grace; then
+            the grant is released.
+        """
+        try:
+            await self._renew(lease + EXTRA)
+        except BaseException:
+            await release_unusable(self)
+            raise
+        if self._renewer is not None:
+            self._renewer.change(lease)
 
     # While it is held.
 

@@ -159,6 +159,9 @@ class LevelGrant(Grant):
         """Note the new lease of all levels."""
         if self.hold is not None:
             self.hold.renewed(expiry, expiry_flag, started_at)
+        elif self.held:
+            # Confirmed before the first level is counted.
+            self.mark_renewed(expiry, expiry_flag, started_at)
 
     def mark_renewed(self, expiry: int, expiry_flag: int, started_at: float) -> None:
         """Note the new lease of this level."""
