@@ -7,8 +7,9 @@ finds it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
@@ -279,6 +280,8 @@ class Acquirable(Handle):
         if task in entered:
             grant.outer = entered[task]
         entered[task] = grant
+        # The frame of the `async with`: its exit is called by the same one.
+        grant.frame = sys._getframe(1)
         return grant
 
     @enable_ki_protection
@@ -290,11 +293,53 @@ class Acquirable(Handle):
     ) -> Awaitable[bool]:
         # Not async itself: each coroutine on the way costs.
         task = current_task()
+        frame = sys._getframe(1)
         # The innermost body of this task; the one around it takes its place.
-        grant = self._entered.pop(task)
-        if grant.outer is not None:
+        grant = self._entered.get(task)
+        if grant is None or grant.frame is not frame:
+            task, grant = self._find(task, frame)
+            if grant is not self._entered[task]:
+                self._remove_outer(task, grant)
+                return grant.__aexit__(exc_type, exc, traceback)
+        grant.frame = None
+        if grant.outer is None:
+            del self._entered[task]
+        else:
             self._entered[task] = grant.outer
         return grant.__aexit__(exc_type, exc, traceback)
+
+    def _find(self, task: Task, frame: FrameType) -> tuple[Task, Grant]:
+        """Return the grant whose body ends in ``frame``, and who entered it.
+
+        An async generator may be closed by another task than the one that runs it. An
+        exit stack enters and leaves in frames of its own: then it is the task's latest,
+        or, in a task that has none, the only one.
+
+        Raises:
+            RuntimeError: It cannot be told which one it is.
+        """
+        everything = [
+            (entrant, grant)
+            for entrant, latest in self._entered.items()
+            for grant in latest.with_outer()
+        ]
+        for entrant, grant in everything:
+            if grant.frame is frame:
+                return entrant, grant
+        if task in self._entered:
+            return task, self._entered[task]
+        if len(everything) == 1:
+            return everything[0]
+        raise RuntimeError(
+            f"{self!r} was not entered by {task.name!r}, which leaves it; which of its "
+            f"{len(everything)} bodies has ended cannot be told, so none is released"
+        )
+
+    def _remove_outer(self, task: Task, grant: Grant) -> None:
+        """Take out a grant around which the task has entered further ones."""
+        for inner in self._entered[task].with_outer():
+            if inner.outer is grant:
+                inner.outer = grant.outer
 
 
 class ExclusiveHandle(Acquirable):

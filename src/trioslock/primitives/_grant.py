@@ -9,13 +9,13 @@ of one object, so they stay in one class.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import Task, current_task, enable_ki_protection
 
 from .._errors import ConnectionLost, LockLost, LossReason, NotHeld, SlockError
 from ..link import Requester
@@ -41,7 +41,7 @@ from ._handle import decoded
 from ._lease import Lease, wire_lease
 from ._renewal import EXTRA, LeaseRenewer, equal_within
 from ._results import loss, raise_outcome, refusal
-from ._scope_pool import enter_scope, leave_scope
+from ._scope_pool import abandon_scope, enter_scope, leave_scope
 
 _OK = int(ResultCode.SUCCED)
 _UPDATED = int(ResultCode.LOCKED_ERROR)
@@ -80,7 +80,9 @@ class Grant:
     _entered = False
     _scope: trio.CancelScope | None = None
     _loss: trio.Event | None = None
+    _task: Task | None = None
     outer: Grant | None = None
+    frame: FrameType | None = None
     _made: LockCommand | None = None
     _limited = False
     _granted_at = 0.0
@@ -409,6 +411,7 @@ class Grant:
         if self._entered:
             raise RuntimeError(f"{self!r} has been entered already")
         self._entered = True
+        self._task = current_task()
         if self._limited:
             self._scope = trio.CancelScope(deadline=self.expires_at).__enter__()
         else:
@@ -419,7 +422,7 @@ class Grant:
             self._requester.start_soon(self._renewer.run)
 
     @enable_ki_protection
-    async def __aexit__(
+    async def __aexit__(  # noqa: C901 - each branch is one way in which a body ends
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
@@ -427,6 +430,8 @@ class Grant:
     ) -> bool:
         scope = self._scope
         assert scope is not None
+        if self._task is not current_task():
+            await self._leave_elsewhere(exc)
         # From here on a loss has no body to cancel.
         self._scope = None
         error = exc
@@ -460,6 +465,31 @@ class Grant:
         if error is None and release_error is None:
             return exc is not None
         return raise_outcome(exc, error, release_error)
+
+    def with_outer(self) -> Iterator[Grant]:
+        """Yield this grant and those that the task had entered before it."""
+        grant: Grant | None = self
+        while grant is not None:
+            yield grant
+            grant = grant.outer
+
+    async def _leave_elsewhere(self, exc: BaseException | None) -> NoReturn:
+        """Release at the end of a body that another task has entered.
+
+        Raises:
+            RuntimeError: Always: the scope of the body is that task's.
+        """
+        scope, self._scope = self._scope, None
+        assert scope is not None
+        assert self._task is not None
+        abandon_scope(scope)
+        await release_unusable(self)
+        raise RuntimeError(
+            f"{self!r} was entered by the task {self._task.name!r} and left by "
+            f"{current_task().name!r}: its key has been released, but a body must end "
+            "in the task that has begun it; close an async generator in the task that "
+            "iterates over it (contextlib.aclosing)"
+        ) from exc
 
     async def _leave_late(self) -> LockResult | None:
         """Release a grant whose lease may have ended already.
