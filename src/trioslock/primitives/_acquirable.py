@@ -27,6 +27,7 @@ from ..protocol import (
     ResultCode,
     UnlockFlag,
     as_data,
+    describe_key,
 )
 from ._flags import Flags
 from ._grant import Grant
@@ -166,7 +167,7 @@ class Acquirable(Handle):
             if result.result == _REFUSED and not wait:
                 raise trio.WouldBlock
             if result.result != _OK:
-                raise refusal(result)
+                raise refusal(result, self.key)
             grant.granted(result)
         if self._limited:
             # The lease began between the request and now: the answer says nothing of
@@ -265,9 +266,9 @@ class Acquirable(Handle):
         """
         result = await self._requester.request(self._unlock(flag=UnlockFlag.FIRST))
         if result.result in _NOT_THERE:
-            raise NotHeld(f"key {self.key.hex()} has no holder", key=self.key)
+            raise NotHeld(f"key {describe_key(self.key)} has no holder", key=self.key)
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     @enable_ki_protection
     async def __aenter__(self) -> Grant:

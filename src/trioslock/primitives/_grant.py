@@ -34,9 +34,11 @@ from ..protocol import (
     WireDuration,
     as_data,
     decode_duration,
+    describe_key,
     encode_data,
 )
 from ._flags import UNIT_BITS
+from ._guesses import Guessed
 from ._handle import decoded
 from ._lease import Lease, wire_lease
 from ._renewal import EXTRA, LeaseRenewer, equal_within
@@ -52,7 +54,7 @@ _UNLOCK = int(CommandType.UNLOCK)
 _UPDATE = int(LockFlag.UPDATE)
 
 
-class Grant:
+class Grant(Guessed):
     """One holding of a key, owned by the task that acquired it.
 
     As an async context manager it releases on exit, and its body is cancelled
@@ -114,7 +116,7 @@ class Grant:
             state = f"lost ({self._lost})"
         else:
             state = "released" if self._released else "held"
-        return f"<{type(self).__name__} of key {self.key.hex()}: {state}>"
+        return f"<{type(self).__name__} of key {describe_key(self.key)}: {state}>"
 
     @property
     def key(self) -> bytes:
@@ -335,7 +337,7 @@ class Grant:
             self._requester.forget(self._attempt)
             self._end("taken")
         else:
-            raise refusal(result)
+            raise refusal(result, self.key)
         raise loss(self.key, self._lost or "expired")
 
     def _end(self, reason: LossReason) -> None:
@@ -391,7 +393,7 @@ class Grant:
         else:
             result = await self._requester.release(self._unlock(frame))
         if result is not None and result.result != _OK:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     def _unlock(self, frame: bytes | None) -> LockCommand:
         return self._prepared.unlock(self._attempt)._replace(data=frame)
@@ -450,7 +452,7 @@ class Grant:
             try:
                 result = await (self._leave_late() if late else self._leave())
                 if result is not None and result.result != _OK:
-                    raise refusal(result)
+                    raise refusal(result, self.key)
             except NotHeld:
                 # The server sends no notice when another client releases the key.
                 self._lost = "expired"

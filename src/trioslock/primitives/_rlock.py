@@ -191,7 +191,7 @@ class LevelGrant(Grant):
         elif result.result in (_OK, _REFUSED):
             await self._refused(result)
         else:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     async def abandon(self) -> None:
         """Give up a level of which it is not known whether the server counts it."""
@@ -216,7 +216,7 @@ class LevelGrant(Grant):
             assert self.hold is not None
             self.hold.lost("expired")
         if result.result != _OK:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
 
 class RLock(ExclusiveHandle):
