@@ -51,7 +51,7 @@ async def test_a_name_that_is_no_guess_is_simply_missing(
 ) -> None:
     async with memory.open_client() as client:
         with pytest.raises(
-            AttributeError, match="^'Lock' object has no attribute 'x'$"
+            AttributeError, match=r"^'Lock' object has no attribute 'x'$"
         ):
             _ = client.lock("key").x  # type: ignore[attr-defined]
         assert not hasattr(Grant, "acquire_nowait")
