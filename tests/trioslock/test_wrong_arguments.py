@@ -319,7 +319,9 @@ def test_every_public_name_is_tried() -> None:
     assert classes - {"SESSION"} <= tried
 
 
-async def test_text_for_an_event_is_its_value(network: Network) -> None:
+async def test_text_for_an_event_is_its_value(
+    autojump_clock: MockClock, network: Network
+) -> None:
     """It was put on the connection without a frame; ``Value.set`` takes it, too."""
     async with network.open_client() as client:
         event = client.event("event", ttl=9)
@@ -330,7 +332,9 @@ async def test_text_for_an_event_is_its_value(network: Network) -> None:
         await client.ping()
 
 
-async def test_two_numbers_are_not_one_key(network: Network) -> None:
+async def test_two_numbers_are_not_one_key(
+    autojump_clock: MockClock, network: Network
+) -> None:
     async with network.open_client() as client:
         for number in (7, 9):
             refusal = f"key must be text or bytes, not {number}"

@@ -16,6 +16,7 @@ needs a fencing token.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -32,6 +33,7 @@ from trio.lowlevel import (
 )
 
 from .._errors import ConnectionLost, SlockError
+from .._forks import give_up_in_children
 from ..protocol import (
     ID_SIZE,
     Command,
@@ -101,6 +103,17 @@ class ClientSession:
         ttl = ceil(settings.session_ttl)
         self._wait = WireDuration(ttl, int(TimeoutFlag.KEEPALIVE))
         self._session_lease = WireDuration(ttl, int(ExpiryFlag.KEEPALIVE))
+        self._process = os.getpid()
+        give_up_in_children(self)
+
+    def forked(self) -> None:
+        """Refuse everything in a child: connection and grants are its parent's."""
+        self._link = None
+        self._table = Disconnected(self)
+        self._refusal = RuntimeError(
+            f"this client belongs to process {self._process}, and this is process "
+            f"{os.getpid()}, forked from it: open a client here"
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._table!r}>"
