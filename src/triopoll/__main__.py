@@ -21,6 +21,7 @@ import trio
 import trioslock
 from triopoll.access import add_commands
 from triopoll.access.commands import Commands
+from triopoll.asgi.exceptions import only_error
 from triopoll.ops.logs import FORMATS, set_up_logs
 from triopoll.server import (
     ASGIApp,
@@ -33,7 +34,6 @@ from triopoll.server import (
     supervise,
 )
 from triopoll.server.descriptors import allow_descriptors
-from triopoll.server.lifespan import only_error
 from triopoll.server.supervisor import (
     EXIT_CUT,
     EXIT_FAILED,

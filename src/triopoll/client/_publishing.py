@@ -18,16 +18,27 @@ from typing import Any, TypeAlias
 import trio
 
 from ._credentials import Credential
-from ._errors import Refused, TransientError, UnexpectedResponse, Unreachable
+from ._errors import (
+    Refused,
+    ServerBusy,
+    TransientError,
+    UnexpectedResponse,
+    Unreachable,
+)
 from ._http import HttpConnection, Site
-from ._responses import checked, json_text, read_response
+from ._responses import checked, json_text, read_response, shorten
 from ._retry_delay import RetryDelay
+from ._retry_log import RetryLog
 
 __all__ = ["Draft", "Json", "Published", "Publisher"]
 
 # The server recognises an id for 600 s; a later repetition would be stored again.
 _TRY_SECONDS = 300.0
 _RESPONSE_SECONDS = 30.0
+# Codes of a message that could not be stored now; those of a 503 for a whole request.
+_BUSY_CODES = frozenset(
+    {"slock_unreachable", "store_failed", "store_unreachable", "too_many_waits"}
+)
 
 Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -68,6 +79,7 @@ class Publisher:
     def __init__(self, site: Site, credential: Credential) -> None:
         self._http = HttpConnection(site)
         self._credential = credential
+        self._retry_log = RetryLog(f"publishing to {site.authority}")
         self._lock = trio.StrictFIFOLock()
 
     def __repr__(self) -> str:
@@ -90,11 +102,14 @@ class Publisher:
         renewed = False
         while True:
             try:
-                return _results(await self._post(body), count)
+                published = _results(await self._post(body), count)
+                self._retry_log.worked()
+                return published
             except TransientError as error:
                 delay = retry_delay.next(error.retry)
                 if trio.current_time() + delay > give_up:
                     raise Unreachable(str(error)) from error
+                self._retry_log.failed(error, delay)
                 await trio.sleep(delay)
             except Refused as refused:
                 if renewed or refused.status != 401 or not self._credential.renewable:
@@ -147,5 +162,11 @@ def _results(shape: Mapping[str, Any], count: int) -> list[Published]:
 
 def _result(item: Mapping[str, Any]) -> Published:
     if not isinstance(item.get("id"), str):
-        raise Refused(200, str(item.get("code")), str(item.get("message")))
+        code, message = (
+            shorten(str(item.get("code"))),
+            shorten(str(item.get("message"))),
+        )
+        if code in _BUSY_CODES:
+            raise ServerBusy(f"{message} ({code})", 0.0)
+        raise Refused(200, code, message)
     return Published(item["id"], bool(item.get("duplicate")))

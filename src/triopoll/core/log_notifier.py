@@ -55,7 +55,7 @@ from .slock_backend import clear_group
 
 __all__ = ["LogNotifier", "LogSubscription", "Wake", "group_key"]
 
-_log = logging.getLogger("triopoll.notifier")
+_log = logging.getLogger(__name__)
 
 # Seconds that a group stays cleared unless it is cleared again. When they are over, all
 # subscriptions are woken once.

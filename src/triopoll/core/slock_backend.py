@@ -43,7 +43,7 @@ __all__ = [
     "probe_slock",
 ]
 
-_log = logging.getLogger("triopoll.slock")
+_log = logging.getLogger(__name__)
 
 # Fractions of the limit: the pause between probes, and the time for an answer. Their
 # sum stays below 1, so that an outage is noticed within the limit.
