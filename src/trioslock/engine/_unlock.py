@@ -85,7 +85,8 @@ def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
 
 def _fail(table: Table, owner: Peer, db: EngineDatabase, command: LockCommand) -> None:
     db.unlock_error_count += 1
-    table.answer(owner, command, _UNLOCK_ERROR, 0, 0, None)
+    data = table.kept_values.peek((db.number, command.key), table.wall_ms)
+    table.answer(owner, command, _UNLOCK_ERROR, 0, 0, data)
 
 
 def _with_parameters(command: LockCommand, source: LockCommand) -> LockCommand:
