@@ -84,7 +84,7 @@ def end_wait(table: Table, claim: Claim) -> None:
     if command.timeout_flag & _WAIT_PUBLISH:
         table.publish(command, _TIMEOUT, key, 0)
     table.answer(claim.owner, command, _TIMEOUT, key.levels, 0, _last_data(key, exact))
-    table.free_if_unused(key)
+    table.free_if_unused(key, released=exact)
     if command.timeout_flag & _WAIT_REVERSE_KEY:
         _lock_reversed(table, claim, command._replace(timeout_flag=0))
 
