@@ -51,6 +51,7 @@ class Model:
         self.values: dict[tuple[int, bytes], bytes] = {}
         self.used: set[tuple[int, bytes]] = set()
         self.ends: dict[tuple[int, bytes], int] = {}
+        self.released = True
         self.out: list[tuple[int, Any]] = []
         self.todo: list[tuple[Party, LockCommand]] = []
         self.armings = 0
@@ -183,7 +184,8 @@ class Model:
             self.lock(party, command)
         else:
             self.unlock(party, command)
-        self.forget_free(command)
+        self.forget_free(command, released=self.released)
+        self.released = True
 
     def forget_free(self, command: LockCommand, *, released: bool = True) -> None:
         """The value of a key that was used stays for 2 s after its release."""
@@ -446,6 +448,7 @@ class Model:
     def release(self, party: Party, command: LockCommand, mine: Request) -> None:
         place = command.db, command.key
         before = self.values.get(place)
+        self.released = not mine.command.expiry_flag & 0x0100
         levels = mine.levels
         if levels > 1 and command.rcount > 0 and not command.timeout_flag & 0x10:
             self.apply(command, mine, first_or_last=False)
