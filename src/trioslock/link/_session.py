@@ -47,6 +47,7 @@ from ..protocol import (
 )
 from ..transport import NETWORK_ERRORS, Transport
 from ._backoff import Backoff, Retries
+from ._client_ids import ClientIds
 from ._entries import (
     ExpectedReply,
     PendingCall,
@@ -82,6 +83,7 @@ class ClientSession:
         self.settings = settings
         self.on_publish: Callable[[LockResult], None] | None = None
         self.on_connected: Callable[[], None] | None = None
+        self.client_ids = ClientIds(settings.client_id)
         self._connect = connect
         self._table: RequestTable = Disconnected(self)
         # The table while it is a connection, else None.
@@ -488,7 +490,7 @@ def connector(
 
     async def connect(session: ClientSession) -> Link:
         link = Link(await open_transport(), session, heartbeat=heartbeat)
-        await link.shake_hands(session.settings.client_id)
+        await link.shake_hands(session.client_ids.next())
         return link
 
     return connect

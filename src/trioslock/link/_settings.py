@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from typing import cast
 
 import trio
 
@@ -81,7 +82,7 @@ def reason_of(error: Exception) -> str:
     # `trio.open_tcp_stream` says that all attempts have failed; its causes say why.
     cause: BaseException | None = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+        cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
     if isinstance(error, OSError) and isinstance(cause, OSError):
         return reason_of(cause)
     if isinstance(error, OSError) and error.errno and error.strerror:

@@ -181,7 +181,7 @@ async def test_a_lost_leaf_stops_renewing_its_links(
 
 
 async def test_links_that_cannot_be_renewed_are_tried_again(
-    autojump_clock: MockClock, client: Client
+    autojump_clock: MockClock,
 ) -> None:
     """Until the leaf is released, or the client is closed."""
     answers = [NoLeader("none"), 0, 0, NoLeader("none"), trio.ClosedResourceError("x")]
