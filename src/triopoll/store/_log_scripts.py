@@ -1,6 +1,7 @@
 """What is done to a log inside Redis.
 
-Keys: the epoch (a string), the log (a stream), its meta (a hash). An entry of the
+Keys: the epoch (a string), the log (a stream), its meta (a hash), and what is known of
+Redis's histories of writes (a hash, for all logs of the epoch). An entry of the
 stream has the id N-0 and the fields d (data), t (when, ms), x (until when, ms) and g
 (tag); where the data is the text of a JSON value, also j (1); where it follows a seam,
 also s (1). The meta outlives the stream. All numbers stay below 2^53, so Lua's are
@@ -11,11 +12,16 @@ exact. The fields of the meta:
 - t0 to t63: the tags of the latest 1,024 messages, 16 in each, by their numbers. They
   stay when a message goes, so they prove a cursor whose message is gone: after Redis
   has lost its last writes the same numbers have other tags;
-- history: names Redis's history of writes as of the last append, which is another one
-  after each start and each failover;
+- lacking: the number of histories that may lack writes, as of the last append;
 - seam: the last message before a history that may lack writes. A reader that goes on
   from there or before may have missed something. The entry that follows a seam says so
   itself, since there may be several.
+
+Redis has another history after each start and each failover. The fields of the
+histories:
+
+- name: of the latest one that an append or a read has found;
+- lacking: how many may lack writes, those included in which a log was not written.
 
 A full Redis refuses the first write of a script if that would store, and no later one.
 So what stores writes something first that is refused then, and what must go on writes
@@ -52,6 +58,19 @@ local function tag_field(number)
   return 't' .. math.floor(number / 16) % 64, number % 16
 end
 
+-- How many histories may lack writes, the present one included.
+local function count_lacking(history, may_lack, write)
+  local known = redis.call('HMGET', KEYS[4], 'name', 'lacking')
+  local name, lacking = known[1], tonumber(known[2] or 0)
+  if history ~= '' and history ~= name then
+    if name and may_lack then
+      lacking = lacking + 1
+    end
+    write('HSET', KEYS[4], 'name', history, 'lacking', lacking)
+  end
+  return lacking
+end
+
 local function range(first, last, count)
   return redis.call('XRANGE', KEYS[2], first, last, 'COUNT', count)
 end
@@ -74,8 +93,9 @@ APPEND = Script(
 local longest, memory, seen_for = ARGV[2], ARGV[3], ARGV[4]
 local history, may_lack = ARGV[5], ARGV[6] == '1'
 local epoch = current_epoch(ARGV[1])
-local meta = redis.call('HMGET', KEYS[3], 'last', 'history', 'seam')
-local last, known_history, seam = tonumber(meta[1]), meta[2], tonumber(meta[3])
+local meta = redis.call('HMGET', KEYS[3], 'last', 'lacking', 'seam')
+local last, known_lacking = tonumber(meta[1]), tonumber(meta[2])
+local seam, lacking = tonumber(meta[3]), nil
 local answers, tags = {}, {}
 
 local function begin()
@@ -86,15 +106,16 @@ local function begin()
 end
 
 local function note_history()
-  if history == '' or history == known_history then
+  lacking = lacking or count_lacking(history, may_lack, redis.call)
+  if lacking == known_lacking then
     return
   end
-  if known_history and may_lack then
+  if known_lacking then
     seam = last
     redis.call('HSET', KEYS[3], 'seam', text(seam))
   end
-  redis.call('HSET', KEYS[3], 'history', history)
-  known_history = history
+  redis.call('HSET', KEYS[3], 'lacking', lacking)
+  known_lacking = lacking
 end
 
 -- The tags of a block of 16 numbers, with a new one at its place. What is left of an
@@ -144,7 +165,7 @@ local function append(data, lifetime, tag, is_json, seen)
   return id
 end
 
-local seen_keys = 3
+local seen_keys = 4
 for message = 1, (#ARGV - 6) / 5 do
   local data, lifetime, tag, is_json, has_id =
     unpack(ARGV, 2 + 5 * message, 6 + 5 * message)
@@ -179,7 +200,8 @@ return answers
 
 # Arguments: an epoch if there is none; new, all or at; most messages and bytes of a
 # page; how long (ms) the meta is kept; 1 if reading trims; epoch, number and tag of
-# the cursor. The rules are those of `MemoryLog`.
+# the cursor; Redis's history and whether that may lack writes. The rules are those of
+# `MemoryLog`.
 # Returns epoch, number and tag of the next cursor, how many are lost or '?'; then for
 # each message its number, tag, time (ms), data, and 1 or '' for a JSON value or none.
 READ = Script(
@@ -194,6 +216,8 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[1])
 end
 local epoch = current_epoch(ARGV[1])
+-- A Redis that takes no writes is read all the same.
+count_lacking(ARGV[10], ARGV[11] == '1', redis.pcall)
 local meta = redis.call('HMGET', KEYS[3], 'base', 'last', 'tag', 'seam')
 local base, last, tag = tonumber(meta[1]), tonumber(meta[2]), meta[3]
 local seam = tonumber(meta[4])
