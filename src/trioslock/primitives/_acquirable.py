@@ -282,7 +282,7 @@ class Acquirable(Handle):
             grant.outer = entered[task]
         entered[task] = grant
         # The frame of the `async with`: its exit is called by the same one.
-        grant.frame = sys._getframe(1)
+        grant.frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         return grant
 
     @enable_ki_protection
@@ -294,7 +294,7 @@ class Acquirable(Handle):
     ) -> Awaitable[bool]:
         # Not async itself: each coroutine on the way costs.
         task = current_task()
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         # The innermost body of this task; the one around it takes its place.
         grant = self._entered.get(task)
         if grant is None or grant.frame is not frame:
