@@ -15,7 +15,7 @@ from tests.trioslock.replset.test_failover import (
     nothing_is_left,
 )
 
-from trioslock import Client, LockLost
+from trioslock import Client, ConnectionLost, LockLost
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -30,8 +30,8 @@ async def wait_in_line(client: Client, lease: float | None, patience: float) -> 
         try:
             async with lock:
                 await trio.lowlevel.checkpoint()
-        except LockLost:
-            pass  # not in the log yet when the leader changed
+        except (LockLost, ConnectionLost):
+            pass  # as below
 
 
 async def in_flight(client: Client, count: int) -> bool:
@@ -52,8 +52,8 @@ async def strike(cluster: Cluster, client: Client, blow: Blow, lease: float | No
         await client.wait_connected()
         try:
             await grant.release()
-        except LockLost:
-            pass  # the leader changed before the grant was in the log
+        except (LockLost, ConnectionLost):
+            pass  # not in the log yet, or the election took longer than the session
     for node in cluster.nodes:
         if not node.running:
             await node.start()
