@@ -232,7 +232,17 @@ def hidden(owner: type, method: str) -> bool:
 
 
 INTERNAL = {
-    *(("any", name) for name in ("lost", "granted", "renew_from", "count_from")),
+    *(
+        ("any", name)
+        for name in (
+            "lost",
+            "granted",
+            "renew_from",
+            "count_from",
+            "confirm",
+            "share_used",
+        )
+    ),
     *(("any", name) for name in ("renewed", "mark_lost", "mark_renewed", "unlock_of")),
     *(("any", name) for name in ("accept", "take", "link")),
     ("Data", "decode"),
