@@ -28,6 +28,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from statistics import median
 from types import CodeType, FrameType
@@ -54,6 +55,10 @@ Names = Counter[str]
 # Tasks of the process that no request waits for.
 BACKGROUND = ("SlockMonitor", "LogNotifier", "measure_loop_lag", "_close_idle")
 
+_MARKED: ContextVar[bool] = ContextVar("_MARKED", default=False)
+# The task in which other threads' calls of `trio.from_thread` and their like run.
+_ENTRY_QUEUE = "<TrioToken.run_sync_soon task>"
+
 
 class CallCounter:
     """Count calls, one run of an operation after the other.
@@ -62,10 +67,17 @@ class CallCounter:
         runs: What was called in each run.
     """
 
-    def __init__(self, *, resumptions: bool) -> None:
-        """Count; also each time that a coroutine goes on, if that is asked for."""
+    def __init__(self, *, resumptions: bool, only_marked: bool = False) -> None:
+        """Count what is called, in one run after the other.
+
+        Args:
+            resumptions: Whether each time that a coroutine goes on counts as well.
+            only_marked: Whether only tasks in which `mark_task` was called count, those
+                that they start, and the calls that come from other threads.
+        """
         self.runs: list[Names] = []
         self._resumptions = resumptions
+        self._only_marked = only_marked
 
     async def count(
         self, operation: Callable[[], Awaitable[object]], runs: int = RUNS
@@ -76,13 +88,24 @@ class CallCounter:
         """
         for _ in range(WARM_UP):
             await operation()
+        for _ in range(runs):
+            with self.run():
+                await operation()
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Count what this thread calls in the body of the `with`, as one run."""
+        self.runs.append(Counter())
         sys.setprofile(self._note)
         try:
-            for _ in range(runs):
-                self.runs.append(Counter())
-                await operation()
+            yield
         finally:
             sys.setprofile(None)
+
+    def within(self, package: str) -> int:
+        """Return how many calls of a typical run were of a package's functions."""
+        names = self.typical().items()
+        return sum(n for name, n in names if name.startswith(f"{package}."))
 
     def typical(self) -> Names:
         """Return the run whose number of calls is the median."""
@@ -96,8 +119,21 @@ class CallCounter:
         if not self._resumptions and frame.f_lasti > _start_of(code):
             return
         name = f"{frame.f_globals['__name__']}.{code.co_qualname}"
-        if not any(each in name for each in BACKGROUND):
+        if _is_marked() if self._only_marked else not _is_background(name):
             self.runs[-1][name] += 1
+
+
+def mark_task() -> None:
+    """Let a counter with `only_marked` count this task, and those that it starts."""
+    _MARKED.set(True)
+
+
+def _is_background(name: str) -> bool:
+    return any(each in name for each in BACKGROUND)
+
+
+def _is_marked() -> bool:
+    return _MARKED.get() or trio.lowlevel.current_task().name == _ENTRY_QUEUE
 
 
 @functools.cache

@@ -4,7 +4,8 @@
         [--faults deploy=3 redis-killed=5 ...] [--keep N] [--slock-binary PATH]
 
 The programs are: a Redis that writes each command to its append-only file before it
-answers; a slock server that stores held locks (the embedded one, or the real one if its
+answers, its replica, and two Sentinels; a slock server that stores held locks (the
+embedded one, or the real one if its
 path is given); two servers, one of them with two workers; and clients. A third each of
 the clients are raw long polls, raw websockets, and ``triopoll.client`` behind
 balancers, one of which cuts polls so that the client falls back to websockets. Each key
@@ -12,11 +13,17 @@ has one publisher and 10 readers.
 
 While messages are published, the bench at random times kills and redeploys workers and
 whole servers, cuts connections to Redis, kills and restarts Redis and slock or freezes
-them for some seconds, and lets all clients disconnect at random points. At the end each
-reader must have received all messages of its key in order. The exit status is 0 only if
-no message was lost, out of order, or skipped without a reported gap, no message had two
-ids, and no program exited by itself. With ``--keep 30``, messages are trimmed before
-all readers have read them; gaps must then report exactly the messages that are gone.
+them for some seconds, lets the Sentinels fail over, starts Redis from an older file,
+lets it run out of disk or memory, takes rights from its user, and lets all clients
+disconnect at random points. At the end each reader must have received all messages of
+its key in order. The exit status is 0 only if no message was lost, out of order, or
+skipped without a reported gap, no message had two ids, and no program exited by itself.
+
+With ``--keep 30``, messages are trimmed before all readers have read them; gaps must
+then report exactly the messages that are gone. After a failover or a start from an
+older file Redis may lack messages that it had answered: gaps must report these, and
+every reader must have received each message that Redis has at the end. A message whose
+publisher had no answer may then be stored a second time, under another id.
 The seed determines the plans; their effects vary a little between runs, as the timing
 does.
 """
@@ -29,19 +36,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 from chaos_clients import (
     Balancer,
+    Exchange,
     LibraryReader,
     Plan,
     PollReader,
     Publisher,
     Reader,
     WebSocketReader,
+    kept_numbers,
 )
-from chaos_programs import Programs
+from chaos_faults import Programs
 from chaos_tally import Tally
 
 READERS_A_KEY = 10
@@ -56,7 +66,14 @@ FAULTS = (
     "slock-killed",
     "redis-frozen",
     "slock-frozen",
+    "failover",
+    "tail-lost",
+    "disk-full",
+    "memory-full",
+    "rights-changed",
 )
+# After these Redis lacks messages, which gaps then report.
+LOSSES = ("failover", "tail-lost")
 
 
 class Run:
@@ -67,8 +84,11 @@ class Run:
         self._rng = random.Random(options.seed)
         self._seconds: float = options.seconds
         self._limit: float = options.limit
-        self._trims = options.keep is not None
         self._faults: dict[str, int] = options.faults
+        self._trims = options.keep is not None
+        self._loses = any(self._faults.get(fault) for fault in LOSSES)
+        # The messages of each key that Redis has at the end.
+        self._kept: dict[str, set[int]] = {}
         self.programs = Programs(
             folder, options.slock_binary, options.keep or 10**6, self._rng, self.tally
         )
@@ -86,6 +106,7 @@ class Run:
         async with trio.open_nursery() as nursery:
             for program in self.programs.all:
                 await nursery.start(program.run)
+            await self.programs.redis.connect()
             through = [
                 await nursery.start(Balancer(self._plan, f"{cut}", cut).run)
                 for cut in (float("inf"), CUT_AFTER)
@@ -93,10 +114,11 @@ class Run:
             self._make_readers(through)
             with trio.move_on_after(self._limit):
                 await self._act()
+                await self._look_at_the_end()
             nursery.cancel_scope.cancel()
         for reader in self.readers:
-            reader.progress.finish()
-        if not self._trims:
+            reader.progress.finish(self._kept.get(reader.progress.key, set()))
+        if not (self._trims or self._loses):
             self.tally.lost += self.tally.gone
 
     async def _act(self) -> None:
@@ -109,9 +131,18 @@ class Run:
                 nursery.start_soon(publisher.run)
             for reader in self.readers:
                 nursery.start_soon(reader.run)
-            for fault, times in self._faults.items():
-                for _ in range(times):
-                    nursery.start_soon(self._break_in_time, fault)
+            async with trio.open_nursery() as faults:
+                for fault, times in self._faults.items():
+                    for _ in range(times):
+                        faults.start_soon(self._break_in_time, fault)
+            self._plan.is_calm.set()
+
+    async def _look_at_the_end(self) -> None:
+        if self._trims:
+            return
+        exchange = Exchange(replace(self._plan, leaving=0.0), self._rng)
+        for key in self._totals:
+            self._kept[key] = await kept_numbers(exchange, key)
 
     async def _break_in_time(self, fault: str) -> None:
         await trio.sleep(self._rng.uniform(0.0, self._seconds))

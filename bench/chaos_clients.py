@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,12 +53,15 @@ class Plan:
         tally: Counts the events of all clients.
         seed: Seed of the random numbers.
         leaving: Probability that a client disconnects during a request.
+        is_calm: All faults are over. The last messages are published after that, so
+            that none of them is lost and every reader sees where its key ends.
     """
 
     servers: Sequence[Program]
     tally: Tally
     seed: int
     leaving: float = 0.1
+    is_calm: trio.Event = field(default_factory=trio.Event)
 
     def rng(self, name: str) -> random.Random:
         return random.Random(f"{self.seed}/{name}")
@@ -420,6 +423,22 @@ class Balancer:
             await client.send_all(data)
 
 
+async def kept_numbers(exchange: Exchange, key: str) -> set[int]:
+    """Return the numbers of all messages that a key has now."""
+    numbers: set[int] = set()
+    cursor = "all"
+    while True:
+        query = urlencode({"key": key, "cursor": cursor, "timeout": "0", "max": 1000})
+        status, page = await exchange.ask(f"/v1/messages?{query}", patience=PATIENCE)
+        if status != 200:
+            raise CutError(f"{key} cannot be read: {page}")
+        if not page["messages"]:
+            return numbers
+        for message in page["messages"]:
+            numbers.add(int(message["data"].rpartition("/")[2]))
+        cursor = page["cursor"]
+
+
 # --- publishers --------------------------------------------------------------------
 
 
@@ -438,6 +457,8 @@ class Publisher:
         number = 0
         while number < self._total:
             until = min(number + self._rng.randint(1, BATCH), self._total)
+            if until == self._total:
+                await self._plan.is_calm.wait()
             await self._publish(range(number, until))
             number = until
             await trio.sleep(self._rng.uniform(0.0, 2 * self._interval))

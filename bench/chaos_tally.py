@@ -57,6 +57,9 @@ class Tally:
         deploys: The exit codes of servers that were stopped.
         published: The results of publish requests.
         deaths: Programs that exited without being stopped.
+        losses: How often Redis may have lost what it had answered.
+        stored_again: Messages that their publisher, without an answer, sent again after
+            Redis had lost them: they have another id than before.
     """
 
     lost: int = 0
@@ -72,7 +75,9 @@ class Tally:
     deploys: Counter[str] = field(default_factory=Counter)
     published: Counter[str] = field(default_factory=Counter)
     deaths: list[str] = field(default_factory=list)
-    _ids: dict[str, str] = field(default_factory=dict)
+    losses: int = 0
+    stored_again: int = 0
+    _ids: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def failures(self) -> dict[str, int]:
@@ -91,12 +96,19 @@ class Tally:
             "duplicates with the same id": self.duplicates,
             "gaps reported": self.reported_gaps,
             "messages covered by gaps": self.gone,
+            "messages stored again after a loss": self.stored_again,
         }
 
     def know(self, data: str, name: str) -> None:
-        """Note the id of a message, which must always be the same."""
-        if self._ids.setdefault(data, name) != name:
+        """Note the id of a message: always the same, unless Redis has lost it."""
+        ids = self._ids.setdefault(data, set())
+        if name in ids:
+            return
+        ids.add(name)
+        if len(ids) > 1 + self.losses:
             self.strangers += 1
+        elif len(ids) > 1:
+            self.stored_again += 1
 
 
 class Progress:
@@ -116,10 +128,15 @@ class Progress:
     def is_complete(self) -> bool:
         return self.place.number >= self._total - 1
 
-    def finish(self) -> None:
-        """Count the messages that this reader has not received."""
-        self._tally.gone += len(self._gone - self._seen)
-        self._tally.lost += self._total - len(self._gone | self._seen)
+    def finish(self, kept: set[int]) -> None:
+        """Count the messages that this reader has not received.
+
+        Args:
+            kept: The messages that Redis has at the end: no gap excuses their absence.
+        """
+        excused = self._gone - self._seen - kept
+        self._tally.gone += len(excused)
+        self._tally.lost += self._total - len(excused | self._seen)
 
     def take(
         self, messages: Iterable[Arrived], cursor: str, gone: float | None = None
@@ -147,6 +164,9 @@ class Progress:
         number = int(digits)
         self._tally.know(message.data, message.id)
         self._tally.arrived[self.transport] += 1
+        if reported == math.inf:
+            # The server gives out all that it has, since it cannot know the position.
+            before = min(before, number - 1)
         if number <= before:
             self._tally.disordered += 1
         else:

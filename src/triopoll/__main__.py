@@ -7,15 +7,21 @@ import importlib
 import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+
+if __name__ == "__main__":
+    # As `triopoll.script` does: before the imports that take a second.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import trio
 
 import trioslock
 from triopoll.access import add_commands
 from triopoll.access.commands import Commands
+from triopoll.asgi.exceptions import only_error
 from triopoll.ops.logs import FORMATS, set_up_logs
 from triopoll.server import (
     ASGIApp,
@@ -28,7 +34,6 @@ from triopoll.server import (
     supervise,
 )
 from triopoll.server.descriptors import allow_descriptors
-from triopoll.server.lifespan import only_error
 from triopoll.server.supervisor import (
     EXIT_CUT,
     EXIT_FAILED,

@@ -129,6 +129,7 @@ async def open_services(
             waits,
             limit=limit,
             address=settings.slock_address,
+            why=lambda: client.statistics().error,
         )
         notifier = LogNotifier(
             client,

@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "hosts_of",
+    "is_internal",
     "networks_of",
     "settings_from",
 ]
@@ -48,6 +49,9 @@ _LOOPBACK: tuple[Network, ...] = (
 )
 _NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
 
+# The locks that all senders to a group take, and the probe's.
+_INTERNAL_NAMES = ("polling:group:message:", "triopoll:probe:")
+
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
 _REDIS_SCHEMES = (
@@ -68,6 +72,7 @@ _HOST = re.compile(
     r"(?::(?P<port>[0-9]{0,5}))?"
 )
 _MAX_PORT = 65_535
+_SLOCK_HOST, _SLOCK_PORT = "127.0.0.1", 5658
 
 
 def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
@@ -99,6 +104,12 @@ def hosts_of(text: str) -> list[tuple[str, int | None]]:
     match = _URL.match(text)
     authority = match["authority"] if match else ""
     return [_host(member) for member in authority.rpartition("@")[2].split(",")]
+
+
+def _host_port(host: str, port: int | None) -> str:
+    """Return one member of a slock URL as it is written, with what it leaves out."""
+    name = f"[{host}]" if ":" in host else host or _SLOCK_HOST
+    return f"{name}:{_SLOCK_PORT if port is None else port}"
 
 
 def _host(member: str) -> tuple[str, int | None]:
@@ -190,6 +201,15 @@ def _networks(text: str) -> str:
     return text
 
 
+def is_internal(key: str) -> bool:
+    """Return whether a name is that of a key on slock which the service itself uses.
+
+    No client may name one, publishers included: an event or a group of that name would
+    hold what the service takes as a lock.
+    """
+    return key.startswith(_INTERNAL_NAMES)
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return dataclasses.field(
         default=default, repr=not secret, metadata={"parse": parse}
@@ -222,6 +242,8 @@ class Settings:
         trusted_proxies: Addresses and networks of proxies, or ``unix``.
         proxy_header: The header in which they give a client's address.
         cors_origins: Origins whose pages may read answers, or ``*``.
+        hosts: Names in the Host header that are served. Without any, all are, except to
+            this machine's browsers (`access.sources`).
         waits_per_key: Polls on one key; this and the following: 0 is no limit.
         waits_per_subject: Polls of one ticket's subject.
         waits_per_ip: Polls of one address.
@@ -272,6 +294,7 @@ class Settings:
         "x-forwarded-for", _choice("x-forwarded-for", "forwarded")
     )
     cors_origins: str = _setting("", str)
+    hosts: str = _setting("", str)
     waits_per_key: int = _setting(0, _limit)
     waits_per_subject: int = _setting(100, _limit)
     waits_per_ip: int = _setting(1000, _limit)
@@ -309,9 +332,8 @@ class Settings:
 
     @property
     def slock_address(self) -> str:
-        """Return where slock is, for messages: hosts and ports without a password."""
-        match = _URL.match(self.slock_url)
-        return match["authority"].rpartition("@")[2] if match else ""
+        """Return where slock is, for messages: each host with its port."""
+        return ",".join(_host_port(*each) for each in hosts_of(self.slock_url))
 
     @property
     def embedded_address(self) -> tuple[str, int] | None:
@@ -319,7 +341,7 @@ class Settings:
         if _scheme(self.slock_url) != "embedded":
             return None
         host, port = hosts_of(self.slock_url)[0]
-        return host or "127.0.0.1", 5658 if port is None else port
+        return host or _SLOCK_HOST, _SLOCK_PORT if port is None else port
 
 
 def settings_from(environ: Mapping[str, str]) -> Settings:

@@ -11,6 +11,7 @@ permits; so it is refused where a number is asked for.
 
 from __future__ import annotations
 
+import sys
 from math import inf
 from typing import TypeGuard, TypeVar
 
@@ -69,7 +70,8 @@ def check_int(value: object, name: str, low: int, high: int | None = None) -> in
     if not is_int(value):
         raise TypeError(f"{name} must be a whole number, not {shown(value)}")
     if value < low or (high is not None and value > high):
-        accepted = f"at least {low}" if high is None else f"{low} to {high}"
+        bounded = high is not None and high < sys.maxsize
+        accepted = f"{low} to {high}" if bounded else f"at least {low}"
         raise ValueError(f"{name} must be {accepted}, not {shown(value)}")
     return value
 

@@ -36,6 +36,7 @@ from typing import Literal, get_args
 import trio
 
 from ._arguments import check_choice, check_type
+from ._forks import give_up_in_children
 from .engine import Engine, SavedHolder, SavedKey
 from .protocol import FRAME_SIZE, LockCommand, decode_command, encode_lock
 
@@ -88,6 +89,7 @@ class Storage:
         self._path = directory / _FILE
         self._log_path = directory / f"{_FILE}-wal"
         self._fsync = fsync
+        self._closed = False
         self._lock = _lock(directory / _LOCK_FILE)
         try:
             self._database = _open(self._path, fsync)
@@ -98,6 +100,13 @@ class Storage:
         except (sqlite3.Error, StorageError) as error:
             os.close(self._lock)
             raise _error(self._path, error) from error
+        give_up_in_children(self)
+
+    def forked(self) -> None:
+        """Let go of the lock in a child, which would keep it from the next server."""
+        if not self._closed:
+            os.close(self._lock)
+        self._closed = True
 
     def __repr__(self) -> str:
         return f"<Storage in {str(self._path)!r}: {self.keys} keys, {self._fsync}>"
@@ -204,6 +213,7 @@ class Storage:
         finally:
             self._database.close()
             os.close(self._lock)
+            self._closed = True
 
 
 def open_storage(directory: Path, *, fsync: Fsync = "second") -> Storage:

@@ -21,11 +21,28 @@ from typing import Protocol
 
 import trio
 
+from ._forks import give_up_in_children
+
 READ_SIZE = 65_536
 """Bytes of one read: the most that a peer can make a buffer hold between frames."""
 
 NETWORK_ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What a transport raises when the connection has ended or cannot be made."""
+
+
+# A peer whose machine is gone, or which is cut off, is noticed by the kernel after
+# 60 + 4 * 15 seconds, even if neither side sends anything.
+_KEEPALIVE = tuple(
+    (level, getattr(socket, name), value)
+    for level, name, value in (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        # macOS has another name for this one.
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    )
+    if hasattr(socket, name)
+)
 
 
 class Transport(Protocol):
@@ -69,16 +86,28 @@ class Transport(Protocol):
 class SocketTransport:
     """A connected, non-blocking TCP socket without a layer above it."""
 
-    __slots__ = ("_drained", "_socket")
+    __slots__ = ("__weakref__", "_drained", "_socket")
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        """Take the socket out of ``stream``, which cannot be used afterwards."""
+        """Take the socket out of ``stream``, which cannot be used afterwards.
+
+        Raises:
+            OSError: The peer has left already.
+        """
+        for level, option, value in _KEEPALIVE:
+            stream.setsockopt(level, option, value)
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A read of less than READ_SIZE has emptied the socket: the next one waits
         # first, and saves a system call that fails.
         self._drained = True
+        give_up_in_children(self)
+
+    def forked(self) -> None:
+        """Close the copy of a child, without a word to the peer."""
+        # Not by way of trio: the child shares the parent's epoll.
+        self._socket.close()
 
     def __repr__(self) -> str:
         return f"<SocketTransport: {self._socket!r}>"

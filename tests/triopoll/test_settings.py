@@ -43,6 +43,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         trusted_proxies="10.0.0.0/8",
         proxy_header="forwarded",
         cors_origins="https://app.example",
+        hosts="poll.example",
         waits_per_key=10,
         waits_per_subject=11,
         waits_per_ip=0,
@@ -98,6 +99,9 @@ def test_urls_of_redis(url: str) -> None:
         ("embedded://127.0.0.1:5658", "127.0.0.1:5658"),
         ("slock://a:1,[::1]:2/3", "a:1,[::1]:2"),
         ("slock://user:secret@a:1", "a:1"),
+        ("slock://a,b:6000", "a:5658,b:6000"),
+        ("embedded://:5000", "127.0.0.1:5000"),
+        ("embedded://[::1]", "[::1]:5658"),
     ],
 )
 def test_where_slock_is(url: str, address: str) -> None:

@@ -237,6 +237,11 @@ _OF_CLIENTS: dict[str, tuple[Any, ...]] = {
 }
 _BODY = ("__aenter__", "__aexit__")
 _INNER = {
+    **{
+        f"{grant}.{step}": "a step of acquire"
+        for grant in ("Grant", "LevelGrant", "LeafGrant")
+        for step in ("confirm", "give_up")
+    },
     "LevelGrant.accept": "a step of RLock.acquire",
     "LevelGrant.abandon": "a step of RLock.acquire",
     "TreeLeaf.take": "a step of TreeLock.acquire",

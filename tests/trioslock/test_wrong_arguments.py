@@ -232,7 +232,17 @@ def hidden(owner: type, method: str) -> bool:
 
 
 INTERNAL = {
-    *(("any", name) for name in ("lost", "granted", "renew_from", "count_from")),
+    *(
+        ("any", name)
+        for name in (
+            "lost",
+            "granted",
+            "renew_from",
+            "count_from",
+            "confirm",
+            "share_used",
+        )
+    ),
     *(("any", name) for name in ("renewed", "mark_lost", "mark_renewed", "unlock_of")),
     *(("any", name) for name in ("accept", "take", "link")),
     ("Data", "decode"),
@@ -319,7 +329,9 @@ def test_every_public_name_is_tried() -> None:
     assert classes - {"SESSION"} <= tried
 
 
-async def test_text_for_an_event_is_its_value(network: Network) -> None:
+async def test_text_for_an_event_is_its_value(
+    autojump_clock: MockClock, network: Network
+) -> None:
     """It was put on the connection without a frame; ``Value.set`` takes it, too."""
     async with network.open_client() as client:
         event = client.event("event", ttl=9)
@@ -330,7 +342,9 @@ async def test_text_for_an_event_is_its_value(network: Network) -> None:
         await client.ping()
 
 
-async def test_two_numbers_are_not_one_key(network: Network) -> None:
+async def test_two_numbers_are_not_one_key(
+    autojump_clock: MockClock, network: Network
+) -> None:
     async with network.open_client() as client:
         for number in (7, 9):
             refusal = f"key must be text or bytes, not {number}"

@@ -12,6 +12,7 @@ from .control import AccessControl, Limits, Rules
 from .cors import Cors
 from .keyring import Keyring
 from .proxies import TrustedProxies
+from .sources import Sources
 from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
 
 __all__ = ["access_control_from", "read_revoked", "revoked_path", "signing_secret"]
@@ -35,6 +36,9 @@ def access_control_from(settings: Settings) -> AccessControl:
         )
     with _naming("CORS_ORIGINS"):
         cors = Cors(_entries(settings.cors_origins))
+    with _naming("HOSTS"):
+        hosts = tuple(_entries(settings.hosts))
+        Sources(cors, proxies, hosts)
     return AccessControl(
         Rules(
             keyring=_keyring(settings),
@@ -43,6 +47,7 @@ def access_control_from(settings: Settings) -> AccessControl:
             proxies=proxies,
             cors=cors,
             visitors_create_states=settings.states_create == "visitors",
+            hosts=hosts,
             limits=Limits(
                 waits_per_key=settings.waits_per_key,
                 waits_per_subject=settings.waits_per_subject,

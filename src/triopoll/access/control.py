@@ -32,13 +32,14 @@ import trio
 from ..asgi.messages import Request, Response
 from .cors import Cors
 from .credentials import shown_key, shown_ticket
-from .headers import header_values, parameter_values
+from .headers import parameter_values
 from .keyring import Keyring
 from .limits import Claim, ConcurrencyLimits, RateLimiter
 from .patterns import EVERYTHING, Grants
-from .proxies import TrustedProxies, Visitor, is_direct_and_local, is_local_name
+from .proxies import TrustedProxies, Visitor, is_forwarded
 from .refusals import AccessRefused, Refusal, RefusalFormat
 from .sessions import Owned, Sessions
+from .sources import Sources
 from .tickets import BadTicket, Ticket, TicketReader
 
 __all__ = ["AccessControl", "AdmittedPublisher", "Limits", "Permit", "Rules"]
@@ -52,6 +53,9 @@ _MAX_SESSION = 128
 _RETRY_AFTER = (2, 8)
 
 _EXPIRED = Refusal(401, "ticket_expired", "the ticket has expired")
+_NOT_LOCAL = Refusal(
+    *(403, "not_local", "publishing without a key is for programs on this machine only")
+)
 _REPLACED = Refusal(409, "replaced", "a newer wait of this session has come")
 
 
@@ -89,6 +93,7 @@ class Rules:
         proxies: Finds out which client a request comes from.
         cors: Which pages may read.
         visitors_create_states: Whether states are created without a publisher's key.
+        hosts: Names in the Host header that are served, as `Sources` takes them.
         limits: How much one client may use.
     """
 
@@ -98,6 +103,7 @@ class Rules:
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     cors: Cors = field(default_factory=Cors)
     visitors_create_states: bool = False
+    hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -241,6 +247,7 @@ class AccessControl:
         self.concurrency = ConcurrencyLimits({n: getattr(limits, n) for n in names})
         self.sessions = Sessions()
         self.refusals: Counter[str] = Counter()
+        self._sources = Sources(self.rules.cors, self.rules.proxies, self.rules.hosts)
         self._limits_waits = any(getattr(limits, name) for name in names)
         self._rate = RateLimiter(limits.requests_per_ip, limits.burst_per_ip)
         states = limits.states_per_ip
@@ -285,15 +292,35 @@ class AccessControl:
         request.visitor = self.rules.proxies.visitor(request)
         bucket = request.visitor.bucket
         if bucket is None:
-            for name, _ in request.headers if self._watches_for_proxy else ():
-                if name == b"x-forwarded-for":
-                    self._warn_of_proxy()
+            if self._watches_for_proxy and is_forwarded(request):
+                self._warn_of_proxy()
         elif seconds := self._rate.take(bucket, trio.current_time()):
             return self._count(_limit("requests_per_ip", 429, seconds))
         return None
 
+    def check_source(
+        self, request: Request, *, needs_ticket: bool = True
+    ) -> Refusal | None:
+        """Return why a request for an endpoint is not served to this page, or None.
+
+        Counts a refusal.
+
+        Args:
+            request: Any request for an endpoint of the service.
+            needs_ticket: Whether the endpoint asks for a ticket where tickets are
+                configured.
+        """
+        is_open = self.rules.tickets is None or not needs_ticket
+        refusal = self._sources.refuse_reader(request, is_open=is_open)
+        return None if refusal is None else self._count(refusal)
+
     def admit_subscriber(
-        self, request: Request, keys: Sequence[str], format_refusal: RefusalFormat
+        self,
+        request: Request,
+        keys: Sequence[str],
+        format_refusal: RefusalFormat,
+        *,
+        changes: bool = False,
     ) -> Permit | Response:
         """Decide whether a subscriber may wait for all of these keys.
 
@@ -302,6 +329,8 @@ class AccessControl:
             keys: As they have been parsed for the wait itself. Without any, only the
                 ticket is checked.
             format_refusal: How this endpoint writes a refusal.
+            changes: Whether the wait changes the state of an event. Without tickets,
+                pages of other origins may not ask for that unless they are listed.
 
         Returns:
             What to wait in, or what to answer instead.
@@ -312,6 +341,8 @@ class AccessControl:
             if self.rules.tickets is not None:
                 ticket = self._ticket(request, self.rules.tickets)
                 _check_grants(ticket.grants, keys)
+            elif changes and (refusal := self._sources.refuse_change(request)):
+                raise AccessRefused(refusal)
             session = None
             if b"session" in request.query or b"%" in request.query:
                 session = _session(request, ticket, visitor)
@@ -343,7 +374,8 @@ class AccessControl:
         """
         try:
             if self.rules.keyring is None:
-                _check_local(request, self.rules.cors)
+                if not self._sources.is_local_program(request):
+                    raise AccessRefused(_NOT_LOCAL)
                 return AdmittedPublisher(None)
             return _find_publisher(self.rules.keyring, request, tuple(keys))
         except AccessRefused as refused:
@@ -450,25 +482,6 @@ def _find_publisher(
         raise AccessRefused(Refusal(401, "key_invalid", "the API key is not known"))
     _check_grants(found.grants, keys)
     return AdmittedPublisher(found.name)
-
-
-def _check_local(request: Request, cors: Cors) -> None:
-    """Refuse all but programs on this machine.
-
-    A browser on this machine is one, and any page in it can make it send a request
-    here. So pages are refused, and so are host names that do not name this machine: the
-    name of a page's host can be made to point here (DNS rebinding).
-    """
-    hosts = header_values(request, b"host")
-    if (
-        is_direct_and_local(request)
-        and all(is_local_name(host.decode("latin-1")) for host in hosts)
-        and cors.names_page(request)
-    ):
-        return
-    raise AccessRefused(
-        Refusal(403, "not_local", "publishing without a key is for this machine only")
-    )
 
 
 def _session(request: Request, ticket: Ticket | None, visitor: Visitor) -> Owned | None:

@@ -52,8 +52,10 @@ class Cors:
             raise BadOrigin("has * and other origins; * is for all of them")
         for origin in self.origins - {_ANY}:
             if not _ORIGIN.fullmatch(origin):
+                # What stands before an @ may be a password.
+                shown = origin.rpartition("@")[2]
                 raise BadOrigin(
-                    f"has {origin!r}, which is not an origin such as "
+                    f"has {shown!r}, which is not an origin such as "
                     "https://app.example (in lower case, without a path)"
                 )
 
@@ -121,16 +123,26 @@ class Cors:
             return False
         return _fetch_site(request) in (None, "same-origin", "none")
 
-    def names_page(self, request: Request) -> bool:
-        """Return whether the page behind a request is on the list, or there is none.
+    def may_read(self, request: Request) -> bool:
+        """Return whether the page behind a request may read, or there is none.
 
-        Stricter than `trusts_page`, which a page passes whose host name was rebound to
-        this machine.
+        It may if `trusts_page` says so, or if ``*`` lets all pages read. Some browsers
+        send neither Origin nor Sec-Fetch-Site with a plain GET, so Referer counts then.
         """
-        origin = _origin(request)
-        if origin is not None:
-            return origin in self.origins
-        return _fetch_site(request) in (None, "none")
+        if self._any:
+            return True
+        if not self.trusts_page(request):
+            return False
+        if _origin(request) is not None or _fetch_site(request) is not None:
+            return True
+        pages = map(_origin_of, header_values(request, b"referer"))
+        return all(p in self.origins or _same_host(p, request) for p in pages)
+
+    def has_page(self, request: Request) -> bool:
+        """Return whether there is a page behind a request, whichever it is."""
+        if _origin(request) is not None or header_values(request, b"referer"):
+            return True
+        return _fetch_site(request) not in (None, "none")
 
 
 def _origin(request: Request) -> str | None:
@@ -139,6 +151,14 @@ def _origin(request: Request) -> str | None:
         return None
     # Two values joined are never an entry of the list.
     return b",".join(values).decode("latin-1")
+
+
+def _origin_of(referer: bytes) -> str:
+    try:
+        parts = urlsplit(referer.decode("latin-1"))
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _fetch_site(request: Request) -> str | None:

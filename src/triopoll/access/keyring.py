@@ -29,7 +29,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class BadKeyEntry(ValueError):
-    """An entry cannot be used; the message says which and why, without its digest."""
+    """An entry cannot be used; the message says which and why.
+
+    It repeats nothing of a malformed entry: that may be an API key, pasted where its
+    line belongs.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Keyring:
         Raises:
             BadKeyEntry: An entry is malformed, or a name has more than two.
         """
-        self._keys = [_read(entry) for entry in entries]
+        self._keys = [_read(entry, place) for place, entry in enumerate(entries, 1)]
         for name, count in Counter(key.name for key in self._keys).items():
             if count > KEYS_A_NAME:
                 raise BadKeyEntry(
@@ -106,16 +110,15 @@ def entry_for(name: str, key: str, patterns: Sequence[str]) -> str:
     return entry
 
 
-def _read(entry: str) -> PublisherKey:
+def _read(entry: str, place: int = 1) -> PublisherKey:
     name, _, rest = entry.partition(":")
     digest, _, patterns = rest.partition(":")
-    if not _NAME.fullmatch(name):
+    if not (_NAME.fullmatch(name) and _DIGEST.fullmatch(digest)):
         raise BadKeyEntry(
-            "an entry is not NAME:SHA256:KEYS, where NAME is made of letters, digits, "
-            "'.', '_' and '-'"
+            f"entry {place} is not NAME:SHA256:KEYS as `triopoll key` prints it, where "
+            "NAME is made of letters, digits, '.', '_' and '-', and SHA256 of 64 "
+            "hexadecimal digits"
         )
-    if not _DIGEST.fullmatch(digest):
-        raise BadKeyEntry(f"the entry {name} has no SHA-256 in 64 hexadecimal digits")
     try:
         grants = grants_from(patterns.split(","))
     except BadPattern as error:

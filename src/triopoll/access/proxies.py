@@ -32,13 +32,31 @@ __all__ = [
     "TrustedProxies",
     "Visitor",
     "is_direct_and_local",
+    "is_forwarded",
     "is_local_name",
+    "is_loopback",
 ]
 
 PROXY_HEADERS = ("x-forwarded-for", "forwarded")
 
-# A request that carries one of these has passed a proxy, trusted or not.
-_MARKS = (*PROXY_HEADERS, "x-real-ip", "x-forwarded-host", "x-forwarded-proto", "via")
+# A request that carries one of these, or any that begins with X-Forwarded, has passed a
+# proxy, trusted or not: the headers of the common proxies and providers, and the older
+# names that load balancers still write.
+_FORWARDING = frozenset(
+    b"""
+    forwarded forwarded-for forwarded-proto via cdn-loop
+    x-real-ip x-client-ip x-cluster-client-ip x-remote-ip x-remote-addr
+    x-original-forwarded-for x-original-host x-original-url x-originating-ip
+    x-proxyuser-ip x-coming-from client-ip proxy-client-ip wl-proxy-client-ip
+    true-client-ip fastly-client-ip fly-client-ip fly-forwarded-port
+    cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 cf-ipcountry cf-ray cf-visitor
+    do-connecting-ip incap-client-ip x-sucuri-clientip x-nf-client-connection-ip
+    x-vercel-forwarded-for x-vercel-proxied-for x-azure-clientip x-azure-socketip
+    x-envoy-external-address x-envoy-peer-metadata-id x-appengine-user-ip
+    x-appengine-remote-addr x-arr-ssl x-arr-log-id tailscale-user-login
+    """.split()
+)
+_X_FORWARDED = b"x-forwarded"
 _MAX_HOPS = 32
 # Longer than an IPv6 address in full, in brackets, with a port.
 _MAX_TEXT = 64
@@ -119,6 +137,12 @@ class TrustedProxies:
             return Visitor(_text(peer), None)
         return Visitor(_text(client), _bucket(client))
 
+    def has_forwarded(self, request: Request) -> bool:
+        """Return whether a trusted proxy has forwarded a request."""
+        if not self.any_trusted or not self._is_trusted(_parse(request.peer)):
+            return False
+        return bool(header_values(request, self._header))
+
     def _client(self, request: Request, peer: _Address | None) -> _Address | None:
         """Return the first hop from the end that is not trusted, None without any."""
         hop = None
@@ -144,10 +168,21 @@ def is_direct_and_local(request: Request) -> bool:
 
     The address alone is not enough: a reverse proxy on this machine has it as well.
     """
-    peer = _parse(request.peer)
-    if peer is None or not peer.is_loopback:
-        return False
-    return not any(header_values(request, mark.encode()) for mark in _MARKS)
+    return is_loopback(request.peer) and not is_forwarded(request)
+
+
+def is_forwarded(request: Request) -> bool:
+    """Return whether a header says that a proxy has forwarded a request."""
+    for name, _ in request.headers:
+        if name in _FORWARDING or name.startswith(_X_FORWARDED):
+            return True
+    return False
+
+
+def is_loopback(text: str | None) -> bool:
+    """Return whether a text is a loopback address."""
+    address = _parse(text)
+    return address is not None and address.is_loopback
 
 
 def is_local_name(host: str) -> bool:

@@ -83,6 +83,10 @@ class PollResponse(StrictStruct):
     err_code: Literal[0, 400, 401, 403, 409, 414, 429, 500, 502, 503, 504]
     err_message: str
     data: str | UnsetType | None = UNSET
+    data_base64: Annotated[
+        str | UnsetType,
+        Meta(description="The bytes of a message that is not UTF-8."),
+    ] = UNSET
     limit: str | UnsetType = UNSET
 
 

@@ -1,6 +1,6 @@
 """The one way in: the steps that every request passes, whatever its path.
 
-1. access check and rate limits;
+1. rate limits, and for endpoints which hosts and pages may send the request;
 2. the body, limited in size and time;
 3. the endpoint, or the application behind it where no endpoint has the path;
 4. finish: count the response, add the headers for other origins and for security.
@@ -124,9 +124,19 @@ class Pipeline:
         refusal = self.access.check(request)
         if refusal is not None:
             return (format_refusal or refusal_format(request))(refusal)
-        if request.method == "OPTIONS" and request.route is not None:
-            methods = ", ".join(self.routes[request.route]).encode()
-            return self.access.rules.cors.preflight(request, methods)
+        if request.route is None and request.path not in self.websockets:
+            # The application behind has pages and rules of its own.
+            return None
+        if request.method == "OPTIONS":
+            methods = self.routes.get(request.route or "", ("GET",))
+            preflight = self.access.rules.cors.preflight(
+                request, ", ".join(methods).encode()
+            )
+            if preflight is not None:
+                return preflight
+        refusal = self.access.check_source(request)
+        if refusal is not None:
+            return (format_refusal or refusal_format(request))(refusal)
         return None
 
     def finish(self, request: Request, response: Response) -> None:

@@ -6,19 +6,19 @@ import ipaddress
 from collections.abc import Sequence
 from functools import partial
 
+from ..access.proxies import is_forwarded
 from ..asgi.messages import UNCACHED, Request, Response, Routes, json_response
 from ..ops.metrics import Metrics
 from ..ops.prometheus import CONTENT_TYPE, expose, snapshot_of
 from ..services import Services
 from ..settings import ANY_ADDRESS, Network, networks_of
+from .refusals import format_v1
 
 __all__ = ["UNLIMITED", "status_routes"]
 
 # Paths without rate limits: a refused probe would look like a failed process.
 UNLIMITED = frozenset({"/livez", "/readyz", "/metrics"})
 
-# A request with one of these came through a proxy: its peer is not the client.
-_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 _FORBIDDEN = "metrics are served to the addresses in TRIOPOLL_METRICS_FROM only"
 
 
@@ -53,21 +53,21 @@ async def _ready(services: Services, request: Request) -> Response:
 async def _expose_metrics(
     services: Services, metrics: Metrics, request: Request
 ) -> Response:
-    if not _may_read(request, networks_of(services.settings.metrics_from)):
-        return json_response({"code": "forbidden", "message": _FORBIDDEN}, 403)
+    networks = networks_of(services.settings.metrics_from)
+    if not all(network in networks for network in ANY_ADDRESS):
+        if is_forwarded(request) or not _is_in(networks, request.peer):
+            return json_response({"code": "forbidden", "message": _FORBIDDEN}, 403)
+        refusal = services.access.check_source(request, needs_ticket=False)
+        if refusal is not None:
+            return format_v1(refusal)
     snapshots = await services.worker_metrics.snapshots(snapshot_of(metrics))
     headers = ((b"content-type", CONTENT_TYPE), *UNCACHED)
     return Response(expose(snapshots), headers=headers)
 
 
-def _may_read(request: Request, networks: Sequence[Network]) -> bool:
-    """Return whether a request comes from one of the networks, and not by a proxy."""
-    if all(network in networks for network in ANY_ADDRESS):
-        return True
-    if request.peer is None or any(name in _FORWARDED for name, _ in request.headers):
-        return False
+def _is_in(networks: Sequence[Network], peer: str | None) -> bool:
     try:
-        address = ipaddress.ip_address(request.peer.partition("%")[0])
+        address = ipaddress.ip_address((peer or "").partition("%")[0])
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

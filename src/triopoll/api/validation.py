@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec.json import Decoder
 
+from ..settings import is_internal
+
 __all__ = [
     "MALFORMED",
     "MAX_DEPTH",
@@ -28,6 +30,7 @@ __all__ = [
     "DefaultType",
     "StrictStruct",
     "check_json_value",
+    "check_key",
     "check_length",
     "decode",
     "decode_integer",
@@ -249,6 +252,13 @@ def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:
         size = len(value.encode() if isinstance(value, str) else value)
         if size > limit:
             raise BadRequest(f"{field_at(place, name)} is longer than {limit} bytes")
+
+
+def check_key(key: str, limit: int, place: str, name: str) -> None:
+    """Check that a key is within its limit, and not one of the service's own."""
+    check_length(key, limit, place, name)
+    if is_internal(key):
+        raise BadRequest(f"{field_at(place, name)} is a name that is reserved")
 
 
 def check_json_value(text: bytes, at: str) -> None:

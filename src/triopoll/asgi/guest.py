@@ -25,7 +25,7 @@ from .types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["GuestApp", "run_lifespan"]
 
-logger = logging.getLogger("triopoll.guest")
+logger = logging.getLogger(__name__)
 
 _NOT_STARTED = (
     "the server has not sent the ASGI lifespan startup, or the application has ended: "

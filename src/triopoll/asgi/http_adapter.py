@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from .exceptions import only_error
 from .messages import ACKNOWLEDGED, Request, Response, json_response
 from .types import Message, Receive, Scope, Send
 
@@ -106,6 +107,9 @@ async def serve_unless_disconnected(
         sent: Called when the response to a wait is with the connection, with the time
             at which the wait was woken.
 
+    Raises:
+        OSError: The connection is broken (as ASGI has it).
+
     Cancellation:
         `respond` is cancelled; a response that was not handed over is nacked.
     """
@@ -124,12 +128,17 @@ async def serve_unless_disconnected(
         answered = message["type"] == "http.response.body"
         await send(message)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, nursery.cancel_scope)
-        response = await respond(request)
-        with trio.move_on_after(_SEND_SECONDS):
-            await send_response(scope, noting_send, response, sent)
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            response = await respond(request)
+            with trio.move_on_after(_SEND_SECONDS):
+                await send_response(scope, noting_send, response, sent)
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # The server knows a broken connection by its error, and not by a group.
+        error = only_error(group)
+        raise error from error.__cause__
 
 
 async def send_response(

@@ -61,6 +61,7 @@ class Request:
         peer: Address of the other end of the connection, which may be a proxy; None
             where it has none, such as on a Unix socket.
         body: Empty until the pipeline has read it.
+        server: Address of this end of the connection, None where it has none.
         visitor: The client, once the access check has found it.
         route: The template of its endpoint; None without an endpoint.
         path_values: What the parameters of the template match.
@@ -73,6 +74,7 @@ class Request:
     headers: Headers = field(repr=False)
     peer: str | None = None
     body: bytes = field(default=b"", repr=False)
+    server: str | None = None
     visitor: Any = field(default=None, init=False, repr=False, compare=False)
     route: str | None = field(default=None, init=False, repr=False, compare=False)
     path_values: Mapping[str, str] = field(
@@ -135,7 +137,7 @@ def request_of(scope: Mapping[str, Any]) -> Request:
         path = _path_of_target(path)
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :] or "/"
-    client = scope.get("client")
+    client, server = scope.get("client"), scope.get("server")
     return Request(
         # A websocket handshake has no method in its scope: it is a GET.
         scope.get("method", "GET"),
@@ -143,6 +145,7 @@ def request_of(scope: Mapping[str, Any]) -> Request:
         scope["query_string"],
         scope["headers"],
         client[0] if client else None,
+        server=server[0] if server else None,
     )
 
 

@@ -10,7 +10,7 @@
     TransientError             internal: the next attempt may succeed
     ├── ConnectFailed          there is no connection, or TLS fails
     ├── ConnectionBroken       it ended, or was silent, before the response was whole
-    ├── UnexpectedResponse     something between client and server has answered
+    ├── UnexpectedResponse     a proxy or another server has answered, for now
     └── ServerBusy             the server asks to be called later
 """
 
@@ -26,6 +26,7 @@ __all__ = [
     "TransientError",
     "UnexpectedResponse",
     "Unreachable",
+    "reason_of",
 ]
 
 
@@ -37,8 +38,11 @@ class Refused(PollClientError):
     """The server refuses the request, and would refuse it again.
 
     Attributes:
-        status: HTTP status.
-        code: The server's code for the reason.
+        status: HTTP status: 200 for one message of a batch and for a wait that the
+            server has ended, 101 over a websocket.
+        code: The server's code for the reason. ``redirect`` for a redirect, and
+            ``foreign_response`` if the response is not the service's: a proxy or
+            another server has refused the request.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -94,6 +98,10 @@ class ConnectionBroken(TransientError):
 class UnexpectedResponse(TransientError):
     """The response has not the form of the server's: a proxy or a portal sent it."""
 
+    def __init__(self, why: str, retry: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry = retry
+
 
 class ServerBusy(TransientError):
     """The server cannot serve this now."""
@@ -101,3 +109,10 @@ class ServerBusy(TransientError):
     def __init__(self, why: str, retry: float) -> None:
         super().__init__(why)
         self.retry = retry
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why it was raised, in words, from its cause if it has none itself."""
+    # trio reports failed TLS with an exception without text.
+    reasons = (str(each) for each in (error, error.__cause__) if each is not None)
+    return next(filter(None, reasons), type(error).__name__)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import h11
 import trio
 
-from ._errors import ConnectFailed, ConnectionBroken
+from ._errors import ConnectFailed, ConnectionBroken, reason_of
 from ._responses import HttpResponse
 
 __all__ = ["HttpConnection", "Site"]
@@ -24,6 +25,8 @@ __all__ = ["HttpConnection", "Site"]
 _CONNECT_SECONDS = 10.0
 # A page of the server has about 1 MiB, and JSON may make six bytes of one.
 _MAX_BODY = 16 * 2**20
+# Of a response that is no success, only the beginning is read.
+_MAX_ERROR_BODY = 64 * 2**10
 _MAX_HEAD = 64 * 2**10
 _READ = 64 * 2**10
 # A kept connection that breaks within this time had been closed by the server before.
@@ -89,6 +92,34 @@ class Site:
         return secure
 
 
+@dataclass(slots=True)
+class _Received:
+    """What has been received of a response.
+
+    Attributes:
+        any: Whether any byte has arrived.
+        head: Its status and headers, once they are complete.
+        body: What has arrived of its body.
+    """
+
+    any: bool = False
+    head: h11.Response | None = None
+    body: bytearray = field(default_factory=bytearray)
+
+    @property
+    def is_error(self) -> bool:
+        return self.head is not None and self.head.status_code >= 300
+
+    @property
+    def is_too_long(self) -> bool:
+        return len(self.body) > (_MAX_ERROR_BODY if self.is_error else _MAX_BODY)
+
+    def response(self) -> HttpResponse:
+        assert self.head is not None
+        headers = dict(self.head.headers)
+        return HttpResponse(self.head.status_code, headers, bytes(self.body))
+
+
 class HttpConnection:
     """One connection to the site, for one request at a time."""
 
@@ -96,7 +127,6 @@ class HttpConnection:
         self._site = site
         self._stream: trio.abc.Stream | None = None
         self._http = h11.Connection(h11.CLIENT)
-        self._answering = False
 
     def __repr__(self) -> str:
         state = "closed" if self._stream is None else "open"
@@ -115,6 +145,9 @@ class HttpConnection:
 
         If a kept connection turns out to have been closed by the server, the request is
         sent again on a new one, so it must be harmless to serve it twice.
+
+        A response that is no success is returned also if its body is not complete: its
+        status is enough.
 
         Raises:
             ConnectFailed: There is no connection to send it on.
@@ -150,6 +183,7 @@ class HttpConnection:
             "Host": self._site.authority,
             "User-Agent": "triopoll",
             "Accept": "application/json",
+            "Accept-Encoding": "identity",
             "Cache-Control": "no-cache",
         }
         if body:
@@ -162,57 +196,62 @@ class HttpConnection:
         stream = self._stream or await self._connect()
         # `_keep` sets it again, once the response is complete.
         self._stream = None
+        received = _Received()
+        cause: Exception | None = None
         try:
             with trio.move_on_after(seconds):
-                response = await self._send_and_receive(stream, request, body)
+                await self._send_and_receive(stream, request, body, received)
                 self._keep(stream)
-                return response
+                return received.response()
         except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-            raise ConnectionBroken(str(error), answering=self._answering) from error
+            cause = error
         finally:
             if self._stream is None:
                 await trio.aclose_forcefully(stream)
-        raise ConnectionBroken("no response in time", answering=self._answering)
+        if received.is_error:
+            return received.response()
+        why = "no response in time" if cause is None else reason_of(cause)
+        raise ConnectionBroken(why, answering=received.any) from cause
 
     async def _connect(self) -> trio.abc.Stream:
         try:
             with trio.fail_after(_CONNECT_SECONDS):
                 stream = await self._site.open_stream()
         except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            raise ConnectFailed(f"{self._site.authority}: {error}") from error
+            why = f"{self._site.authority}: {reason_of(error)}"
+            raise ConnectFailed(why) from error
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         return stream
 
     async def _send_and_receive(
-        self, stream: trio.abc.Stream, request: h11.Request, body: bytes
-    ) -> HttpResponse:
+        self,
+        stream: trio.abc.Stream,
+        request: h11.Request,
+        body: bytes,
+        received: _Received,
+    ) -> None:
         http = self._http
-        self._answering = False
         events = (request, h11.Data(data=body), h11.EndOfMessage())
-        await stream.send_all(b"".join(http.send(event) or b"" for event in events))
-        head: h11.Response | None = None
-        content = bytearray()
+        data = b"".join(http.send(event) or b"" for event in events)
+        # A server that refuses a long body may have answered before it closed.
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(data)
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                received = await stream.receive_some(_READ)
-                self._answering = self._answering or bool(received)
-                http.receive_data(bytes(received))
+                chunk = await stream.receive_some(_READ)
+                received.any = received.any or bool(chunk)
+                http.receive_data(bytes(chunk))
             elif isinstance(event, h11.Response):
-                head = event
+                received.head = event
             elif isinstance(event, h11.Data):
-                content += event.data
-                if len(content) > _MAX_BODY:
-                    raise ConnectionBroken("the response is too long", answering=True)
+                received.body += event.data
+                if received.is_too_long:
+                    return
             elif isinstance(event, h11.EndOfMessage):
-                assert head is not None
-                return HttpResponse(
-                    head.status_code, dict(head.headers), bytes(content)
-                )
+                return
             elif not isinstance(event, h11.InformationalResponse):
-                raise ConnectionBroken(
-                    "closed before the response", answering=self._answering
-                )
+                raise trio.BrokenResourceError("closed before the response")
 
     def _keep(self, stream: trio.abc.Stream) -> None:
         """Keep the connection for the next request, if both sides are ready for it."""

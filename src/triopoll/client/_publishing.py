@@ -17,12 +17,17 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from ._credentials import Credential
-from ._errors import Refused, UnexpectedResponse
+from ._errors import Refused, ServerBusy, UnexpectedResponse
 from ._http import Site
 from ._requests import RepeatingConnection
-from ._responses import checked, json_text
+from ._responses import checked, json_text, shorten
 
 __all__ = ["Draft", "Json", "Published", "Publisher", "plain_value"]
+
+# Codes of a message that could not be stored now; those of a 503 for a whole request.
+_BUSY_CODES = frozenset(
+    {"slock_unreachable", "store_failed", "store_unreachable", "too_many_waits"}
+)
 
 Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -61,7 +66,8 @@ class Publisher:
     """One connection to publish over, for one publish at a time."""
 
     def __init__(self, site: Site, credential: Credential) -> None:
-        self._requests = RepeatingConnection(site, credential)
+        what = f"publishing to {site.authority}"
+        self._requests = RepeatingConnection(site, credential, what)
 
     def __repr__(self) -> str:
         return f"<Publisher: {self._requests!r}>"
@@ -114,5 +120,11 @@ def _results(shape: Mapping[str, Any], count: int) -> list[Published]:
 
 def _result(item: Mapping[str, Any]) -> Published:
     if not isinstance(item.get("id"), str):
-        raise Refused(200, str(item.get("code")), str(item.get("message")))
+        code, message = (
+            shorten(str(item.get("code"))),
+            shorten(str(item.get("message"))),
+        )
+        if code in _BUSY_CODES:
+            raise ServerBusy(f"{message} ({code})", 0.0)
+        raise Refused(200, code, message)
     return Published(item["id"], bool(item.get("duplicate")))

@@ -12,6 +12,7 @@ from ._errors import Refused, TransientError, Unreachable
 from ._http import HttpConnection, Site
 from ._responses import read_response
 from ._retry_delay import RetryDelay
+from ._retry_log import RetryLog
 
 __all__ = ["RepeatingConnection"]
 
@@ -27,9 +28,11 @@ _NO_CONTENT = 204
 class RepeatingConnection:
     """One connection, for one request at a time."""
 
-    def __init__(self, site: Site, credential: Credential) -> None:
+    def __init__(self, site: Site, credential: Credential, what: str) -> None:
+        """Prepare; `what` the requests do is said in the log."""
         self._http = HttpConnection(site)
         self._credential = credential
+        self._retry_log = RetryLog(what)
         self._lock = trio.StrictFIFOLock()
 
     def __repr__(self) -> str:
@@ -80,11 +83,14 @@ class RepeatingConnection:
         renewed = False
         while True:
             try:
-                return parse(await self._send(method, path, body, headers))
+                result = parse(await self._send(method, path, body, headers))
+                self._retry_log.worked()
+                return result
             except TransientError as error:
                 delay = retry_delay.next(error.retry)
                 if trio.current_time() + delay > give_up:
                     raise Unreachable(str(error)) from error
+                self._retry_log.failed(error, delay)
                 await trio.sleep(delay)
             except Refused as refused:
                 if renewed or refused.status != 401 or not self._credential.renewable:

@@ -1,7 +1,8 @@
 """The server's JSON to the client's types, and what an HTTP response means.
 
 Pure, and strict: a response that has not the documented shape was not sent by the
-server but by something in between (a captive portal answers 200 to everything).
+server but by something in between. Such a success may be temporary (a captive portal
+answers 200 to everything); redirects and other statuses from 400 to 499 are final.
 """
 
 # JSON from the network is of any type until it is checked:
@@ -15,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ._errors import Refused, ServerBusy, UnexpectedResponse
 
@@ -29,12 +30,16 @@ __all__ = [
     "page_from",
     "read_response",
     "retry_after",
+    "shorten",
 ]
 
 _T = TypeVar("_T")
 # Seconds; a longer Retry-After is cut to this.
 _LONGEST_RETRY = 3600.0
-_BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ERROR_FIELDS = ("code", "message")
+# Characters of a text of the network in an error or a log line.
+_MAX_TEXT = 200
 # Codes of a response that has a page.
 _PAGE_CODES = frozenset({None, "timeout", "gap", "draining"})
 
@@ -126,24 +131,65 @@ def read_response(response: HttpResponse) -> Mapping[str, Any]:
     """Return the JSON object of a successful response.
 
     Raises:
-        Refused: The server refuses the request.
+        Refused: The server, or a proxy before it, refuses the request for good.
         ServerBusy: The server cannot serve it now.
-        UnexpectedResponse: The response is not the server's.
+        UnexpectedResponse: The response is not the server's, and may be temporary.
     """
-    try:
-        shape = checked(json.loads(response.body), dict)
-    except (TypeError, ValueError, RecursionError):
-        why = f"HTTP {response.status} without a JSON object"
-        raise UnexpectedResponse(why) from None
-    if 200 <= response.status < 300:
+    status, shape = response.status, _json_object(response.body)
+    if 200 <= status < 300 and shape is not None:
         return shape
-    code, message = shape.get("code"), shape.get("message")
-    if response.status < 400 or not isinstance(code, str):
-        raise UnexpectedResponse(f"HTTP {response.status}")
-    sentence = f"{message} ({code})"
+    code, message = (None, None) if shape is None else map(shape.get, _ERROR_FIELDS)
+    if status >= 400 and isinstance(code, str):
+        _raise_error(response, shorten(code), shorten(str(message)))
+    why = f"HTTP {status} that is not the service's: {_excerpt(response)}"
+    if 300 <= status < 400:
+        raise Refused(status, "redirect", _redirect(response))
+    if 400 <= status < 500 and status not in _BUSY_STATUSES:
+        raise Refused(status, "foreign_response", why)
+    raise UnexpectedResponse(why, _asked_delay(response))
+
+
+def _raise_error(response: HttpResponse, code: str, message: str) -> NoReturn:
     if response.status in _BUSY_STATUSES:
-        raise ServerBusy(sentence, retry_after(response.headers.get(b"retry-after")))
-    raise Refused(response.status, code, str(message))
+        raise ServerBusy(f"{message} ({code})", _asked_delay(response))
+    raise Refused(response.status, code, message)
+
+
+def _json_object(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        return checked(json.loads(body), dict)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _asked_delay(response: HttpResponse) -> float:
+    return retry_after(response.headers.get(b"retry-after"))
+
+
+def _redirect(response: HttpResponse) -> str:
+    # The query of a redirect to a login page may hold secrets, and is of no use.
+    location = response.headers.get(b"location", b"").partition(b"?")[0]
+    place = shorten(location.decode("latin-1")) or "nowhere"
+    return f"redirects are not followed, and this one leads to {place}"
+
+
+def _excerpt(response: HttpResponse) -> str:
+    """Return the type and the beginning of a body, for an error or a log line."""
+    kind, encoding = (
+        response.headers.get(name, b"").decode("latin-1")
+        for name in (b"content-type", b"content-encoding")
+    )
+    if encoding:
+        return f"a body with Content-Encoding {shorten(encoding)}"
+    text = shorten(response.body[: 4 * _MAX_TEXT].decode(errors="replace"))
+    return f"{shorten(kind) or 'no Content-Type'}, {text or 'no body'}"
+
+
+def shorten(text: str) -> str:
+    """Return a text of the network as a short part of one line."""
+    line = " ".join(text[: 4 * _MAX_TEXT].split())
+    line = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    return line if len(line) <= _MAX_TEXT else line[:_MAX_TEXT] + "..."
 
 
 def page_from(shape: Mapping[str, Any]) -> MessagePage:

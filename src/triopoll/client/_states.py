@@ -130,7 +130,8 @@ class StateClient:
     """One connection to create and change states over; see `PollClient`."""
 
     def __init__(self, site: Site, credential: Credential) -> None:
-        self._requests = RepeatingConnection(site, credential)
+        what = f"changing states at {site.authority}"
+        self._requests = RepeatingConnection(site, credential, what)
 
     async def create(self, fields: Mapping[str, Any]) -> CreatedState:
         """Create a state; see `PollClient.create_state`."""

@@ -8,7 +8,6 @@ cancelled has not moved the cursor.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import Generic, Literal, Self, TypeVar, cast
@@ -28,14 +27,13 @@ from ._errors import (
 from ._http import HttpConnection, Site
 from ._responses import Gap, Message, MessagePage, page_from, read_response
 from ._retry_delay import RetryDelay
+from ._retry_log import RetryLog
 from ._transport_choice import TransportChoice, TransportKind
 from ._websocket import WebSocketLink
 
 __all__ = ["Subscription", "SubscriptionOptions"]
 
 _T = TypeVar("_T", bound=Message | Gap)
-
-_log = logging.getLogger("triopoll.client")
 
 _NEW = "new"
 # Seconds that a response may take beyond the wait that was asked for.
@@ -74,6 +72,7 @@ class Subscription(Generic[_T]):
         self._cursor = options.cursor
         self._transport_choice = TransportChoice(options.wait, options.transports)
         self._retry_delay = RetryDelay()
+        self._retry_log = RetryLog(f"reading {options.key!r} from {site.authority}")
         self._not_before = 0.0
         self._may_renew = True
         # Items to return, each with the cursor that the user has after it.
@@ -189,6 +188,8 @@ class Subscription(Generic[_T]):
         except TransientError as error:
             self._recover(transport, now, error)
         except Refused as refused:
+            if transport is TransportKind.WEBSOCKET:
+                self._drop_link(trio.current_time())
             await self._renew(refused)
 
     async def _poll(self, wait: float) -> None:
@@ -226,9 +227,17 @@ class Subscription(Generic[_T]):
             self._site, headers, options.key, self._cursor, options.limit
         )
         await self._nursery.start(link.run)
+        if (
+            isinstance(link.failure, Refused)
+            and TransportKind.POLL in options.transports
+        ):
+            # A poll asks for the same, and its response decides.
+            raise ConnectionBroken(f"the websocket is refused: {link.failure}")
         if link.failure is not None:
-            raise ConnectionBroken(link.failure)
+            raise link.failure
         self._link = link
+        self._may_renew = True
+        self._retry_log.worked()
         await self._http.aclose()
         return link
 
@@ -236,6 +245,7 @@ class Subscription(Generic[_T]):
         if page.end_code is not None:
             raise Refused(200, page.end_code, "the server ended the wait")
         self._retry_delay.reset()
+        self._retry_log.worked()
         self._may_renew = True
         self._not_before = trio.current_time() + page.retry
         # A gap does not move the cursor: it is reported again to a user who stores it.
@@ -254,21 +264,18 @@ class Subscription(Generic[_T]):
     ) -> None:
         now = trio.current_time()
         if transport is TransportKind.WEBSOCKET:
-            link, self._link = self._link, None
-            worked_at = None if link is None else link.worked_at
-            self._transport_choice.websocket_ended(
-                now, None if worked_at is None else now - worked_at
-            )
+            self._drop_link(now)
         elif isinstance(error, ConnectionBroken | UnexpectedResponse):
             self._transport_choice.poll_cut(now, now - since)
         delay = self._retry_delay.next(error.retry)
         self._not_before = now + delay
-        _log.info(
-            "%s of %r failed: %s; the next attempt follows in %.1f s",
-            transport.value,
-            self._options.key,
-            error,
-            delay,
+        self._retry_log.failed(error, delay)
+
+    def _drop_link(self, now: float) -> None:
+        link, self._link = self._link, None
+        worked_at = None if link is None else link.worked_at
+        self._transport_choice.websocket_ended(
+            now, None if worked_at is None else now - worked_at
         )
 
     async def _renew(self, refused: Refused) -> None:

@@ -11,6 +11,7 @@ after the cursor of this one was acknowledged, so neither side buffers.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -23,13 +24,28 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from ._errors import ConnectionBroken, UnexpectedResponse
+from ._errors import (
+    ConnectionBroken,
+    Refused,
+    TransientError,
+    UnexpectedResponse,
+    reason_of,
+)
 from ._http import Site
-from ._responses import MessagePage, checked, page_from
+from ._responses import (
+    HttpResponse,
+    MessagePage,
+    checked,
+    page_from,
+    read_response,
+    shorten,
+)
 
 __all__ = ["WebSocketLink"]
 
 _OPEN_SECONDS = 10.0
+# The status of an accepted upgrade, for what is refused over the websocket.
+_UPGRADED = 101
 _MAX_FRAME = 16 * 2**20
 # Frames that the server may leave unread: some pongs and the ack of a page.
 _OUTBOX = 8
@@ -38,6 +54,7 @@ _PING, _MIN_PING, _MAX_PING = 20.0, 0.05, 120.0
 _ERRORS = (
     ConnectionClosed,
     HandshakeError,
+    Refused,
     UnexpectedResponse,
     OSError,
     trio.BrokenResourceError,
@@ -46,12 +63,20 @@ _ERRORS = (
 )
 
 
+# Codes of error frames that the same subscription would get again.
+_FINAL_CODES = frozenset({"bad_frame", "forbidden", "limit"})
+_POLICY_VIOLATION = 1008
+# The reason of a close with 1008 that is a code, and no sentence about a late pong.
+_CODE = re.compile(r"[a-z][a-z_]*")
+
+
 class WebSocketLink:
     """Follow one key over one websocket.
 
     Attributes:
         cursor: Acknowledged; the server sends what comes after it.
-        failure: Why the link has ended; None until then.
+        failure: Why the link has ended, `Refused` if it would be refused again; None
+            until then.
         worked_at: When the server confirmed the subscription; None before.
     """
 
@@ -64,7 +89,7 @@ class WebSocketLink:
         limit: int,
     ) -> None:
         self.cursor = cursor
-        self.failure: str | None = None
+        self.failure: Refused | TransientError | None = None
         self.worked_at: float | None = None
         self._site = site
         self._headers = headers
@@ -86,12 +111,16 @@ class WebSocketLink:
         try:
             await self._open(task_status.started)
         except* _ERRORS as group:
-            self._fail(_why(group))
+            self._fail(_failure(group))
         if self.worked_at is None:
             task_status.started()
 
     async def page_after(self, cursor: str) -> MessagePage:
         """Acknowledge a cursor, and wait for the page after it.
+
+        Raises:
+            Refused: The server has ended the subscription for good.
+            ConnectionBroken: The websocket has ended.
 
         Cancellation:
             The page is kept for the next call.
@@ -101,7 +130,7 @@ class WebSocketLink:
             self._send({"type": "ack", "key": self._key, "cursor": cursor})
         while self._page is None or self._page[0] != cursor:
             if self.failure is not None:
-                raise ConnectionBroken(self.failure)
+                raise self.failure
             await self._changed.wait()
         return self._page[1]
 
@@ -164,8 +193,10 @@ class WebSocketLink:
             case "ping":
                 self._send({"type": "pong"})
             case "error":
-                why = f"{frame.get('message')} ({frame.get('code')})"
-                raise UnexpectedResponse(why)
+                code, message = str(frame.get("code")), str(frame.get("message"))
+                if code in _FINAL_CODES:
+                    raise Refused(_UPGRADED, code, shorten(message))
+                raise UnexpectedResponse(f"{shorten(message)} ({shorten(code)})")
             case "hello":
                 ping = frame.get("ping")
                 if isinstance(ping, bool) or not isinstance(ping, int | float):
@@ -179,11 +210,11 @@ class WebSocketLink:
         try:
             self._outgoing.send_nowait(json.dumps(frame))
         except trio.WouldBlock:
-            self._fail("the server does not read")
+            self._fail(ConnectionBroken("the server does not read"))
             raise UnexpectedResponse("the server does not read") from None
 
-    def _fail(self, why: str) -> None:
-        self.failure = self.failure or why
+    def _fail(self, failure: Refused | TransientError) -> None:
+        self.failure = self.failure or failure
         self._wake()
 
     def _wake(self) -> None:
@@ -199,12 +230,35 @@ async def _next_frame(websocket: WebSocketConnection) -> Mapping[str, Any]:
         raise UnexpectedResponse("a frame that is not a JSON object") from None
 
 
-def _why(group: BaseExceptionGroup[Exception]) -> str:
+def _failure(group: BaseExceptionGroup[Exception]) -> Refused | TransientError:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ConnectionClosed) and error.reason is not None:
-        return f"closed with {error.reason.code} {error.reason.reason or ''}".rstrip()
-    if isinstance(error, ConnectionRejected):
-        return f"the upgrade was answered with HTTP {error.status_code}"
-    return str(error) or type(error).__name__
+    match error:
+        case ConnectionClosed(reason=reason) if reason is not None:
+            return _closed(reason.code, reason.reason or "")
+        case ConnectionRejected():
+            return _rejected(error)
+        case Refused():
+            return error
+        case trio.TooSlowError():
+            return ConnectionBroken("no answer in time")
+        case _:
+            return ConnectionBroken(reason_of(error))
+
+
+def _closed(code: int, reason: str) -> Refused | TransientError:
+    if code == _POLICY_VIOLATION and _CODE.fullmatch(reason):
+        return Refused(_UPGRADED, reason, "the server ended the websocket")
+    return ConnectionBroken(f"closed with {code} {shorten(reason)}".rstrip())
+
+
+def _rejected(error: ConnectionRejected) -> Refused | TransientError:
+    """Return what the response to the upgrade means, as for any other request."""
+    response = HttpResponse(error.status_code, dict(error.headers), error.body or b"")
+    try:
+        read_response(response)
+    except (Refused, TransientError) as meaning:
+        return meaning
+    why = f"the upgrade was answered with HTTP {error.status_code}"
+    return UnexpectedResponse(why)

@@ -17,7 +17,12 @@ import trio
 from .outcomes import Failure, OperationFailed
 from .poll_query import GROUP_NAMES
 
-__all__ = ["HeldKeys", "TooManyHeldKeys"]
+__all__ = ["OVERTIME", "HeldKeys", "TooManyHeldKeys"]
+
+# Seconds that slock may keep a key beyond its lease: it is sent in whole seconds,
+# rounded up, and ends at the next tick of the server. Without them a wait of 10 ms
+# would hold a key for a second that is not counted.
+OVERTIME = 2.0
 
 
 class TooManyHeldKeys(OperationFailed):
@@ -60,7 +65,7 @@ class HeldKeys:
             visitor: What limits by visitor are counted by; None is no visitor's.
             kind: What the key stands for. Keys of two kinds are two.
             name: Names the key.
-            lease: Seconds for which it stays held from now on.
+            lease: Seconds for which it stays held from now on, with `OVERTIME`.
 
         Raises:
             TooManyHeldKeys: There is no room; nothing has been counted.

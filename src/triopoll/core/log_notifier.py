@@ -52,7 +52,7 @@ from trioslock import Client, GroupEvent, NotHeld
 from ..ops.metrics import monotonic
 from ..store import StoreError
 from .backend_calls import SLOCK_ERRORS
-from .held_keys import HeldKeys
+from .held_keys import OVERTIME, HeldKeys
 from .parked_waits import TooManyWaits
 from .slock_backend import clear_group
 
@@ -61,7 +61,7 @@ __all__ = ["Kind", "LogNotifier", "LogSubscription", "Wake", "Watched", "group_k
 # What keys stand for. Keys of two kinds have two groups.
 Kind: TypeAlias = Literal["log", "state"]
 
-_log = logging.getLogger("triopoll.notifier")
+_log = logging.getLogger(__name__)
 
 # Seconds that a group stays cleared unless it is cleared again. When they are over, all
 # subscriptions are woken once: thousands of states that were created together would all
@@ -401,7 +401,8 @@ class LogNotifier:
                 if self._nursery is None:
                     raise RuntimeError("the log notifier does not run")
                 name = f"{self._kind} {channel.key}"
-                if not self._held.try_hold(visitor, name, _LINGER + self._lease):
+                lease = _LINGER + self._lease + OVERTIME
+                if not self._held.try_hold(visitor, name, lease):
                     continue
                 channel.scope = trio.CancelScope()
                 self._nursery.start_soon(self._run_channel, channel, channel.scope)

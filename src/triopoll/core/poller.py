@@ -37,6 +37,7 @@ from .backend_calls import (
     store_failure,
 )
 from .empty_backoff import LONGEST_DELAY, EmptyBackoff
+from .held_keys import OVERTIME
 from .outcomes import (
     EventFired,
     Failure,
@@ -209,7 +210,7 @@ class Poller:
         if query.reset and query.default == "set":
             # The reset holds the key. It is counted before the wait, so that a wait
             # which may not hold it does not end as if its event had been reset.
-            lease = query.timeout + query.lease
+            lease = query.timeout + query.lease + OVERTIME
             self._waits.held.hold(visitor, "event", query.key, lease)
         event = self._events.event(query.key, default=query.default, ttl=query.lease)
         outcome: EventFired | NothingYet | Failure

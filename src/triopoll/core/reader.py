@@ -30,6 +30,7 @@ from .backend_calls import (
     count_failure,
     slock_failure,
 )
+from .held_keys import OVERTIME
 from .log_notifier import LogNotifier, LogSubscription, Wake
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
@@ -374,7 +375,7 @@ class Reader:
             TooManyHeldKeys: The visitor, or this process, may hold no more.
         """
         held = self._waits.held
-        held.hold(wait_set.visitor, "group", item.key, GROUP_LEASE)
+        held.hold(wait_set.visitor, "group", item.key, GROUP_LEASE + OVERTIME)
 
     async def _read_group(self, item: GroupItem) -> GroupState:
         """Clear the group, so that it can be waited for, and return its version."""

@@ -43,7 +43,7 @@ __all__ = [
     "probe_slock",
 ]
 
-_log = logging.getLogger("triopoll.slock")
+_log = logging.getLogger(__name__)
 
 # Fractions of the limit: the pause between probes, and the time for an answer. Their
 # sum stays below 1, so that an outage is noticed within the limit.
@@ -116,6 +116,7 @@ class SlockMonitor:
         *,
         limit: float,
         address: str = "?",
+        why: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Prepare the monitor; `run` starts it.
 
@@ -124,6 +125,7 @@ class SlockMonitor:
             waits: The waits to end when slock is down.
             limit: Seconds from an outage within which they must be answered.
             address: Where slock is, for the log.
+            why: Returns why there is no connection, for the log; None if there is one.
         """
         self.up = True
         self.refuses = False
@@ -131,6 +133,7 @@ class SlockMonitor:
         self._waits = waits
         self._limit = limit
         self._address = address
+        self._why = why
         self._state = BackendState(_log, "slock", clock=trio.current_time)
 
     def __repr__(self) -> str:
@@ -165,7 +168,8 @@ class SlockMonitor:
         self.refuses = slock_failure(error).failure is Failure.SLOCK_REFUSED
         self.up = self.refuses
         fault, healed = _REFUSES if self.refuses else _AWAY
-        reason = str(error) or type(error).__name__
+        # A probe without a connection waits for one, and does not know why.
+        reason = (not self.up and self._why()) or str(error) or type(error).__name__
         self._state.fails(self._address, fault, reason, healed)
         if not self.up:
             self._waits.end_all(Failure.SLOCK_UNREACHABLE)

@@ -14,7 +14,7 @@ from .binding import BACKLOG, url_of
 
 __all__ = ["Start", "accept_clients", "accept_waiting"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 
 Start: TypeAlias = Callable[[trio.SocketStream], None]
 

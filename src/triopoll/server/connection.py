@@ -36,7 +36,7 @@ from .websocket_cycle import WebSocketCycle, is_websocket
 
 __all__ = ["ServerConnection", "ServerContext"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 request_logger = logging.getLogger("triopoll.requests")
 
 

@@ -7,7 +7,7 @@ import resource
 
 __all__ = ["allow_descriptors"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 
 # Listeners, Redis, slock, clients of the embedded engine, files and pipes.
 _OTHER_FILES = 200

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import Any
 
 import trio
 
+from triopoll.asgi.exceptions import only_error
 from triopoll.asgi.types import ASGIApp, Message
 
-__all__ = ["LifespanError", "StartupFailed", "only_error", "open_lifespan"]
+__all__ = ["LifespanError", "StartupFailed", "open_lifespan"]
 
 # Seconds that an application may take for its shutdown before it is cancelled.
 SHUTDOWN_DEADLINE = 9.0
@@ -127,13 +128,3 @@ class _Lifespan:
                 self._done.set()
             case kind:
                 raise RuntimeError(f"{kind!r} is not a message of a lifespan")
-
-
-def only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error in a group, or the group if there are more."""
-    if len(group.exceptions) != 1:
-        return group
-    only = group.exceptions[0]
-    if not isinstance(only, BaseExceptionGroup):
-        return only
-    return only_error(cast("BaseExceptionGroup[BaseException]", only))

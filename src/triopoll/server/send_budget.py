@@ -11,7 +11,7 @@ import trio
 
 __all__ = ["SendBudget"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 
 # Seconds between two log lines about clients that were cut.
 _LOG_INTERVAL = 60.0

@@ -32,7 +32,7 @@ from .stream import ClientStream
 
 __all__ = ["HttpServer", "serve"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 
 # Signals that skip the drain delay.
 _AT_ONCE = (signal.SIGINT, signal.SIGUSR1)

@@ -25,7 +25,7 @@ from triopoll.settings import SUPERVISOR_VARIABLE, WORKER_VARIABLE
 
 __all__ = ["EXIT_CUT", "EXIT_FAILED", "EXIT_STARTUP", "supervise", "watch_lifeline"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 
 # 2 is argparse's own for a wrong command line.
 EXIT_CUT = 1  # a client was cut off

@@ -8,7 +8,7 @@ import threading
 
 __all__ = ["exit_after"]
 
-logger = logging.getLogger("triopoll.serving")
+logger = logging.getLogger(__name__)
 
 
 def exit_after(seconds: float, code: int) -> None:

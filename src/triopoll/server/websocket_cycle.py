@@ -41,7 +41,7 @@ SERVICE_RESTART = 1012
 _ABNORMAL = 1006
 # Frames that are handled before other connections get a turn. One read may bring ten
 # thousand, and neither a fragment nor the answer to a ping has to wait for anything.
-_FRAMES_A_TURN = 16
+_FRAMES_A_TURN = 4
 
 
 def is_websocket(request: RequestHead) -> bool:

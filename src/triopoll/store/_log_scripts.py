@@ -1,19 +1,27 @@
 """What is done to a log inside Redis.
 
-Keys: the epoch (a string), the log (a stream), its meta (a hash). An entry of the
+Keys: the epoch (a string), the log (a stream), its meta (a hash), and what is known of
+Redis's histories of writes (a hash, for all logs of the epoch). An entry of the
 stream has the id N-0 and the fields d (data), t (when, ms), x (until when, ms) and g
-(tag); where the data is the text of a JSON value, also j (1). The meta outlives the
-stream. All numbers stay below 2^53, so Lua's are exact. The fields of the meta:
+(tag); where the data is the text of a JSON value, also j (1); where it follows a seam,
+also s (1). The meta outlives the stream. All numbers stay below 2^53, so Lua's are
+exact. The fields of the meta:
 
 - base: the number before the first message's;
 - last, tag: of the last message;
 - t0 to t63: the tags of the latest 1,024 messages, 16 in each, by their numbers. They
   stay when a message goes, so they prove a cursor whose message is gone: after Redis
   has lost its last writes the same numbers have other tags;
-- history: names Redis's history of writes as of the last append, which is another one
-  after each start and each failover;
-- seam: the last message before a history that may lack writes. A reader who goes on
-  from there or before may have missed something.
+- lacking: the number of histories that may lack writes, as of the last append;
+- seam: the last message before a history that may lack writes. A reader that goes on
+  from there or before may have missed something. The entry that follows a seam says so
+  itself, since there may be several.
+
+Redis has another history after each start and each failover. The fields of the
+histories:
+
+- name: of the latest one that an append or a read has found;
+- lacking: how many may lack writes, those included in which a log was not written.
 
 A full Redis refuses the first write of a script if that would store, and no later one.
 So what stores writes something first that is refused then, and what must go on writes
@@ -50,16 +58,25 @@ local function tag_field(number)
   return 't' .. math.floor(number / 16) % 64, number % 16
 end
 
+-- How many histories may lack writes, the present one included.
+local function count_lacking(history, may_lack, write)
+  local known = redis.call('HMGET', KEYS[4], 'name', 'lacking')
+  local name, lacking = known[1], tonumber(known[2] or 0)
+  if history ~= '' and history ~= name then
+    if name and may_lack then
+      lacking = lacking + 1
+    end
+    write('HSET', KEYS[4], 'name', history, 'lacking', lacking)
+  end
+  return lacking
+end
+
 local function range(first, last, count)
   return redis.call('XRANGE', KEYS[2], first, last, 'COUNT', count)
 end
 
 local function oldest()
   return range('-', '+', 1)[1]
-end
-
-local function number_of(entry)
-  return tonumber(string.match(entry[1], '^%d+'))
 end
 """
 
@@ -76,8 +93,9 @@ APPEND = Script(
 local longest, memory, seen_for = ARGV[2], ARGV[3], ARGV[4]
 local history, may_lack = ARGV[5], ARGV[6] == '1'
 local epoch = current_epoch(ARGV[1])
-local meta = redis.call('HMGET', KEYS[3], 'last', 'history')
-local last, known_history = tonumber(meta[1]), meta[2]
+local meta = redis.call('HMGET', KEYS[3], 'last', 'lacking', 'seam')
+local last, known_lacking = tonumber(meta[1]), tonumber(meta[2])
+local seam, lacking = tonumber(meta[3]), nil
 local answers, tags = {}, {}
 
 local function begin()
@@ -88,14 +106,16 @@ local function begin()
 end
 
 local function note_history()
-  if history == '' or history == known_history then
+  lacking = lacking or count_lacking(history, may_lack, redis.call)
+  if lacking == known_lacking then
     return
   end
-  if known_history and may_lack then
-    redis.call('HSET', KEYS[3], 'seam', text(last))
+  if known_lacking then
+    seam = last
+    redis.call('HSET', KEYS[3], 'seam', text(seam))
   end
-  redis.call('HSET', KEYS[3], 'history', history)
-  known_history = history
+  redis.call('HSET', KEYS[3], 'lacking', lacking)
+  known_lacking = lacking
 end
 
 -- The tags of a block of 16 numbers, with a new one at its place. What is left of an
@@ -110,39 +130,42 @@ local function tags_with(number, tag)
   return name, tags[name]
 end
 
-local function add(fields)
-  local added = redis.pcall('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
-  if type(added) ~= 'table' then
-    return
+local function append(data, lifetime, tag, is_json, seen)
+  if seen then
+    -- Changes nothing. A user that may not SET is refused before the message is stored,
+    -- or it would be stored with each attempt of its publisher.
+    redis.call('SET', seen, '', 'XX', 'KEEPTTL')
   end
-  -- An access list that allows XADD and not HSET lets a script add an entry and then
-  -- refuses to note its number. Its publisher was told that it was not stored. The
-  -- stream takes no number twice, so this one is skipped and counts as lost.
-  for _, entry in ipairs(range(text(last) .. '-0', '+', 1000)) do
-    last = number_of(entry) + 1
-    redis.call('XDEL', KEYS[2], entry[1])
+  if last then
+    -- Changes nothing either. An entry whose number cannot be noted takes the number.
+    redis.call('HSET', KEYS[3], 'last', text(last))
+  else
+    last = begin()
   end
-  redis.call('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
-end
-
-local function append(data, lifetime, tag, is_json)
-  last = last or begin()
   note_history()
+  local follows_seam = seam == last
   last = last + 1
   local fields = {'d', data, 't', text(now), 'x', text(now + lifetime), 'g', tag}
-  -- READ finds the other fields by position, so this one is the last.
+  -- READ finds the other fields by position, so these are the last.
   if is_json ~= '' then
     fields[9], fields[10] = 'j', is_json
   end
-  add(fields)
+  if follows_seam then
+    fields[#fields + 1], fields[#fields + 2] = 's', '1'
+  end
+  redis.call('XADD', KEYS[2], text(last) .. '-0', unpack(fields))
   redis.call('HSET', KEYS[3], 'last', text(last), 'tag', tag, tags_with(last, tag))
+  local id = epoch .. '.' .. text(last) .. '.' .. tag
+  if seen then
+    redis.call('SET', seen, id, 'PX', seen_for)
+  end
   if redis.call('PTTL', KEYS[2]) < tonumber(lifetime) then
     redis.call('PEXPIRE', KEYS[2], lifetime)
   end
-  return epoch .. '.' .. text(last) .. '.' .. tag
+  return id
 end
 
-local seen_keys = 3
+local seen_keys = 4
 for message = 1, (#ARGV - 6) / 5 do
   local data, lifetime, tag, is_json, has_id =
     unpack(ARGV, 2 + 5 * message, 6 + 5 * message)
@@ -154,10 +177,7 @@ for message = 1, (#ARGV - 6) / 5 do
   end
   answers[2 * message] = id and 1 or 0
   if not id then
-    id = append(data, lifetime, tag, is_json)
-    if seen then
-      redis.call('SET', seen, id, 'PX', seen_for)
-    end
+    id = append(data, lifetime, tag, is_json, seen)
   end
   answers[2 * message - 1] = id
 end
@@ -180,7 +200,8 @@ return answers
 
 # Arguments: an epoch if there is none; new, all or at; most messages and bytes of a
 # page; how long (ms) the meta is kept; 1 if reading trims; epoch, number and tag of
-# the cursor. The rules are those of `MemoryLog`.
+# the cursor; Redis's history and whether that may lack writes. The rules are those of
+# `MemoryLog`.
 # Returns epoch, number and tag of the next cursor, how many are lost or '?'; then for
 # each message its number, tag, time (ms), data, and 1 or '' for a JSON value or none.
 READ = Script(
@@ -195,6 +216,8 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[1])
 end
 local epoch = current_epoch(ARGV[1])
+-- A Redis that takes no writes is read all the same.
+count_lacking(ARGV[10], ARGV[11] == '1', redis.pcall)
 local meta = redis.call('HMGET', KEYS[3], 'base', 'last', 'tag', 'seam')
 local base, last, tag = tonumber(meta[1]), tonumber(meta[2]), meta[3]
 local seam = tonumber(meta[4])
@@ -221,6 +244,10 @@ end
 -- its last writes, and given out their numbers again.
 local function gave_out_cursor()
   return c_epoch == epoch and c_n <= last and c_tag ~= '0000' and c_tag == tag_of(c_n)
+end
+
+local function number_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
 end
 
 local function before_oldest()
@@ -251,21 +278,35 @@ end
 local is_sure = start
 start = start or before_oldest()
 
+-- The fields of an entry that not every entry has.
+local function marks_of(fields)
+  local marks = {}
+  for place = 9, #fields, 2 do
+    marks[fields[place]] = fields[place + 1]
+  end
+  return marks
+end
+
 local answer = {epoch, '', '', '?'}
 local at, at_tag, count, size = start, tag, 0, 0
-local is_full = false
+local is_full, follows_seam = false, false
 repeat
-  -- Not beyond what is noted: see `add` in APPEND.
-  local last_id = text(last) .. '-0'
-  local entries = range(text(at + 1) .. '-0', last_id, math.min(64, most - count))
+  local entries = range(text(at + 1) .. '-0', '+', math.min(64, most - count))
   for _, entry in ipairs(entries) do
     local fields = entry[2]
+    local marks = marks_of(fields)
+    if marks.s and count > 0 then
+      -- The next page begins here, so the gap is reported where it is.
+      is_full = true
+      break
+    end
+    follows_seam = follows_seam or marks.s
     at, at_tag = number_of(entry), fields[8]
     if tonumber(fields[6]) <= now then
       redis.pcall('XDEL', KEYS[2], entry[1])
     else
-      local is_json = fields[10] or ''
-      for _, value in ipairs({text(at), at_tag, fields[4], fields[2], is_json}) do
+      local json = marks.j or ''
+      for _, value in ipairs({text(at), at_tag, fields[4], fields[2], json}) do
         answer[#answer + 1] = value
       end
       count, size = count + 1, size + #fields[2]
@@ -284,7 +325,9 @@ answer[2], answer[3] = text(at), at_tag
 if how == 'all' then
   answer[4] = '0'
 elseif is_sure then
-  if not (seam and start <= seam and at > seam) then
+  -- The entry with the mark may be gone.
+  local crosses = seam and start <= seam and at > seam
+  if not (follows_seam or crosses) then
     answer[4] = text(at - start - count)
   end
   if trims then

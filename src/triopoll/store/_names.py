@@ -34,6 +34,7 @@ class Names:
         """Use a prefix that nothing else in this database has."""
         self.prefix = prefix
         self.epoch = f"{prefix}epoch"
+        self.histories = f"{prefix}histories"
         self.workers = f"{prefix}workers"
         self.places = f"{prefix}places"
         self.probe = f"{prefix}probe"

@@ -95,6 +95,8 @@ class RedisLog:
             _milliseconds(self._limits.memory),
             int(self._limits.trim_acked),
             *(place or _NOWHERE),
+            HISTORY,
+            HISTORY_MAY_LACK,
         )
         return _page(await self._pipeliner.call(*command))
 
@@ -153,7 +155,7 @@ class RedisLog:
 
 
 def _keys(names: Names, key: str) -> list[str]:
-    return [names.epoch, names.log(key), names.meta(key)]
+    return [names.epoch, names.log(key), names.meta(key), names.histories]
 
 
 def _flag(is_set: bool) -> str:

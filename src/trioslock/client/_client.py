@@ -39,7 +39,7 @@ class Client(Database):
 
     @property
     def client_id(self) -> bytes:
-        """The 16 bytes under which the server knows this client."""
+        """The 16 bytes under which the server knows this client's first connection."""
         return self._session.settings.client_id
 
     async def ping(self) -> float:
@@ -155,8 +155,9 @@ def open_client(
         url: ``slock://host:port/database``; port 5658 and database 0 if left
             out. Several hosts (``slock://a:5658,b:5659,c:5660``) are members of
             a replica set: requests go to the member that is its leader.
-        client_id: The 16 bytes under which the server knows the client, random
-            if left out. Never use one twice at the same time.
+        client_id: The 16 bytes under which the server knows the client's first
+            connection, random if left out. Later connections share its first half.
+            Never use one twice at the same time.
         heartbeat: Seconds of silence before a PING is sent to the server; after as
             many more the connection counts as broken.
         session_ttl: Seconds, rounded up to whole ones, that waits and session

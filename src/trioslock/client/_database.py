@@ -21,6 +21,7 @@ from ..primitives import (
     FencedLock,
     Flags,
     GroupEvent,
+    Guessed,
     HandleOptions,
     HeldKey,
     Holder,
@@ -54,7 +55,7 @@ def _plain_lock(session: ClientSession, db: int, flags: Flags, key: Key) -> Lock
     return Lock(HandleOptions(session, key_of(key), db, flags=flags))
 
 
-class Database:
+class Database(Guessed):
     """The factories of one database. Handles cost little: make them as needed.
 
     These arguments are the same for all factories that have them:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TypeVar
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import Task, current_task, enable_ki_protection
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ class Service:
         self._scope = trio.CancelScope(shield=True)
         self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
+        self._task: Task
 
     @enable_ki_protection
     async def start(self, ready: Callable[[], Awaitable[T]]) -> T:
@@ -59,6 +60,7 @@ class Service:
         Raises:
             BaseException: What ``ready`` has raised; the service has ended.
         """
+        self._task = current_task()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._serve)
         try:
@@ -90,13 +92,24 @@ class Service:
         """
         nursery = self._nursery
         assert nursery is not None
+        if current_task() is not self._task:
+            await self._end()
+            raise RuntimeError(
+                f"this client was opened by the task {self._task.name!r} and closed by "
+                f"{current_task().name!r}: its connection is closed, but an async with "
+                "must end in the task that has begun it; close an async generator in "
+                "the task that iterates over it (contextlib.aclosing)"
+            ) from exc
         # Only a crash of the service cancels the nursery: `exc` is then a cancellation
         # of the body, and the crash is to be raised in its place.
         if nursery.cancel_scope.cancel_called:
             return bool(await self._manager.__aexit__(exc_type, exc, traceback))
-        with trio.move_on_after(self._grace, shield=True):
-            await self._settle()
-        self._scope.cancel()
+        await self._end()
         # Without the body's error, which leaves without going through the nursery.
         await self._manager.__aexit__(None, None, None)
         return False
+
+    async def _end(self) -> None:
+        with trio.move_on_after(self._grace, shield=True):
+            await self._settle()
+        self._scope.cancel()

@@ -47,8 +47,19 @@ def parse_url(url: str) -> ServerURL:
     """
     check_type(url, str, "a server's URL", "text")
     if not url.startswith(_SCHEME):
-        raise ValueError(f"a server's URL starts with {_SCHEME}, not as {url!r} does")
+        raise ValueError(
+            f"a server's URL starts with {_SCHEME}, not as {_shown(url)!r} does"
+        )
+    if "@" in url:
+        raise ValueError(
+            f"{_shown(url)!r} is not a host: slock has no users and no passwords"
+        )
     hosts, _, path = url.removeprefix(_SCHEME).partition("/")
+    if "@" in hosts:
+        # The URL is not repeated: it may have a password in it.
+        raise ValueError(
+            "slock has no users: what the URL has before its @ is not a host"
+        )
     addresses = tuple(_address(part, url) for part in hosts.split(","))
     return ServerURL(addresses, _database(path, url))
 
@@ -61,6 +72,12 @@ def check_database(db: int) -> int:
         ValueError: It is not 0 to 254.
     """
     return check_int(db, "a database", 0, MAX_DATABASE)
+
+
+def _shown(url: str) -> str:
+    """Return a URL for a message: what stands before an @ may be a password."""
+    _, at, rest = url.rpartition("@")
+    return f"...@{rest}" if at else url
 
 
 def _address(text: str, url: str) -> Address:

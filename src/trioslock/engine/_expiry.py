@@ -84,7 +84,7 @@ def end_wait(table: Table, claim: Claim) -> None:
     if command.timeout_flag & _WAIT_PUBLISH:
         table.publish(command, _TIMEOUT, key, 0)
     table.answer(claim.owner, command, _TIMEOUT, key.levels, 0, _last_data(key, exact))
-    table.free_if_unused(key)
+    table.free_if_unused(key, released=exact)
     if command.timeout_flag & _WAIT_REVERSE_KEY:
         _lock_reversed(table, claim, command._replace(timeout_flag=0))
 
@@ -102,8 +102,9 @@ def end_lease(table: Table, claim: Claim) -> None:
         table.publish(command, _EXPRIED, key, levels)
     data = _last_data(key, claim.exact)
     table.answer(claim.owner, command, _EXPRIED, key.levels, 0, data)
+    exact = claim.exact
     table.wake(key)
-    table.free_if_unused(key)
+    table.free_if_unused(key, released=exact)
     if command.expiry_flag & _LEASE_REVERSE_KEY:
         command = command._replace(expiry_flag=0, expiry=command.timeout)
         _lock_reversed(table, claim, command)
@@ -126,7 +127,7 @@ def _lock_reversed(table: Table, claim: Claim, command: LockCommand) -> None:
 
 
 def flush(table: Table, db: EngineDatabase) -> None:
-    """End all waits and leases of a database, whatever keeps them."""
+    """End all waits and leases of a database, whatever keeps them; drop its values."""
     keys = list(db.keys.values())
     # Waits first: the end of a lease would grant the key to the next waiter.
     for key in keys:
@@ -135,3 +136,4 @@ def flush(table: Table, db: EngineDatabase) -> None:
     for key in keys:
         for claim in list(key.holders):
             end_lease(table, claim)
+    table.kept_values.drop_database(db.number)

@@ -1,8 +1,8 @@
 """Keys and databases: their holders, their waiters, and when a request fits.
 
 A key exists while it has a holder or a waiter. One that has neither is made for the
-time of a request and never enters its database, so it costs nothing afterwards; its
-value goes with it.
+time of a request and never enters its database, so it costs nothing afterwards. Its
+value goes with it, a moment later if it was released: see ``_kept_values``.
 
 Source: snower/slock 2.1.12, ``server/lock.go`` (``LockManager``),
 ``server/db.go`` (``doLock``).
@@ -78,9 +78,20 @@ class Key:
         waiting: How many wait.
         waiters: The queue, made with the first waiter.
         data: The value, a whole data frame, or None.
+        data_until: Wall millisecond at which the value of a free key ends; 0 once
+            the key has a holder or a waiter.
     """
 
-    __slots__ = ("data", "db", "holders", "levels", "name", "waiters", "waiting")
+    __slots__ = (
+        "data",
+        "data_until",
+        "db",
+        "holders",
+        "levels",
+        "name",
+        "waiters",
+        "waiting",
+    )
 
     def __init__(self, db: EngineDatabase, name: bytes) -> None:
         self.db = db
@@ -90,6 +101,7 @@ class Key:
         self.waiting = 0
         self.waiters: PriorityQueue[Claim] | None = None
         self.data: bytes | None = None
+        self.data_until = 0
 
     @property
     def first_holder(self) -> Claim | None:

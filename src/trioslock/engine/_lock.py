@@ -66,18 +66,16 @@ def lock(table: Table, owner: Peer, command: LockCommand) -> None:
     if db is None:
         table.answer(owner, command, _UNKNOWN_DB, 0, 0, None)
         return
-    key = db.keys.get(command.key)
-    if key is None:
-        key = Key(db, command.key)
+    key = table.find_or_make(db, command.key)
     if command.flag & _CONCURRENT_CHECK and _fails_early(key, command):
         data = key.data if key.levels else None
         table.answer(owner, command, _TIMEOUT, key.levels, 0, data)
+        table.free_if_unused(key)
         return
     try:
         _decide(table, owner, key, command)
     except TableFullError:
         table.answer(owner, command, _ERROR, key.levels, 0, key.data)
-    # A key that was made for this request alone goes with its value.
     if not key.levels:
         table.free_if_unused(key)
 

@@ -26,7 +26,8 @@ from ..protocol import (
     TimeoutFlag,
 )
 from ._deadlines import Deadlines
-from ._keyspace import Claim, Key, Keyspace
+from ._kept_values import KEPT_MS, KeptValues
+from ._keyspace import Claim, EngineDatabase, Key, Keyspace
 from ._peers import Peer, Peers
 from ._subscriptions import Subscriptions
 from ._times import EXACT_BELOW, FOREVER, lease_end, wait_end
@@ -58,7 +59,8 @@ class Table:
         keys: Keys held or waited for.
         holders: Holders of all keys.
         waiters: Waiters of all keys.
-        data_bytes: Bytes of data frames kept.
+        data_bytes: Bytes of data frames kept, without those of free keys.
+        kept_values: Values of keys that have just been released.
         changed: Keys (database and name) whose holders or value have changed since
             ``Engine.take_changes``; None before ``Engine.watch_changes``.
     """
@@ -75,6 +77,7 @@ class Table:
         self.subscriptions = subscriptions
         self.new_id = new_id
         self.keyspace = Keyspace()
+        self.kept_values = KeptValues()
         self.deadlines: Deadlines[Claim] = Deadlines()
         self.deferred: deque[tuple[Peer, LockCommand]] = deque()
         self.replies: list[Reply] = []
@@ -244,15 +247,42 @@ class Table:
 
     # Keys.
 
-    def free_if_unused(self, key: Key) -> None:
-        """Forget a key, and its value, if it has neither holder nor waiter."""
+    def find_or_make(self, db: EngineDatabase, name: bytes) -> Key:
+        """Return a key of a database, made for this request if it is free."""
+        key = db.keys.get(name)
+        if key is None:
+            key = Key(db, name)
+            if self.kept_values:
+                self._take_kept(key)
+        return key
+
+    def _take_kept(self, key: Key) -> None:
+        kept = self.kept_values.take((key.db.number, key.name), self.wall_ms)
+        # A kept value never keeps a new one out: where there is no room, it goes.
+        if kept and self.data_bytes + len(kept[0]) <= self.limits.data_total:
+            key.data, key.data_until = kept
+            self.data_bytes += len(key.data)
+
+    def free_if_unused(self, key: Key, *, released: bool = True) -> None:
+        """Forget a key if it has neither holder nor waiter.
+
+        Args:
+            key: The key.
+            released: Whether its value stays readable for a moment.
+        """
         if key.levels or key.waiting:
             return
         # A key of a refused request can have a value and never be in its database.
+        registered = key.name in key.db.keys
         if key.data is not None:
             self.data_bytes -= len(key.data)
+            # Reading the value of a free key does not move its end.
+            until = self.wall_ms + KEPT_MS if registered else key.data_until
+            if released:
+                place = (key.db.number, key.name)
+                self.kept_values.keep(place, key.data, until, self.wall_ms)
             key.data = None
-        if key.name in key.db.keys:
+        if registered:
             key.db.free(key, self.second)
             self.keys -= 1
 

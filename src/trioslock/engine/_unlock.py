@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from ..protocol import (
     DataStage,
+    ExpiryFlag,
     LockCommand,
     LockFlag,
     ResultCode,
@@ -36,6 +37,7 @@ _LOCK_DATA = int(LockFlag.DATA)
 _PRIORITY = int(TimeoutFlag.RCOUNT_IS_PRIORITY)
 _PUBLISH = int(TimeoutFlag.PUBLISH)
 _VERSION = int(TimeoutFlag.LOCK_ID_IS_VERSION)
+_LOG_AT_ONCE = int(ExpiryFlag.LOG_AT_ONCE)
 _STAGE_UNLOCK = int(DataStage.UNLOCK)
 
 _SUCCED = int(ResultCode.SUCCED)
@@ -72,6 +74,8 @@ def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
             db.unlock_error_count += 1
             table.answer(owner, command, code, key.levels, 0, key.data)
             return
+    # The real server drops the value of a lock that it logged at once with the lock.
+    stays = not holder.command.expiry_flag & _LOG_AT_ONCE
     try:
         _release(table, owner, holder, command)
     except TableFullError:
@@ -80,12 +84,13 @@ def unlock(table: Table, owner: Peer, command: LockCommand) -> None:
     if key.waiting:
         table.wake(key)
     if not key.levels:
-        table.free_if_unused(key)
+        table.free_if_unused(key, released=stays)
 
 
 def _fail(table: Table, owner: Peer, db: EngineDatabase, command: LockCommand) -> None:
     db.unlock_error_count += 1
-    table.answer(owner, command, _UNLOCK_ERROR, 0, 0, None)
+    data = table.kept_values.peek((db.number, command.key), table.wall_ms)
+    table.answer(owner, command, _UNLOCK_ERROR, 0, 0, data)
 
 
 def _with_parameters(command: LockCommand, source: LockCommand) -> LockCommand:

@@ -42,6 +42,7 @@ from ..protocol import (
     PreparedLock,
     Result,
     ResultCode,
+    describe_key,
 )
 from ._requester import LossListener, attempt_of
 
@@ -539,5 +540,5 @@ def connection_lost(command: LockCommand) -> ConnectionLost:
     name = CommandType(command.type).name
     return ConnectionLost(
         f"the connection ended before the answer to {name} of key "
-        f"{command.key.hex()}: whether it took effect is unknown"
+        f"{describe_key(command.key)}: whether it took effect is unknown"
     )

@@ -34,11 +34,10 @@ from ..protocol import (
 from ..transport import Transport
 from ._entries import Owner
 from ._link import Link
-from ._request_table import LOCK, UNLOCK
+from ._request_table import UNLOCK
 from ._topology import Address
 
 _OK = int(ResultCode.SUCCED)
-_EXPIRED = int(ResultCode.EXPRIED)
 _NO_LEADER = int(ResultCode.STATE_ERROR)
 _FORWARD_BROKE = int(ResultCode.ERROR)
 _NO_ID = bytes(ID_SIZE)
@@ -61,9 +60,6 @@ class Watcher(Protocol):
 
     def broken(self, link: MemberLink, error: Exception) -> None:
         """Note that the link is void without having been cut."""
-
-    def misrouted(self, result: LockResult) -> None:
-        """Receive a reply that belongs to an attempt made over another link."""
 
 
 class MemberLink(Link):
@@ -205,15 +201,15 @@ class MemberLink(Link):
             self._refused.add((result.type, result.request_id))
 
     def unmatched(self, result: Result) -> None:
-        """Take a reply without an entry: to a probe, or meant for another link."""
-        if type(result) is not LockResult:
-            super().unmatched(result)
-        elif result.type == UNLOCK and result.request_id in self._probes:
+        """Take a reply without an entry, as to a probe."""
+        if (
+            type(result) is LockResult
+            and result.type == UNLOCK
+            and result.request_id in self._probes
+        ):
             self._watcher.verified(self, self._probes.pop(result.request_id))
         else:
             super().unmatched(result)
-            if result.type == LOCK and result.result in {_OK, _EXPIRED}:
-                self._watcher.misrouted(result)
 
     def node_changed(self, result: InitResult) -> None:
         """Report the role that the node pushed."""

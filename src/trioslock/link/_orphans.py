@@ -9,7 +9,14 @@ from __future__ import annotations
 import logging
 
 from .._errors import LossReason
-from ..protocol import CommandType, LockCommand, LockResult, ResultCode, UnlockFlag
+from ..protocol import (
+    CommandType,
+    LockCommand,
+    LockResult,
+    ResultCode,
+    UnlockFlag,
+    describe_key,
+)
 from ._entries import EntryTable, PendingLock
 
 _log = logging.getLogger("trioslock.link")
@@ -113,7 +120,7 @@ class Withdrawal(OrphanRequest):
             _log.warning(
                 "withdrawing a LOCK of key %s was answered with the results %s and %s, "
                 "which do not go together: sending one more UNLOCK",
-                self.command.key.hex(),
+                describe_key(self.command.key),
                 self._lock_code,
                 self._unlock_code,
             )

@@ -6,9 +6,9 @@ active members, one after another. So whatever a session does when its connectio
 breaks, it does when the leader changes: attempts in doubt are undone at the new
 leader, grants are renewed there, and requests that stand by are sent.
 
-All links have the same client id. So a node that has no connection left for a reply
-sends it to another link of this client: the notice of a lost grant is passed on, and a
-grant that no task waits for is released.
+Each link has a client id of its own (see ``_client_ids``), so nothing of a link that
+was cut goes on with a later one. What a node may keep all the same, a grant with a
+lease in seconds, is undone when that node is active again (see ``_leftovers``).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from math import inf
-from typing import Protocol
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import ConnectionLost, NoLeader, SlockError
-from ..protocol import LockCommand, LockResult, ResultCode
 from ..transport import NETWORK_ERRORS, Transport
 from ._backoff import Backoff, Retries
+from ._client_ids import ClientIds
 from ._entries import Owner
+from ._leftovers import Leftovers
 from ._member import MemberLink
-from ._request_table import LOCK, BaseLink
+from ._request_table import BaseLink
 from ._session import ClientSession, with_new_client_id
-from ._settings import SessionSettings, SessionStatistics
+from ._settings import SessionSettings, SessionStatistics, reason_of
 from ._topology import (
     Address,
     AskLeader,
@@ -49,14 +49,6 @@ LEADERLESS_DELAY = 0.5
 # The session has no delays of its own: the links to the members have theirs.
 _AT_ONCE = Backoff(first=0.001, factor=1, limit=0.001, jitter=0)
 _FAILURES = (*NETWORK_ERRORS, SlockError, trio.TooSlowError)
-_EXPIRED = int(ResultCode.EXPRIED)
-
-
-class SetOwner(Owner, Protocol):
-    """The session of a replica set, as the set uses it."""
-
-    def misrouted(self, result: LockResult) -> None:
-        """Receive a reply to an attempt that was made over another link."""
 
 
 class Changes:
@@ -104,7 +96,7 @@ class ReplicaSet:
         addresses: Iterable[Address],
         open_transport: OpenTransport,
         settings: SessionSettings,
-        owner: SetOwner,
+        owner: Owner,
         *,
         heartbeat: float,
     ) -> None:
@@ -115,6 +107,7 @@ class ReplicaSet:
         self._settings = settings
         self._backoff = settings.backoff
         self._owner = owner
+        self._client_ids = ClientIds(settings.client_id)
         self._heartbeat = heartbeat
         self._topology = Topology(probe_interval=heartbeat)
         # Links that are open and not void.
@@ -176,14 +169,19 @@ class ReplicaSet:
             while self._topology.active is None:
                 await self._changed.wait()
             return self._links[self._topology.active]
-        raise NoLeader(f"no member leads, or reaches a leader: {self._members()}")
+        raise NoLeader(self.fault)
 
-    def _members(self) -> str:
-        return ", ".join(
+    @property
+    def fault(self) -> str | None:
+        """Why requests wait: the state of each member; None while one is active."""
+        if self._topology.active is not None:
+            return None
+        members = ", ".join(
             f"{member.address[0]}:{member.address[1]} is {member.role.value}"
             + (f" ({member.error})" if member.error else "")
             for member in self.state.members
         )
+        return f"no member leads, or reaches a leader: {members}"
 
     # The life of the set.
 
@@ -240,7 +238,7 @@ class ReplicaSet:
                 watcher=self,
                 heartbeat=self._heartbeat,
             )
-            await link.shake_hands(self._settings.client_id)
+            await link.shake_hands(self._client_ids.next())
         return link
 
     async def _serve(self, link: MemberLink) -> None:
@@ -292,8 +290,7 @@ class ReplicaSet:
         self._report(self._topology.named, link.address, leader)
 
     def _lose(self, address: Address, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
-        self._report(self._topology.disconnected, address, reason)
+        self._report(self._topology.disconnected, address, reason_of(error))
 
     # Reports of the links: see Watcher.
 
@@ -321,10 +318,6 @@ class ReplicaSet:
         del self._links[link.address]
         self._lose(link.address, error)
 
-    def misrouted(self, result: LockResult) -> None:
-        """Pass on a reply to a request that was made over another link."""
-        self._owner.misrouted(result)
-
 
 class ReplicaSession(ClientSession):
     """Requests of one client, over one active member of a replica set after another.
@@ -350,6 +343,7 @@ class ReplicaSession(ClientSession):
         # `active_link` has the time limit of the settings, and waits for a leader.
         own = replace(settings, connect_timeout=inf, backoff=_AT_ONCE)
         super().__init__(self._next_active_link, own)
+        self._leftovers = Leftovers()
         self.replica_set: ReplicaSet = ReplicaSet(
             addresses, open_transport, settings, self, heartbeat=heartbeat
         )
@@ -366,7 +360,10 @@ class ReplicaSession(ClientSession):
 
     def statistics(self) -> SessionStatistics:
         """Return what is under way now, and the members."""
-        return replace(super().statistics(), replica_set=self.replica_set.state)
+        replica_set = self.replica_set
+        return replace(
+            super().statistics(), replica_set=replica_set.state, error=replica_set.fault
+        )
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -378,26 +375,16 @@ class ReplicaSession(ClientSession):
     async def _next_active_link(self, _session: ClientSession) -> BaseLink:
         return await self.replica_set.active_link()
 
-    def misrouted(self, result: LockResult) -> None:
-        """Report a loss, or undo a grant, of an attempt made over another link."""
-        table = self._table
-        # A grant is undone unless it has a listener, or a lock id of the caller's own
-        # choice: then another attempt may hold the key under it.
-        if result.result == _EXPIRED:
-            table.lose_attempt(result.request_id, "expired")
-        elif result.lock_id == result.request_id and not table.holds(result.lock_id):
-            table.undo(_attempt(result))
+    def _attach(self, link: BaseLink) -> None:
+        assert isinstance(link, MemberLink)
+        # Before the requests that stand by are sent: one of them may be for a key
+        # that the node still keeps for this client.
+        for command in self._leftovers.take(link.address):
+            if not self._table.holds(command.request_id):
+                self._table.undo(command)
+        super()._attach(link)
 
-
-def _attempt(result: LockResult) -> LockCommand:
-    """Return enough of a LOCK to undo it, made from its result."""
-    return LockCommand(
-        LOCK,
-        result.request_id,
-        0,
-        result.db,
-        result.lock_id,
-        result.key,
-        max_count=result.max_count,
-        rcount=result.rcount,
-    )
+    def _detach(self, link: BaseLink) -> None:
+        assert isinstance(link, MemberLink)
+        self._leftovers.note(link.address, link.attempts())
+        super()._detach(link)

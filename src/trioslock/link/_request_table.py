@@ -207,6 +207,11 @@ class RequestTable(ABC):
         """Return whether an attempt's grant has a listener."""
         return attempt_of(request_id) in self.held
 
+    def attempts(self) -> list[LockCommand]:
+        """Return the commands of what is held here and of what is under way."""
+        commands = [held.command for held in self.held.values()]
+        return commands + [entry.command for entry in self._entries()]
+
     def follow_up(self, request_id: bytes) -> bytes:
         """Return the next request id about a grant."""
         attempt = attempt_of(request_id)

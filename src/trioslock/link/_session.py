@@ -16,6 +16,7 @@ needs a fencing token.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -32,6 +33,7 @@ from trio.lowlevel import (
 )
 
 from .._errors import ConnectionLost, SlockError
+from .._forks import give_up_in_children
 from ..protocol import (
     ID_SIZE,
     Command,
@@ -45,6 +47,7 @@ from ..protocol import (
 )
 from ..transport import NETWORK_ERRORS, Transport
 from ._backoff import Backoff, Retries
+from ._client_ids import ClientIds
 from ._entries import (
     ExpectedReply,
     PendingCall,
@@ -58,7 +61,7 @@ from ._link import Link
 from ._orphans import OrphanRequest
 from ._request_table import BaseLink, Disconnected, RequestTable
 from ._requester import SEQUENCE_BYTES, LossListener, attempt_of
-from ._settings import SessionSettings, SessionStatistics
+from ._settings import SessionSettings, SessionStatistics, reason_of
 
 # An id is a random prefix of the session, a counter, and two bytes of zeros that
 # number the follow-ups of an attempt.
@@ -80,6 +83,7 @@ class ClientSession:
         self.settings = settings
         self.on_publish: Callable[[LockResult], None] | None = None
         self.on_connected: Callable[[], None] | None = None
+        self.client_ids = ClientIds(settings.client_id)
         self._connect = connect
         self._table: RequestTable = Disconnected(self)
         # The table while it is a connection, else None.
@@ -101,6 +105,17 @@ class ClientSession:
         ttl = ceil(settings.session_ttl)
         self._wait = WireDuration(ttl, int(TimeoutFlag.KEEPALIVE))
         self._session_lease = WireDuration(ttl, int(ExpiryFlag.KEEPALIVE))
+        self._process = os.getpid()
+        give_up_in_children(self)
+
+    def forked(self) -> None:
+        """Refuse everything in a child: connection and grants are its parent's."""
+        self._link = None
+        self._table = Disconnected(self)
+        self._refusal = RuntimeError(
+            f"this client belongs to process {self._process}, and this is process "
+            f"{os.getpid()}, forked from it: open a client here"
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._table!r}>"
@@ -117,6 +132,7 @@ class ClientSession:
             connections=self._connections,
             strays=self._strays + table.strays,
             round_trip=table.round_trip,
+            error=None if self._error is None else reason_of(self._error),
         )
 
     # The interface of primitives: see Requester.
@@ -474,7 +490,7 @@ def connector(
 
     async def connect(session: ClientSession) -> Link:
         link = Link(await open_transport(), session, heartbeat=heartbeat)
-        await link.shake_hands(session.settings.client_id)
+        await link.shake_hands(session.client_ids.next())
         return link
 
     return connect

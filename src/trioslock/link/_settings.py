@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
+from typing import cast
+
+import trio
 
 from .._arguments import check_int, check_seconds, check_type
 from ..protocol import ID_SIZE
@@ -56,6 +60,9 @@ class SessionStatistics:
             that had been given up.
         round_trip: Seconds that the latest heartbeat took, or None.
         replica_set: The members and their leader; None for one server.
+        error: Why there is no connection: how the last attempt failed, or how the last
+            connection ended; with a replica set, for each member. None while connected,
+            and before the first attempt is over.
     """
 
     connected: bool
@@ -67,3 +74,20 @@ class SessionStatistics:
     strays: int
     round_trip: float | None
     replica_set: SetState | None = None
+    error: str | None = None
+
+
+def reason_of(error: Exception) -> str:
+    """Return why there is no connection, in the words of the cause."""
+    # `trio.open_tcp_stream` says that all attempts have failed; its causes say why.
+    cause: BaseException | None = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
+    if isinstance(error, OSError) and isinstance(cause, OSError):
+        return reason_of(cause)
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        # trio puts the address before the text. Errors of name resolution are below 0.
+        return os.strerror(error.errno) if error.errno > 0 else error.strerror
+    if isinstance(error, trio.TooSlowError):
+        return "no answer in time"
+    return str(error) or type(error).__name__

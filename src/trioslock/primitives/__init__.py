@@ -14,6 +14,7 @@ from ._flags import NO_FLAGS, Flags
 from ._flows import ConcurrencyLimiter, TokenBucket
 from ._grant import Grant
 from ._group_event import GroupEvent
+from ._guesses import Guessed
 from ._holder import Holder, Waiter
 from ._lease import SESSION, Lease, SessionLease, wire_lease
 from ._lists import (
@@ -53,6 +54,7 @@ __all__ = [
     "Flags",
     "Grant",
     "GroupEvent",
+    "Guessed",
     "HandleOptions",
     "HeldKey",
     "Holder",

@@ -7,24 +7,27 @@ finds it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
-from .._errors import NotHeld
+from .._errors import ConnectionLost, LockLost, NotHeld
 from ..protocol import (
     FOREVER,
     CommandType,
     Data,
     DataLike,
+    ExpiryFlag,
     LockCommand,
     LockResult,
     PreparedLock,
     ResultCode,
     UnlockFlag,
     as_data,
+    describe_key,
 )
 from ._flags import Flags
 from ._grant import Grant
@@ -32,6 +35,7 @@ from ._handle import NO_ID, Handle
 from ._holder import Holder
 from ._lease import SessionLease
 from ._options import HandleOptions
+from ._renewal import SHARE, QueueProof
 from ._results import refusal
 
 _LOCK = int(CommandType.LOCK)
@@ -68,6 +72,10 @@ class Acquirable(Handle):
         self._limited = not isinstance(lease, SessionLease) and lease != FOREVER
         self._renew = options.renew and self._limited
         self._wire_lease = options.wire_lease(whole_seconds=self._renew)
+        # The server renews no lease in milliseconds, and one that it counts from the
+        # request must not start anew.
+        in_milliseconds = self._wire_lease.flag & ExpiryFlag.MILLISECONDS
+        self._confirms = not (in_milliseconds or options.flags.lease_from_request)
         self._wait_bits = options.wait_bits
         self._count = count
         self._rcount = rcount if priority is None else priority
@@ -98,7 +106,8 @@ class Acquirable(Handle):
         Cancellation:
             The wait is withdrawn on the server; nothing is held or waits there.
             A cancellation that comes after the grant has arrived is too late:
-            the grant is returned.
+            the grant is returned. While a lease of seconds is being confirmed (see
+            `Grant`) it is held back for at most the client's grace.
         """
         operation = None if data is None else as_data(data)
         wait, flag = self._requester.wait
@@ -117,6 +126,7 @@ class Acquirable(Handle):
 
         Raises:
             trio.WouldBlock: The key is held, or others wait for it.
+            LockLost: The answer took as long as the lease; nothing is held.
             ConnectionLost: The client does not reconnect.
             NoLeader: The server cannot reach a leader.
             trio.ClosedResourceError: The client is closed.
@@ -135,29 +145,59 @@ class Acquirable(Handle):
         # Made before the wait: a loss can arrive in the same read as the grant.
         grant = self._grant_type(requester, prepared, attempt)
         asked_at = 0.0
+        proof: QueueProof | None = None
         if self._limited:
             asked_at = trio.current_time()
+            if wait and not self._confirms and not self.flags.lease_from_request:
+                proof = self._start_proof(asked_at)
             if self._renew:
                 self._add_renewal(grant, asked_at)
         result: LockResult | None
-        if data is None:
-            result = await requester.acquire_prepared(prepared, attempt, grant)
-        else:
-            command = prepared.lock(attempt)._replace(data=data.encode())
-            result = await requester.acquire(command, grant, replay=self._replay)
+        try:
+            if data is None:
+                result = await requester.acquire_prepared(prepared, attempt, grant)
+            else:
+                command = prepared.lock(attempt)._replace(data=data.encode())
+                result = await requester.acquire(command, grant, replay=self._replay)
+        finally:
+            if proof is not None:
+                proof.stop()
         # None: granted under the id of the attempt, without a value.
         if result is not None:
             if result.result == _REFUSED and not wait:
                 raise trio.WouldBlock
             if result.result != _OK:
-                raise refusal(result)
+                raise refusal(result, self.key)
             grant.granted(result)
         if self._limited:
-            # The wait can have taken longer than the lease. So it is counted from the
-            # grant, unless the server counts it from the request.
-            from_request = self.flags.lease_from_request
-            grant.count_from(asked_at if from_request else trio.current_time())
+            # The lease began between the request and now: the answer says nothing of
+            # how long it was on its way.
+            grant.count_from(asked_at if proof is None else proof.waited_until)
+            if grant.share_used(SHARE):
+                return await self._prove(grant, wait, wait_flag, data)
         return grant
+
+    async def _prove(
+        self, grant: Grant, wait: int, wait_flag: int, data: Data | None
+    ) -> Grant:
+        """Return a grant that was long on its way if it is still good; else ask again.
+
+        Raises:
+            LockLost: Its lease may have ended, and it was not waited for.
+        """
+        assert not isinstance(self._lease, SessionLease)
+        try:
+            if wait and self._confirms:
+                await grant.confirm(self._lease)
+            elif grant.share_used(1):
+                await grant.give_up()
+        except (LockLost, ConnectionLost):
+            # A wait goes on over both, unless its data must not be applied twice.
+            if not (wait and self._replay):
+                raise
+        else:
+            return grant
+        return await Acquirable._attempt(self, wait, wait_flag, data)
 
     def _prepare(self, wait: int, wait_flag: int) -> PreparedLock:
         """Return what every attempt sends; kept, since a handle may be used again."""
@@ -180,6 +220,13 @@ class Acquirable(Handle):
         else:
             self._trying = prepared
         return prepared
+
+    def _start_proof(self, asked_at: float) -> QueueProof:
+        """Find out, while a request waits, until when it was not granted."""
+        assert not isinstance(self._lease, SessionLease)
+        proof = QueueProof(self._requester, asked_at, self._lease)
+        self._requester.start_soon(proof.run)
+        return proof
 
     def _add_renewal(self, grant: Grant, asked_at: float) -> None:
         """Renew the lease of a grant while its body runs."""
@@ -219,9 +266,9 @@ class Acquirable(Handle):
         """
         result = await self._requester.request(self._unlock(flag=UnlockFlag.FIRST))
         if result.result in _NOT_THERE:
-            raise NotHeld(f"key {self.key.hex()} has no holder", key=self.key)
+            raise NotHeld(f"key {describe_key(self.key)} has no holder", key=self.key)
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     @enable_ki_protection
     async def __aenter__(self) -> Grant:
@@ -234,6 +281,8 @@ class Acquirable(Handle):
         if task in entered:
             grant.outer = entered[task]
         entered[task] = grant
+        # The frame of the `async with`: its exit is called by the same one.
+        grant.frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         return grant
 
     @enable_ki_protection
@@ -245,11 +294,53 @@ class Acquirable(Handle):
     ) -> Awaitable[bool]:
         # Not async itself: each coroutine on the way costs.
         task = current_task()
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         # The innermost body of this task; the one around it takes its place.
-        grant = self._entered.pop(task)
-        if grant.outer is not None:
+        grant = self._entered.get(task)
+        if grant is None or grant.frame is not frame:
+            task, grant = self._find(task, frame)
+            if grant is not self._entered[task]:
+                self._remove_outer(task, grant)
+                return grant.__aexit__(exc_type, exc, traceback)
+        grant.frame = None
+        if grant.outer is None:
+            del self._entered[task]
+        else:
             self._entered[task] = grant.outer
         return grant.__aexit__(exc_type, exc, traceback)
+
+    def _find(self, task: Task, frame: FrameType) -> tuple[Task, Grant]:
+        """Return the grant whose body ends in ``frame``, and who entered it.
+
+        An async generator may be closed by another task than the one that runs it. An
+        exit stack enters and leaves in frames of its own: then it is the task's latest,
+        or, in a task that has none, the only one.
+
+        Raises:
+            RuntimeError: It cannot be told which one it is.
+        """
+        everything = [
+            (entrant, grant)
+            for entrant, latest in self._entered.items()
+            for grant in latest.with_outer()
+        ]
+        for entrant, grant in everything:
+            if grant.frame is frame:
+                return entrant, grant
+        if task in self._entered:
+            return task, self._entered[task]
+        if len(everything) == 1:
+            return everything[0]
+        raise RuntimeError(
+            f"{self!r} was not entered by {task.name!r}, which leaves it; which of its "
+            f"{len(everything)} bodies has ended cannot be told, so none is released"
+        )
+
+    def _remove_outer(self, task: Task, grant: Grant) -> None:
+        """Take out a grant around which the task has entered further ones."""
+        for inner in self._entered[task].with_outer():
+            if inner.outer is grant:
+                inner.outer = grant.outer
 
 
 class ExclusiveHandle(Acquirable):

@@ -118,7 +118,7 @@ class Event(Handle):
             return True
         if result.result in _NOT_GRANTED:
             return False
-        raise refusal(result)
+        raise refusal(result, self.key)
 
     async def wait(self) -> Data | None:
         """Wait until the event is set; return at once if it is.
@@ -138,7 +138,7 @@ class Event(Handle):
         """
         result = await self._requester.acquire(self._probe(self._requester.wait))
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
         return None if result.data is None else Data.decode(result.data)
 
     async def wait_and_reset(self) -> Data | None:
@@ -191,7 +191,7 @@ class Event(Handle):
                     command, replay=True, linger=linger
                 )
         if result.result not in (_HELD if held else _FREED):
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     def _probe(self, wait: WireDuration) -> LockCommand:
         """Return a LOCK that is granted, for no time, when the event is set."""

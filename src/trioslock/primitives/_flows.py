@@ -106,7 +106,7 @@ class TokenBucket(CountedHandle):
                 return
         result = await self._take(self._requester.wait, self._period)
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     @enable_ki_protection
     async def try_acquire(self) -> None:
@@ -125,7 +125,7 @@ class TokenBucket(CountedHandle):
         if result.result == ResultCode.TIMEOUT:
             raise trio.WouldBlock
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     @property
     def _windowed(self) -> bool:

@@ -9,12 +9,13 @@ of one object, so they stay in one class.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from types import TracebackType
+from collections.abc import Awaitable, Iterator
+from contextlib import suppress
+from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import Task, current_task, enable_ki_protection
 
 from .._errors import ConnectionLost, LockLost, LossReason, NotHeld, SlockError
 from ..link import Requester
@@ -33,14 +34,16 @@ from ..protocol import (
     WireDuration,
     as_data,
     decode_duration,
+    describe_key,
     encode_data,
 )
 from ._flags import UNIT_BITS
+from ._guesses import Guessed
 from ._handle import decoded
 from ._lease import Lease, wire_lease
-from ._renewal import LeaseRenewer, equal_within
+from ._renewal import EXTRA, LeaseRenewer, equal_within
 from ._results import loss, raise_outcome, refusal
-from ._scope_pool import enter_scope, leave_scope
+from ._scope_pool import abandon_scope, enter_scope, leave_scope
 
 _OK = int(ResultCode.SUCCED)
 _UPDATED = int(ResultCode.LOCKED_ERROR)
@@ -51,7 +54,7 @@ _UNLOCK = int(CommandType.UNLOCK)
 _UPDATE = int(LockFlag.UPDATE)
 
 
-class Grant:
+class Grant(Guessed):
     """One holding of a key, owned by the task that acquired it.
 
     As an async context manager it releases on exit, and its body is cancelled
@@ -61,6 +64,12 @@ class Grant:
     Entering it does not wait, so a grant cannot get lost between `acquire` and
     the body. While the body runs a lease of seconds is renewed, unless the handle
     says no; and in any case the body is cancelled before the lease can have ended.
+
+    A lease of seconds is counted from the moment at which it was asked for. If the key
+    had to be waited for, it began at some time since then; so where more than a third
+    of it may have gone by, `acquire` starts it anew before it returns, and asks again
+    if it has ended meanwhile. A lease in milliseconds cannot start anew: it is counted
+    from the last time at which the server showed that the request still waited.
     """
 
     token: int | None = None
@@ -73,7 +82,9 @@ class Grant:
     _entered = False
     _scope: trio.CancelScope | None = None
     _loss: trio.Event | None = None
+    _task: Task | None = None
     outer: Grant | None = None
+    frame: FrameType | None = None
     _made: LockCommand | None = None
     _limited = False
     _granted_at = 0.0
@@ -105,7 +116,7 @@ class Grant:
             state = f"lost ({self._lost})"
         else:
             state = "released" if self._released else "held"
-        return f"<{type(self).__name__} of key {self.key.hex()}: {state}>"
+        return f"<{type(self).__name__} of key {describe_key(self.key)}: {state}>"
 
     @property
     def key(self) -> bytes:
@@ -186,6 +197,44 @@ class Grant:
         """Count the lease, which ends by itself, from ``started_at``."""
         self._limited = True
         self._granted_at = started_at
+
+    def share_used(self, share: int) -> bool:
+        """Return whether more than one part in ``share`` of the lease has gone by."""
+        used = trio.current_time() - self._granted_at
+        return used * share > self.expires_at - self._granted_at
+
+    async def give_up(self) -> NoReturn:
+        """Release a grant whose lease may have ended before it arrived.
+
+        Raises:
+            LockLost: Always.
+
+        Cancellation:
+            The key is released in any case.
+        """
+        self._lost = "expired"
+        with suppress(SlockError, trio.ClosedResourceError):
+            await self._leave_late()
+        raise loss(self.key, self._lost)
+
+    async def confirm(self, lease: float) -> None:
+        """Start the lease anew, since it is not known when it began.
+
+        Raises:
+            LockLost: It had ended already; nothing is held.
+            ConnectionLost: The session has ended; nothing is held.
+
+        Cancellation:
+            Held back until the answer is there, for at most the client's grace; then
+            the grant is released.
+        """
+        try:
+            await self._renew(lease + EXTRA)
+        except BaseException:
+            await release_unusable(self)
+            raise
+        if self._renewer is not None:
+            self._renewer.change(lease)
 
     # While it is held.
 
@@ -288,7 +337,7 @@ class Grant:
             self._requester.forget(self._attempt)
             self._end("taken")
         else:
-            raise refusal(result)
+            raise refusal(result, self.key)
         raise loss(self.key, self._lost or "expired")
 
     def _end(self, reason: LossReason) -> None:
@@ -344,7 +393,7 @@ class Grant:
         else:
             result = await self._requester.release(self._unlock(frame))
         if result is not None and result.result != _OK:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     def _unlock(self, frame: bytes | None) -> LockCommand:
         return self._prepared.unlock(self._attempt)._replace(data=frame)
@@ -364,6 +413,7 @@ class Grant:
         if self._entered:
             raise RuntimeError(f"{self!r} has been entered already")
         self._entered = True
+        self._task = current_task()
         if self._limited:
             self._scope = trio.CancelScope(deadline=self.expires_at).__enter__()
         else:
@@ -374,7 +424,7 @@ class Grant:
             self._requester.start_soon(self._renewer.run)
 
     @enable_ki_protection
-    async def __aexit__(
+    async def __aexit__(  # noqa: C901 - each branch is one way in which a body ends
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
@@ -382,6 +432,8 @@ class Grant:
     ) -> bool:
         scope = self._scope
         assert scope is not None
+        if self._task is not current_task():
+            await self._leave_elsewhere(exc)
         # From here on a loss has no body to cancel.
         self._scope = None
         error = exc
@@ -400,7 +452,7 @@ class Grant:
             try:
                 result = await (self._leave_late() if late else self._leave())
                 if result is not None and result.result != _OK:
-                    raise refusal(result)
+                    raise refusal(result, self.key)
             except NotHeld:
                 # The server sends no notice when another client releases the key.
                 self._lost = "expired"
@@ -415,6 +467,31 @@ class Grant:
         if error is None and release_error is None:
             return exc is not None
         return raise_outcome(exc, error, release_error)
+
+    def with_outer(self) -> Iterator[Grant]:
+        """Yield this grant and those that the task had entered before it."""
+        grant: Grant | None = self
+        while grant is not None:
+            yield grant
+            grant = grant.outer
+
+    async def _leave_elsewhere(self, exc: BaseException | None) -> NoReturn:
+        """Release at the end of a body that another task has entered.
+
+        Raises:
+            RuntimeError: Always: the scope of the body is that task's.
+        """
+        scope, self._scope = self._scope, None
+        assert scope is not None
+        assert self._task is not None
+        abandon_scope(scope)
+        await release_unusable(self)
+        raise RuntimeError(
+            f"{self!r} was entered by the task {self._task.name!r} and left by "
+            f"{current_task().name!r}: its key has been released, but a body must end "
+            "in the task that has begun it; close an async generator in the task that "
+            "iterates over it (contextlib.aclosing)"
+        ) from exc
 
     async def _leave_late(self) -> LockResult | None:
         """Release a grant whose lease may have ended already.

@@ -106,7 +106,7 @@ class GroupEvent(Handle):
             # The server knows an older version: it has restarted without its log.
             result = await self._clear(data)
         if result.result not in _HELD:
-            raise refusal(result)
+            raise refusal(result, self.key)
         self._adopt(result)
 
     async def set(self, data: DataLike | None = None) -> None:
@@ -126,7 +126,7 @@ class GroupEvent(Handle):
         command = self._unlock(flag=UnlockFlag.FIRST, data=data)
         result = await self._requester.request(command, replay=True)
         if result.result not in _FREE:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     async def wakeup(self, data: DataLike | None = None) -> int:
         """Wake all members that wait, with a new version; the group stays clear.
@@ -155,7 +155,7 @@ class GroupEvent(Handle):
                 key=self.key,
             )
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
         self._adopt(result)
         return self.version
 
@@ -230,7 +230,7 @@ class GroupEvent(Handle):
             return True
         if result.result == ResultCode.TIMEOUT:
             return False
-        raise refusal(result)
+        raise refusal(result, self.key)
 
     async def _wait(self, member: int) -> Data | None:
         # The server compares the first half of the lock id with the group's version.
@@ -241,7 +241,7 @@ class GroupEvent(Handle):
             self._lock(lock_id=lock_id, wait=WireDuration(value, flag | _VERSIONED))
         )
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)
         # The answer to an older version carries the holder's lock id, and in it the
         # version of the group.
         if result.lock_id != lock_id:

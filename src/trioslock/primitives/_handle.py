@@ -17,8 +17,10 @@ from ..protocol import (
     LockResult,
     ResultCode,
     WireDuration,
+    describe_key,
     encode_data,
 )
+from ._guesses import Guessed
 from ._options import HandleOptions
 from ._results import refusal
 
@@ -34,7 +36,7 @@ _UNLOCK = int(CommandType.UNLOCK)
 _NOT_SHOWN = (ResultCode.SUCCED, ResultCode.TIMEOUT)
 
 
-class Handle:
+class Handle(Guessed):
     """A key and the way to its server; keeps no state of what is held.
 
     Args:
@@ -49,7 +51,7 @@ class Handle:
         self._requester = options.requester
 
     def __repr__(self) -> str:
-        place = f"key {self.key.hex()} of database {self.db}"
+        place = f"key {describe_key(self.key)} of database {self.db}"
         return f"<{type(self).__name__} on {place}{self._state()}>"
 
     def _state(self) -> str:
@@ -119,7 +121,7 @@ class Handle:
             return result
         if result.result in _NOT_SHOWN:
             return None
-        raise refusal(result)
+        raise refusal(result, self.key)
 
 
 class CountedHandle(Handle):

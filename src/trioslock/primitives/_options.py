@@ -43,7 +43,8 @@ class HandleOptions:
     renew: bool = True
 
     def __post_init__(self) -> None:
-        if type(self.key) is not bytes or len(self.key) != ID_SIZE:
+        check_type(self.key, bytes, "a key", f"{ID_SIZE} bytes")
+        if len(self.key) != ID_SIZE:
             raise ValueError(f"a key must be {ID_SIZE} bytes, not {self.key!r}")
         check_int(self.db, "a database", 0, MAX_DATABASE)
         check_lease(self.lease)

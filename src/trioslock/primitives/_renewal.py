@@ -1,4 +1,4 @@
-"""Renew a lease of seconds again and again while a body runs.
+"""Renew a lease of seconds while a body runs; know how old a lease can be.
 
 What makes it less than obvious: the server drops an update whose end is within a
 second of the present one (a minute for leases in minutes), and answers as if it
@@ -14,10 +14,14 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import LockError, SlockError
-from ..protocol import FOREVER, ExpiryFlag
+from ..link import Requester
+from ..protocol import FOREVER, CommandType, ExpiryFlag, PlainCommand
 from ._lease import Lease, SessionLease
 
 _MINUTES = int(ExpiryFlag.MINUTES)
+_PINGS = 4
+"""PINGs within one lease of a request that waits."""
+
 SHARE = 3
 """A lease is renewed when this fraction of it, one third, has gone by."""
 
@@ -91,3 +95,51 @@ class LeaseRenewer:
         self._alarm = trio.CancelScope(deadline=self._due)
         with self._alarm:
             await trio.sleep_forever()
+
+
+class QueueProof:
+    """Finds out until when a request that waits cannot have been granted.
+
+    An answer to a PING that comes before the grant was sent before it, so the grant is
+    younger than that PING. The latest PING does not count: answers that arrive in one
+    read are handed out in another order than they came.
+
+    Args:
+        requester: Sends the PINGs.
+        asked_at: When the request was sent.
+        lease: Seconds of the lease; a quarter of it lies between two PINGs.
+
+    Attributes:
+        waited_until: The latest time at which it is certain that it still waited.
+    """
+
+    def __init__(self, requester: Requester, asked_at: float, lease: float) -> None:
+        self.waited_until = asked_at
+        self._requester = requester
+        self._pause = lease / _PINGS
+        self._scope = trio.CancelScope()
+
+    def stop(self) -> None:
+        """Ask no more: the request has its answer."""
+        self._scope.cancel()
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Ask until stopped, or until the client is closed."""
+        before = self.waited_until
+        with self._scope:
+            while True:
+                await trio.sleep(self._pause)
+                asked_at = trio.current_time()
+                try:
+                    await self._ping()
+                except trio.ClosedResourceError:
+                    return
+                except SlockError:
+                    # Sent again over the next connection.
+                    continue
+                self.waited_until, before = before, asked_at
+
+    async def _ping(self) -> None:
+        request_id = self._requester.new_id()
+        await self._requester.ask(PlainCommand(int(CommandType.PING), request_id))

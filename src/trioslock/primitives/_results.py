@@ -14,7 +14,7 @@ from .._errors import (
     ServerError,
     SlockError,
 )
-from ..protocol import LockResult, ResultCode
+from ..protocol import LockResult, ResultCode, describe_key
 
 _NOT_HELD = (ResultCode.UNLOCK_ERROR, ResultCode.UNOWN_ERROR)
 _LOSSES: dict[LossReason, str] = {
@@ -25,29 +25,35 @@ _LOSSES: dict[LossReason, str] = {
 }
 
 
-def refusal(result: LockResult) -> SlockError:
+def refusal(result: LockResult, key: bytes | None = None) -> SlockError:
     """Return the error for a result code that the caller does not expect.
+
+    Args:
+        result: The answer.
+        key: The key as the caller has named it; None for that of the answer.
 
     Returns:
         `NoLeader`, `AlreadyHeld`, `NotHeld` or `LockError` for what is about
         the node or the key, `ServerError` for the rest.
     """
-    code, key = result.result, result.key
+    code = result.result
+    key = result.key if key is None else key
+    name = describe_key(key)
     if code == ResultCode.STATE_ERROR:
         return NoLeader("the server cannot reach a leader")
     if code == ResultCode.LOCKED_ERROR:
-        return AlreadyHeld(f"key {key.hex()} is held under this lock id", key=key)
+        return AlreadyHeld(f"key {name} is held under this lock id", key=key)
     if code in _NOT_HELD:
-        return NotHeld(f"key {key.hex()} is not held under this lock id", key=key)
+        return NotHeld(f"key {name} is not held under this lock id", key=key)
     if code == ResultCode.TIMEOUT:
-        return LockError(f"the server refused key {key.hex()}", key=key)
+        return LockError(f"the server refused key {name}", key=key)
     return ServerError(f"the server answered with {_name(code)}", result=code)
 
 
 def loss(key: bytes, reason: LossReason) -> LockLost:
     """Return the error for a grant that ended without a release by its holder."""
     return LockLost(
-        f"key {key.hex()} is not held any more: {_LOSSES[reason]}",
+        f"key {describe_key(key)} is not held any more: {_LOSSES[reason]}",
         key=key,
         reason=reason,
     )

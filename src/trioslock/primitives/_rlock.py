@@ -159,6 +159,9 @@ class LevelGrant(Grant):
         """Note the new lease of all levels."""
         if self.hold is not None:
             self.hold.renewed(expiry, expiry_flag, started_at)
+        elif self.held:
+            # Confirmed before the first level is counted.
+            self.mark_renewed(expiry, expiry_flag, started_at)
 
     def mark_renewed(self, expiry: int, expiry_flag: int, started_at: float) -> None:
         """Note the new lease of this level."""
@@ -188,7 +191,7 @@ class LevelGrant(Grant):
         elif result.result in (_OK, _REFUSED):
             await self._refused(result)
         else:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
     async def abandon(self) -> None:
         """Give up a level of which it is not known whether the server counts it."""
@@ -213,7 +216,7 @@ class LevelGrant(Grant):
             assert self.hold is not None
             self.hold.lost("expired")
         if result.result != _OK:
-            raise refusal(result)
+            raise refusal(result, self.key)
 
 
 class RLock(ExclusiveHandle):

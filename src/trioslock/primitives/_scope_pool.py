@@ -102,3 +102,22 @@ def leave_scope(
     status._parent = None
     _free.append(kept)
     return True
+
+
+def abandon_scope(scope: trio.CancelScope) -> None:
+    """Take the task that has entered a scope out of it; another task has left it.
+
+    Trio has no such call. With a trio that is not tested, or with the reuse off, the
+    task stays in the scope, and trio reports that when the task leaves an outer one.
+    """
+    if not _reuse:
+        return
+    left: Any = scope
+    status = left._cancel_status
+    for task in tuple(status._tasks):
+        task._activate_cancel_status(status._parent)
+    for child in tuple(status._children):
+        child.parent = status._parent
+    status.close()
+    with left._might_change_registered_deadline():
+        left._cancel_status = None

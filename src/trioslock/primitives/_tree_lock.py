@@ -35,6 +35,7 @@ from ..protocol import (
     TimeoutFlag,
     UnlockFlag,
     WireDuration,
+    describe_key,
     key_of,
 )
 from ._acquirable import Acquirable
@@ -119,7 +120,7 @@ class TreeLinks:
         command = self._leaf.link(key, lock_id, flag, self._lease)
         result = await self._requester.request(command, replay=True)
         if result.result not in _LINKED:
-            raise refusal(result)
+            raise refusal(result, key)
 
 
 class LeafGrant(Grant):
@@ -241,7 +242,9 @@ class TreeLock(Acquirable):
         self._leaf = TreeLeaf(self, options)
 
     def _state(self) -> str:
-        parent = "" if self.parent is None else f", below {self.parent.key.hex()}"
+        parent = (
+            "" if self.parent is None else f", below {describe_key(self.parent.key)}"
+        )
         return f"{parent}{super()._state()}"
 
     def child(self, key: str | bytes) -> TreeLock:
@@ -279,4 +282,4 @@ class TreeLock(Acquirable):
         if result.result == _REFUSED and not wait.value:
             raise trio.WouldBlock
         if result.result != ResultCode.SUCCED:
-            raise refusal(result)
+            raise refusal(result, self.key)

@@ -121,7 +121,7 @@ class Value(Handle):
         command = self._unlock(lock_id=self.key, data=Data.unset())
         result = await self._requester.request(command, replay=True)
         if result.result not in _GONE:
-            raise refusal(result)
+            raise refusal(result, self.key)
         return decoded(result.data) if result.result == ResultCode.SUCCED else None
 
     async def touch(self) -> bool:
@@ -289,5 +289,5 @@ class Value(Handle):
         )
         result = await self._requester.request(command, replay=replay, linger=linger)
         if result.result not in _DONE:
-            raise refusal(result)
+            raise refusal(result, self.key)
         return result

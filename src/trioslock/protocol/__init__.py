@@ -65,7 +65,7 @@ from ._frames import (
     encode_result,
     result_trailer_size,
 )
-from ._keys import key_of, to_key
+from ._keys import NamedKey, describe_key, key_of, to_key
 from ._payload import Data, DataLike, Value, as_data, encode_data
 from ._prepared import PreparedLock
 from ._protobuf import Field as ProtobufField
@@ -140,7 +140,9 @@ __all__ = [
     "result_trailer_size",
     "FRAME_HEAD",
     "MAY_HAVE_TRAILER",
+    "NamedKey",
     "as_data",
+    "describe_key",
     "check_frame",
     "encode_data",
     "key_of",

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Self
 
-from .._arguments import check_type
+from .._arguments import check_type, shown
 from .._errors import LocalProtocolError
 from ._constants import ID_SIZE
 
@@ -57,7 +58,31 @@ def to_key(name: str | bytes) -> bytes:
     return hashlib.md5(raw, usedforsecurity=False).digest()
 
 
-def key_of(name: str | bytes) -> bytes:
+class NamedKey(bytes):
+    """The 16 bytes of a key that know the name which they were made from.
+
+    A long name is hashed, so errors could not tell it from the bytes alone.
+    """
+
+    name: str | bytes
+
+    def __new__(cls, key: bytes, name: str | bytes) -> Self:
+        """Make the bytes ``key``, made from ``name``."""
+        self = super().__new__(cls, key)
+        self.name = name
+        return self
+
+    def __getnewargs__(self) -> tuple[bytes, str | bytes]:  # type: ignore[override]
+        """Return what a copy is made from."""
+        return bytes(self), self.name
+
+
+def describe_key(key: bytes) -> str:
+    """Return a key as its user gave it, or the hexadecimal digits of its bytes."""
+    return shown(key.name) if isinstance(key, NamedKey) else key.hex()
+
+
+def key_of(name: str | bytes) -> NamedKey:
     """Convert a caller's name to its key: as `to_key`, but not the empty name.
 
     On the wire the empty name is the key of 16 zero bytes. A caller has it from a
@@ -71,4 +96,4 @@ def key_of(name: str | bytes) -> bytes:
     key = to_key(name)
     if not name:
         raise ValueError(f"a key must not be empty, unlike {name!r}")
-    return key
+    return NamedKey(key, name)

@@ -26,6 +26,9 @@ from ._session import ServerSession
 
 logger = logging.getLogger(__name__)
 
+_MISSED_PINGS = 3
+"""So many intervals of a peer's PINGs may go by without one."""
+
 _PIECE = 65_536
 """Bytes written under one send deadline."""
 
@@ -44,6 +47,7 @@ class ServerConnection:
     """
 
     __slots__ = (
+        "_active_at",
         "_drained",
         "_first_deadline",
         "_host",
@@ -51,8 +55,11 @@ class ServerConnection:
         "_nursery",
         "_parked",
         "_peer",
+        "_ping_interval",
+        "_pings",
         "_scope",
         "_session",
+        "_silence",
         "_started_at",
         "_transport",
         "_unsent",
@@ -88,6 +95,11 @@ class ServerConnection:
         # Around the read while a text command waits; cancelled when it is answered.
         self._parked: trio.CancelScope | None = None
         self._first_deadline = math.inf
+        # When the last byte came or went, and how far apart the peer's PINGs are.
+        self._active_at = trio.current_time()
+        self._ping_interval = 0.0
+        self._pings = 0
+        self._silence = 0.0
         self._unsent: list[bytes] = []
         self._unsent_size = 0
         self._drained = trio.lowlevel.ParkingLot()
@@ -179,7 +191,7 @@ class ServerConnection:
             return await self._read_until_resumed()
         # The limit is for a first command that has begun, not for a silent peer.
         if session.commands or not session.buffered:
-            return await self._transport.receive()
+            return await self._receive()
         if self._first_deadline == math.inf:
             limit = self._limits.first_frame_seconds
             self._first_deadline = trio.current_time() + limit
@@ -188,6 +200,29 @@ class ServerConnection:
         # Reached only when the deadline has passed.
         session.close()
         return None
+
+    async def _receive(self) -> bytes:
+        """Return the next bytes, ``b""`` at the end or when a peer is silent."""
+        session = self._session
+        if session.pings > self._pings:
+            self._pings = session.pings
+            self._ping_interval = max(self._ping_interval, self._silence)
+        # Only a peer with a heartbeat: others may wait for hours without a word.
+        if not self._pings:
+            return self._note(await self._transport.receive())
+        limit = max(self._limits.silent_seconds, _MISSED_PINGS * self._ping_interval)
+        while (left := self._active_at + limit - trio.current_time()) > 0:
+            with trio.move_on_after(left):
+                return self._note(await self._transport.receive())
+        logger.warning("%r was silent for %g s and is cut", self, limit)
+        return b""
+
+    def _note(self, data: bytes) -> bytes:
+        """Note that the peer has sent something."""
+        now = trio.current_time()
+        self._silence = now - self._active_at
+        self._active_at = now
+        return data
 
     async def _read_until_resumed(self) -> bytes | None:
         """Read while a text command waits, so that the end of the peer is noticed."""
@@ -209,6 +244,9 @@ class ServerConnection:
             await trio.lowlevel.checkpoint()
 
     def _send(self, data: bytes) -> None:
+        # What is sent postpones the PING of a peer, so it counts as a sign of life. A
+        # peer that does not take it is cut by `send_seconds`.
+        self._active_at = trio.current_time()
         # Behind unsent data nothing may overtake it.
         if not self._unsent_size:
             try:

@@ -20,6 +20,9 @@ class ServerLimits:
         send_seconds: Time that a peer may take to read 64 KiB before it is cut.
         first_frame_seconds: Time that the first command may be incomplete.
         waiting_input_bytes: Read ahead while a text command waits.
+        silent_seconds: Time without a byte in either direction after which a client
+            that has sent PINGs is cut, or three of its own intervals if they are
+            longer. One that sends none may be silent for ever.
         drain_seconds: Time that connections go on after a shutdown has begun.
     """
 
@@ -28,6 +31,7 @@ class ServerLimits:
     send_seconds: float = 30.0
     first_frame_seconds: float = 10.0
     waiting_input_bytes: int = 65_536
+    silent_seconds: float = 60.0
     drain_seconds: float = 1.0
 
     def __post_init__(self) -> None:

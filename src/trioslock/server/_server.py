@@ -12,7 +12,6 @@ import errno
 import logging
 import os
 import resource
-import socket
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import trio
 
 from .._arguments import check_bool, check_int, check_type
+from .._forks import give_up_in_children
 from .._ids import random_ids
 from ..engine import EngineLimits
 from ..host import EngineHost
@@ -41,20 +41,6 @@ _BACKLOG = 1024
 
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _ACCEPT_PAUSE = 0.1
-
-# A peer whose machine is gone is noticed after 60 + 4 * 15 seconds: the protocol has
-# no heartbeat from the server's side.
-_KEEPALIVE = tuple(
-    (level, getattr(socket, name), value)
-    for level, name, value in (
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        # macOS has another name for this one.
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
-    )
-    if hasattr(socket, name)
-)
 
 
 class ServerStatistics(NamedTuple):
@@ -103,6 +89,14 @@ class Server:
         self._nursery: trio.Nursery | None = None
         self._ending = trio.Event()
         self._ended = trio.Event()
+        give_up_in_children(self)
+
+    def forked(self) -> None:
+        """Listen no more in a child, which would keep the port."""
+        for listener in self._listeners:
+            # Not by way of trio: the child shares the parent's epoll.
+            if listener.socket.fileno() >= 0:
+                os.close(listener.socket.detach())
 
     def __repr__(self) -> str:
         where = self.address or "no address"
@@ -258,17 +252,15 @@ class Server:
             self._refused += 1
             stream.socket.close()
             return
+        # Before the transport takes the socket out of the stream.
+        descriptor = stream.socket.fileno()
         try:
             address = _format(stream.socket.getpeername())
-            for level, option, value in _KEEPALIVE:
-                stream.setsockopt(level, option, value)
+            transport = SocketTransport(stream)
         except OSError:
             # The peer has left before the accept.
             stream.socket.close()
             return
-        # Before the transport takes the socket out of the stream.
-        descriptor = stream.socket.fileno()
-        transport = SocketTransport(stream)
         nursery.start_soon(self._connect, transport, address, descriptor)
 
     async def _connect(

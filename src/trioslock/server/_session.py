@@ -41,6 +41,7 @@ _BATCH = 256
 """Commands executed in one `ServerSession.pump`."""
 
 _ADMIN = int(CommandType.ADMIN)
+_PING = int(CommandType.PING)
 _SUCCED = int(ResultCode.SUCCED)
 
 
@@ -67,6 +68,7 @@ class ServerSession:
         "closing",
         "commands",
         "output_size",
+        "pings",
     )
 
     def __init__(
@@ -85,6 +87,7 @@ class ServerSession:
         self.closing: bool = False
         self.client_id: bytes = bytes(16)
         self.commands: int = 0
+        self.pings: int = 0
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "waiting" if self.waiting else "open"
@@ -183,6 +186,8 @@ class ServerSession:
         else:
             if isinstance(event, InitCommand):
                 self.client_id = event.client_id
+            elif isinstance(event, PlainCommand) and event.type == _PING:
+                self.pings += 1
             self._peer.submit(event, settle=False)
 
     def _execute_resp(self, words: list[bytes]) -> None:

@@ -38,6 +38,7 @@ class FaultyStream(trio.abc.Stream):
         self._receives = receives
         self._thawed = trio.Event()
         self._thawed.set()
+        self._holds_sends = True
         self._garbage = b""
 
     def __repr__(self) -> str:
@@ -48,9 +49,15 @@ class FaultyStream(trio.abc.Stream):
         self._cut()
         self._thawed.set()
 
-    def hang(self) -> None:
-        """Hold everything back, in both directions, until `thaw`."""
+    def hang(self, *, sends: bool = True) -> None:
+        """Hold everything back until `thaw`.
+
+        Args:
+            sends: Whether what is sent is held back, too; if False, it arrives, and
+                its answers do not.
+        """
         self._thawed = trio.Event()
+        self._holds_sends = sends
 
     def thaw(self) -> None:
         """Let through what was held back, and everything after it."""
@@ -62,7 +69,8 @@ class FaultyStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send one message, unless the stream is cut."""
-        await self._thawed.wait()
+        if self._holds_sends:
+            await self._thawed.wait()
         await self._stream.send_all(data)
         self.sent += 1
         if self.sent >= self._sends:

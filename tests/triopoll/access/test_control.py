@@ -71,12 +71,14 @@ def test_nothing_configured_serves_publishing_on_this_machine() -> None:
         ("127.0.0.1", {"origin": "http://evil.example"}),
         ("127.0.0.1", {"origin": "http://127.0.0.1:8000", **host}),
         ("127.0.0.1", {"sec-fetch-site": "cross-site", **host}),
+        ("127.0.0.1", {"referer": "http://127.0.0.1:8000/", **host}),
+        ("127.0.0.1", {"cf-connecting-ip": "127.0.0.1", **host}),
     ]:
         answer = control.admit_publisher(
             ask("POST", peer=peer, headers=headers), ["k"], format_v1
         )
         assert code_of(answer) == "not_local"
-    assert control.refusals["not_local"] == 8
+    assert control.refusals["not_local"] == 10
 
 
 def test_an_address_in_a_header_is_never_local() -> None:

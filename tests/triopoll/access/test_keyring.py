@@ -6,6 +6,8 @@ import pytest
 
 from triopoll.access.keyring import BadKeyEntry, Keyring, entry_for, new_key
 
+KEY = "GCCuvsnuhIyCU8T7x8xvBmJbgVBrKGl39aBtXg-hs5A"
+
 
 def test_a_new_key_and_its_line_fit_each_other() -> None:
     """The setting accepts the line that the command prints."""
@@ -79,6 +81,16 @@ def test_a_bad_entry_is_refused_without_its_digest(entry: str) -> None:
     with pytest.raises(BadKeyEntry) as caught:
         Keyring([entry])
     assert "0" * 63 not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "entry", [f"{KEY}", f"{KEY}:shop:*", f"shop:{KEY}:*", f"shop {KEY}", f":{KEY}"]
+)
+def test_a_pasted_key_is_not_repeated(entry: str) -> None:
+    """The error counts entries: what should be the name may be the key itself."""
+    with pytest.raises(BadKeyEntry, match="entry 2 is not NAME:SHA256:KEYS") as caught:
+        Keyring([entry_for("shop", KEY, ["*"]), entry])
+    assert KEY not in str(caught.value)
 
 
 def test_three_keys_of_one_name_are_too_many() -> None:

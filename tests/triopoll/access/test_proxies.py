@@ -10,6 +10,7 @@ from triopoll.access.proxies import (
     TrustedProxies,
     Visitor,
     is_direct_and_local,
+    is_forwarded,
     is_local_name,
 )
 
@@ -173,6 +174,40 @@ def test_who_is_on_this_machine(
 ) -> None:
     """A peer is local by its address, and if no header shows a proxy."""
     assert is_direct_and_local(ask(peer=peer, headers=headers)) is local
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CF-Connecting-IP",
+        "True-Client-IP",
+        "Fly-Client-IP",
+        "X-Real-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "Forwarded",
+        "Via",
+        "X-Forwarded-Anything",
+        "CDN-Loop",
+        "Fastly-Client-IP",
+        "X-Original-Forwarded-For",
+        "X-Azure-ClientIP",
+        "X-Envoy-External-Address",
+        "DO-Connecting-IP",
+        "Tailscale-User-Login",
+    ],
+)
+def test_the_headers_of_proxies(name: str) -> None:
+    """Each that a common proxy or provider writes shows that one has forwarded."""
+    request = ask(peer="127.0.0.1", headers={name.lower(): "x"})
+    assert is_forwarded(request)
+    assert not is_direct_and_local(request)
+
+
+@pytest.mark.parametrize("name", ["user-agent", "forwarding", "x-request-id", "origin"])
+def test_the_headers_of_programs(name: str) -> None:
+    """Other headers say nothing about a proxy."""
+    assert not is_forwarded(ask(peer="127.0.0.1", headers={name: "x"}))
 
 
 @pytest.mark.parametrize(

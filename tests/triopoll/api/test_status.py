@@ -53,6 +53,19 @@ async def test_who_may_read_the_metrics(
         assert b"triopoll_waits_parked" not in request.body
 
 
+@pytest.mark.parametrize(
+    "name", ["x-forwarded-for", "cf-connecting-ip", "true-client-ip", "x-client-ip"]
+)
+async def test_no_proxy_may_read_the_metrics(name: str) -> None:
+    """A request with a header of a proxy comes from anywhere."""
+    settings = Settings(slock_url=f"embedded://127.0.0.1:{find_free_port()}")
+    async with serving(Triopoll(settings)) as app:
+        request = Call("/metrics", headers=[(name.encode(), b"127.0.0.1")])
+        await request.run(app)
+    assert request.status == 403
+    assert b"triopoll_waits_parked" not in request.body
+
+
 async def test_probes_are_not_limited() -> None:
     """A client that has used up its address's rate does not make the node look ill."""
     settings = Settings(

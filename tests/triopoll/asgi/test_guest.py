@@ -145,7 +145,7 @@ def test_an_app_that_ends_before_its_server(
             await get().call(crashing)
 
     run(main())
-    (record,) = [each for each in caplog.records if each.name == "triopoll.guest"]
+    (record,) = [each for each in caplog.records if each.name == "triopoll.asgi.guest"]
     assert record.levelname == "CRITICAL"
     assert record.exc_info
 

@@ -170,7 +170,7 @@ async def test_a_message_that_was_not_sent_goes_back(
         if fault == "leave_at":
             await request.run(app)
         else:
-            with pytest.RaisesGroup(OSError):
+            with pytest.raises(OSError, match="the client has left"):
                 await request.run(app)
         assert len(request.sent) == events
         assert held(app) == 0

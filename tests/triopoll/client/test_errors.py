@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from trio import BrokenResourceError
 
 from triopoll.client import MessagesLost, PollClientError, Refused, Unreachable
 from triopoll.client._errors import (
@@ -11,6 +12,7 @@ from triopoll.client._errors import (
     ServerBusy,
     TransientError,
     UnexpectedResponse,
+    reason_of,
 )
 
 
@@ -39,3 +41,14 @@ def test_what_a_retry_needs_to_know(answering: bool) -> None:
     """Whether a response had begun, and when the server wants to be called."""
     assert ConnectionBroken("x", answering=answering).answering is answering
     assert ServerBusy("x", 2.5).retry == 2.5
+    assert UnexpectedResponse("x", 3.5).retry == 3.5
+    assert UnexpectedResponse("x").retry == 0
+
+
+def test_an_error_without_text_has_the_text_of_its_cause() -> None:
+    """As trio raises it when TLS fails; without a cause it is its type."""
+    silent = BrokenResourceError()
+    assert reason_of(silent) == "BrokenResourceError"
+    silent.__cause__ = OSError("certificate verify failed")
+    assert reason_of(silent) == "certificate verify failed"
+    assert reason_of(OSError("refused")) == "refused"

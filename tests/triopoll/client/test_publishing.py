@@ -152,6 +152,25 @@ async def test_one_refused_item_is_an_error(autojump_clock: MockClock) -> None:
         assert len(site.asked) == count
 
 
+@pytest.mark.parametrize("code", ["store_failed", "store_unreachable"])
+async def test_a_message_that_could_not_be_stored_now_is_sent_again(
+    autojump_clock: MockClock, code: str
+) -> None:
+    """The whole batch, whose other messages are stored once by their ids."""
+    store = Store()
+
+    async def partly(asked: Asked) -> None:
+        store.items[asked.json["items"][0]["id"]] = {}
+        site.state["script"] = store
+        failed = {"code": code, "message": "away"}
+        await asked.answer({"items": [{"id": cursor_of(1)}, failed]}, 202)
+
+    async with scripted(partly) as (client, site):
+        first, second = await client.publish_many([Draft("k", "1"), Draft("k", "2")])
+    assert (first.duplicate, second.duplicate) == (True, False)
+    assert len(store.items) == len(site.asked) == 2
+
+
 async def test_a_cancelled_publish_leaves_the_client_usable(
     autojump_clock: MockClock,
 ) -> None:

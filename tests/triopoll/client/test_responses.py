@@ -18,6 +18,7 @@ from triopoll.client._responses import (
     page_from,
     read_response,
     retry_after,
+    shorten,
 )
 
 JSON = st.recursive(
@@ -110,33 +111,63 @@ def test_any_json_is_a_page_or_not_ours(shape: Any) -> None:
     except UnexpectedResponse:
         return
     assert 0 <= page.retry <= 3600
-    assert page.why != "timeout"
+    assert page.end_code != "timeout"
 
 
-@given(st.binary(max_size=50), st.integers(100, 599))
+@given(st.binary(max_size=50), st.integers(100, 999))
 def test_any_answer_of_a_stranger_is_not_ours(body: bytes, status: int) -> None:
-    """Arbitrary bytes are UnexpectedResponse, whatever their status."""
-    with pytest.raises(UnexpectedResponse):
+    """Bytes that are no page are final by their status, or may be temporary."""
+    is_final = 300 <= status < 500 and status not in (408, 425, 429)
+    with pytest.raises(Refused if is_final else UnexpectedResponse):
         page_from(read_response(HttpResponse(status, {}, body)))
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "kind", "foreign"),
     [
-        (302, UnexpectedResponse),
-        (400, Refused),
-        (403, Refused),
-        (429, ServerBusy),
-        (500, ServerBusy),
+        (302, Refused, Refused),
+        (400, Refused, Refused),
+        (403, Refused, Refused),
+        (408, ServerBusy, UnexpectedResponse),
+        (425, ServerBusy, UnexpectedResponse),
+        (429, ServerBusy, UnexpectedResponse),
+        (500, ServerBusy, UnexpectedResponse),
+        (501, Refused, UnexpectedResponse),
+        (511, Refused, UnexpectedResponse),
     ],
 )
-def test_what_a_status_means(status: int, kind: type[Exception]) -> None:
+def test_what_a_status_means(
+    status: int, kind: type[Exception], foreign: type[Exception]
+) -> None:
     """Errors have the server's format; others come from another program."""
     body = json.dumps({"code": "c", "message": "m"}).encode()
     with pytest.raises(kind):
         read_response(HttpResponse(status, {}, body))
-    with pytest.raises(UnexpectedResponse):
+    with pytest.raises(foreign):
         read_response(HttpResponse(status, {}, b"{}"))
+
+
+def test_a_proxy_may_say_when_to_ask_again() -> None:
+    """Its Retry-After counts as the server's does."""
+    with pytest.raises(UnexpectedResponse) as caught:
+        read_response(HttpResponse(503, {b"retry-after": b"7"}, b"<h1>503</h1>"))
+    assert caught.value.retry == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("", ""),
+        (" a\r\n\tb ", "a b"),
+        ("\x1b[2J\0", "\ufffd[2J\ufffd"),
+        ("x" * 10**6, "x" * 200 + "..."),
+    ],
+)
+def test_a_text_of_the_network_is_a_short_part_of_one_line(
+    text: str, short: str
+) -> None:
+    """It writes no line of its own into a log, and no commands to a terminal."""
+    assert shorten(text) == short
 
 
 @pytest.mark.parametrize(

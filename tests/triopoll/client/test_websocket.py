@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import trio
+from tests.triopoll.access.variants import SECRET
 from tests.triopoll.inprocess import proxy_to, publish, served
 from tests.triopoll.support import eventually
 
-from triopoll.client import MessagesLost, open_poll_client
+from triopoll.access import issue_ticket
+from triopoll.client import MessagesLost, Refused, open_poll_client
 
 ONLY: Any = {"transports": ["websocket"]}
 
@@ -127,12 +129,58 @@ async def test_it_comes_back_after_every_loss(free_port: int) -> None:
     assert proxy.upgrades > 2
 
 
-async def test_a_foreign_websocket_is_not_waited_for(free_port: int) -> None:
-    """A denied handshake and a silent server are recognised."""
-    async with served(free_port, websockets=False) as (_, running):
+async def test_a_refused_upgrade_is_an_error_if_there_is_no_other_transport(
+    free_port: int,
+) -> None:
+    """A denied handshake is raised; where polls are allowed, they take over."""
+    async with served(free_port, websockets=False) as (app, running):
         async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
-            with trio.move_on_after(1) as scope:
+            with trio.fail_after(20), pytest.raises(Refused) as caught:
                 async with client.subscribe("k", **ONLY):
                     pass
-            assert scope.cancelled_caught
+            assert (caught.value.status, caught.value.code) == (404, "websockets_off")
+            async with client.subscribe("k") as messages:
+                messages._transport_choice.cuts = 3
+                await publish(app, "k", b"1")
+                assert await take(messages, 1) == ["1"]
+                assert messages.transport == "poll"
         assert running.server.connections <= 1
+
+
+async def test_what_the_server_refuses_over_a_websocket_is_an_error(
+    free_port: int,
+) -> None:
+    """A frame that is refused would be refused again."""
+    async with served(free_port) as (_, running):
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            with trio.fail_after(20), pytest.raises(Refused) as caught:
+                async with client.subscribe("k", cursor="nonsense", **ONLY) as messages:
+                    await anext(messages)
+    assert (caught.value.status, caught.value.code) == (101, "bad_frame")
+
+
+@pytest.mark.slow
+async def test_a_ticket_that_ends_is_fetched_again(free_port: int) -> None:
+    """Also where only websockets are allowed; a fixed one that ends is an error."""
+    fetched: list[str] = []
+
+    async def fetch() -> str:
+        await trio.lowlevel.checkpoint()
+        fetched.append(issue_ticket(SECRET, ["k"], lifetime=2))
+        return fetched[-1]
+
+    async with served(free_port, ticket_secrets=SECRET) as (app, running):
+        url = f"http://127.0.0.1:{running.port}"
+        async with open_poll_client(url, ticket=fetch) as client:
+            async with client.subscribe("k", **ONLY) as messages:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(take, messages, 1)
+                    with trio.fail_after(15):
+                        while len(fetched) < 2:
+                            await trio.sleep(0.05)
+                    await publish(app, "k", b"1")
+        async with open_poll_client(url, ticket=await fetch()) as client:
+            with trio.fail_after(20), pytest.raises(Refused) as caught:
+                async with client.subscribe("k", **ONLY) as messages:
+                    await anext(messages)
+        assert caught.value.code == "ticket_expired"

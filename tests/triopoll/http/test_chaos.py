@@ -17,6 +17,9 @@ FAULTS = (
     *("redis-cut", "redis-killed", "slock-killed"),
 )
 
+LOSSES = ("failover", "tail-lost")
+REFUSALS = ("disk-full", "memory-full", "rights-changed")
+
 
 def chaos(*options: str) -> tuple[int, dict[str, int]]:
     """Run the bench; return its exit code, and its figures by name."""
@@ -26,7 +29,7 @@ def chaos(*options: str) -> tuple[int, dict[str, int]]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        output, _ = process.communicate(timeout=90)
+        output, _ = process.communicate(timeout=150)
     except subprocess.TimeoutExpired:
         # On SIGINT it also ends its programs.
         process.send_signal(signal.SIGINT)
@@ -51,6 +54,20 @@ def test_nothing_is_lost_whatever_breaks() -> None:
     assert figures["gaps reported"] == 0
     assert all(figures[fault] == 1 for fault in FAULTS)
     assert figures["exit code 0"] == 1  # of the deploy: it cut no client
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_what_redis_loses_is_reported() -> None:
+    """Every reader gets what Redis still has, and a gap where it has lost messages."""
+    find_tool("redis-sentinel")
+    code, figures = chaos("--limit", "120", "--faults", *LOSSES, *REFUSALS)
+    assert figures["lost"] == 0
+    assert figures["out of order within a key"] == 0
+    assert figures["skipped without a reported gap"] == 0
+    assert figures["duplicates with another id"] == 0
+    assert figures["gaps reported"] > 0
+    assert all(figures[fault] == 1 for fault in (*LOSSES, *REFUSALS))
     assert code == 0
 
 

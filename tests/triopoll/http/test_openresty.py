@@ -441,7 +441,22 @@ async def test_a_value_that_is_no_json(
     assert await get(service, "/poll/message", **args) == failed(500, "message error")
     async with requesting(service.port, "/poll/message", event=key) as request:
         answer = await request.answer()
-    assert b'"data":"\xff"' in answer.body
+    assert b'"data":"\xef\xbf\xbd","data_base64":"/w=="}' in answer.body
+
+
+async def test_a_message_in_the_list_that_is_no_text(
+    service: Process, redis_client: redis.Redis, key: str
+) -> None:
+    """The reply of the poll API is JSON, and has the bytes in base64."""
+    redis_client.rpush(key, b"a\xff", b"b")
+    assert await get(service, "/poll/message", event=key) == {
+        "err_code": 0,
+        "err_message": "",
+        "data": "a\ufffd",
+        "data_base64": "Yf8=",
+    }
+    assert (await get(service, "/poll/message", event=key))["data"] == "b"
+    assert redis_client.llen(key) == 0
 
 
 async def test_a_value_of_another_type(

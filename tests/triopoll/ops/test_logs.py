@@ -152,5 +152,6 @@ async def test_requests_are_not_logged_unless_asked_for(tmp_path: Path) -> None:
     assert {line["logger"] for line in service.lines()} <= {
         "triopoll",
         "triopoll.access",
-        "triopoll.serving",
+        "triopoll.server.server",
+        "triopoll.server.supervisor",
     }

@@ -224,7 +224,7 @@ async def test_a_right_that_comes_and_goes(server: RedisServer, key: str) -> Non
 async def test_what_is_refused_half_way_is_not_read(
     server: RedisServer, key: str
 ) -> None:
-    """Its publisher was told that it is not stored; its number counts as lost."""
+    """Its publisher was told that it is not stored, and no number is skipped."""
     rules = documented_rules()
     with admin_of(server) as admin:
         async with open_stores(url_of(server), limit=5, list_prefix="poll:") as stores:
@@ -238,7 +238,28 @@ async def test_what_is_refused_half_way_is_not_read(
             await stores.log.append([NewMessage(key, b"2")])
             page = await stores.log.read(key, page.cursor, 100)
             assert [message.data for message in page.messages] == [b"2"]
-            assert page.lost == 1
+            assert (page.gap, page.lost) == (False, 0)
+
+
+@pytest.mark.parametrize("right", ["set", "pexpire", "hset", "xadd", "xtrim"])
+async def test_a_publish_that_is_repeated_without_a_right(
+    server: RedisServer, key: str, right: str
+) -> None:
+    """With an id of its publisher it is stored once, whatever was refused before."""
+    rules = documented_rules()
+    with admin_of(server) as admin:
+        async with open_stores(url_of(server), limit=5, list_prefix="poll:") as stores:
+            await stores.log.append([NewMessage(key, b"1")])
+            message = NewMessage(key, b"2", id="a", ttl=4000)
+            admin.execute_command("ACL", "SETUSER", "app", *rules, f"-{right}")
+            for _ in range(3):
+                await stores.log.append([message])
+            admin.execute_command("ACL", "SETUSER", "app", *rules)
+            (stored,) = await stores.log.append([message])
+            assert isinstance(stored, Appended)
+            page = await stores.log.read(key, ALL, 100)
+            assert [each.data for each in page.messages] == [b"1", b"2"]
+            assert page.messages[1].id == stored.id
 
 
 async def test_a_user_who_may_take_and_not_hold(server: RedisServer, key: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 import trio
-from tests.redis_rigs import Pair, Resolver, admin_of
+from tests.redis_rigs import Pair, Resolver, admin_of, until
 from tests.services import RedisServer
 
 from triopoll.store import (
@@ -157,7 +157,7 @@ async def test_a_log_of_the_version_before(
     ids = await append(log, key, b"1", b"2", b"3")
     fields = [name for name in admin.hkeys(f"{PREFIX}meta:{key}") if name[:1] == b"t"]
     fields.remove(b"tag")
-    admin.hdel(f"{PREFIX}meta:{key}", *fields, "history")
+    admin.hdel(f"{PREFIX}meta:{key}", *fields, "lacking")
     assert ids_of(await log.read(key, ids[0], 10)) == ids[1:]
     page = await log.read(key, ids[2], 10)
     assert (page.messages, page.gap) == ((), False)
@@ -233,9 +233,74 @@ async def test_restarted_from_an_older_file(tmp_path: Path, key: str) -> None:
             # Who has read the lost ones starts with what is left.
             for cursor in lost:
                 page = await stores.log.read(key, cursor, 10)
-                assert (ids_of(page), page.lost) == (kept + new, None)
+                assert (ids_of(page), page.lost) == (kept, None)
+                page = await stores.log.read(key, page.cursor, 10)
+                assert (ids_of(page), page.gap, page.lost) == (new, True, None)
             page = await stores.log.read(key, ALL, 10)
-            assert (ids_of(page), page.gap) == (kept + new, False)
+            assert (ids_of(page), page.gap) == (kept, False)
+            page = await stores.log.read(key, page.cursor, 10)
+            assert (ids_of(page), page.gap, page.lost) == (new, True, None)
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+async def test_restarted_from_older_files_several_times(
+    tmp_path: Path, key: str
+) -> None:
+    """Each place where messages are missing is reported, where they are missing."""
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        async with open_stores(server.url, limit=5) as stores:
+            parts = []
+            for n in range(4):
+                if n:
+                    server.start()
+                    await read_again(stores.log, key, ALL)
+                parts.append(await append(stores.log, key, b"%d" % n, b"kept"))
+                with admin_of(server) as admin:
+                    admin.save()
+                await append(stores.log, key, b"lost")
+                server.kill()
+            server.start()
+            page = await read_again(stores.log, key, parts[0][0])
+            assert (ids_of(page), page.gap) == (parts[0][1:], False)
+            for part in parts[1:]:
+                page = await stores.log.read(key, page.cursor, 10)
+                assert (ids_of(page), page.gap, page.lost) == (part, True, None)
+            assert not (await stores.log.read(key, page.cursor, 10)).gap
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+async def test_a_log_that_was_not_written_in_a_history_that_lacks_writes(
+    tmp_path: Path, key: str
+) -> None:
+    """Its gap is reported though Redis was started once more, and lost nothing then."""
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        async with open_stores(server.url, limit=5) as stores:
+            kept = await append(stores.log, key, b"1", b"2")
+            with admin_of(server) as admin:
+                admin.save()
+            await append(stores.log, key, b"lost")
+            server.kill()
+            server.start()
+            await read_again(stores.log, key, kept[0])
+            with admin_of(server) as admin:
+                admin.config_set("appendonly", "yes")
+                until(lambda: not admin.info("persistence")["aof_rewrite_in_progress"])
+                until(lambda: admin.info("persistence")["aof_enabled"])
+            server.kill()
+            server.durable = True
+            server.start()
+            await read_again(stores.log, key, kept[0])
+            new = await append(stores.log, key, b"3")
+            page = await stores.log.read(key, kept[1], 10)
+            assert (ids_of(page), page.gap, page.lost) == (new, True, None)
     finally:
         server.kill()
 
@@ -282,7 +347,9 @@ async def test_failed_over_to_a_replica_that_lacks_writes(
             page = await log.read(key, kept[1], 10)
             assert (ids_of(page), page.gap, page.lost) == (new, True, None)
             page = await log.read(key, read, 10)
-            assert (ids_of(page), page.gap, page.lost) == (kept + new, True, None)
+            assert (ids_of(page), page.gap, page.lost) == (kept, True, None)
+            page = await log.read(key, page.cursor, 10)
+            assert (ids_of(page), page.gap, page.lost) == (new, True, None)
             page = await log.read(key, new[0], 10)
             assert (page.messages, page.gap) == ((), False)
 
@@ -385,7 +452,7 @@ async def test_many_marks(log: MessageLog, key: str) -> None:
 async def test_everything_of_a_log_ends(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
-    """What nobody uses goes from Redis by itself, all but the name of its life."""
+    """What nobody uses goes from Redis by itself, all but the names of its life."""
     limits = LogLimits(max_age=5, max_ttl=10, memory=20, seen=10)
     async with open_stores(server.url, limit=5, log_limits=limits) as stores:
         await stores.log.append([NewMessage(key, b"1", id="x")])
@@ -393,7 +460,7 @@ async def test_everything_of_a_log_ends(
         await stores.log.read(key + "other", NEW, 10)
         times = {name: admin.pttl(name) for name in admin.scan_iter()}
     epoch = times.pop(b"triopoll:epoch")
-    assert epoch == -1
+    assert epoch == times.pop(b"triopoll:histories") == -1
     assert sorted(times) == [
         b"triopoll:log:" + key.encode(),
         b"triopoll:meta:" + key.encode(),

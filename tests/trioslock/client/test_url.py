@@ -51,6 +51,17 @@ def test_what_is_wrong_with_a_url(url: str, reason: str) -> None:
         parse_url(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["slock://u:hunter2@h", "slock://:hunter2@h:x", "redis://:hunter2@h", "hunter2@h"],
+)
+def test_no_password_in_errors(url: str) -> None:
+    """What stands before an @ is left out: the URL may be meant for another server."""
+    with pytest.raises(ValueError, match="@h") as caught:
+        parse_url(url)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_an_address_as_it_is_written() -> None:
     assert str(Address("host", 1)) == "host:1"
     assert str(Address("::1", 2)) == "[::1]:2"

@@ -49,6 +49,9 @@ class Model:
         self.holders: dict[tuple[int, bytes], list[Request]] = {}
         self.waiters: dict[tuple[int, bytes], list[Request]] = {}
         self.values: dict[tuple[int, bytes], bytes] = {}
+        self.used: set[tuple[int, bytes]] = set()
+        self.ends: dict[tuple[int, bytes], int] = {}
+        self.released = True
         self.out: list[tuple[int, Any]] = []
         self.todo: list[tuple[Party, LockCommand]] = []
         self.armings = 0
@@ -174,16 +177,34 @@ class Model:
             self.run_one(*self.todo.pop(0))
 
     def run_one(self, party: Party, command: LockCommand) -> None:
+        place = command.db, command.key
+        if self.ends.get(place, NEVER) <= self.now:
+            self.forget_value(place)
         if command.type == LOCK:
             self.lock(party, command)
         else:
             self.unlock(party, command)
-        self.forget_free(command)
+        self.forget_free(command, released=self.released)
+        self.released = True
 
-    def forget_free(self, command: LockCommand) -> None:
+    def forget_free(self, command: LockCommand, *, released: bool = True) -> None:
+        """The value of a key that was used stays for 2 s after its release."""
         place = command.db, command.key
-        if not self.holders.get(place) and not self.waiters.get(place):
-            self.values.pop(place, None)
+        if self.holders.get(place) or self.waiters.get(place):
+            return
+        if place in self.used and released and place in self.values:
+            self.ends[place] = self.now + 2000
+        elif place in self.used or place not in self.values or place not in self.ends:
+            self.forget_value(place)
+        self.used.discard(place)
+
+    def forget_value(self, place: tuple[int, bytes]) -> None:
+        self.values.pop(place, None)
+        self.ends.pop(place, None)
+
+    def use(self, place: tuple[int, bytes]) -> None:
+        self.used.add(place)
+        self.ends.pop(place, None)
 
     # LOCK (3.4).
 
@@ -343,6 +364,7 @@ class Model:
         request.command = command._replace(data=None)
         request.levels = 1
         self.holders[place].append(request)
+        self.use(place)
         if not command.timeout_flag & 0x0100:
             request.start = self.now // 1000
         request.lease_second = self.lease_second(command, request.start)
@@ -364,6 +386,7 @@ class Model:
     def wait(self, request: Request) -> None:
         command = request.command
         self.waiters[command.db, command.key].append(request)
+        self.use((command.db, command.key))
         value = command.timeout
         if command.timeout_flag & 0x0400:
             if value < 3000:
@@ -425,6 +448,7 @@ class Model:
     def release(self, party: Party, command: LockCommand, mine: Request) -> None:
         place = command.db, command.key
         before = self.values.get(place)
+        self.released = not mine.command.expiry_flag & 0x0100
         levels = mine.levels
         if levels > 1 and command.rcount > 0 and not command.timeout_flag & 0x10:
             self.apply(command, mine, first_or_last=False)
@@ -556,7 +580,7 @@ class Model:
         self.waiters[place].remove(request)
         value = self.last_value(place, request)
         self.answer_with(request.party, command, 8, self.levels(place), 0, value)
-        self.forget_free(command)
+        self.forget_free(command, released=request.exact)
         if command.timeout_flag & 0x0080:
             again = command._replace(timeout_flag=0, key=command.key[::-1], data=None)
             self.todo.append((request.party, again))
@@ -570,7 +594,7 @@ class Model:
         value = self.last_value(place, request)
         self.answer_with(request.party, command, 9, self.levels(place), 0, value)
         self.wake(place)
-        self.forget_free(command)
+        self.forget_free(command, released=request.exact)
         if command.expiry_flag & 0x0080:
             again = command._replace(
                 expiry_flag=0, expiry=command.timeout, key=command.key[::-1]

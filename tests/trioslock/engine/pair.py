@@ -94,7 +94,9 @@ class EngineAndModel:
             {place for place, each in self.model.holders.items() if each}
             | {place for place, each in self.model.waiters.items() if each}
         )
-        for place, value in self.model.values.items():
+        in_use = self.model.values.keys() - self.model.ends.keys()
+        for place in in_use:
+            value = self.model.values[place]
             view = self.engine.inspect(*place)
             assert view is not None
             assert view.data == value

@@ -27,20 +27,13 @@ NOT_THE_ENGINES = frozenset(
     }
 )
 
-DIFFERS_ON_PURPOSE = frozenset(
-    {
-        # A value goes with the last holder and waiter, not some seconds later.
-        "data.survives_release_briefly",
-    }
-)
-
 
 def binary(*tags: str) -> list[Transcript]:
-    skipped = NOT_THE_ENGINES | DIFFERS_ON_PURPOSE
     return [
         transcript
         for transcript in by_tags(have={"fresh", "quirk", *tags})
-        if transcript.name not in skipped and not transcript.name.startswith("text.")
+        if transcript.name not in NOT_THE_ENGINES
+        and not transcript.name.startswith("text.")
     ]
 
 

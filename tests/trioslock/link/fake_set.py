@@ -91,6 +91,8 @@ class FakeConnection:
         self._out, self._outbox = trio.open_memory_channel[Result](10_000)
         self._scope = trio.CancelScope()
         self._peer: HostPeer | None = None
+        self._local: HostPeer | None = None
+        self._init: InitCommand | None = None
         self._forwarded: dict[tuple[int, bytes], LockCommand] = {}
 
     async def run(self) -> None:
@@ -104,6 +106,8 @@ class FakeConnection:
         finally:
             self.node.connections.remove(self)
             self.detach()
+            if self._local is not None:
+                self._local.detach()
             await trio.aclose_forcefully(self._stream)
 
     def close(self) -> None:
@@ -172,6 +176,10 @@ class FakeConnection:
 
     async def _answer_init(self, command: InitCommand) -> None:
         node, leader = self.node, self.node.fake.leader
+        # Every node registers every connection, and results that no connection is
+        # left for go to the one with the same client id, whatever the node's role.
+        self._init = command
+        self._local = self._register(node)
         if node.role == "follower" and leader is not None:
             await leader.awake.wait()
             self.put(InitResult(command.request_id, 0, 0x02 | node.init_type))
@@ -190,7 +198,7 @@ class FakeConnection:
             if leader is None:
                 self._refuse(command)
                 return
-            self._peer = leader.host.attach(self._deliver, lambda: None)
+            self._peer = self._register(leader)
         if self.node.role == "leaderless" or not self._peer.attached:
             self._refuse(command)
             return
@@ -220,7 +228,15 @@ class FakeConnection:
             )
         )
 
+    def _register(self, node: FakeNode) -> HostPeer:
+        peer = node.host.attach(self._deliver, lambda: None)
+        if self._init is not None:
+            peer.submit(self._init)
+        return peer
+
     def _deliver(self, result: Result) -> None:
+        if isinstance(result, InitResult):
+            return  # the node answers INIT itself
         if isinstance(result, LockResult):
             self._forwarded.pop((result.type, result.request_id), None)
         self.put(result)

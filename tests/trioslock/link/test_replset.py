@@ -10,11 +10,11 @@ import trio
 from tests.trioslock.link.fake_set import ADDRESSES, FakeNode, FakeSet
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioslock import Backoff, Client, ConnectionLost, LockLost, NoLeader
+from trioslock import Backoff, Client, ConnectionLost, Lock, LockLost, NoLeader
 from trioslock.client import open_replica_client, open_session_client
 from trioslock.link import BaseLink, ClientSession, Role, SessionSettings, SetState
 from trioslock.link._topology import Disconnect
-from trioslock.protocol import InitResult, LockResult, to_key
+from trioslock.protocol import InitResult, LockCommand, LockResult, to_key
 
 KEY = to_key("job")
 TTL = 10.0
@@ -116,6 +116,86 @@ async def test_a_demoted_leader_grants_nothing(autojump_clock: MockClock) -> Non
         assert not holder.held
         await trio.sleep(2 * TTL)
         assert old.claims(KEY) == (0, 0)
+
+
+async def take_and_give_back(lock: Lock) -> None:
+    async with lock:
+        pass
+
+
+async def release_at(node: FakeNode) -> None:
+    """Release the first holder at one node, as its log does."""
+    view = node.host.engine.inspect(0, KEY)
+    assert view is not None
+    command = view.holders[0].command
+    node.log.submit(command._replace(type=2, timeout=0, expiry=0, data=None))
+    await wait_all_tasks_blocked()
+
+
+async def demote_a(fake: FakeSet, client: Client) -> None:
+    """Let ``a`` step down, reconnect, and grant a wait that it still has."""
+    fake.leaderless()
+    await trio.sleep(1)
+    fake.lead(fake.b)
+    await trio.sleep(1)
+    assert state_of(client).member(fake.a.address).connections == 2
+    await release_at(fake.a)
+    assert fake.a.claims(KEY) == (1, 0)
+
+
+@pytest.mark.parametrize("lease", [None, TTL])
+async def test_a_new_connection_does_not_revive_what_a_demoted_leader_keeps(
+    autojump_clock: MockClock, lease: float | None
+) -> None:
+    """Its grants end with the old connection while the client stays connected."""
+    async with open_set() as (fake, client):
+        lock = client.lock("job") if lease is None else client.lock("job", lease=lease)
+        holder = await lock.acquire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_and_give_back, lock)
+            await wait_all_tasks_blocked()
+            await demote_a(fake, client)
+        assert not holder.held
+        await trio.sleep(2 * TTL + 2)
+        assert fake.claims(KEY) == [(0, 0)] * 3
+
+
+async def test_what_a_demoted_leader_keeps_is_undone_when_it_leads_again(
+    autojump_clock: MockClock,
+) -> None:
+    """A lease of an hour does not block the key for an hour."""
+    async with open_set() as (fake, client):
+        lock = client.lock("job", lease=3600)
+        await lock.acquire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_and_give_back, lock)
+            await wait_all_tasks_blocked()
+            await demote_a(fake, client)
+        fake.lead(fake.a)
+        await trio.sleep(1)
+        assert fake.claims(KEY) == [(0, 0)] * 3
+        async with client.lock("job"):
+            assert fake.a.claims(KEY) == (1, 0)
+
+
+async def test_a_grant_that_is_still_held_is_not_undone(
+    autojump_clock: MockClock,
+) -> None:
+    """It moves to the node that leads again, which had it before."""
+    async with open_set() as (fake, client):
+        async with client.lock("job", lease=3600) as grant:
+            fake.lead(fake.b, logged=[KEY])
+            await trio.sleep(1)
+            fake.lead(fake.a)
+            await trio.sleep(1)
+            assert grant.held
+            assert fake.a.claims(KEY) == (1, 0)
+        fake.b.log.submit(release_of(grant.lock_id))
+        await wait_all_tasks_blocked()
+
+
+def release_of(lock_id: bytes) -> LockCommand:
+    return LockCommand(2, lock_id, 0, 0, lock_id, KEY)
 
 
 async def test_late_results_in_the_same_read_are_ignored(
@@ -316,53 +396,8 @@ async def test_a_frozen_leader_behind_a_follower_is_found(
         fake.a.thaw()
 
 
-async def test_a_notice_over_another_link_reaches_the_holder(
-    autojump_clock: MockClock,
-) -> None:
-    """Nodes send it to whatever connection has the client's id."""
-    async with open_set() as (fake, client):
-        grant = await client.lock("job", lease=60).acquire()
-        fake.a.log.submit(release_of(fake.a))
-        [connection] = fake.b.connections
-        connection.put(grant_of_id(grant.lock_id)._replace(result=9))
-        with trio.fail_after(1):
-            error = await grant.wait_lost()
-        assert error.reason == "expired"
-
-
-async def test_a_grant_over_another_link_is_released(
-    autojump_clock: MockClock,
-) -> None:
-    """A request whose connection is gone may still be granted."""
-    async with open_set() as (fake, client):
-        stray = b"s" * 16
-        command = await command_of(fake, client)
-        fake.a.log.submit(command._replace(request_id=stray, lock_id=stray))
-        assert fake.a.claims(KEY) == (1, 0)
-        [connection] = fake.b.connections
-        connection.put(grant_of_id(stray))
-        await wait_all_tasks_blocked()
-        assert fake.a.claims(KEY) == (0, 0)
-        assert client.statistics().unsettled == 0
-
-
-async def command_of(fake: FakeSet, client: Client):  # type: ignore[no-untyped-def]
-    """Return the LOCK that the client sends."""
-    async with client.lock("job"):
-        view = fake.a.host.engine.inspect(0, KEY)
-        assert view is not None
-        return view.holders[0].command
-
-
 def grant_of_id(request_id: bytes) -> LockResult:
     return LockResult(1, request_id, 0, 0, 0, request_id, KEY, 1, 0, 1, 0)
-
-
-def release_of(node: FakeNode):  # type: ignore[no-untyped-def]
-    view = node.host.engine.inspect(0, KEY)
-    assert view is not None
-    command = view.holders[0].command
-    return command._replace(type=2, timeout=0, timeout_flag=0, expiry=0, expiry_flag=0)
 
 
 async def test_a_live_grant_is_not_released(autojump_clock: MockClock) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
 
+from trioslock import ConnectionLost
 from trioslock.link import Backoff, SessionSettings
+from trioslock.link._settings import reason_of
 
 VALID = SessionSettings(client_id=b"c" * 16)
 
@@ -18,10 +22,10 @@ VALID = SessionSettings(client_id=b"c" * 16)
         ({"session_ttl": 0.5}, "session_ttl must be 1 to 60000 seconds, not 0.5"),
         ({"session_ttl": 60_001}, "session_ttl must be 1 to 60000 seconds"),
         ({"session_ttl": float("nan")}, "session_ttl"),
-        ({"connect_timeout": 0}, "connect_timeout must be > 0"),
-        ({"connect_timeout": float("nan")}, "connect_timeout must be > 0"),
-        ({"close_grace": -1}, "close_grace >= 0"),
-        ({"max_inflight": 0}, "max_inflight must be > 0, not 0"),
+        ({"connect_timeout": 0}, "connect_timeout must be above 0 seconds"),
+        ({"connect_timeout": float("nan")}, "connect_timeout must be above 0 seconds"),
+        ({"close_grace": -1}, "close_grace must be at least 0 seconds"),
+        ({"max_inflight": 0}, "max_inflight must be at least 1, not 0"),
         ({"client_id": b"short"}, "a client id must be 16 bytes, not b'short'"),
     ],
 )
@@ -47,3 +51,37 @@ def test_values_at_the_ends_of_their_range_are_accepted(change: dict[str, Any]) 
     """And kept as they are."""
     settings = replace(VALID, **change)
     assert all(getattr(settings, name) == value for name, value in change.items())
+
+
+def _raised_from(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REFUSED = ConnectionRefusedError(111, "Connection refused")
+ALL_FAILED = "all attempts to connect to h:1 failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (REFUSED, "Connection refused"),
+        (_raised_from(OSError(ALL_FAILED), REFUSED), "Connection refused"),
+        (
+            _raised_from(OSError(ALL_FAILED), ExceptionGroup("", [REFUSED, OSError()])),
+            "Connection refused",
+        ),
+        (OSError(111, "Error connecting to ('h', 1): refused"), "Connection refused"),
+        (OSError(ALL_FAILED), ALL_FAILED),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (trio.TooSlowError(), "no answer in time"),
+        (
+            ConnectionLost("the connection ended: closed"),
+            "the connection ended: closed",
+        ),
+        (trio.BrokenResourceError(), "BrokenResourceError"),
+    ],
+)
+def test_the_reason_for_a_lack_of_connection(error: Exception, reason: str) -> None:
+    """In the words of the cause."""
+    assert reason_of(error) == reason

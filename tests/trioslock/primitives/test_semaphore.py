@@ -96,6 +96,6 @@ async def test_the_most_permits_there_can_be(backend: Backend, client: Client) -
 
 async def test_repr_shows_key_and_permits(client: Client) -> None:
     semaphore = client.semaphore(b"0123456789abcdef", 7, priority=3)
-    assert "30313233343536373839616263646566" in repr(semaphore)
+    assert "0123456789abcdef" in repr(semaphore)
     assert "7 permits" in repr(semaphore)
     assert "priority 3" in repr(semaphore)

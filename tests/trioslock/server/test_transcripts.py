@@ -21,8 +21,6 @@ AT_ONCE = 64
 
 DIFFERS_ON_PURPOSE = frozenset(
     {
-        # A value goes with the last holder and waiter, not some seconds later.
-        "data.survives_release_briefly",
         # A first frame that arrives in pieces is waited for.
         "conn.first_frame_fragmented",
         # Milliseconds stay milliseconds above 3000.

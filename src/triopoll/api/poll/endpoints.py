@@ -76,7 +76,9 @@ def _endpoint(
                 query = parse_poll(request.parameters, settings)
         except BadQuery as error:
             return Response(encode_rejection(str(error)), headers=UNCACHED_JSON)
-        permit = access.admit_subscriber(request, (query.key,), format_poll)
+        permit = access.admit_subscriber(
+            request, (query.key,), format_poll, changes=query.reset
+        )
         if isinstance(permit, Response):
             return permit
         with permit:

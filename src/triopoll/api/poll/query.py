@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ...asgi.query import BadQuery, Query, is_utf8, read_number
 from ...core.poll_query import Default, PollQuery
-from ...settings import Settings
+from ...settings import Settings, is_internal
 
 __all__ = [
     "BadParameter",
@@ -103,7 +103,7 @@ def read_key(
         raise BadParameter(f"{what} key is empty")
     if len(value.encode()) > settings.max_key_bytes:
         raise BadParameter(f"{name} is longer than {settings.max_key_bytes} bytes")
-    if settings.reserves(value):
+    if settings.reserves(value) or is_internal(value):
         raise BadParameter(f"{name} is a name that is reserved")
     return value
 

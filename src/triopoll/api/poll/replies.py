@@ -7,7 +7,7 @@ replies are HTTP 200: the code in the body is what clients look at.
 
 from __future__ import annotations
 
-import json
+import base64
 
 from ...asgi.json import to_json
 from ...core.outcomes import Failure, NothingYet, Outcome, PoppedMessage
@@ -17,6 +17,7 @@ __all__ = [
     "encode_event_reply",
     "encode_message_reply",
     "encode_rejection",
+    "message_fields",
 ]
 
 # Code and sentence of each failure (wire spelling). None of them is 504: a client polls
@@ -46,8 +47,8 @@ def encode_message_reply(outcome: Outcome) -> bytes:
     """Write the outcome of ``/poll/message``.
 
     Returns:
-        The body. A message that is not UTF-8 is passed through byte for byte inside
-        its string, as the recipe did; browsers show U+FFFD for such bytes.
+        The body. Of a message that is not UTF-8, ``data`` is what browsers made of
+        the recipe's reply, with U+FFFD, and ``data_base64`` has its bytes.
     """
     if isinstance(outcome, NothingYet):
         return _MESSAGE_TIMEOUT
@@ -56,9 +57,17 @@ def encode_message_reply(outcome: Outcome) -> bytes:
     assert isinstance(outcome, PoppedMessage)
     head = _AFTER_WAIT if outcome.waited else _AT_ONCE
     if outcome.data is None:
-        return head + b"null}"
-    text = _to_json(outcome.data.decode("utf-8", "surrogateescape"))
-    return head + text.encode("utf-8", "surrogateescape") + b"}"
+        return head + b'"data":null}'
+    return head + to_json(message_fields(outcome.data))[1:].encode()
+
+
+def message_fields(data: bytes) -> dict[str, str]:
+    """Return the fields of a message: its text, and its bytes if they are no text."""
+    try:
+        return {"data": data.decode()}
+    except UnicodeDecodeError:
+        text = data.decode(errors="replace")
+        return {"data": text, "data_base64": base64.b64encode(data).decode()}
 
 
 def encode_rejection(sentence: str) -> bytes:
@@ -74,8 +83,6 @@ _FIRED = _encode(0, _SUCCESS)
 _EVENT_TIMEOUT = _encode(_TIMEOUT, "wait event timeout")
 _MESSAGE_TIMEOUT = _encode(_TIMEOUT, "wait timeout")
 _FAILED = {failure: _encode(*reply) for failure, reply in FAILURES.items()}
-# A message that is not UTF-8 has surrogate escapes, which `json` writes as they are.
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
 # What stands before the message: a found one has an empty sentence.
-_AT_ONCE = _encode(0, "")[:-1] + b',"data":'
-_AFTER_WAIT = _encode(0, _SUCCESS)[:-1] + b',"data":'
+_AT_ONCE = _encode(0, "")[:-1] + b","
+_AFTER_WAIT = _encode(0, _SUCCESS)[:-1] + b","

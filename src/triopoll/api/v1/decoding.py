@@ -27,6 +27,7 @@ from ..validation import (
     BadRequest,
     StrictStruct,
     check_json_value,
+    check_key,
     check_length,
     decode,
     decode_integer,
@@ -47,8 +48,9 @@ from .schemas import (
     PublishItem,
     PublishMessage,
     WaitBody,
+    WaitEvent,
+    WaitGroup,
     WaitItem,
-    WaitMessage,
     WaitParameters,
 )
 
@@ -92,8 +94,7 @@ def read_messages_query(parameters: Query, settings: Settings) -> WaitRequest:
     """Read the parameters of ``GET /v1/messages``: a wait for one log."""
     given, _ = _read_query(parameters, ())
     query = _convert(given, MessagesQuery, "the query")
-    item = _log_item(query, "the query", query.max, settings)
-    return WaitRequest([item], _timeout(query.timeout, settings))
+    return _wait_request([("the query", query)], query, settings)
 
 
 def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
@@ -136,8 +137,7 @@ def _read_query(
 
 def _number(text: str) -> int | float | str:
     """Return the number that a text spells, or the text, which is refused then."""
-    number = read_number(text)
-    return text if number is None else number
+    return text if (number := read_number(text)) is None else number
 
 
 def _item_shape(kind: str, value: str) -> dict[str, Any]:
@@ -230,33 +230,33 @@ def _check_names(
 
 
 def _wait_request(
-    items: Iterable[tuple[str, WaitItem]],
-    wait: WaitBody | WaitParameters,
+    items: Iterable[tuple[str, WaitItem | MessagesQuery]],
+    wait: WaitBody | WaitParameters | MessagesQuery,
     settings: Settings,
 ) -> WaitRequest:
     wait_items = [_wait_item(item, place, wait.max, settings) for place, item in items]
-    return WaitRequest(wait_items, _timeout(wait.timeout, settings))
+    timeout = _given(wait.timeout)
+    if timeout is not None:
+        timeout = min(timeout, settings.v1_max_timeout)
+    return WaitRequest(wait_items, timeout)
 
 
-def _log_item(
-    item: MessagesQuery | WaitMessage, place: str, limit: int, settings: Settings
-) -> LogItem:
-    _check_key(item.key, place, settings)
-    check_length(item.cursor, MAX_CURSOR_BYTES, place, "cursor")
-    return LogItem(item.key, item.cursor, limit)
-
-
-def _wait_item(item: WaitItem, place: str, limit: int, settings: Settings) -> Item:
-    if item.type == "message":
-        return _log_item(item, place, limit, settings)
-    _check_key(item.key, place, settings)
-    if item.type == "event":
-        return EventItem(item.key, item.default_type)
-    return GroupItem(item.key, _given(item.version))
+def _wait_item(
+    item: WaitItem | MessagesQuery, place: str, limit: int, settings: Settings
+) -> Item:
+    check_key(item.key, settings.max_key_bytes, place, "key")
+    match item:
+        case WaitEvent():
+            return EventItem(item.key, item.default_type)
+        case WaitGroup():
+            return GroupItem(item.key, _given(item.version))
+        case _:
+            check_length(item.cursor, MAX_CURSOR_BYTES, place, "cursor")
+            return LogItem(item.key, item.cursor, limit)
 
 
 def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
-    _check_key(item.key, place, settings)
+    check_key(item.key, settings.max_key_bytes, place, "key")
     if item.type == "message":
         return _message(item, place, settings)
     if item.type == "group":
@@ -294,15 +294,6 @@ def _data(item: PublishMessage, place: str, settings: Settings) -> tuple[bytes, 
     if is_json:
         check_json_value(text, field_at(place, "data"))
     return data, is_json
-
-
-def _check_key(key: str, place: str, settings: Settings) -> None:
-    check_length(key, settings.max_key_bytes, place, "key")
-
-
-def _timeout(timeout: float | UnsetType, settings: Settings) -> float | None:
-    seconds = _given(timeout)
-    return None if seconds is None else min(seconds, settings.v1_max_timeout)
 
 
 def _given(value: _T | UnsetType) -> _T | None:

@@ -50,6 +50,9 @@ SPREAD_MS = 2000
 # The same for a server whose backend is away, in the seconds of Retry-After.
 _RETRY_AFTER = (1, 4)
 _MESSAGES = "/v1/messages"
+# Bytes of messages from which on a response is encoded while no other one is: a page of
+# 1 MiB takes some milliseconds, and its bytes twice.
+_LARGE = 2**16
 
 _FAILURES = {
     Failure.SLOCK_UNREACHABLE: "slock cannot be reached",
@@ -67,7 +70,10 @@ def v1_routes(services: Services) -> Routes:
     Args:
         services: What the endpoints use.
     """
-    wait = partial(_wait, services)
+    # Hundreds of clients may request a large page at once. One after the other, each
+    # response is with its connection before the next one is encoded: others are served
+    # in between, and the limit of unread bytes holds.
+    wait = partial(_wait, services, trio.Lock())
     return {
         _MESSAGES: {"GET": wait},
         "/v1/wait": {"GET": wait, "POST": wait},
@@ -78,7 +84,7 @@ def v1_routes(services: Services) -> Routes:
 # --- reading --------------------------------------------------------------------------
 
 
-async def _wait(services: Services, request: Request) -> Response:
+async def _wait(services: Services, turns: trio.Lock, request: Request) -> Response:
     """Serve ``/v1/messages`` and ``/v1/wait``, which differ in how they are written."""
     settings = services.settings
     try:
@@ -88,13 +94,13 @@ async def _wait(services: Services, request: Request) -> Response:
             query = read_wait_query(request.parameters, settings)
         else:
             query = read_wait(request.body, settings)
-        return await _wait_response(services, request, query)
+        return await _wait_response(services, turns, request, query)
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
 
 
 async def _wait_response(
-    services: Services, request: Request, query: WaitRequest
+    services: Services, turns: trio.Lock, request: Request, query: WaitRequest
 ) -> Response:
     items, seconds = query.items, query.timeout
     keys = [item.key for item in items]
@@ -117,12 +123,27 @@ async def _wait_response(
     timing = _timing(services, any(state.ready for state in found), seconds, since)
     logs = [state for state in found if isinstance(state, ReadResult)]
     if request.path == _MESSAGES:
-        body: StrictStruct = messages_response(logs[0], timing)
+        encode_response = partial(_encode_messages, logs[0], timing)
     else:
-        body = WaitResponse(items=list(map(item_result, items, found)), **timing)
-    response = _respond(body, 200)
+        encode_response = partial(_encode_wait, items, found, timing)
+    if sum(len(each.data) for log in logs for each in log.page.messages) < _LARGE:
+        response = encode_response()
+    else:
+        async with turns:
+            response = encode_response()
     response.woken = max((log.woken for log in logs if log.woken), default=None)
     return response
+
+
+def _encode_messages(log: ReadResult, timing: dict[str, Any]) -> Response:
+    return _respond(messages_response(log, timing), 200)
+
+
+def _encode_wait(
+    items: Sequence[Item], found: Sequence[ItemState], timing: dict[str, Any]
+) -> Response:
+    results = list(map(item_result, items, found))
+    return _respond(WaitResponse(items=results, **timing), 200)
 
 
 async def _find_messages(

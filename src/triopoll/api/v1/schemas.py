@@ -29,8 +29,6 @@ __all__ = [
     "MessagesQuery",
     "PublishBatch",
     "PublishBody",
-    "PublishEvent",
-    "PublishGroup",
     "PublishItem",
     "PublishMessage",
     "Timeout",

@@ -45,6 +45,7 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 PageCode: TypeAlias = Literal["gap", "timeout", "draining"]
 
 encode = msgspec.json.Encoder().encode
+_RAW = msgspec.json.Decoder(Raw)
 
 
 class ErrorResponse(StrictStruct):
@@ -130,10 +131,23 @@ def encode_messages(result: ReadResult) -> list[LogMessage]:
 
 def log_message(message: StoredMessage) -> LogMessage:
     """Return a message as `/v1` writes it."""
-    data = Raw(message.data) if message.is_json else message_text(message)
+    data = _json_value(message) or message_text(message)
     if data is None:
         return LogMessage(id=message.id, data_base64=message.data, ts=message.ts)
     return LogMessage(id=message.id, data=data, ts=message.ts)
+
+
+def _json_value(message: StoredMessage) -> Raw | None:
+    """Return a JSON value as it was stored; None if it is none.
+
+    What another program has written is checked, since it would spoil the response.
+    """
+    try:
+        if message.is_json and message.data.decode():
+            return _RAW.decode(message.data)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        pass
+    return None
 
 
 def message_text(message: StoredMessage) -> str | None:

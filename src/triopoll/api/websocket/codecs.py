@@ -9,7 +9,8 @@ from typing import Any
 
 from ...core.wait_items import ReadResult
 from ...store import parse_cursor
-from ..v1.serializers import encode, encode_messages, message_text
+from ..poll.replies import message_fields
+from ..v1.serializers import encode, encode_messages
 from .frames import AckLog, Frame, FrameLimits, Pong, read_frame
 
 __all__ = ["Codec", "PollCodec", "V1Codec"]
@@ -100,9 +101,8 @@ class PollCodec:
         shape: dict[str, Any] = {"err_code": _GONE, "err_message": "messages are gone"}
         if page.messages:
             message = page.messages[0]
-            text = message_text(message)
             shape = {"err_code": 0, "err_message": _SUCCESS, "ts": message.ts}
-            shape |= {"data_base64": message.data} if text is None else {"data": text}
+            shape |= message_fields(message.data)
         shape["id"] = page.cursor
         if page.gap:
             shape |= {"gap": True, "lost": page.lost}

@@ -21,7 +21,7 @@ from ..validation import (
     BadRequest,
     DefaultType,
     StrictStruct,
-    check_length,
+    check_key,
     decode,
     decoder_of,
     explain_malformed,
@@ -195,7 +195,7 @@ def _check_keys(name: str, keys: Sequence[str], limits: FrameLimits) -> None:
     if len(keys) > limits.max_items:
         raise BadRequest(f"{name} has more than {limits.max_items} items")
     for key in keys:
-        check_length(key, limits.max_key_bytes, _PLACE, name)
+        check_key(key, limits.max_key_bytes, _PLACE, name)
 
 
 def _check_cursor(cursor: str) -> None:

@@ -105,3 +105,18 @@ async def test_the_groups_that_a_visitor_holds(free_port: int) -> None:
             codes.append(json.loads(call.body)["code"])
         full = "too_many_held_keys"
         assert codes == ["timeout", full, full, "timeout"]
+
+
+async def test_a_message_that_is_no_text(app: Triopoll) -> None:
+    """It is popped once, as text with U+FFFD and in base64, from memory."""
+    assert app._services is not None
+    lists = app._services.latest_messages._lists
+    await lists.push("k", b"a\xff")
+    await lists.push("k", b"b")
+    assert await ask(app, "/poll/message?event=k") == {
+        "err_code": 0,
+        "err_message": "",
+        "data": "a\ufffd",
+        "data_base64": "Yf8=",
+    }
+    assert (await ask(app, "/poll/message?event=k"))["data"] == "b"

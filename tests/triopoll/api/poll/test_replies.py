@@ -1,8 +1,11 @@
 """Replies, to the byte, as front ends of the OpenResty recipe expect them."""
 
+import base64
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from triopoll.api.poll.replies import (
     encode_event_reply,
@@ -83,6 +86,23 @@ def test_any_text_survives() -> None:
 
 
 def test_bytes_that_are_no_text_are_passed_through() -> None:
-    """As the recipe did: nothing is dropped or replaced on our side."""
-    body = encode_message_reply(PoppedMessage(b"\xff\xfe\x80", waited=True))
-    assert body == b'{"err_code":0,"err_message":"succed","data":"\xff\xfe\x80"}'
+    """As text with U+FFFD, which browsers made of the recipe's, and in base64."""
+    data = b'a\xff"\xed\xa0\x80\0'
+    body = encode_message_reply(PoppedMessage(data, waited=True))
+    assert json.loads(body.decode()) == {
+        "err_code": 0,
+        "err_message": "succed",
+        "data": 'a\ufffd"\ufffd\ufffd\ufffd\0',
+        "data_base64": base64.b64encode(data).decode(),
+    }
+
+
+@given(st.binary())
+def test_no_byte_of_a_message_is_lost(data: bytes) -> None:
+    """Whatever the bytes are, the reply is JSON in UTF-8, from which they follow."""
+    reply = json.loads(encode_message_reply(PoppedMessage(data, waited=False)).decode())
+    if "data_base64" in reply:
+        assert base64.b64decode(reply["data_base64"], validate=True) == data
+        assert reply["data"] == data.decode(errors="replace")
+    else:
+        assert reply["data"].encode() == data

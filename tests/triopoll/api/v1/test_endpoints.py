@@ -21,7 +21,7 @@ from triopoll.core.publisher import Published, Signalled, Stored, Unpublished
 from triopoll.core.reader import ItemState, ReadResult
 from triopoll.services import Services
 from triopoll.settings import Settings
-from triopoll.store import Page, StoredMessage
+from triopoll.store import NewMessage, Page, StoredMessage
 
 
 @pytest.fixture
@@ -228,3 +228,34 @@ async def test_a_session_that_is_replaced(services: Services) -> None:
             await trio.sleep(0.05)
             nursery.start_soon(wait, path, query, answers)
         assert [answer.status for answer in answers] == [409, 200]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/v1/messages", "key=k&cursor=all&timeout=0"), ("/v1/wait", "message=all:k")],
+)
+async def test_large_pages_take_turns(
+    services: Services, path: str, query: str
+) -> None:
+    """Clients that request them at once leave each pass of the loop to others, too."""
+    await services.log.append([NewMessage("k", b"x" * 2**16)])
+    endpoint = v1_routes(services)[path]["GET"]
+    answered = 0
+
+    async def read() -> None:
+        nonlocal answered
+        headers = [(b"host", b"localhost")]
+        request = Request("GET", path, query.encode(), headers, "127.0.0.1")
+        assert len((await endpoint(request)).body) > 2**16
+        answered += 1
+
+    steps: list[int] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(read)
+        with trio.fail_after(5):
+            while answered < 20:
+                before = answered
+                await trio.lowlevel.checkpoint()
+                steps.append(answered - before)
+    assert max(steps) <= 2

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
+
+import pytest
 
 from triopoll.api.v1.serializers import (
     encode,
@@ -39,6 +42,22 @@ def test_messages() -> None:
     value = b'{"b" : 1.50,\n "a":[12345678901234567890, 1E5]}'
     assert written(value, is_json=True) == b'{"id":"1","data":%b,"ts":2.5}' % value
     assert json.loads(written(value)) == {"id": "1", "data": value.decode(), "ts": 2.5}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b" ", b"{", b"nul", b"01", b"NaN", b"[1,,2]", b"{}x", b'"\\ud800"'),
+        *(b'"\xff"', b'"\xed\xa0\x80"', b"[" * 10**5),
+    ],
+)
+def test_a_value_that_is_no_json(data: bytes) -> None:
+    """What another program has marked as JSON and is none is a text, or bytes."""
+    shape = json.loads(written(data, is_json=True).decode())
+    if "data" in shape:
+        assert shape["data"].encode() == data
+    else:
+        assert base64.b64decode(shape["data_base64"]) == data
 
 
 def test_texts() -> None:

@@ -57,7 +57,9 @@ def test_a_message_in_the_format_of_the_polls() -> None:
     codec = PollCodec("k")
     head = {"err_code": 0, "err_message": "succed", "id": CURSOR, "ts": 2.5}
     assert messages(codec, page("é".encode())) == {**head, "data": "é"}
-    assert messages(codec, page(b"\xff")) == {**head, "data_base64": "/w=="}
+    foreign = {"data": "\ufffd", "data_base64": "/w=="}
+    assert messages(codec, page(b"\xff")) == {**head, **foreign}
+    assert messages(codec, page(b"\xff", is_json=True)) == {**head, **foreign}
     value = messages(codec, page(VALUE, is_json=True))
     assert value == {**head, "data": VALUE.decode()}
     lost = messages(codec, page(b"1", gap=True, lost=None))

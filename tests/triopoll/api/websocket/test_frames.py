@@ -156,3 +156,15 @@ def test_any_json_is_a_frame_or_a_sentence(shape: Any) -> None:
     if isinstance(frame, Subscribe):
         assert 0 < len(frame.items) <= 9
         assert all(len(item.key.encode()) <= 8 for item in frame.items)
+
+
+@pytest.mark.parametrize("list_name", ["messages", "events", "groups"])
+def test_the_services_own_keys_are_reserved(list_name: str) -> None:
+    """A websocket names no lock that senders to a group take."""
+    key = "polling:group:message:g"
+    for shape in (
+        {"type": "subscribe", list_name: [{"key": key}]},
+        {"type": "unsubscribe", list_name: [key]},
+    ):
+        with pytest.raises(BadRequest, match=f"{list_name} is a name that is reserved"):
+            read_frame(json.dumps(shape), FrameLimits())
