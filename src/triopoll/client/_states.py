@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -19,6 +18,7 @@ from ._publishing import plain_value
 from ._requests import RepeatingConnection
 from ._responses import checked, json_text, read_response
 from ._retry_delay import RetryDelay
+from ._retry_log import RetryLog
 
 __all__ = [
     "ChangedState",
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_log = logging.getLogger("triopoll.client")
 
 _SECRET = "Triopoll-Poll-Secret"
 _PATH = "/v1/states"
@@ -183,6 +182,7 @@ class StateWatch:
         self._version = version
         self._wait = wait
         self._retry_delay = RetryDelay()
+        self._retry_log = RetryLog(f"waiting for a state at {site.authority}")
         self._not_before = 0.0
         self._is_final = False
 
@@ -228,13 +228,10 @@ class StateWatch:
             except TransientError as error:
                 delay = self._retry_delay.next(error.retry)
                 self._not_before = trio.current_time() + delay
-                _log.info(
-                    "waiting for a state failed: %s; next attempt in %.1f s",
-                    error,
-                    delay,
-                )
+                self._retry_log.failed(error, delay)
                 continue
             self._retry_delay.reset()
+            self._retry_log.worked()
             if state.version != self._version:
                 self._version, self._is_final = state.version, state.final
                 return state
