@@ -12,6 +12,7 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from .api.javascript import javascript_routes
 from .api.openapi_document import openapi_routes
 from .api.openresty.endpoints import openresty_routes
 from .api.pipeline import BODY_SECONDS, Pipeline
@@ -169,6 +170,7 @@ class Triopoll(QuartTrio):
                 **v1_routes(services),
                 **status_routes(services, self.metrics),
                 **openapi_routes(),
+                **javascript_routes(),
             },
             websockets=WEBSOCKET_PATHS,
             unlimited=UNLIMITED,

@@ -48,6 +48,7 @@ BODY_SECONDS = 5.0
 OTHER = "other"
 # A response is what its content type says, and no browser may guess otherwise.
 _SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
+_ALLOW_ORIGIN = b"access-control-allow-origin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,9 @@ class Pipeline:
         known = request.path in self.routes or request.path in self.websockets
         path = request.path if known else OTHER
         headers = self.finishing_headers(request, path, response.status)
+        if any(name == _ALLOW_ORIGIN for name, _ in response.headers):
+            # What an endpoint has decided for itself stays.
+            headers = _SECURITY
         response.headers = (*response.headers, *headers)
 
     def finishing_headers(self, request: Request, path: str, status: int) -> Headers:
