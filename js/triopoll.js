@@ -1,42 +1,54 @@
 /**
  * Browser client of triopoll: messages, states, events and the poll API.
  *
- * - `Link` sends requests: it renews tickets, repeats what failed and wakes up with the
- *   page.
- * - `Feed` holds the subscriptions. The feeds of all tabs with the same ticket subject
- *   elect a leader (Web Locks); only the leader waits at the server, for the
- *   subscriptions of all tabs, and sends the results to the others (BroadcastChannel).
- * - `Triopoll` is the public interface.
+ * - `Link` sends requests: it renews tickets, repeats what has failed, and knows whether
+ *   polls get through.
+ * - `Feed` holds the subscriptions. The feeds of all tabs with one ticket subject elect
+ *   a leader (Web Locks). The leader waits at the server for the subscriptions of all
+ *   tabs, in one request, and sends the results to the others (BroadcastChannel).
+ * - `Triopoll` is the public interface, and watches the page.
+ *
+ * Times are seconds of one monotonic clock, except where they are those of a timer.
  *
  * @module triopoll
  */
 
-/** Seconds of grace for the answer to a wait, beyond the seconds that it may wait. */
+/** Seconds that an answer may come late before its request is given up. */
 const GRACE = 10;
-/** A poll that fails before this many seconds was refused, not cut. */
+/** A poll that fails in less was refused, not cut. */
 const CUT_AFTER = 0.5;
 /** Polls in a row that are cut before a websocket is tried. */
 const MAX_CUTS = 3;
+/** Seconds that a websocket must live to have worked. */
+const MIN_LIFE = 5;
+/** Seconds for which websockets are avoided after a failure: at first, and at most. */
+const FIRST_BLOCK = 30;
+const HOUR = 3600;
 /** Items of one `/v1/wait` (a limit of the server). */
 const MAX_ITEMS = 50;
-/** Messages that wait for a slow consumer before its subscription pauses. */
+/** Messages that a slow consumer may have before it, and ids that are remembered. */
 const MAX_QUEUE = 1000;
-/** Milliseconds from the event that wakes the page to the new request. */
-const DEBOUNCE = 300;
-/** Milliseconds between two looks at the clock. */
-const TICK = 2000;
-/** Milliseconds after which tabs that do not answer are forgotten. */
-const ROLL_CALL = 20000;
-/** The longest delay of a timer. */
-const FOREVER = 2 ** 31 - 1;
+/** Seconds between two roll calls; tabs that miss one are forgotten at the next. */
+const ROLL_CALL = 20;
+/** Seconds from what wakes the page to the new request. */
+const DEBOUNCE = 0.3;
+/** Seconds between two looks at the clock, and by how much they may be late. */
+const TICK = 2;
+const LATE = 3;
+const LATE_HIDDEN = 90;
 
-const now = () => Date.now() / 1000;
-const unref = (timer) => timer?.unref?.();
-const randomId = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(36)).join("");
+const now = () => performance.now() / 1000;
+// The longest delay that a timer can have is 2^31 - 1 ms.
+const later = (seconds, action) => setTimeout(action, Math.min(seconds * 1000, 2 ** 31 - 1));
+const randomId = () => Math.random().toString(36).slice(2) + Date.now().toString(36);
+/** An error as it passes through a BroadcastChannel. */
+const plain = ({ status, code, message }) => ({ status, code, message });
+const isEmpty = (shape) => !shape.items.some(({ ready }) => ready);
 
 /** A refusal of the server. */
 export class TriopollError extends Error {
+  name = "TriopollError";
+
   /**
    * @param {number} status HTTP status, or `err_code` of the poll API
    * @param {string} [code]
@@ -44,15 +56,19 @@ export class TriopollError extends Error {
    */
   constructor(status, code, message) {
     super(message || code || `HTTP ${status}`);
-    this.name = "TriopollError";
     this.status = status;
     this.code = code;
   }
 }
 
-/** One loop of requests. It can be restarted (the page woke up) and stopped. */
+/**
+ * One loop of requests.
+ *
+ * - `notBefore`: the server wants no request before it. A restart does not shorten that.
+ * - `woken`: restarted since the last attempt began, so the next one is due at once.
+ * - `reason`: it has been stopped; what it throws.
+ */
 class Task {
-  /** Server time bound, in seconds: no request is sent before it, woken or not. */
   notBefore = 0;
 
   restart() {
@@ -60,25 +76,18 @@ class Task {
     if (!this.held) this.abort?.();
   }
 
-  stop(reason) {
-    this.reason ??= reason ?? new DOMException("stopped", "AbortError");
+  stop(reason = new DOMException("closed", "AbortError")) {
+    this.reason ??= reason;
     this.abort?.();
   }
 
-  /**
-   * Sleep; a restart ends it, unless it is held.
-   * @param {number} seconds
-   * @param {boolean} [held]
-   */
-  async sleep(seconds, held = false) {
+  /** Sleep until the task is stopped, or restarted if it is not held. */
+  async sleep(seconds, held) {
     if (this.reason || !(seconds > 0)) return;
     this.held = held;
     await new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.min(seconds * 1000, FOREVER));
-      this.abort = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+      const timer = later(seconds, resolve);
+      this.abort = () => resolve(clearTimeout(timer));
     });
     this.held = false;
   }
@@ -87,24 +96,25 @@ class Task {
 /** Requests to one server. */
 class Link {
   tasks = new Set();
-  cuts = 0;
+  #cuts = 0;
   #blockedUntil = 0;
-  #block = 30;
-  #shortWait = Infinity;
+  #block = FIRST_BLOCK;
   #shortUntil = 0;
+  #shortWait;
+  #ticket;
+  #served;
 
-  constructor(options, emit) {
-    this.options = options;
-    this.emit = emit;
-    this.url = options.url.replace(/\/$/, "");
+  constructor(options) {
+    Object.assign(this, options);
   }
 
-  /** @returns {Task} which ends with the signal */
-  task(signal) {
+  task(signal, report = this.report) {
     const task = new Task();
+    task.report = report;
     this.tasks.add(task);
-    if (signal?.aborted) task.stop(signal.reason);
-    signal?.addEventListener("abort", () => task.stop(signal.reason), { once: true });
+    const stop = () => task.stop(signal.reason);
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
     return task;
   }
 
@@ -113,285 +123,276 @@ class Link {
     task.stop();
   }
 
-  // --- ticket --------------------------------------------------------------------------
-
-  /** @returns {Promise<string | undefined>} the ticket */
-  token() {
-    const { ticket } = this.options;
-    // All requests that need a ticket share one call.
-    this.#token ??= Promise.resolve(typeof ticket === "function" ? ticket() : ticket).catch(
-      (error) => {
-        this.#token = undefined;
+  /** The ticket. All requests share one call of the application's function. */
+  ticket() {
+    const { source } = this;
+    return (this.#ticket ??= Promise.resolve()
+      .then(() => (typeof source === "function" ? source() : source))
+      .catch((error) => {
+        this.#ticket = undefined;
         throw error;
-      },
-    );
-    return this.#token;
-  }
-  #token;
-
-  /** Forget a ticket that was refused, unless another request has done so. */
-  async #renew(refused) {
-    if ((await this.token()) === refused) this.#token = undefined;
-    await this.token();
+      }));
   }
 
   // --- transport -----------------------------------------------------------------------
 
-  /** @returns {number} seconds that a poll should wait */
   get wait() {
-    return Math.min(this.options.wait, now() < this.#shortUntil ? this.#shortWait : Infinity);
+    return now() < this.#shortUntil ? Math.min(this.#shortWait, this.longest) : this.longest;
   }
 
-  get websocketIsNext() {
-    const { transport } = this.options;
-    if (transport !== "auto") return transport === "websocket";
-    return this.cuts >= MAX_CUTS && now() >= this.#blockedUntil && globalThis.WebSocket;
+  get #maySocket() {
+    return this.transport !== "poll" && globalThis.WebSocket && now() >= this.#blockedUntil;
+  }
+
+  get socketIsNext() {
+    return this.#maySocket && (this.#cuts >= MAX_CUTS || this.transport === "websocket");
   }
 
   #pollCut(lasted) {
-    this.cuts++;
-    const noWebsocket =
-      this.options.transport === "poll" || now() < this.#blockedUntil || !globalThis.WebSocket;
-    if (this.cuts > 1 && noWebsocket) {
+    if (++this.#cuts > 1 && !this.#maySocket) {
       this.#shortWait = Math.max(1, lasted * 0.7);
-      this.#shortUntil = now() + 3600;
+      this.#shortUntil = now() + HOUR;
     }
   }
 
-  /** @param {number} lived seconds since the server's first frame; 0 if there was none */
-  websocketEnded(lived) {
-    if (lived >= 5) {
-      // A poll is next. If it is cut, one cut is enough to return to a websocket.
-      this.#block = 30;
-      this.cuts = MAX_CUTS - 1;
+  /** `lived`: seconds since the server's first frame; 0 if there was none. */
+  socketEnded(lived) {
+    if (lived > MIN_LIFE) {
+      // A poll is next. If that is cut, one cut is enough to return to a websocket.
+      this.#cuts = MAX_CUTS - 1;
+      this.#block = FIRST_BLOCK;
     } else {
       this.#blockedUntil = now() + this.#block;
-      this.#block = Math.min(2 * this.#block, 3600);
+      this.#block = Math.min(2 * this.#block, HOUR);
     }
   }
 
   // --- requests ------------------------------------------------------------------------
 
   /**
-   * Send a request, and again until the server answers it.
+   * Send a request, and again until the server has answered it.
+   *
    * @param {Task} task
-   * @param {() => {path: string, body?: string, wait?: number, open?: boolean,
-   *   isIdle?: (shape: any) => boolean} | undefined} make called for each attempt;
-   *   undefined: nothing is to be asked any more
-   * @returns {Promise<any>} the JSON object of the answer
+   * @param {(wait: number) => object | undefined} make called for each attempt with the
+   *   seconds that it should wait; returns `path`, `body`, `wait`, `open` (it needs no
+   *   ticket) and `isIdle` (whether an answer is that of a wait that has ended); undefined
+   *   if there is nothing to ask any more
+   * @returns {Promise<any>} the JSON of the answer
    * @throws {TriopollError} a refusal that is final
    */
-  async ask(task, make) {
+  ask(task, make) {
+    return this.retry(task, async (failures) => {
+      // After a failure a short wait shows soon that the server answers again.
+      const request = make(failures ? 1 : this.wait);
+      if (!request) return;
+      task.ticket = request.open ? undefined : await this.ticket();
+      return this.#send(task, request);
+    });
+  }
+
+  /** Repeat an action until it succeeds, or fails for good. */
+  async retry(task, action) {
     let failures = 0;
     let delay = 0;
-    let denied = false;
+    let denied;
     for (;;) {
       await task.sleep(task.notBefore - now(), true);
       if (!task.woken) await task.sleep(delay);
       await this.frozen;
       if (task.reason) throw task.reason;
       task.woken = false;
-      const request = make();
-      if (!request) return;
-      const since = now();
-      let error;
-      let token;
       try {
-        token = request.open ? undefined : await this.token();
-        const shape = await this.#send(task, request, token);
-        task.report?.("connected");
-        return shape;
-      } catch (caught) {
-        error = caught;
-      }
-      if (task.reason) throw task.reason;
-      if (task.woken) continue;
-      const { status, code } = error;
-      const lasted = now() - since;
-      if (status === 401) {
-        if (denied) throw error;
-        try {
-          await this.#renew(token);
-          denied = true;
-          delay = 0;
-          continue;
-        } catch (caught) {
-          error = caught;
+        const result = await action(failures);
+        task.report("connected");
+        return result;
+      } catch (error) {
+        if (task.reason) throw task.reason;
+        if (task.woken) continue;
+        const { status, code } = error;
+        if (
+          [403, 409, 410].includes(status) ||
+          (status === 401 && denied) ||
+          (status === 400 && code) ||
+          // Some proxies answer 404 for a server that restarts.
+          (status === 404 && (code || !this.#served))
+        ) {
+          throw error;
         }
-      } else if (
-        [403, 409, 410].includes(status) ||
-        // Some proxies answer 404 for a server that restarts.
-        (status === 404 && (code || !this.served)) ||
-        (status === 400 && code)
-      ) {
-        throw error;
-      } else if (!code && request.wait && lasted > CUT_AFTER) {
-        this.#pollCut(lasted);
+        if (status === 401) {
+          denied = true;
+          // Another request may have renewed it already.
+          if ((await this.#ticket) === task.ticket) this.#ticket = undefined;
+          continue;
+        }
+        task.report("retrying", error);
+        // The first delay is below a second. Of the others one half is fixed, so that a
+        // short outage sees few requests. The jitter is applied after the limit.
+        const limit = Math.min(30, 2 ** failures);
+        delay = failures++ ? (limit * (1 + Math.random())) / 2 : Math.random();
       }
-      task.report?.("retrying", error);
-      // The first delay is below a second; from then on half of the delay is fixed, so
-      // that a short outage sees few requests. The jitter is applied after the limit.
-      const limit = Math.min(30, 2 ** failures);
-      delay = failures++ ? (limit * (1 + Math.random())) / 2 : Math.random();
     }
   }
 
-  async #send(task, { path, body, wait = 0, isIdle }, token) {
+  async #send(task, { path, body, wait = 0, isIdle }) {
+    const { ticket } = task;
     const controller = new AbortController();
     task.abort = () => controller.abort();
     if (task.woken || task.reason) task.abort();
-    const timer = setTimeout(task.abort, (wait + GRACE) * 1000);
+    const timer = later(wait + GRACE, () => controller.abort(new TriopollError(504)));
     const since = now();
     try {
       const response = await fetch(this.url + path, {
         method: body ? "POST" : "GET",
         body,
-        headers: token ? { authorization: `Bearer ${token}` } : {},
+        headers: ticket ? { authorization: `Bearer ${ticket}` } : {},
         cache: "no-store",
-        credentials: this.options.credentials,
+        credentials: this.credentials,
         signal: controller.signal,
       });
-      const text = await response.text();
-      let shape;
-      try {
-        shape = JSON.parse(text || "{}");
-      } catch {
-        shape = {};
-        if (response.ok) throw new TriopollError(502, undefined, "the answer is not triopoll's");
-      }
-      // The poll API has its status in the body, where 504 is the end of the wait.
+      // The poll API has its status in the body. What is not JSON is not of triopoll.
+      const shape = await response.json().catch(() => ({ err_code: response.status === 200 && 502 }));
       const status = shape.err_code || response.status;
-      const hasEnded = shape.err_code === 504;
-      this.#bound(task, response.headers.get("retry-after"), shape.retry_ms);
-      if (!hasEnded && (status < 200 || status > 299)) {
-        throw new TriopollError(status, shape.code, shape.message || shape.err_message);
+      const after = response.headers.get("retry-after");
+      const bound = Math.max(
+        +after || (Date.parse(after) - Date.now()) / 1000 || 0,
+        shape.retry_ms / 1000 || 0,
+      );
+      task.notBefore = now() + Math.min(bound, HOUR);
+      // In the poll API, 504 is the end of a wait.
+      if (status > 299 && !(status === 504 && shape.err_message)) {
+        throw new TriopollError(status, shape.code ?? shape.err_message, shape.message);
       }
-      const granted = Math.min(wait, shape.wait ?? wait);
-      if (
-        wait && isIdle?.(shape) && !shape.retry_ms && shape.code !== "draining" &&
-        now() - since < granted / 2
-      ) {
-        throw new TriopollError(504, undefined, "an empty answer, far too early");
+      if (isIdle?.(shape) && !bound && shape.code !== "draining") {
+        const granted = Math.min(wait, shape.wait ?? wait);
+        if (now() - since < granted / 2) throw new TriopollError(502, "", "answered too early");
       }
-      if (wait) this.cuts = 0;
-      this.served = true;
+      if (wait >= this.wait) this.#cuts = 0;
+      this.#served = true;
       return shape;
+    } catch (error) {
+      const lasted = now() - since;
+      if (wait && !error.code && lasted > CUT_AFTER && !task.woken) this.#pollCut(lasted);
+      throw error;
     } finally {
       clearTimeout(timer);
     }
   }
-
-  /** Note the time that the server asks for. Being woken does not shorten it. */
-  #bound(task, retryAfter, retryMs = 0) {
-    const date = (Date.parse(retryAfter) - Date.now()) / 1000;
-    const seconds = Math.max(Number(retryAfter) || date || 0, retryMs / 1000 || 0);
-    if (seconds > 0) task.notBefore = now() + Math.min(seconds, 3600);
-  }
 }
 
-/** The subscriptions of this tab, and who asks the server for them. */
+/**
+ * The subscriptions of this tab, and who asks the server for them.
+ *
+ * An item is the JSON of an item of `/v1/wait`: a key with a cursor, or an event. The tabs
+ * name what they wait for by it, so whoever waits for the same has the same item, and a
+ * result moves all of them on (`moved`). A subscription has its `item`, and `take(result)`,
+ * `fail(error)` and `isFull()`.
+ */
 class Feed {
-  subscriptions = new Set();
-  /** What the other tabs want: id of the tab to its items and when it was heard. */
+  #subscriptions = new Set();
+  /** The items of the other tabs, by the id of the tab, and when it was heard. */
   #tabs = new Map();
   #id = randomId();
-  #isChanging = false;
+  #asked = [];
+  #task;
+  #channel;
+  #share;
+  #isLeader;
+  #isChanging;
+  #restarted = 0;
 
   constructor(link, share) {
     this.link = link;
-    this.share = share && globalThis.navigator?.locks && globalThis.BroadcastChannel;
+    this.#share = share && globalThis.navigator?.locks && globalThis.BroadcastChannel;
   }
 
-  /**
-   * Add a subscription.
-   * @param {{item: string, take: Function, fail: Function, isFull?: Function}}
-   *   subscription its `item` is the JSON of an item of `/v1/wait`, which is also what
-   *   the tabs call it
-   */
-  add(subscription) {
-    this.subscriptions.add(subscription);
-    if (!this.task) this.join();
+  add(subscription, signal) {
+    const abort = () => {
+      this.remove(subscription);
+      subscription.fail(signal.reason);
+    };
+    if (signal?.aborted) return abort();
+    signal?.addEventListener("abort", abort, { once: true });
+    this.#subscriptions.add(subscription);
+    this.join();
     this.change();
   }
 
   remove(subscription) {
-    if (!this.subscriptions.delete(subscription)) return;
-    if (this.subscriptions.size) this.change();
+    this.#subscriptions.delete(subscription);
+    if (this.#subscriptions.size) this.change();
     else this.leave();
   }
 
-  /** Take part in the election; lead once this tab is elected, or if it is alone. */
+  /** Take part in the election, and lead once this tab is elected or is alone. */
   async join() {
-    if (this.task || !this.subscriptions.size) return;
+    if (this.#task || !this.#subscriptions.size) return;
     const { link } = this;
-    const task = (this.task = link.task());
-    task.report = (state, error) => {
-      if (!link.emit(state, error)) return;
-      const { status, code, message } = error ?? {};
-      this.#post({ state, error: error && { status, code, message } });
-    };
+    const task = (this.#task = link.task(undefined, (state, error) => {
+      link.report(state, error);
+      this.#post({ state, error: error && plain(error) });
+    }));
+    const election = new AbortController();
+    task.leave = () => election.abort();
+    const lead = () => this.#lead(task);
     try {
-      const lead = async () => {
-        if (!task.reason) await this.#lead(task);
-      };
-      let subject;
-      if (this.share) {
-        await link.frozen;
-        subject = await this.#subject(task);
-      }
+      if (!this.#share) return await lead();
+      const name = `triopoll ${link.url} ${await link.retry(task, () => this.#subject())}`;
       if (task.reason) return;
-      if (!this.share) return await lead();
-      const name = `triopoll ${link.url} ${subject}`;
-      this.channel = new BroadcastChannel(name);
-      unref(this.channel);
-      this.channel.onmessage = ({ data }) => this.#hear(data);
+      this.#channel = new BroadcastChannel(name);
+      this.#channel.unref?.();
+      this.#channel.onmessage = ({ data }) => this.#hear(data);
       this.#tell(true);
-      const election = new AbortController();
-      task.leave = () => election.abort();
-      await navigator.locks.request(name, { signal: election.signal }, lead);
+      await navigator.locks.request(name, election, lead);
     } catch (error) {
-      if (!task.reason) this.#fail(error);
+      if (task.reason) return;
+      if (error.name === "SecurityError") {
+        // A sandboxed frame has no locks.
+        this.#share = false;
+        this.leave();
+        this.join();
+      } else this.fail(error);
     }
   }
 
-  /** Leave the election, and leadership; another tab leads at once. */
+  /** Leave the election, or leadership: another tab leads then at once. */
   leave() {
-    const { task, channel } = this;
+    const task = this.#task;
     if (!task) return;
-    this.task = this.channel = this.isLeader = undefined;
-    channel?.postMessage({ tab: this.#id, items: [] });
-    channel?.close();
-    this.link.end(task);
-    task.leave?.();
+    this.#post({ tab: this.#id, items: [] });
+    this.#channel?.close();
+    this.#task = this.#channel = this.#isLeader = undefined;
     this.#tabs.clear();
+    this.link.end(task);
+    task.leave();
   }
 
-  /** @returns {Promise<string>} what all tickets of one subject have in common */
-  async #subject(task) {
-    for (let tries = 0; !task.reason; tries++) {
-      try {
-        const token = await this.link.token();
-        if (!token) return "";
-        try {
-          const claims = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
-          const { sub, keys } = JSON.parse(atob(claims));
-          return JSON.stringify(sub ?? keys);
-        } catch {
-          return token;
-        }
-      } catch (error) {
-        task.report("retrying", error);
-        await task.sleep(Math.random() * Math.min(30, 2 ** tries));
-      }
+  /** End all subscriptions of this tab. The other tabs find out for themselves. */
+  fail(error) {
+    const failed = [...this.#subscriptions];
+    this.#subscriptions.clear();
+    this.leave();
+    for (const subscription of failed) subscription.fail(error);
+  }
+
+  /** What all tickets of a subject have in common. */
+  async #subject() {
+    const ticket = await this.link.ticket();
+    try {
+      const claims = ticket.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
+      const { sub, keys } = JSON.parse(atob(claims));
+      return sub ?? keys;
+    } catch {
+      return ticket ?? "";
     }
   }
+
+  // --- between the tabs ----------------------------------------------------------------
 
   #post(message) {
-    this.channel?.postMessage(message);
+    this.#channel?.postMessage(message);
   }
 
-  /** Tell the other tabs what this one wants. */
-  #tell(isNew = false) {
+  #tell(isNew) {
     this.#post({ tab: this.#id, items: this.#own(), isNew });
   }
 
@@ -399,30 +400,26 @@ class Feed {
     if (tab) {
       if (items.length) this.#tabs.set(tab, { items, heard: now() });
       else this.#tabs.delete(tab);
-      if (isNew) this.#tell();
       this.#restartIfChanged();
     }
+    if (isNew || call) this.#tell();
     if (results) this.#apply(results);
     if (refused) this.#refuse(refused, error);
-    if (state) this.link.emit(state, error);
-    if (call) this.#tell();
-    if (wake && this.isLeader) this.restart();
-  }
-
-  /** Abort the request in flight and ask again, in whatever tab that is. */
-  wake() {
-    if (this.isLeader) this.restart();
-    else this.#post({ wake: true });
-  }
-
-  restart() {
+    if (state) this.link.report(state, error);
     // Several tabs wake up at the same moment.
-    if (now() - (this.restarted ?? 0) < DEBOUNCE / 1000) return;
-    this.restarted = now();
-    this.task?.restart();
+    if (wake && this.#isLeader && now() - this.#restarted > DEBOUNCE) {
+      this.#restarted = now();
+      this.#task.restart();
+    }
   }
 
-  /** The subscriptions of this tab have changed. */
+  /** Let the leader abort its request and ask again, if that is another tab. */
+  wake() {
+    this.#restarted = now();
+    this.#post({ wake: true });
+  }
+
+  /** Note that the items of this tab have changed. */
   change() {
     if (this.#isChanging) return;
     this.#isChanging = true;
@@ -434,67 +431,61 @@ class Feed {
   }
 
   #restartIfChanged() {
-    if (!this.isLeader) return;
     const wanted = this.#wanted();
-    const asked = this.asked ?? [];
-    if (wanted.length !== asked.length || wanted.some((item) => !asked.includes(item))) {
-      this.task.restart();
+    const { length } = this.#asked;
+    if (this.#isLeader && !(wanted.length === length && wanted.every((item) => this.#asked.includes(item)))) {
+      this.#task.restart();
     }
   }
 
   #own() {
-    const waiting = [...this.subscriptions].filter((each) => !each.isFull?.());
-    return [...new Set(waiting.map((each) => each.item))];
+    return [...this.#subscriptions].filter((each) => !each.isFull?.()).map(({ item }) => item);
   }
 
-  /** @returns {string[]} the items that any tab waits for */
   #wanted() {
-    const others = [...this.#tabs.values()].flatMap((tab) => tab.items);
-    return [...new Set([...this.#own(), ...others])];
+    return [...new Set([...this.#own(), ...[...this.#tabs.values()].flatMap(({ items }) => items)])];
   }
 
   // --- leading -------------------------------------------------------------------------
 
   async #lead(task) {
-    this.isLeader = true;
-    let called = now();
-    this.#post({ call: true });
+    if (task.reason) return;
+    this.#isLeader = true;
+    let called = -HOUR;
     for (let turn = 0; !task.reason; turn++) {
-      if (now() - called > ROLL_CALL / 1000) {
+      if (now() - called > ROLL_CALL) {
         for (const [id, { heard }] of this.#tabs) if (heard < called) this.#tabs.delete(id);
         called = now();
         this.#post({ call: true });
       }
-      const isNew = () => this.asked.some((item) => item.includes('"cursor":"new"'));
-      this.asked = this.#wanted();
-      if (!this.asked.length) await task.sleep(FOREVER);
-      else if (this.link.websocketIsNext && !(await this.#poll(task, turn, () => 0))) {
-        await this.#listen(task);
-      } else {
-        await this.#poll(task, turn, () => (isNew() ? 0 : this.link.wait));
-      }
+      const { length } = (this.#asked = this.#wanted());
+      if (!length) await task.sleep(HOUR);
+      // A websocket begins where all items are at the head of their logs.
+      else if (length > MAX_ITEMS || !this.link.socketIsNext) await this.#poll(task, turn);
+      else if (!(await this.#poll(task, turn, 0))) await this.#listen(task);
     }
   }
 
-  /**
-   * Ask once.
-   * @returns {Promise<boolean>} whether something had come
-   */
-  async #poll(task, turn, wait) {
+  /** Ask once; return whether there was something new. */
+  async #poll(task, turn, longest = HOUR) {
     let asked = [];
     try {
-      const answer = await this.link.ask(task, () => {
-        this.asked = this.#wanted();
-        if (!this.asked.length) return;
-        // More items than one request may have take turns, with short waits.
-        const start = this.asked.length > MAX_ITEMS ? (turn * MAX_ITEMS) % this.asked.length : 0;
-        asked = this.asked.slice(start, start + MAX_ITEMS);
-        const seconds = Math.min(wait(), this.asked.length > MAX_ITEMS ? 1 : Infinity);
-        return this.#request(asked, seconds);
+      const answer = await this.link.ask(task, (wait) => {
+        const wanted = (this.#asked = this.#wanted());
+        const { length } = wanted;
+        if (!length) return;
+        asked = wanted;
+        if (length > MAX_ITEMS) {
+          // They take turns, with short waits.
+          longest = Math.min(longest, 1);
+          asked = wanted.slice((turn * MAX_ITEMS) % length).slice(0, MAX_ITEMS);
+        }
+        // "new" becomes a cursor at once: a wait that is aborted would lose its position.
+        const isNew = asked.some((item) => item.includes('"cursor":"new"'));
+        return this.#request(asked, isNew ? 0 : Math.min(wait, longest));
       });
-      return this.#publish(asked, answer?.items ?? []);
+      return this.#publish(asked, answer?.items);
     } catch (error) {
-      if (task.reason) throw error;
       if (![400, 403].includes(error.status)) throw error;
       await this.#sift(task, asked, error);
       return true;
@@ -506,153 +497,146 @@ class Feed {
       path: `/v1/wait?session=${this.#id}`,
       body: `{"items":[${items}],"timeout":${wait}}`,
       wait,
-      isIdle: (shape) => !shape.items.some((item) => item.ready),
+      isIdle: isEmpty,
     };
   }
 
   /** Find the items because of which a request was refused. */
-  async #sift(task, items, error) {
+  async #sift(task, items, refusal) {
     for (const item of items) {
       try {
-        if (items.length < 2) throw error;
+        if (items.length < 2) throw refusal;
         const answer = await this.link.ask(task, () => this.#request([item], 0));
         this.#publish([item], answer.items);
-      } catch (refusal) {
-        if (task.reason) throw refusal;
-        const { status, code, message } = refusal;
-        if (![400, 403].includes(status)) throw refusal;
-        const plain = { status, code, message };
-        this.#post({ refused: item, error: plain });
-        for (const tab of this.#tabs.values()) tab.items = tab.items.filter((i) => i !== item);
-        this.#refuse(item, plain);
+      } catch (error) {
+        if (![400, 403].includes(error.status)) throw error;
+        this.#post({ refused: item, error: plain(error) });
+        this.#refuse(item, error);
       }
     }
   }
 
-  /** Give results to all tabs that wait for them. */
-  #publish(asked, answers) {
+  /** Give results to all tabs; return whether there were any. */
+  #publish(asked, answers = []) {
     const results = asked
       .map((item, index) => [item, answers[index]])
       .filter(([item, result]) => result?.ready || moved(item, result) !== item);
-    if (results.length) {
-      this.#post({ results });
-      this.#apply(results);
-    }
-    return results.length > 0;
+    if (!results.length) return false;
+    this.#post({ results });
+    this.#apply(results);
+    return true;
   }
 
   #apply(results) {
     for (const [item, result] of results) {
       const next = moved(item, result);
-      for (const tab of this.#tabs.values()) {
-        tab.items = tab.items.map((each) => (each === item ? next : each)).filter(Boolean);
-      }
-      for (const subscription of [...this.subscriptions]) {
-        if (subscription.item === item) {
-          subscription.item = next;
-          if (!next) this.remove(subscription);
-          subscription.take(result);
-        }
+      this.#replace(item, next);
+      for (const subscription of [...this.#subscriptions]) {
+        // One that pauses stays where it is.
+        if (subscription.item !== item || subscription.isFull?.()) continue;
+        subscription.item = next;
+        subscription.take(result);
       }
     }
   }
 
-  /** An item was refused with the leader's ticket. */
+  /** Put an item in the place of another, in all that is known of the tabs. */
+  #replace(item, next) {
+    const replaced = (items) =>
+      items.map((each) => (each === item ? next : each)).filter((each) => each);
+    this.#asked = replaced(this.#asked);
+    for (const tab of this.#tabs.values()) tab.items = replaced(tab.items);
+  }
+
+  /** The server refuses an item to the leader. */
   #refuse(item, { status, code, message }) {
-    const error = new TriopollError(status, code, message);
-    for (const subscription of [...this.subscriptions]) {
+    const isLeader = this.#isLeader;
+    if (code === "bad_cursor") {
+      // What was stored is none; how much is missing cannot be known.
+      const result = { code: "gap", lost: null, messages: [], cursor: "all" };
+      return this.#apply([[item, result]]);
+    }
+    this.#replace(item);
+    for (const subscription of [...this.#subscriptions]) {
       if (subscription.item !== item) continue;
-      const { isLeader } = this;
       this.remove(subscription);
-      if (isLeader) subscription.fail(error);
+      if (isLeader) subscription.fail(new TriopollError(status, code, message));
       // The ticket of this tab may cover it.
-      else new Feed(this.link, false).add(subscription);
+      else new Feed(this.link).add(subscription);
     }
   }
 
-  /** The server refuses this tab; the others find out for themselves. */
-  #fail(error) {
-    const failed = [...this.subscriptions];
-    this.subscriptions.clear();
-    this.leave();
-    for (const subscription of failed) subscription.fail(error);
-  }
-
-  /** Follow the items over a websocket until it ends. Each is at the head of its log. */
+  /** Follow the items over a websocket until it ends. */
   async #listen(task) {
     const { link } = this;
-    const items = new Map();
-    const subscribe = { type: "subscribe", messages: [], events: [] };
-    for (const item of this.asked.slice(0, MAX_ITEMS)) {
-      const { type, key, ...more } = JSON.parse(item);
-      const name = (type ?? "") + key;
-      if (!items.has(name)) subscribe[type ? "events" : "messages"].push({ key, ...more });
-      items.set(name, [...(items.get(name) ?? []), item]);
-    }
-    const token = await link.token();
-    const query = token ? `?ticket=${encodeURIComponent(token)}` : "";
+    const ticket = await link.ticket();
     if (task.woken || task.reason) return;
+    const items = {};
+    const messages = [];
+    const events = [];
+    for (const item of this.#asked) {
+      const shape = JSON.parse(item);
+      const { type = "messages", key } = shape;
+      const name = type + key;
+      if (!items[name]) (type === "event" ? events : messages).push({ ...shape, type: undefined });
+      (items[name] ??= []).push(item);
+    }
     const lived = await new Promise((resolve) => {
+      const query = ticket ? `?ticket=${encodeURIComponent(ticket)}` : "";
       const socket = new WebSocket(`${link.url.replace(/^http/, "ws")}/v1/ws${query}`);
       const send = (frame) => socket.send(JSON.stringify(frame));
       let since = 0;
       let timer;
+      let ping = 20;
       const end = () => {
         clearTimeout(timer);
         clearTimeout(life);
-        socket.onmessage = socket.onclose = socket.onerror = null;
+        socket.onmessage = socket.onclose = null;
         socket.close();
         resolve(since && now() - since);
       };
-      const life = setTimeout(end, link.options.websocket * 1000);
-      const expect = (seconds) => {
+      // Back to polls after a while: the network may have changed.
+      const life = later(link.life, end);
+      const expect = () => {
         clearTimeout(timer);
-        timer = setTimeout(end, seconds * 1000);
+        timer = later(ping + GRACE, end);
       };
-      expect(GRACE);
-      let ping = 20;
-      task.abort = end;
-      socket.onclose = socket.onerror = end;
+      expect();
+      task.abort = socket.onclose = end;
       socket.onmessage = ({ data }) => {
         const frame = JSON.parse(data);
-        const { type, key, cursor, event } = frame;
+        const { type, key = frame.event, cursor } = frame;
+        const name = type + key;
         if (type === "hello") {
           since = now();
-          ping = frame.ping;
+          ({ ping } = frame);
           task.report("connected");
-          send(subscribe);
+          send({ type: "subscribe", messages, events });
         } else if (type === "ping") send({ type: "pong" });
-        else if (type === "messages") {
-          const asked = items.get(key) ?? [];
-          items.set(key, [moved(asked[0], frame)]);
-          this.#publish(asked, asked.map(() => ({ ...frame, ready: true, type: undefined })));
-          send({ type: "ack", key, cursor });
-        } else if (type === "event") {
-          const asked = items.get(`event${event}`) ?? [];
-          this.#publish(asked, asked.map(() => ({ key: event, ready: true })));
+        else if (items[name]) {
+          const result = { ...frame, ready: true };
+          const asked = items[name];
+          items[name] = [moved(asked[0], result)];
+          this.#publish(asked, asked.map(() => result));
+          if (cursor) send({ type: "ack", key, cursor });
         } else if (type === "error") return end();
-        expect(ping + GRACE);
+        expect();
       };
-    });
-    if (!task.woken && !task.reason) link.websocketEnded(lived);
-    task.woken = false;
+    }).catch(() => 0);
+    if (!task.woken && !task.reason) link.socketEnded(lived);
   }
 }
 
-/**
- * @param {string} item
- * @param {{cursor?: string}} result
- * @returns {string} the item that follows when this result has been taken; "" for none
- */
-function moved(item, result) {
+/** The item that follows once a result was taken; none after an event. */
+function moved(item, result = {}) {
   const { type, key, cursor } = JSON.parse(item);
-  if (type) return result?.ready ? "" : item;
-  return JSON.stringify({ key, cursor: result?.cursor ?? cursor });
+  if (type) return result.ready ? undefined : item;
+  return JSON.stringify({ key, cursor: result.cursor ?? cursor });
 }
 
 /** Report an error of a callback as an uncaught one, and go on. */
 function reportLater(error) {
-  setTimeout(() => {
+  later(0, () => {
     throw error;
   });
 }
@@ -664,118 +648,119 @@ export class Triopoll extends EventTarget {
   #id = randomId();
   #storage;
   #state;
-  #cleanups = [];
+  #closing = new AbortController();
 
   /** @param {import("./triopoll.d.ts").TriopollOptions} [options] */
-  constructor(options = {}) {
+  constructor({
+    url = servedFrom(),
+    ticket,
+    storage,
+    transport,
+    share = true,
+    wait = 25,
+    websocket = 600,
+    credentials = "same-origin",
+    pauseHidden,
+  } = {}) {
     super();
-    const given = {
-      url: servedFrom(),
-      transport: "auto",
-      share: true,
-      wait: 25,
-      websocket: 600,
-      credentials: "same-origin",
-    };
-    for (const [name, value] of Object.entries(options)) {
-      if (value !== undefined) given[name] = value;
-    }
-    this.#storage = given.storage;
-    this.#link = new Link(given, (state, error) => this.#report(state, error));
-    this.#feed = new Feed(this.#link, given.share);
-    this.#watchPage();
+    this.#storage = storage;
+    this.#link = new Link({
+      url: url.replace(/\/$/, ""),
+      source: ticket,
+      transport,
+      longest: wait,
+      life: websocket,
+      credentials,
+      report: (state, error) => {
+        if (state !== this.#state) this.#emit("state", { state: (this.#state = state), error });
+      },
+    });
+    this.#feed = new Feed(this.#link, share);
+    this.#watchPage(pauseHidden);
   }
 
-  /** End all subscriptions and waits. */
+  /** End all subscriptions and waits; they throw an `AbortError`. */
   close() {
-    for (const cleanup of this.#cleanups) cleanup();
-    this.#feed.leave();
-    for (const task of this.#link.tasks) this.#link.end(task);
-    this.dispatchEvent(new CustomEvent("close"));
+    this.#closing.abort();
+    this.#feed.fail(new DOMException("closed", "AbortError"));
+    for (const task of this.#link.tasks) task.stop();
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   /**
    * Iterate over the messages of a key, or of several.
+   *
    * @param {string | string[]} keys
    * @param {import("./triopoll.d.ts").MessagesOptions} [options]
+   * @returns {AsyncGenerator<import("./triopoll.d.ts").Message, never>}
    */
   async *messages(keys, { cursor, signal, gap } = {}) {
+    const storage = this.#storage;
+    const feed = this.#feed;
     const queue = [];
     let notify = () => {};
     const push = (entry) => {
-      queue.push(entry);
+      if (queue.push(entry) === MAX_QUEUE) feed.change();
       notify();
     };
-    const abort = () => push({ error: signal.reason });
-    const close = () => push({ error: new DOMException("closed", "AbortError") });
-    const subscriptions = [keys].flat().map((key) =>
-      this.#subscription(key, cursor ?? this.#stored(key) ?? "new", queue, push),
-    );
+    const nameOf = (key) => `triopoll ${this.#link.url} ${key}`;
+    const subscriptions = [keys].flat().map((key) => {
+      const name = nameOf(key);
+      const seen = new Set();
+      return {
+        item: JSON.stringify({ key, cursor: cursor ?? storage?.getItem(name) ?? "new" }),
+        isFull: () => queue.length >= MAX_QUEUE,
+        take({ messages, cursor, code, lost }) {
+          if (code === "gap") push({ lost: { key, lost, cursor } });
+          for (const message of messages) {
+            const { id } = message;
+            if (seen.has(id)) continue;
+            seen.add(id);
+            if (seen.size > MAX_QUEUE) seen.delete(seen.values().next().value);
+            push({ name, cursor: id, message: { key, ...message } });
+          }
+          push({ name, cursor });
+        },
+        fail: (error) => push({ error }),
+      };
+    });
     try {
-      signal?.throwIfAborted();
-      signal?.addEventListener("abort", abort);
-      this.addEventListener("close", close);
-      for (const each of subscriptions) this.#feed.add(each);
+      for (const each of subscriptions) feed.add(each, signal);
       for (;;) {
         while (!queue.length) await new Promise((resolve) => (notify = resolve));
-        const wasFull = queue.length >= MAX_QUEUE;
-        const entry = queue.shift();
-        if (wasFull) this.#feed.change();
-        if (entry.error) throw entry.error;
-        if (entry.gap) {
-          gap?.(entry.gap);
-          this.dispatchEvent(new CustomEvent("gap", { detail: entry.gap }));
+        const { error, lost, message, name, cursor } = queue.shift();
+        if (queue.length === MAX_QUEUE - 1) feed.change();
+        if (error) throw error;
+        if (lost) {
+          gap?.(lost);
+          this.#emit("gap", lost);
         }
-        if (entry.message) yield entry.message;
-        // Stored when the consumer asks for more: what it did not finish comes again.
-        this.#storage?.setItem(this.#storageKey(entry.key), entry.cursor);
+        if (message) yield message;
+        // The consumer asks for more: it has dealt with this one.
+        if (name) storage?.setItem(name, cursor);
       }
     } finally {
-      signal?.removeEventListener("abort", abort);
-      this.removeEventListener("close", close);
-      for (const each of subscriptions) this.#feed.remove(each);
+      for (const each of subscriptions) feed.remove(each);
     }
-  }
-
-  #subscription(key, cursor, queue, push) {
-    const seen = new Set();
-    return {
-      item: JSON.stringify({ key, cursor }),
-      isFull: () => queue.length >= MAX_QUEUE,
-      take: ({ messages, cursor: after, code, lost }) => {
-        if (code === "gap") push({ key, cursor: after, gap: { key, lost, cursor: after } });
-        for (const message of messages) {
-          if (seen.has(message.id)) continue;
-          seen.add(message.id);
-          if (seen.size > MAX_QUEUE) seen.delete(seen.values().next().value);
-          push({ key, cursor: message.id, message: { key, ...message } });
-        }
-        push({ key, cursor: after });
-      },
-      fail: (error) => push({ error }),
-    };
-  }
-
-  #storageKey(key) {
-    return `triopoll ${this.#link.url} ${key}`;
-  }
-
-  #stored(key) {
-    return this.#storage?.getItem(this.#storageKey(key));
   }
 
   /**
    * Call back for each message of a key, or of several.
+   *
    * @param {string | string[]} keys
    * @param {import("./triopoll.d.ts").Handlers} handlers
    * @param {import("./triopoll.d.ts").SubscribeOptions} [options]
    * @returns {() => void} stops it
    */
-  subscribe(keys, { message, gap, error, state }, options) {
+  subscribe(keys, { message, gap, error = reportLater, state }, options) {
     const controller = new AbortController();
     const { signal } = controller;
-    const onState = ({ detail }) => state(detail.state, detail.error);
-    if (state) this.addEventListener("state", onState, { signal });
+    if (state) {
+      this.addEventListener("state", ({ detail }) => state(detail.state, detail.error), { signal });
+    }
     (async () => {
       try {
         for await (const each of this.messages(keys, { ...options, gap, signal })) {
@@ -786,181 +771,158 @@ export class Triopoll extends EventTarget {
           }
         }
       } catch (refusal) {
-        if (signal.aborted) return;
-        if (error) error(refusal);
-        else reportLater(refusal);
+        if (refusal.name !== "AbortError") error(refusal);
       }
     })();
     return () => controller.abort();
   }
 
   /**
-   * Iterate over the states of a key, the last one included, then end.
+   * Iterate over the states of a key, up to the final one.
+   *
    * @param {string} key
    * @param {string} pollSecret
    * @param {import("./triopoll.d.ts").StateOptions} [options]
+   * @returns {AsyncGenerator<import("./triopoll.d.ts").State, void>}
    */
   async *state(key, pollSecret, { version = 0, signal } = {}) {
-    const task = this.#task(signal);
-    try {
-      for (let state; !state?.final; ) {
-        state = await this.#link.ask(task, () => {
-          const { wait } = this.#link;
-          const body = { key, version, timeout: wait, poll_secret: pollSecret };
-          const isIdle = (shape) => shape.version <= version && !shape.final;
-          const path = "/v1/states/wait";
-          return { path, body: JSON.stringify(body), wait, open: true, isIdle };
-        });
-        if (state.version > version) {
-          version = state.version;
-          yield state;
-        }
+    const states = this.#answers(signal, (wait) => ({
+      path: "/v1/states/wait",
+      body: JSON.stringify({ key, version, timeout: wait, poll_secret: pollSecret }),
+      wait,
+      open: true,
+      isIdle: (shape) => shape.version <= version && !shape.final,
+    }));
+    for await (const state of states) {
+      if (state.version > version) {
+        ({ version } = state);
+        yield state;
       }
-    } finally {
-      this.#link.end(task);
+      if (state.final) return;
     }
   }
 
   /**
-   * Acknowledge a final state: its data is deleted at the server.
+   * Acknowledge a final state: the server deletes its data.
+   *
    * @param {string} key
    * @param {string} pollSecret
    * @param {number} version
+   * @param {{signal?: AbortSignal}} [options]
    */
-  async ack(key, pollSecret, version) {
-    const task = this.#task();
+  async ack(key, pollSecret, version, { signal } = {}) {
     const body = JSON.stringify({ key, version, poll_secret: pollSecret });
-    try {
-      await this.#link.ask(task, () => ({ path: "/v1/states/ack", body, open: true }));
-    } finally {
-      this.#link.end(task);
-    }
+    const answers = this.#answers(signal, () => ({ path: "/v1/states/ack", body, open: true }));
+    for await (const answer of answers) return void answer;
   }
 
   /**
    * Wait until an event is set.
+   *
    * @param {string} key
    * @param {import("./triopoll.d.ts").EventOptions} [options]
    * @returns {Promise<boolean>} false if the timeout has passed
    */
-  event(key, { default_type, timeout, signal } = {}) {
+  event(key, { default_type, timeout = Infinity, signal } = {}) {
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      const item = JSON.stringify({ type: "event", key, default_type });
       const settle = (done, value) => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-        this.removeEventListener("close", close);
         this.#feed.remove(subscription);
         done(value);
       };
       const subscription = {
-        item,
+        item: JSON.stringify({ type: "event", key, default_type }),
         take: () => settle(resolve, true),
         fail: (error) => settle(reject, error),
       };
-      const abort = () => settle(reject, signal.reason);
-      const close = () => settle(reject, new DOMException("closed", "AbortError"));
-      const timer =
-        timeout !== undefined && setTimeout(() => settle(resolve, false), timeout * 1000);
-      signal?.addEventListener("abort", abort);
-      this.addEventListener("close", close);
-      this.#feed.add(subscription);
+      const timer = later(timeout, () => settle(resolve, false));
+      this.#feed.add(subscription, signal);
     });
   }
 
   /**
    * Iterate over the messages of a list by the poll API, which pops them.
+   *
    * @param {string} key
    * @param {{signal?: AbortSignal}} [options]
+   * @returns {AsyncGenerator<{key: string, data: string}, never>}
    */
   async *poll(key, { signal } = {}) {
-    const task = this.#task(signal);
-    try {
-      for (;;) {
-        const { data } = await this.#link.ask(task, () => {
-          const { wait } = this.#link;
-          const query = new URLSearchParams({ event: key, timeout: String(wait), session: this.#id + key });
-          return { path: `/poll/message?${query}`, wait, isIdle: (shape) => shape.err_code === 504 };
-        });
-        // null: the event is set and the list is empty. The server delays repeated ones.
-        if (data != null) yield { key, data };
-      }
-    } finally {
-      this.#link.end(task);
+    const answers = this.#answers(signal, (wait) => ({
+      path: `/poll/message?${new URLSearchParams({ event: key, timeout: wait, session: this.#id + key })}`,
+      wait,
+      isIdle: (shape) => shape.err_code === 504,
+    }));
+    for await (const { data } of answers) {
+      // null: the event is set and the list is empty. The server delays repeated ones.
+      if (data != null) yield { key, data };
     }
   }
 
-  #task(signal) {
-    const task = this.#link.task(signal);
-    task.report = (state, error) => this.#report(state, error);
-    return task;
-  }
-
-  /** @returns {boolean} whether it is another state than before */
-  #report(state, error) {
-    if (state === this.#state) return false;
-    this.#state = state;
-    this.dispatchEvent(new CustomEvent("state", { detail: { state, error } }));
-    return true;
+  /** The answers to a request that is repeated. */
+  async *#answers(signal, make) {
+    const link = this.#link;
+    const task = link.task(signal);
+    try {
+      for (;;) yield await link.ask(task, make);
+    } finally {
+      link.end(task);
+    }
   }
 
   // --- page ----------------------------------------------------------------------------
 
-  #watchPage() {
-    const listen = (target, type, listener) => {
-      target?.addEventListener?.(type, listener);
-      this.#cleanups.push(() => target?.removeEventListener?.(type, listener));
-    };
+  #watchPage(pauseHidden) {
     const page = globalThis.document;
     const link = this.#link;
+    const feed = this.#feed;
+    const { signal } = this.#closing;
+    const listen = (target, type, listener) =>
+      target?.addEventListener?.(type, listener, { signal });
     let timer;
     let thaw;
     const wake = () => {
-      timer ??= setTimeout(() => {
+      timer ??= later(DEBOUNCE, () => {
         timer = undefined;
-        this.#feed.wake();
-        for (const task of link.tasks) if (task !== this.#feed.task) task.restart();
-      }, DEBOUNCE);
+        feed.wake();
+        for (const task of link.tasks) task.restart();
+      });
     };
-    // A page in the back/forward cache may hold no lock and no connection.
+    // A page that holds a lock or a connection may not enter the back/forward cache.
     const freeze = () => {
-      if (thaw) return;
-      link.frozen = new Promise((resolve) => (thaw = resolve));
-      this.#feed.leave();
+      link.frozen ??= new Promise((resolve) => (thaw = resolve));
+      feed.leave();
       for (const task of link.tasks) task.restart();
     };
     const resume = () => {
-      if (!thaw) return wake();
+      if (!link.frozen) return wake();
       link.frozen = undefined;
       thaw();
-      thaw = undefined;
-      this.#feed.join();
+      feed.join();
     };
     listen(globalThis, "online", wake);
     listen(globalThis, "pagehide", freeze);
     listen(globalThis, "pageshow", (event) => event.persisted && resume());
     listen(page, "freeze", freeze);
     listen(page, "resume", resume);
-    listen(page, "visibilitychange", () => page.visibilityState === "visible" && wake());
-    // After a sleep of the machine the clock has jumped. The timers of hidden pages may
-    // be a minute late without that.
+    listen(page, "visibilitychange", () => {
+      if (!page.hidden) resume();
+      else if (pauseHidden) freeze();
+    });
+    // The clock jumps when the machine has slept. Timers of hidden pages are late anyway.
     let last = Date.now();
     const clock = setInterval(() => {
-      const late = Date.now() - last - TICK;
-      if (Math.abs(late) > (page?.visibilityState === "hidden" ? 90000 : 3000)) wake();
+      const late = Math.abs(Date.now() - last) / 1000 - TICK;
       last = Date.now();
-    }, TICK);
-    unref(clock);
-    this.#cleanups.push(() => {
-      clearInterval(clock);
-      clearTimeout(timer);
-    });
+      if (late > (page?.hidden ? LATE_HIDDEN : LATE)) wake();
+    }, TICK * 1000);
+    clock.unref?.();
+    signal.onabort = () => clearInterval(clock);
   }
 }
 
-/** @returns {string} the address of the server that this module was loaded from */
+/** The address of the server that this module was loaded from. */
 function servedFrom() {
-  const match = /^(https?:.*)\/js\/[^/]+\/triopoll\.js/.exec(import.meta.url);
-  return match ? match[1] : (globalThis.location?.origin ?? "");
+  const match = /^(http.*)\/js\/[^/]+\/triopoll\.js/.exec(import.meta.url);
+  return match?.[1] ?? globalThis.location?.origin ?? "";
 }

@@ -5,11 +5,38 @@ import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
 
+import { Triopoll } from "../triopoll.js";
+
 const PYTHON = process.env.TRIOPOLL_PYTHON ?? "python3";
-const SECRET = "a secret of the tests that is long enough for HS256";
+const SECRET = "a-secret-of-the-tests-that-is-long-enough";
 export const LIMIT = 60_000;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A client that is closed with its test. */
+export function connect(t, url, options = {}) {
+  const push = new Triopoll({ url, ...options });
+  t.after(() => push.close());
+  return push;
+}
+
+/** Subscribe, and collect what is delivered. */
+export function collect(t, push, keys, options) {
+  const seen = { messages: [], gaps: [], errors: [], states: [] };
+  seen.stop = push.subscribe(
+    keys,
+    {
+      message: (message) => seen.messages.push(message),
+      gap: (gap) => seen.gaps.push(gap),
+      error: (error) => seen.errors.push(error),
+      state: (state, error) => seen.states.push([state, error?.status]),
+    },
+    options,
+  );
+  seen.data = () => seen.messages.map(({ data }) => data);
+  t.after(seen.stop);
+  return seen;
+}
 
 /** Wait until a condition holds; fail after a long time, with its text. */
 export async function until(condition, what = condition.toString()) {
@@ -65,7 +92,10 @@ export class Server {
     });
     children.add(this.#child);
     this.#child.unref();
-    await until(() => this.get("/livez").then((response) => response.ok, () => false), "serving");
+    await until(() => {
+      if (this.#child.exitCode !== null) throw new Error("triopoll serve has ended");
+      return this.get("/livez").then((response) => response.ok, () => false);
+    }, "serving");
   }
 
   get url() {
@@ -99,11 +129,6 @@ export class Server {
       .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
   }
 
-  /** How many waits are parked. */
-  parked() {
-    return this.metric("triopoll_waits_parked");
-  }
-
   async kill() {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.#child.ref();
@@ -120,6 +145,8 @@ export class Server {
  */
 export class FaultProxy {
   requests = [];
+  /** The highest number of requests that were open at once. */
+  maxOpen = 0;
   fault = () => undefined;
   #sockets = new Set();
 
@@ -144,8 +171,13 @@ export class FaultProxy {
     return this.requests.filter((request) => request.path.startsWith(path)).length;
   }
 
+  /** The waits that the server has not answered yet; a websocket is one. */
+  waits() {
+    return this.requests.filter(({ isOpen, isWait }) => isOpen && isWait);
+  }
+
   clear() {
-    this.requests = [];
+    this.requests = this.requests.filter(({ isOpen }) => isOpen);
   }
 
   #serve(socket) {
@@ -154,7 +186,12 @@ export class FaultProxy {
     this.#track(upstream);
     socket.on("close", () => upstream.destroy());
     upstream.on("close", () => socket.destroy());
-    upstream.pipe(socket, { end: false });
+    let request;
+    upstream.on("data", (data) => {
+      if (request && !isWebsocket) request.isOpen = false;
+      socket.write(data);
+    });
+    socket.on("close", () => request && (request.isOpen = false));
     // Requests come one at a time; one may come in several pieces.
     let pending = Buffer.alloc(0);
     let isWebsocket = false;
@@ -169,9 +206,12 @@ export class FaultProxy {
       const whole = pending;
       pending = Buffer.alloc(0);
       const [method, path] = head.split(" ");
-      const request = { method, path, head, body: whole.subarray(end + 4).toString(), at: Date.now() };
-      this.requests.push(request);
       isWebsocket = /upgrade: *websocket/i.test(head);
+      const body = whole.subarray(end + 4).toString();
+      const isWait = isWebsocket || (/wait|poll/.test(path) && !/"timeout":0[,}]/.test(body));
+      request = { method, path, head, body, isWait, isOpen: true, at: performance.now() };
+      this.requests.push(request);
+      this.maxOpen = Math.max(this.maxOpen, this.requests.filter(({ isOpen }) => isOpen).length);
       this.#decide(request, whole, socket, upstream);
     });
   }
@@ -180,6 +220,7 @@ export class FaultProxy {
     const fault = this.fault(request);
     if (fault?.refuse) return socket.destroy();
     if (fault?.status) {
+      request.isOpen = false;
       const body = fault.body ?? "";
       const headers = { "content-length": Buffer.byteLength(body), "access-control-allow-origin": "*", ...fault.headers };
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
