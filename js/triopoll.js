@@ -466,7 +466,7 @@ class Feed {
     }
   }
 
-  /** Ask once; return whether there was something new. */
+  /** Ask once; return whether something was ready. */
   async #poll(task, turn, longest = HOUR) {
     let asked = [];
     try {
@@ -516,20 +516,19 @@ class Feed {
     }
   }
 
-  /** Give results to all tabs; return whether there were any. */
+  /** Give results to all tabs; return whether one was ready. */
   #publish(asked, answers = []) {
-    const results = asked
-      .map((item, index) => [item, answers[index]])
-      .filter(([item, result]) => result?.ready || moved(item, result) !== item);
-    if (!results.length) return false;
+    // What is not ready may have moved: the cursor of an empty log does each time.
+    const results = asked.map((item, index) => [item, answers[index]]);
     this.#post({ results });
     this.#apply(results);
-    return true;
+    return answers.some(({ ready }) => ready);
   }
 
   #apply(results) {
     for (const [item, result] of results) {
       const next = moved(item, result);
+      if (next === item) continue;
       this.#replace(item, next);
       for (const subscription of [...this.#subscriptions]) {
         // One that pauses stays where it is.

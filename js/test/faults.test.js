@@ -79,32 +79,12 @@ describe("faults", { concurrency: true }, () => {
     }
   });
 
-  for (const [name, fault] of [
-    ["Retry-After", () => json(503, {}, { "retry-after": "3" })],
-    ["a date in Retry-After", () => json(429, {}, { "retry-after": new Date(Date.now() + 4000).toUTCString() })],
-    ["retry_ms", () => json(503, { code: "limit", message: "", retry_ms: 3000 })],
-    ["retry_ms of an answer", () => json(200, { items: [], retry_ms: 3000 })],
-  ]) {
-    test(`${name} is a lower bound, also for a page that wakes up`, options, async (t) => {
-      const proxy = await FaultProxy.start(open);
-      let answered = 0;
-      proxy.fault = () => (answered++ ? undefined : fault());
-      const push = connect(t, proxy.url);
-      const seen = collect(t, push, "bounded");
-      await until(() => answered === 1);
-      globalThis.dispatchEvent?.(new Event("online"));
-      await until(() => proxy.requests.length === 2);
-      assert.ok(pauses(proxy)[0] > 2.9, `${pauses(proxy)}`);
-      await until(() => seen.states.at(-1)?.[0] === "connected");
-    });
-  }
-
   test("an empty answer that comes far too early is not asked for again at once", options, async (t) => {
     const proxy = await FaultProxy.start(open);
     const item = { type: "message", key: "early", ready: false, messages: [], cursor: "c" };
     proxy.fault = () => json(200, { items: [item], retry_ms: 0, wait: 25 });
     collect(t, connect(t, proxy.url), "early", { cursor: "c" });
-    await until(() => proxy.requests.length === 3);
+    await until(() => proxy.requests.length >= 3);
     assert.ok(pauses(proxy)[1] >= 1, `${pauses(proxy)}`);
   });
 
@@ -237,4 +217,32 @@ describe("faults", { concurrency: true }, () => {
     proxy.fault = () => json(200, { err_code: 409, err_message: "a newer wait of this session has come" });
     await assert.rejects(push.poll("sent").next(), { status: 409 });
   });
+});
+
+test("what the server asks for is a lower bound, also for a page that wakes up", options, async (t) => {
+  const page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  t.after(() => delete globalThis.addEventListener);
+  const inSeconds = (seconds) => new Date(Date.now() + 1000 * seconds).toUTCString();
+  const faults = [
+    () => json(503, {}, { "retry-after": "3" }),
+    () => json(429, {}, { "retry-after": inSeconds(4) }), // of whole seconds
+    () => json(503, { code: "limit", message: "", retry_ms: 3000 }),
+    () => json(200, { items: [], retry_ms: 3000 }),
+  ];
+  const asks = faults.map(async (fault) => {
+    const proxy = await FaultProxy.start(open);
+    let answered = 0;
+    proxy.fault = () => (answered++ ? undefined : fault());
+    const seen = collect(t, connect(t, proxy.url), "bounded");
+    await until(() => answered === 1);
+    return { proxy, seen };
+  });
+  const clients = await Promise.all(asks);
+  await sleep(200);
+  page.dispatchEvent(new Event("online"));
+  await until(() => clients.every(({ proxy }) => proxy.requests.length >= 2));
+  const waited = clients.map(({ proxy }) => pauses(proxy)[0]);
+  assert.ok(waited.every((seconds) => seconds > 2.9), `${waited}`);
+  await until(() => clients.every(({ seen }) => seen.states.at(-1)?.[0] === "connected"));
 });

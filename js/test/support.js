@@ -9,7 +9,9 @@ import { Triopoll } from "../triopoll.js";
 
 const PYTHON = process.env.TRIOPOLL_PYTHON ?? "python3";
 const SECRET = "a-secret-of-the-tests-that-is-long-enough";
-export const LIMIT = 60_000;
+/** Milliseconds that a test may take, and a condition: far above what they need. */
+export const LIMIT = 120_000;
+const PATIENCE = 60_000;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -40,7 +42,7 @@ export function collect(t, push, keys, options) {
 
 /** Wait until a condition holds; fail after a long time, with its text. */
 export async function until(condition, what = condition.toString()) {
-  const deadline = Date.now() + LIMIT;
+  const deadline = Date.now() + PATIENCE;
   for (;;) {
     const value = await condition();
     if (value) return value;
