@@ -21,8 +21,8 @@ const CUT_AFTER = 0.5;
 const MAX_CUTS = 3;
 /** Seconds that a websocket must live to have worked. */
 const MIN_LIFE = 5;
-/** Seconds for which websockets are avoided after a failure: at first, and at most. */
-const FIRST_BLOCK = 30;
+/** Seconds for which websockets are avoided after one has failed. */
+const BLOCK = 300;
 const HOUR = 3600;
 /** Items of one `/v1/wait` (a limit of the server). */
 const MAX_ITEMS = 50;
@@ -40,10 +40,10 @@ const LATE_HIDDEN = 90;
 const now = () => performance.now() / 1000;
 // The longest delay that a timer can have is 2^31 - 1 ms.
 const later = (seconds, action) => setTimeout(action, Math.min(seconds * 1000, 2 ** 31 - 1));
-const randomId = () => Math.random().toString(36).slice(2) + Date.now().toString(36);
+const randomId = () => Math.random().toString(36).slice(2);
 /** An error as it passes through a BroadcastChannel. */
-const plain = ({ status, code, message }) => ({ status, code, message });
-const isEmpty = (shape) => !shape.items.some(({ ready }) => ready);
+const plain = (error) => ({ ...error, message: error.message });
+const closed = () => new DOMException("closed", "AbortError");
 
 /** A refusal of the server. */
 export class TriopollError extends Error {
@@ -76,7 +76,7 @@ class Task {
     if (!this.held) this.abort?.();
   }
 
-  stop(reason = new DOMException("closed", "AbortError")) {
+  stop(reason = closed()) {
     this.reason ??= reason;
     this.abort?.();
   }
@@ -98,7 +98,6 @@ class Link {
   tasks = new Set();
   #cuts = 0;
   #blockedUntil = 0;
-  #block = FIRST_BLOCK;
   #shortUntil = 0;
   #shortWait;
   #ticket;
@@ -157,14 +156,9 @@ class Link {
 
   /** `lived`: seconds since the server's first frame; 0 if there was none. */
   socketEnded(lived) {
-    if (lived > MIN_LIFE) {
-      // A poll is next. If that is cut, one cut is enough to return to a websocket.
-      this.#cuts = MAX_CUTS - 1;
-      this.#block = FIRST_BLOCK;
-    } else {
-      this.#blockedUntil = now() + this.#block;
-      this.#block = Math.min(2 * this.#block, HOUR);
-    }
+    // A poll is next. If that is cut, one cut is enough to return to a websocket.
+    if (lived > MIN_LIFE) this.#cuts = MAX_CUTS - 1;
+    else this.#blockedUntil = now() + BLOCK;
   }
 
   // --- requests ------------------------------------------------------------------------
@@ -245,7 +239,6 @@ class Link {
         method: body ? "POST" : "GET",
         body,
         headers: ticket ? { authorization: `Bearer ${ticket}` } : {},
-        cache: "no-store",
         credentials: this.credentials,
         signal: controller.signal,
       });
@@ -264,7 +257,7 @@ class Link {
       }
       if (isIdle?.(shape) && !bound && shape.code !== "draining") {
         const granted = Math.min(wait, shape.wait ?? wait);
-        if (now() - since < granted / 2) throw new TriopollError(502, "", "answered too early");
+        if (now() - since < granted / 2) throw new TriopollError(502, "", "too early");
       }
       if (wait >= this.wait) this.#cuts = 0;
       this.#served = true;
@@ -339,7 +332,6 @@ class Feed {
       const name = `triopoll ${link.url} ${await link.retry(task, () => this.#subject())}`;
       if (task.reason) return;
       this.#channel = new BroadcastChannel(name);
-      this.#channel.unref?.();
       this.#channel.onmessage = ({ data }) => this.#hear(data);
       this.#tell(true);
       await navigator.locks.request(name, election, lead);
@@ -438,12 +430,19 @@ class Feed {
     }
   }
 
+  /** The subscriptions with an item; those that pause stay where they are. */
+  #waitingFor(item) {
+    const isWaiting = (each) => !each.isFull?.() && each.item === (item ?? each.item);
+    return [...this.#subscriptions].filter(isWaiting);
+  }
+
   #own() {
-    return [...this.#subscriptions].filter((each) => !each.isFull?.()).map(({ item }) => item);
+    return this.#waitingFor().map((each) => each.item);
   }
 
   #wanted() {
-    return [...new Set([...this.#own(), ...[...this.#tabs.values()].flatMap(({ items }) => items)])];
+    const others = [...this.#tabs.values()].flatMap((tab) => tab.items);
+    return [...new Set([...this.#own(), ...others])];
   }
 
   // --- leading -------------------------------------------------------------------------
@@ -486,7 +485,6 @@ class Feed {
       });
       return this.#publish(asked, answer?.items);
     } catch (error) {
-      if (![400, 403].includes(error.status)) throw error;
       await this.#sift(task, asked, error);
       return true;
     }
@@ -497,21 +495,23 @@ class Feed {
       path: `/v1/wait?session=${this.#id}`,
       body: `{"items":[${items}],"timeout":${wait}}`,
       wait,
-      isIdle: isEmpty,
+      isIdle: (shape) => !shape.items.some(({ ready }) => ready),
     };
   }
 
   /** Find the items because of which a request was refused. */
-  async #sift(task, items, refusal) {
+  async #sift(task, items, error) {
+    if (![400, 403].includes(error.status)) throw error;
+    if (items.length < 2) {
+      this.#post({ refused: items[0], error: plain(error) });
+      return this.#refuse(items[0], error);
+    }
     for (const item of items) {
       try {
-        if (items.length < 2) throw refusal;
         const answer = await this.link.ask(task, () => this.#request([item], 0));
         this.#publish([item], answer.items);
-      } catch (error) {
-        if (![400, 403].includes(error.status)) throw error;
-        this.#post({ refused: item, error: plain(error) });
-        this.#refuse(item, error);
+      } catch (refusal) {
+        await this.#sift(task, [item], refusal);
       }
     }
   }
@@ -530,9 +530,7 @@ class Feed {
       const next = moved(item, result);
       if (next === item) continue;
       this.#replace(item, next);
-      for (const subscription of [...this.#subscriptions]) {
-        // One that pauses stays where it is.
-        if (subscription.item !== item || subscription.isFull?.()) continue;
+      for (const subscription of this.#waitingFor(item)) {
         subscription.item = next;
         subscription.take(result);
       }
@@ -556,8 +554,7 @@ class Feed {
       return this.#apply([[item, result]]);
     }
     this.#replace(item);
-    for (const subscription of [...this.#subscriptions]) {
-      if (subscription.item !== item) continue;
+    for (const subscription of this.#waitingFor(item)) {
       this.remove(subscription);
       if (isLeader) subscription.fail(new TriopollError(status, code, message));
       // The ticket of this tab may cover it.
@@ -644,7 +641,6 @@ function reportLater(error) {
 export class Triopoll extends EventTarget {
   #link;
   #feed;
-  #id = randomId();
   #storage;
   #state;
   #closing = new AbortController();
@@ -681,7 +677,7 @@ export class Triopoll extends EventTarget {
   /** End all subscriptions and waits; they throw an `AbortError`. */
   close() {
     this.#closing.abort();
-    this.#feed.fail(new DOMException("closed", "AbortError"));
+    this.#feed.fail(closed());
     for (const task of this.#link.tasks) task.stop();
   }
 
@@ -705,9 +701,8 @@ export class Triopoll extends EventTarget {
       if (queue.push(entry) === MAX_QUEUE) feed.change();
       notify();
     };
-    const nameOf = (key) => `triopoll ${this.#link.url} ${key}`;
     const subscriptions = [keys].flat().map((key) => {
-      const name = nameOf(key);
+      const name = `triopoll ${this.#link.url} ${key}`;
       const seen = new Set();
       return {
         item: JSON.stringify({ key, cursor: cursor ?? storage?.getItem(name) ?? "new" }),
@@ -847,8 +842,10 @@ export class Triopoll extends EventTarget {
    * @returns {AsyncGenerator<{key: string, data: string}, never>}
    */
   async *poll(key, { signal } = {}) {
+    // A session has one wait, so each loop has a session.
+    const session = randomId();
     const answers = this.#answers(signal, (wait) => ({
-      path: `/poll/message?${new URLSearchParams({ event: key, timeout: wait, session: this.#id + key })}`,
+      path: `/poll/message?event=${encodeURIComponent(key)}&timeout=${wait}&session=${session}`,
       wait,
       isIdle: (shape) => shape.err_code === 504,
     }));

@@ -7,7 +7,7 @@ import net from "node:net";
 
 import { Triopoll } from "../triopoll.js";
 
-const PYTHON = process.env.TRIOPOLL_PYTHON ?? "python3";
+const PYTHON = process.env.TRIOSLOCK_TEST_PYTHON ?? "python3";
 const SECRET = "a-secret-of-the-tests-that-is-long-enough";
 /** Milliseconds that a test may take, and a condition: far above what they need. */
 export const LIMIT = 120_000;
@@ -210,7 +210,7 @@ export class FaultProxy {
       const [method, path] = head.split(" ");
       isWebsocket = /upgrade: *websocket/i.test(head);
       const body = whole.subarray(end + 4).toString();
-      const isWait = isWebsocket || (/wait|poll/.test(path) && !/"timeout":0[,}]/.test(body));
+      const isWait = isWebsocket || (/^\/(v1\/.*wait|poll)/.test(path) && !/"timeout":0[,}]/.test(body));
       request = { method, path, head, body, isWait, isOpen: true, at: performance.now() };
       this.requests.push(request);
       this.maxOpen = Math.max(this.maxOpen, this.requests.filter(({ isOpen }) => isOpen).length);
