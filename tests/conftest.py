@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import types
 from collections.abc import Iterator
 
@@ -21,6 +22,10 @@ SLOCK_BINARY = "TRIOSLOCK_SLOCK_BINARY"
 # PyPI's pyslock 0.0.1 decorates with asyncio.coroutine, which Python 3.11 lacks.
 # Set here, before any test module imports it.
 asyncio.coroutine = types.coroutine  # type: ignore[attr-defined]
+
+# A shell starts a background job with SIGINT ignored, and its children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,6 +19,7 @@ from .api.pipeline import BODY_SECONDS, Pipeline
 from .api.poll.endpoints import poll_routes
 from .api.status import UNLIMITED, status_routes
 from .api.v1.endpoints import v1_routes
+from .api.v1.state_endpoints import state_routes
 from .api.websocket.endpoint import WEBSOCKET_PATHS, WebSocketEndpoints
 from .asgi.guest import GuestApp, run_lifespan
 from .asgi.http_adapter import send_response
@@ -168,6 +169,7 @@ class Triopoll(QuartTrio):
                 **openresty,
                 **poll_routes(services, openresty),
                 **v1_routes(services),
+                **state_routes(services),
                 **status_routes(services, self.metrics),
                 **openapi_routes(),
                 **javascript_routes(),

@@ -24,6 +24,7 @@ from .core.poller import Poller
 from .core.publisher import Publisher
 from .core.reader import Reader
 from .core.slock_backend import SlockMonitor, StartupError, open_slock, probe_slock
+from .core.states import States
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
@@ -66,6 +67,7 @@ class Services:
         group_messages: The group messages of the OpenResty API.
         reader: The waits of `/v1` and of websockets.
         publisher: Publishing through `/v1`.
+        states: State waits.
         notifier: Wakes the waits for message logs.
         log: Messages that are read by cursor.
         health: Whether new clients are welcome.
@@ -80,6 +82,7 @@ class Services:
     group_messages: GroupMessages
     reader: Reader
     publisher: Publisher
+    states: States
     notifier: LogNotifier
     log: MessageLog
     health: Health
@@ -130,12 +133,22 @@ async def open_services(
             limit=limit,
             held=held,
         )
+        state_notifier = LogNotifier(
+            client,
+            stores.states,
+            prefix=settings.redis_prefix,
+            max_keys=settings.max_watched_keys,
+            limit=limit,
+            held=held,
+            kind="state",
+        )
         worker_metrics = worker_metrics_from(os.environ)
         _connect_metrics(metrics, access, drain, monitor, settings)
 
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(monitor.run)
         await nursery.start(notifier.run)
+        await nursery.start(state_notifier.run)
         await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
         nursery.start_soon(stores.lists.run)
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
@@ -159,6 +172,9 @@ async def open_services(
             ),
             publisher=Publisher(
                 events, stores.log, notifier, monitor, metrics, settings
+            ),
+            states=States(
+                stores.states, state_notifier, waits, monitor, metrics, settings
             ),
             notifier=notifier,
             log=stores.log,

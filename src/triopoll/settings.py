@@ -242,6 +242,9 @@ class Settings:
         v1_default_timeout: Seconds that a wait of ``/v1`` takes without a timeout.
         v1_max_timeout: Seconds that a wait of ``/v1`` may take.
         max_message_bytes: Longest message that may be published.
+        states_create: Who may create states: ``publishers`` or ``visitors``.
+        states_per_ip: States a minute that visitors of one address may create; 0 is no
+            limit.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -285,6 +288,8 @@ class Settings:
     v1_default_timeout: float = _setting(25.0, _seconds)
     v1_max_timeout: float = _setting(55.0, _seconds)
     max_message_bytes: int = _setting(262144, _count)
+    states_create: str = _setting("publishers", _choice("publishers", "visitors"))
+    states_per_ip: int = _setting(30, _limit)
 
     @property
     def keeps_messages(self) -> bool:

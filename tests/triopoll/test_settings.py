@@ -60,6 +60,8 @@ def test_each_field_is_read_from_its_variable() -> None:
         websocket_ping=14,
         drain_window=1,
         metrics_from="10.0.0.0/8 ::1 loopback",
+        states_create="visitors",
+        states_per_ip=16,
     )
     environ = {
         PREFIX + field.name.upper(): str(getattr(given, field.name))

@@ -42,6 +42,7 @@ def access_control_from(settings: Settings) -> AccessControl:
             cookie=settings.ticket_cookie,
             proxies=proxies,
             cors=cors,
+            visitors_create_states=settings.states_create == "visitors",
             limits=Limits(
                 waits_per_key=settings.waits_per_key,
                 waits_per_subject=settings.waits_per_subject,
@@ -49,6 +50,7 @@ def access_control_from(settings: Settings) -> AccessControl:
                 requests_per_ip=settings.requests_per_ip,
                 burst_per_ip=settings.burst_per_ip,
                 url_bytes=settings.max_url_bytes,
+                states_per_ip=settings.states_per_ip,
             ),
         )
     )

@@ -66,6 +66,7 @@ class Limits:
         requests_per_ip: Requests a second of one address, in the long run.
         burst_per_ip: Requests of one address at once.
         url_bytes: Path and query.
+        states_per_ip: States a minute that visitors of one address may create.
     """
 
     waits_per_key: int = 0
@@ -74,6 +75,7 @@ class Limits:
     requests_per_ip: float = 0
     burst_per_ip: int = 1
     url_bytes: int = 2**14
+    states_per_ip: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class Rules:
         cookie: Name of the cookie that may carry a ticket; "" for none.
         proxies: Finds out which client a request comes from.
         cors: Which pages may read.
+        visitors_create_states: Whether states are created without a publisher's key.
         limits: How much one client may use.
     """
 
@@ -94,6 +97,7 @@ class Rules:
     cookie: str = ""
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     cors: Cors = field(default_factory=Cors)
+    visitors_create_states: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -239,6 +243,8 @@ class AccessControl:
         self.refusals: Counter[str] = Counter()
         self._limits_waits = any(getattr(limits, name) for name in names)
         self._rate = RateLimiter(limits.requests_per_ip, limits.burst_per_ip)
+        states = limits.states_per_ip
+        self._state_rate = RateLimiter(states / 60, states)
         # Whether a proxy that is not configured would be worth a warning.
         self._watches_for_proxy = not self.rules.proxies.any_trusted
 
@@ -301,7 +307,7 @@ class AccessControl:
             What to wait in, or what to answer instead.
         """
         try:
-            visitor = request.visitor or self.rules.proxies.visitor(request)
+            visitor = self.visitor(request)
             ticket = None
             if self.rules.tickets is not None:
                 ticket = self._ticket(request, self.rules.tickets)
@@ -342,6 +348,46 @@ class AccessControl:
             return _find_publisher(self.rules.keyring, request, tuple(keys))
         except AccessRefused as refused:
             return self.refuse(refused.refusal, format_refusal)
+
+    def admit_state_creator(
+        self, request: Request, key: str, format_refusal: RefusalFormat
+    ) -> AdmittedPublisher | Response:
+        """Decide whether a state may be created: by a publisher, or by a visitor.
+
+        Args:
+            request: With an API key, unless visitors may create states.
+            key: Of publishers, as it is granted.
+            format_refusal: How this endpoint writes a refusal.
+        """
+        admitted = self._admit_visitor(request)
+        if admitted is None:
+            return self.admit_publisher(request, (key,), format_refusal)
+        if isinstance(admitted, Refusal):
+            return self.refuse(admitted, format_refusal)
+        return admitted
+
+    def _admit_visitor(self, request: Request) -> AdmittedPublisher | Refusal | None:
+        """Return None where a request is a publisher's, or must be one."""
+        if not self.rules.visitors_create_states:
+            return None
+        keyring = self.rules.keyring
+        try:
+            if keyring is not None and keyring.find(shown_key(request)) is not None:
+                return None
+        except AccessRefused:
+            pass  # a visitor shows no key
+        bucket = self.visitor(request).bucket
+        if bucket is None:
+            return AdmittedPublisher(None)
+        seconds = self._state_rate.take(bucket, trio.current_time())
+        if seconds:
+            return _limit("states_per_ip", 429, seconds)
+        return AdmittedPublisher(None)
+
+    def visitor(self, request: Request) -> Visitor:
+        """Return the client that a request comes from."""
+        visitor: Visitor | None = request.visitor
+        return visitor or self.rules.proxies.visitor(request)
 
     def refuse(self, refusal: Refusal, format_refusal: RefusalFormat) -> Response:
         """Count a refusal and write it."""

@@ -6,8 +6,9 @@ the constraints and descriptions of its fields, anything else in place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -61,9 +62,11 @@ class Operation:
         path: As it is routed.
         summary: One line.
         responses: The type of the JSON body for each status; a text is the media type
-            of a body that is not JSON.
+            of a body that is not JSON, None stands for no body.
         tag: The API that it belongs to.
         query: The Struct that has the parameters.
+        path_parameters: The type of each parameter of the path, by name.
+        headers: The type of each header that the endpoint reads, by name.
         body: The type of the JSON body; None: a request has none.
         admits: What a request needs where the service is configured to ask for it.
     """
@@ -75,6 +78,8 @@ class Operation:
     tag: str
     _: KW_ONLY
     query: type[msgspec.Struct] | None = None
+    path_parameters: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     admits: Literal["ticket", "key"] | None = None
 
@@ -134,6 +139,24 @@ def _parameters(kind: type[msgspec.Struct], schemas: dict[str, Schema]) -> list[
     ]
 
 
+def _named(
+    place: Literal["path", "header"],
+    kinds: Mapping[str, Any],
+    schemas: dict[str, Schema],
+) -> list[Schema]:
+    """Return the parameters of a path, which it always has; or headers."""
+    return [
+        {
+            "in": place,
+            "name": name,
+            "required": place == "path",
+            "description": (schema := _schema(kind, schemas)).pop("description"),
+            "schema": schema,
+        }
+        for name, kind in kinds.items()
+    ]
+
+
 def _custom_schema(kind: type) -> Schema:
     if issubclass(kind, BoundedInteger):
         return {"type": "integer", "minimum": kind.low, "maximum": kind.high}
@@ -141,7 +164,7 @@ def _custom_schema(kind: type) -> Schema:
 
 
 def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
-    words = operation.path.strip("/").replace(".", "/").split("/")
+    words = re.findall(r"\w+", operation.path)
     shape: Schema = {
         "operationId": "_".join([operation.method.lower(), *words]),
         "summary": operation.summary,
@@ -153,8 +176,14 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
     }
     if operation.admits is not None:
         shape["security"] = _SECURITY[operation.admits]
+    parameters = [
+        *_named("path", operation.path_parameters, schemas),
+        *_named("header", operation.headers, schemas),
+    ]
     if operation.query is not None:
-        shape["parameters"] = _parameters(operation.query, schemas)
+        parameters += _parameters(operation.query, schemas)
+    if parameters:
+        shape["parameters"] = parameters
     if operation.body is not None:
         content = {"application/json": {"schema": _schema(operation.body, schemas)}}
         shape["requestBody"] = {"required": True, "content": content}
@@ -162,6 +191,8 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
 
 
 def _response(status: int, kind: Any, schemas: dict[str, Schema]) -> Schema:
+    if kind is None:
+        return {"description": "Success"}
     if isinstance(kind, str):
         content: Schema = {kind: {"schema": {"type": "string"}}}
     else:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ..access import AccessControl, RefusalFormat
@@ -33,6 +33,7 @@ from ..asgi.messages import (
     json_response,
     request_of,
 )
+from ..asgi.routing import RouteTable
 from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..ops.metrics import Metrics
 from .fallback import FallbackExchange
@@ -56,7 +57,7 @@ class Pipeline:
     """Serve the requests of one application.
 
     Attributes:
-        routes: The endpoints.
+        routes: The endpoints, by path or by template.
         websockets: Paths of the websocket endpoints.
         unlimited: Paths without access check and rate limits: behind a load balancer
             all probes and clients may have one address.
@@ -73,6 +74,10 @@ class Pipeline:
     metrics: Metrics
     fallback: ASGIApp
     max_body_bytes: int
+    _table: RouteTable = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_table", RouteTable(self.routes))
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request.
@@ -81,6 +86,7 @@ class Pipeline:
             The endpoint is cancelled; a message that its response carries is nacked.
         """
         request = request_of(scope)
+        request.route = self._table.resolve(request)
         response = self.check(request)
         if response is None:
             try:
@@ -94,7 +100,7 @@ class Pipeline:
         if response is not None:
             self.finish(request, response)
             await send_response(scope, send, response, self.metrics.sent)
-        elif request.path not in self.routes:
+        elif request.route is None:
             await self._fall_back(request, scope, receive, send)
         elif CANCELS in (scope.get("extensions") or ()):
             response = await self._respond(request)
@@ -119,15 +125,15 @@ class Pipeline:
         refusal = self.access.check(request)
         if refusal is not None:
             return (format_refusal or refusal_format(request))(refusal)
-        if request.method == "OPTIONS" and request.path in self.routes:
-            return self.access.rules.cors.preflight(request)
+        if request.method == "OPTIONS" and request.route is not None:
+            methods = ", ".join(self.routes[request.route]).encode()
+            return self.access.rules.cors.preflight(request, methods)
         return None
 
     def finish(self, request: Request, response: Response) -> None:
         """Take step 4 for a response that the pipeline sends."""
-        known = request.path in self.routes or request.path in self.websockets
-        path = request.path if known else OTHER
-        headers = self.finishing_headers(request, path, response.status)
+        path = request.path if request.path in self.websockets else request.route
+        headers = self.finishing_headers(request, path or OTHER, response.status)
         if any(name == _ALLOW_ORIGIN for name, _ in response.headers):
             # What an endpoint has decided for itself stays.
             headers = _SECURITY
@@ -141,7 +147,8 @@ class Pipeline:
 
     async def _respond(self, request: Request) -> Response:
         """Take steps 3 and 4 for a path that has an endpoint."""
-        methods = self.routes[request.path]
+        assert request.route is not None
+        methods = self.routes[request.route]
         endpoint = methods.get(request.method)
         try:
             if endpoint is None:

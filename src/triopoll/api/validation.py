@@ -63,6 +63,8 @@ _SENTENCES: Sequence[tuple[re.Pattern[str], str]] = [
         (r"Expected `str` of length <= (\d+)", "is longer than {0} bytes"),
         (r"Expected `array` of length >= 1", "is empty"),
         (r"Expected `array` of length <= (\d+)", "has more than {0} items"),
+        (r"Expected `object` of length <= (\d+)", "has more than {0} members"),
+        (r"Expected `bool`.*", "is not true or false"),
         (r"Expected `(?:int|float)` >= (\d+)(?:\.0)?", "is below {0}"),
         (r"Expected `(?:int|float)` <= (\d+)(?:\.0)?", "is above {0}"),
         (r"Expected `float` > (\d+)\.0", "is not above {0}"),

@@ -62,15 +62,22 @@ class Request:
             where it has none, such as on a Unix socket.
         body: Empty until the pipeline has read it.
         visitor: The client, once the access check has found it.
+        route: The template of its endpoint; None without an endpoint.
+        path_values: What the parameters of the template match.
     """
 
     method: str
     path: str
     query: bytes
-    headers: Headers
+    # Headers and bodies have secrets, and what is printed ends in logs.
+    headers: Headers = field(repr=False)
     peer: str | None = None
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     visitor: Any = field(default=None, init=False, repr=False, compare=False)
+    route: str | None = field(default=None, init=False, repr=False, compare=False)
+    path_values: Mapping[str, str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _parameters: Query | None = field(default=None, init=False, repr=False)
 
     @property
@@ -109,7 +116,7 @@ class Response:
 
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-# Endpoints by path, then by method.
+# Endpoints by path or template (see `routing`), then by method.
 Routes: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
 
 

@@ -1,5 +1,8 @@
 """Subscriptions to message logs: wake the waits of this process when a log changes.
 
+A second instance does the same for states: where a log is spoken of, a state is meant
+as well. A publisher changes a state where it appends to a log.
+
 Each log has a group event on slock. All local subscriptions to a log share one channel,
 whose task waits on slock for the group's next version and then wakes them all. The
 order of these steps makes it impossible to miss a wake:
@@ -37,9 +40,9 @@ import hashlib
 import logging
 import math
 import random
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Protocol, Self, TypeAlias
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
@@ -47,13 +50,16 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 from trioslock import Client, GroupEvent, NotHeld
 
 from ..ops.metrics import monotonic
-from ..store import MessageLog, StoreError
+from ..store import StoreError
 from .backend_calls import SLOCK_ERRORS
 from .held_keys import HeldKeys
 from .parked_waits import TooManyWaits
 from .slock_backend import clear_group
 
-__all__ = ["LogNotifier", "LogSubscription", "Wake", "group_key"]
+__all__ = ["Kind", "LogNotifier", "LogSubscription", "Wake", "Watched", "group_key"]
+
+# What keys stand for. Keys of two kinds have two groups.
+Kind: TypeAlias = Literal["log", "state"]
 
 _log = logging.getLogger("triopoll.notifier")
 
@@ -80,15 +86,15 @@ _STARTS = 32
 _BATCH = 32
 
 
-def group_key(prefix: str, key: str) -> bytes:
-    """Return the slock key of a log's group event.
+def group_key(prefix: str, key: str, kind: Kind = "log") -> bytes:
+    """Return the slock key of the group event of a log, or of a state.
 
     Publishers and readers that share Redis, slock and the prefix agree on it.
 
     Returns:
         Exactly 16 bytes.
     """
-    name = f"{prefix}log:{key}".encode()
+    name = f"{prefix}{kind}:{key}".encode()
     return hashlib.blake2b(name, digest_size=16).digest()
 
 
@@ -207,6 +213,21 @@ class LogSubscription:
         return Abort.SUCCEEDED
 
 
+class Watched(Protocol):
+    """Where the logs or the states are."""
+
+    async def heads(self, keys: Sequence[str]) -> list[str]:
+        """Return a mark for each key, which is another one after each change.
+
+        Raises:
+            StoreError: They could not be looked at.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        ...
+
+
 class LogNotifier:
     """The channels and subscriptions of this process.
 
@@ -217,12 +238,13 @@ class LogNotifier:
     def __init__(
         self,
         client: Client,
-        log: MessageLog,
+        log: Watched,
         *,
         prefix: str,
         max_keys: int,
         limit: float,
         held: HeldKeys | None = None,
+        kind: Kind = "log",
     ) -> None:
         """Prepare the notifier; `run` starts it.
 
@@ -233,8 +255,10 @@ class LogNotifier:
             max_keys: Channels that may exist at once.
             limit: Seconds within which the store must answer.
             held: Limits the keys that channels leave held; default: a new instance.
+            kind: What the keys stand for.
         """
         self.store_up = True
+        self._kind: Kind = kind
         self._client = client
         self._log = log
         self._prefix = prefix
@@ -250,7 +274,8 @@ class LogNotifier:
     def __repr__(self) -> str:
         lingering = len(self._lingering)
         return (
-            f"<LogNotifier: {len(self._channels)} logs, {lingering} of them lingering>"
+            f"<LogNotifier: {len(self._channels)} {self._kind}s, "
+            f"{lingering} of them lingering>"
         )
 
     def __len__(self) -> int:
@@ -373,7 +398,7 @@ class LogNotifier:
             if channel.scope is None:
                 if self._nursery is None:
                     raise RuntimeError("the log notifier does not run")
-                name = f"log {channel.key}"
+                name = f"{self._kind} {channel.key}"
                 if not self._held.try_hold(visitor, name, _LINGER + _LEASE):
                     continue
                 channel.scope = trio.CancelScope()
@@ -431,7 +456,8 @@ class LogNotifier:
                 await trio.sleep(pause)
 
     def _group(self, key: str) -> GroupEvent:
-        return self._client.group_event(group_key(self._prefix, key), ttl=_LEASE)
+        group = group_key(self._prefix, key, self._kind)
+        return self._client.group_event(group, ttl=_LEASE)
 
     # --- the sweep --------------------------------------------------------------------
 

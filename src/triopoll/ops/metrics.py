@@ -25,7 +25,7 @@ from prometheus_client.core import (
 
 __all__ = ["Backend", "Histogram", "Kind", "Metrics", "WaitMeter", "monotonic"]
 
-Kind: TypeAlias = Literal["event", "message", "log", "group", "websocket"]
+Kind: TypeAlias = Literal["event", "message", "log", "group", "state", "websocket"]
 Backend: TypeAlias = Literal["slock", "store"]
 
 # The clock of `Response.woken`. Its values are compared with each other only: trio's
@@ -116,6 +116,7 @@ class Metrics:
         gaps: How many gaps were reported to readers.
         lost: How many messages these reported as lost, where that is known.
         published: How many items were published, by their type.
+        states: What became of states, by word: how many were created, and so on.
         answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
         readings: What is read at a scrape, by the name of the gauge.
@@ -129,6 +130,7 @@ class Metrics:
         self.gaps = 0
         self.lost = 0
         self.published: dict[str, int] = {}
+        self.states: Counter[str] = Counter()
         self.refusals: Mapping[str, int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
         self._backend_errors: dict[tuple[Backend, str], int] = {}
@@ -142,6 +144,10 @@ class Metrics:
         """Count a call that a backend failed; `error` is one of a few words."""
         key = backend, error
         self._backend_errors[key] = self._backend_errors.get(key, 0) + 1
+
+    def state(self, event: str) -> None:
+        """Count what became of a state; `event` is one of a few words."""
+        self.states[event] += 1
 
     def gap(self, lost: int | None) -> None:
         """Count a gap that was reported, with its number of messages if known."""
@@ -182,6 +188,13 @@ class Metrics:
             "Items that were published, by type.",
             ["type"],
             [([kind], count) for kind, count in self.published.items()],
+        )
+        yield _counter(
+            "states",
+            "States that were created, changed and acknowledged, and requests for "
+            "states that were refused.",
+            ["event"],
+            [([event], count) for event, count in self.states.items()],
         )
         yield _counter(
             "refusals",

@@ -1,6 +1,6 @@
-"""Where messages lie: lists that are taken from, and logs that are read.
+"""Where messages lie: lists that are taken from, logs that are read, and states.
 
-Both in this process, or both in Redis.
+All of them in this process, or all in Redis.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from ._log_base import (
 )
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
+from ._memory_states import MemoryStates
 from ._open import Stores, open_stores
 from ._redis import RedisStore
 from ._redis_log import RedisLog
+from ._redis_states import RedisStates
 from ._state import BackendState
+from ._states_base import FoundState, StateRecord, StateStore
 from ._values import MemoryValues, RedisValues, ValueStore
 
 __all__ = [
@@ -51,13 +54,18 @@ __all__ = [
     "BadCursor",
     "ALL",
     "NEW",
+    "StateStore",
+    "StateRecord",
+    "FoundState",
     "BackendState",
     "Budget",
     "MemoryStore",
     "MemoryLog",
+    "MemoryStates",
     "MemoryTaken",
     "MemoryValues",
     "RedisLog",
+    "RedisStates",
     "RedisStore",
     "RedisValues",
     "Stores",

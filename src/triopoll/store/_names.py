@@ -61,6 +61,10 @@ class Names:
         """Return the hash with the numbers of a log."""
         return f"{self.prefix}meta:{key}"
 
+    def state(self, key: str) -> str:
+        """Return the hash with a state."""
+        return f"{self.prefix}state:{key}"
+
     def seen(self, key: str, name: str) -> str:
         """Return the string with the id of a publisher's message."""
         return f"{self.prefix}seen:{len(key)}:{key}:{name}"
@@ -84,7 +88,7 @@ class Layout(Protocol):
         ...
 
     def of_log(self, key: str) -> Names:
-        """Return the names of a log's keys."""
+        """Return the names of a log's keys, or of a state's."""
         ...
 
     def of_tag(self, tag: str) -> Names:

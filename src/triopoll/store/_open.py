@@ -15,11 +15,14 @@ from ._executors import Command, executor_for
 from ._log_base import LogLimits, MessageLog
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
+from ._memory_states import MemoryStates
 from ._names import ClusterLayout, Layout, ServerLayout
 from ._pipeliner import Pipeliner
 from ._redis import RedisStore
 from ._redis_log import RedisLog
+from ._redis_states import RedisStates
 from ._scripts import Scripted
+from ._states_base import StateStore
 from ._url import RedisAddress, parse_redis_url
 from ._values import MemoryValues, RedisValues, ValueStore
 
@@ -34,11 +37,13 @@ class Stores:
         lists: For the compatible endpoints: a message is taken by one poll.
         log: For `/v1`: a message is read by every reader.
         values: For the OpenResty API: a message is kept for a while.
+        states: For state waits: only the last state of a key counts.
     """
 
     lists: MessageStore
     log: MessageLog
     values: ValueStore
+    states: StateStore
 
 
 @asynccontextmanager
@@ -78,6 +83,7 @@ async def open_stores(
             MemoryStore(budget=budget),
             MemoryLog(log_limits, budget=budget),
             MemoryValues(budget=budget),
+            MemoryStates(budget=budget),
         )
         return
     address = parse_redis_url(url, limit)
@@ -89,7 +95,8 @@ async def open_stores(
         lists = RedisStore(pipeliner, layout, list_prefix, lease=lease)
         log = RedisLog(pipeliner, layout, log_limits)
         try:
-            yield Stores(lists, log, RedisValues(pipeliner, list_prefix))
+            values = RedisValues(pipeliner, list_prefix)
+            yield Stores(lists, log, values, RedisStates(pipeliner, layout))
         finally:
             last += lists.closing_commands()
 

@@ -23,6 +23,7 @@ def value(text: bytes, name: str, **labels: str) -> float:
 def filled() -> Metrics:
     """Metrics in which each family has a sample."""
     metrics = Metrics()
+    metrics.state("created")
     metrics.backend_error("slock", "unreachable")
     metrics.answers["/livez", 200] += 1
     metrics.published["message"] = 1

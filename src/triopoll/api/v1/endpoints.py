@@ -40,13 +40,13 @@ from .serializers import (
     messages_response,
 )
 
-__all__ = ["v1_routes"]
+__all__ = ["JITTER", "SPREAD_MS", "failure_response", "v1_routes"]
 
 # The largest part of a wait that is subtracted at random, so that many clients that
 # were answered at the same time do not all poll at the same time from then on.
-_JITTER = 0.1
+JITTER = 0.1
 # Milliseconds over which the clients of a server that is being replaced reconnect.
-_SPREAD_MS = 2000
+SPREAD_MS = 2000
 # The same for a server whose backend is away, in the seconds of Retry-After.
 _RETRY_AFTER = (1, 4)
 _MESSAGES = "/v1/messages"
@@ -103,7 +103,7 @@ async def _wait_response(
         return permit
     if seconds is None:
         seconds = services.settings.v1_default_timeout
-    seconds *= 1 - random.uniform(0, _JITTER)
+    seconds *= 1 - random.uniform(0, JITTER)
     since = trio.current_time()
     with permit:
         find = services.reader.wait_any
@@ -113,7 +113,7 @@ async def _wait_response(
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
-        return _failure_response(found)
+        return failure_response(found)
     timing = _timing(services, any(state.ready for state in found), seconds, since)
     logs = [state for state in found if isinstance(state, ReadResult)]
     if request.path == _MESSAGES:
@@ -140,7 +140,7 @@ def _timing(
     draining = services.drain.released
     timing: dict[str, Any] = {
         # The clients of a server that is being replaced reconnect at different times.
-        "retry_ms": random.randint(0, _SPREAD_MS) if draining else 0,
+        "retry_ms": random.randint(0, SPREAD_MS) if draining else 0,
         "wait": round(seconds, 3),
         "waited": round(trio.current_time() - since, 3),
     }
@@ -170,7 +170,7 @@ def _publish_response(results: list[Published]) -> Response:
         if set(failures) == {Failure.SLOCK_REFUSED}:
             # The key is used by something else: trying again would not help.
             return _respond(_error(Failure.SLOCK_REFUSED), 409)
-        return _failure_response(failures[0])
+        return failure_response(failures[0])
     is_done = not failures and all(
         each.woken for each in results if isinstance(each, Stored)
     )
@@ -196,7 +196,8 @@ def _refuse(error: BadRequest | BadCursor | BadQuery) -> Response:
     return _respond(ErrorResponse(code, str(error)), 400)
 
 
-def _failure_response(failure: Failure) -> Response:
+def failure_response(failure: Failure) -> Response:
+    """Return what is answered where slock or the store does not do its part."""
     seconds = random.randint(*_RETRY_AFTER)
     body = _error(failure)
     body.retry_ms = 1000 * seconds

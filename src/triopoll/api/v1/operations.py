@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..openapi import Operation
 from .schemas import (
@@ -23,6 +24,19 @@ from .serializers import (
     StoredResult,
     WaitResponse,
 )
+from .state_schemas import (
+    AckState,
+    ChangedResponse,
+    ChangeState,
+    ConflictResponse,
+    CreatedResponse,
+    CreateState,
+    OriginResponse,
+    PollSecret,
+    StateKey,
+    StateResponse,
+    WaitState,
+)
 
 __all__ = ["V1_OPERATIONS", "V1_REFERENCED"]
 
@@ -39,6 +53,62 @@ V1_REFERENCED: Sequence[type] = (
     StoredResult,
     SignalResult,
     FailedResult,
+)
+
+_STATES = "States"
+_SECRET: Mapping[str, Any] = {
+    "Triopoll-Poll-Secret": PollSecret,
+}
+_STATE_REFUSALS: Mapping[int, type] = dict.fromkeys(
+    (400, 401, 403, 404, 408, 413, 414, 429, 503), ErrorResponse
+)
+_STATE_OPERATIONS: Sequence[Operation] = (
+    Operation(
+        "POST",
+        "/v1/states",
+        "Create a state",
+        {201: CreatedResponse, **_STATE_REFUSALS},
+        _STATES,
+        body=CreateState,
+        admits="key",
+    ),
+    Operation(
+        "POST",
+        "/v1/states/wait",
+        "Wait for the next version of a state",
+        {200: StateResponse, 410: ErrorResponse, **_STATE_REFUSALS},
+        _STATES,
+        headers=_SECRET,
+        body=WaitState,
+    ),
+    Operation(
+        "POST",
+        "/v1/states/ack",
+        "Acknowledge a final state, whose data is deleted then",
+        {204: None, 409: ConflictResponse, **_STATE_REFUSALS},
+        _STATES,
+        headers=_SECRET,
+        body=AckState,
+    ),
+    Operation(
+        "PUT",
+        "/v1/states/{key}",
+        "Change a state",
+        {200: ChangedResponse, 409: ConflictResponse, **_STATE_REFUSALS},
+        _STATES,
+        path_parameters={"key": StateKey},
+        body=ChangeState,
+        admits="key",
+    ),
+    Operation(
+        "GET",
+        "/v1/states/{key}/origin",
+        "Read who has created a state, to be shown before it is confirmed",
+        {200: OriginResponse, **_STATE_REFUSALS},
+        _STATES,
+        path_parameters={"key": StateKey},
+        admits="key",
+    ),
 )
 
 V1_OPERATIONS: Sequence[Operation] = (
@@ -76,4 +146,5 @@ V1_OPERATIONS: Sequence[Operation] = (
         body=PublishBody,
         admits="key",
     ),
+    *_STATE_OPERATIONS,
 )

@@ -33,6 +33,7 @@ __all__ = [
     "PublishGroup",
     "PublishItem",
     "PublishMessage",
+    "Timeout",
     "WaitBody",
     "WaitEvent",
     "WaitItem",

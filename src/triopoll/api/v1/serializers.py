@@ -20,11 +20,13 @@ from ..validation import StrictStruct
 from .schemas import any_of
 
 __all__ = [
+    "Count",
     "ErrorResponse",
     "FailedResult",
     "MessagesResponse",
     "PublishResponse",
     "PublishResult",
+    "Seconds",
     "SignalResult",
     "StoredResult",
     "WaitResponse",
