@@ -257,7 +257,7 @@ class Link {
       }
       if (isIdle?.(shape) && !bound && shape.code !== "draining") {
         const granted = Math.min(wait, shape.wait ?? wait);
-        if (now() - since < granted / 2) throw new TriopollError(502, "", "too early");
+        if (now() - since < granted / 2) throw new TriopollError(502, "", "early");
       }
       if (wait >= this.wait) this.#cuts = 0;
       this.#served = true;
@@ -722,7 +722,11 @@ export class Triopoll extends EventTarget {
       };
     });
     try {
-      for (const each of subscriptions) feed.add(each, signal);
+      for (const each of subscriptions) {
+        feed.add(each, signal);
+        // One failure is enough: it ends the loop, and with it all of them.
+        signal = undefined;
+      }
       for (;;) {
         while (!queue.length) await new Promise((resolve) => (notify = resolve));
         const { error, lost, message, name, cursor } = queue.shift();

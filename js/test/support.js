@@ -7,6 +7,14 @@ import net from "node:net";
 
 import { Triopoll } from "../triopoll.js";
 
+// Browsers have it, and Node from version 19 on; Debian 12 has 18.
+globalThis.CustomEvent ??= class extends Event {
+  constructor(type, { detail } = {}) {
+    super(type);
+    this.detail = detail;
+  }
+};
+
 const PYTHON = process.env.TRIOSLOCK_TEST_PYTHON ?? "python3";
 const SECRET = "a-secret-of-the-tests-that-is-long-enough";
 /** Milliseconds that a test may take, and a condition: far above what they need. */

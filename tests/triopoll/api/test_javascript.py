@@ -116,6 +116,8 @@ def test_the_package_has_the_version_of_the_service() -> None:
         manifest = json.loads((ROOT / "js" / name).read_text())
         assert manifest["version"] == version("trioslock"), name
     assert module_path() == PATH
+    for name in ("js/README.md", "docs/how-to/use-triopoll-js.md"):
+        assert PATH in (ROOT / name).read_text(), name
 
 
 @pytest.fixture(scope="module", params=SERVERS)
