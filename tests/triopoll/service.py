@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 import trio
 from tests.services import find_free_port, wait_for_port
+from tests.triopoll.leaks import leaked, note_secrets
 
 import trioslock
 
@@ -40,8 +42,10 @@ SERVERS = (
 class Process:
     """A Python module that listens on a port; it can be killed and started again.
 
+    What it writes is shown when it ends, and must have no secret.
+
     Attributes:
-        stderr: Where it writes its log; None for where the tests do.
+        stderr: Where it writes its log instead.
     """
 
     stderr: IO[bytes] | None = None
@@ -53,6 +57,7 @@ class Process:
         self._command = [part.replace("PORT", str(self.port)) for part in command]
         self._env = {**os.environ, **env}
         self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -60,10 +65,13 @@ class Process:
         return self._process.pid
 
     def start(self) -> None:
+        # Several processes write to it.
+        self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # until it ends
         self._process = subprocess.Popen(
             [sys.executable, "-m", *self._command],
             env=self._env,
-            stderr=self.stderr,
+            stdout=self._output,
+            stderr=self.stderr or self._output,
             start_new_session=True,
         )
         wait_for_port(self.port, self._process)
@@ -102,6 +110,7 @@ class Process:
         wait = partial(self._process.wait, 60)
         code = await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
         self._process = None
+        self._check_output()
         return code
 
     def _end(self, signum: signal.Signals) -> None:
@@ -114,6 +123,15 @@ class Process:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process = None
+            self._check_output()
+
+    def _check_output(self) -> None:
+        assert self._output is not None
+        with self._output:
+            self._output.seek(0)
+            text = self._output.read().decode(errors="replace")
+        sys.stderr.write(text)
+        assert not leaked(text), "a log has a secret"
 
 
 class Service(Process):
@@ -185,6 +203,7 @@ class Request:
             while more := await self.stream.receive_some():
                 data += more
         head, _, body = bytes(data).partition(b"\r\n\r\n")
+        note_secrets(body)
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
         return Response(int(first.split()[1]), headers, body)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.triopoll.asgi_calls import Call
+from tests.triopoll.leaks import leaked, note_secrets
 
 from triopoll.app import Triopoll
 
@@ -51,6 +52,10 @@ class StatesApi:
         request.peer = self.peer
         await request.run(self.app)
         text = request.body
+        note_secrets(body)
+        note_secrets(text)
+        if request.status >= 400:
+            assert not leaked(text.decode())
         parsed = json.loads(text) if text else None
         return Answer(request.status, parsed, dict(request.headers), text)
 

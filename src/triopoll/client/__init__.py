@@ -14,7 +14,7 @@ trio-websocket, and nothing of the server.
 
 from __future__ import annotations
 
-# General layout: the client, its errors, publishing, subscriptions and their items.
+# General layout: the client, its errors, publishing, states, subscriptions, items.
 from ._client import PollClient as PollClient
 from ._client import open_poll_client as open_poll_client
 from ._credentials import Secret as Secret
@@ -27,9 +27,16 @@ from ._publishing import Json as Json
 from ._publishing import Published as Published
 from ._responses import Gap as Gap
 from ._responses import Message as Message
+from ._states import ChangedState as ChangedState
+from ._states import CreatedState as CreatedState
+from ._states import State as State
+from ._states import StateOrigin as StateOrigin
+from ._states import StateWatch as StateWatch
 from ._subscription import Subscription as Subscription
 
 __all__ = [
+    "ChangedState",
+    "CreatedState",
     "Draft",
     "Gap",
     "Json",
@@ -40,6 +47,9 @@ __all__ = [
     "Published",
     "Refused",
     "Secret",
+    "State",
+    "StateOrigin",
+    "StateWatch",
     "Subscription",
     "Unreachable",
     "open_poll_client",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias, overload
 
@@ -11,6 +11,7 @@ from ._credentials import Credential, Secret
 from ._http import Site
 from ._publishing import Draft, Json, Published, Publisher
 from ._responses import Gap, Message
+from ._states import ChangedState, CreatedState, StateClient, StateOrigin, StateWatch
 from ._subscription import Subscription, SubscriptionOptions
 from ._transport_choice import TransportKind
 
@@ -27,6 +28,7 @@ class PollClient:
         self._site = site
         self._ticket = ticket
         self._publisher = Publisher(site, api_key)
+        self._states = StateClient(site, api_key)
 
     def __repr__(self) -> str:
         return f"<triopoll.client.PollClient: {self._site.authority}>"
@@ -129,9 +131,138 @@ class PollClient:
         """
         return await self._publisher.publish(drafts)
 
+    async def create_state(
+        self,
+        *,
+        ttl: float | None = None,
+        data: Json = None,
+        state: str | None = None,
+        moves: Mapping[str, Sequence[str]] | None = None,
+        match: bool = False,
+        confirm_within: float | None = None,
+    ) -> CreatedState:
+        """Create a state.
+
+        Args:
+            ttl: Seconds until it expires, 1 to 600; default: 300.
+            data: What its page reads with it.
+            state: Its first name; default: "pending".
+            moves: The moves that are allowed, by state; default: all.
+            match: Whether the move to "confirmed" needs a number.
+            confirm_within: Seconds from the move to "scanned" until it expires;
+                default: 60.
+
+        Raises:
+            Refused: The server does not accept it.
+            Unreachable: It was repeated for 300 s.
+
+        Cancellation:
+            It may have been created; nothing knows its key then.
+        """
+        fields = {
+            "ttl": ttl,
+            "data": data,
+            "state": state,
+            "moves": moves,
+            "match": match,
+            "confirm_within": confirm_within,
+        }
+        return await self._states.create(fields)
+
+    async def set_state(
+        self,
+        key: str,
+        state: str,
+        *,
+        data: Json = None,
+        if_version: int | None = None,
+        final: bool = False,
+        ttl: float | None = None,
+        choice: int | None = None,
+    ) -> ChangedState:
+        """Change a state, and wake its page.
+
+        A request whose response was lost is sent again. Give `if_version`, so that it
+        is not made twice: if the first one was made, the second is refused.
+
+        Args:
+            key: From its creation.
+            state: Its new name.
+            data: What its page reads with it.
+            if_version: Change only this version.
+            final: Whether nothing may change it afterwards.
+            ttl: Seconds from now until it expires; default: as before.
+            choice: With `match`, for the move to "confirmed": the number that was
+                chosen.
+
+        Raises:
+            Refused: 404: the key is unknown; 409: the state is another one, or the
+                choice was wrong.
+            Unreachable: It was repeated for 300 s.
+
+        Cancellation:
+            It may have been changed.
+        """
+        fields = {
+            "state": state,
+            "data": data,
+            "if_version": if_version,
+            "final": final,
+            "ttl": ttl,
+            "choice": choice,
+        }
+        return await self._states.change(key, fields)
+
+    def watch_state(
+        self, key: str, poll_secret: str, *, version: int = 0, wait: float = 25.0
+    ) -> StateWatch:
+        """Follow a state until it is final, over a connection of its own.
+
+        Args:
+            key: From its creation.
+            poll_secret: As well. It is the only credential that is sent.
+            version: The version that is known; 0 returns the present one at once.
+            wait: Seconds that a poll waits for another version.
+
+        Returns:
+            An asynchronous context manager, and the iterator that it opens.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        if not (wait > 0 and version >= 0):
+            raise ValueError("wait must be above 0, and version not below it")
+        return StateWatch(self._site, key, poll_secret, version=version, wait=wait)
+
+    async def ack_state(self, key: str, poll_secret: str, version: int) -> None:
+        """Acknowledge a final state: its data is deleted. A second time is harmless.
+
+        Raises:
+            Refused: 404: the key is unknown, or the secret is another one; 409: the
+                state is not final, or has another version.
+            Unreachable: It was repeated for 300 s.
+
+        Cancellation:
+            It may have been acknowledged.
+        """
+        await self._states.acknowledge(key, poll_secret, version)
+
+    async def state_origin(self, key: str) -> StateOrigin:
+        """Return where a state was created, to be shown before it is confirmed.
+
+        Raises:
+            Refused: 404: the key is unknown.
+            Unreachable: It was repeated for 300 s.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        return await self._states.origin(key)
+
     async def aclose(self) -> None:
-        """Close the connection for publishing; subscriptions have their own."""
+        """Close the connections of publishers; subscriptions have their own."""
         await self._publisher.aclose()
+        await self._states.aclose()
 
 
 @asynccontextmanager

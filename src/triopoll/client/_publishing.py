@@ -13,21 +13,16 @@ import base64
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
-import trio
-
 from ._credentials import Credential
-from ._errors import Refused, TransientError, UnexpectedResponse, Unreachable
-from ._http import HttpConnection, Site
-from ._responses import checked, json_text, read_response
-from ._retry_delay import RetryDelay
+from ._errors import Refused, UnexpectedResponse
+from ._http import Site
+from ._requests import RepeatingConnection
+from ._responses import checked, json_text
 
-__all__ = ["Draft", "Json", "Published", "Publisher"]
-
-# The server recognises an id for 600 s; a later repetition would be stored again.
-_TRY_SECONDS = 300.0
-_RESPONSE_SECONDS = 30.0
+__all__ = ["Draft", "Json", "Published", "Publisher", "plain_value"]
 
 Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -66,49 +61,21 @@ class Publisher:
     """One connection to publish over, for one publish at a time."""
 
     def __init__(self, site: Site, credential: Credential) -> None:
-        self._http = HttpConnection(site)
-        self._credential = credential
-        self._lock = trio.StrictFIFOLock()
+        self._requests = RepeatingConnection(site, credential)
 
     def __repr__(self) -> str:
-        return f"<Publisher: {self._http!r}>"
+        return f"<Publisher: {self._requests!r}>"
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
         """Publish messages; see `PollClient.publish_many`."""
         shape = {"items": [_shape(draft) for draft in drafts]}
-        body = json_text(shape, default=_plain).encode()
-        async with self._lock:
-            return await self._repeat(body, len(drafts))
+        body = json_text(shape, default=plain_value).encode()
+        parse = partial(_results, count=len(drafts))
+        return await self._requests.request("POST", "/v1/publish", body, parse)
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await self._http.aclose()
-
-    async def _repeat(self, body: bytes, count: int) -> list[Published]:
-        retry_delay = RetryDelay()
-        give_up = trio.current_time() + _TRY_SECONDS
-        renewed = False
-        while True:
-            try:
-                return _results(await self._post(body), count)
-            except TransientError as error:
-                delay = retry_delay.next(error.retry)
-                if trio.current_time() + delay > give_up:
-                    raise Unreachable(str(error)) from error
-                await trio.sleep(delay)
-            except Refused as refused:
-                if renewed or refused.status != 401 or not self._credential.renewable:
-                    raise
-                renewed = True
-                self._credential.forget()
-
-    async def _post(self, body: bytes) -> Mapping[str, Any]:
-        headers = await self._credential.headers()
-        headers["Content-Type"] = "application/json"
-        response = await self._http.request(
-            "POST", "/v1/publish", headers, body, seconds=_RESPONSE_SECONDS
-        )
-        return read_response(response)
+        await self._requests.aclose()
 
 
 def _shape(draft: Draft) -> dict[str, Any]:
@@ -125,7 +92,7 @@ def _shape(draft: Draft) -> dict[str, Any]:
     return shape
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a mapping or a sequence as the type that the `json` module writes."""
     if isinstance(value, Mapping):
         members: dict[Any, Any] = {**value}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec.structs import replace
 from tests.redis_rigs import admin_of
 from tests.services import RedisServer
 from tests.triopoll.support import eventually
@@ -24,6 +25,7 @@ from triopoll.store import (
     LogLimits,
     NewMessage,
     RedisStore,
+    StateRecord,
     StoreFailed,
     Stores,
     open_stores,
@@ -113,6 +115,16 @@ async def test_values(stores: Stores, key: str) -> None:
     """Those of the OpenResty image's endpoints."""
     await stores.values.put(key, b"1", 60)
     assert await stores.values.get(key) == b"1"
+
+
+async def test_states(stores: Stores, key: str) -> None:
+    """Create, read, change, look at many."""
+    record = StateRecord(version=1, state="a", expires=9, kept=99, confirm_within=9)
+    await stores.states.insert(key, b"d" * 32, record)
+    found = await stores.states.read(key, b"d" * 32)
+    assert found is not None
+    assert await stores.states.swap(key, found, replace(record, version=2), 9)
+    assert all(await stores.states.heads([key, key + "none"]))
 
 
 async def test_workers(
