@@ -27,14 +27,25 @@ from triopoll.server import (
     serve,
     supervise,
 )
+from triopoll.server.descriptors import allow_descriptors
 from triopoll.server.lifespan import only_error
-from triopoll.server.supervisor import EXIT_CUT, EXIT_STARTUP, watch_lifeline
+from triopoll.server.supervisor import (
+    EXIT_CUT,
+    EXIT_FAILED,
+    EXIT_STARTUP,
+    watch_lifeline,
+)
+from triopoll.server.watchdog import exit_after
 
 __all__ = ["main"]
+
+logger = logging.getLogger("triopoll")
 
 DEFAULT_APP = "triopoll:app"
 DEFAULT_BIND = "127.0.0.1:8000"
 _DEFAULT = " (default: %(default)s)"
+# Seconds from the end of the drain to the end of the process.
+_SHUTDOWN_SECONDS = 10.0
 
 # Settings of the server that have an option, with its help.
 _OPTIONS = {
@@ -44,6 +55,8 @@ _OPTIONS = {
     "keep_alive": "seconds that a connection may be idle between two requests",
     "write_deadline": "seconds that a client may take to read what it is sent",
     "max_connections": "connections of one worker; more are answered 503",
+    "max_unread_bytes": "bytes of answers that wait in one worker to be read by slow "
+    "clients; beyond it the slowest are cut",
     "websocket_ping": "seconds without a byte after which a websocket is pinged",
     "websocket_pong_deadline": "seconds in which its client must then send something",
 }
@@ -57,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 after a drain in which all clients were answered, 1 if a client was cut, 2 for
-        a wrong command line, 3 if the application or its address refused to start.
+        a wrong command line, 3 if the application or its address refused to start, 4 if
+        the application failed to shut down, or the server failed.
     """
     options = _parser().parse_args(arguments)
     code: int = options.run(options)
@@ -68,14 +82,20 @@ def _serve(options: argparse.Namespace) -> int:
     set_up_logs(options.log_format)
     numbers = {name: getattr(options, name) for name in _OPTIONS}
     settings = ServerSettings(access_log=options.access_log, **numbers)
+    if options.lifeline is None:  # workers inherit the limit of their supervisor
+        allow_descriptors(settings.max_connections)
     try:
         if options.workers > 1:
             return _run_workers(options, settings)
         return _run_worker(options, settings)
     except (BindError, LifespanError) as error:
-        logging.getLogger("triopoll").error("%s", error)
+        logger.error("%s", error)
         refused = isinstance(error, (BindError, StartupFailed))
-        return EXIT_STARTUP if refused else EXIT_CUT
+        return EXIT_STARTUP if refused else EXIT_FAILED
+    except Exception:
+        # Python's own exit code for a traceback would say that a client was cut.
+        logger.exception("the server failed")
+        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -180,7 +200,7 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
             async with trio.open_nursery() as nursery:
                 if options.lifeline is not None:
                     nursery.start_soon(watch_lifeline, options.lifeline)
-                cut = await serve(app, listeners, settings)
+                cut = await serve(app, listeners, settings, drained=_limit_shutdown)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = only_error(group)
@@ -188,6 +208,10 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
         return cut
 
     return EXIT_CUT if trio.run(run) else 0
+
+
+def _limit_shutdown(cut: int) -> None:
+    exit_after(_SHUTDOWN_SECONDS, EXIT_CUT if cut else EXIT_FAILED)
 
 
 def _run_workers(options: argparse.Namespace, settings: ServerSettings) -> int:

@@ -124,7 +124,12 @@ async def open_services(
             limit=settings.max_held_keys, per_visitor=settings.held_keys_per_ip
         )
         waits = ParkedWaits(drain, limit=settings.max_waits, metrics=metrics, held=held)
-        monitor = SlockMonitor(partial(probe_slock, client), waits, limit=limit)
+        monitor = SlockMonitor(
+            partial(probe_slock, client),
+            waits,
+            limit=limit,
+            address=settings.slock_address,
+        )
         notifier = LogNotifier(
             client,
             stores.log,

@@ -24,6 +24,7 @@ __all__ = [
     "Network",
     "Settings",
     "SettingsError",
+    "hosts_of",
     "networks_of",
     "settings_from",
 ]
@@ -49,7 +50,10 @@ _NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
-_REDIS_SCHEMES = ("memory", "redis", "rediss", "unix")
+_REDIS_SCHEMES = (
+    *("memory", "redis", "rediss", "unix"),
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
 
 
 class SettingsError(ValueError):
@@ -72,7 +76,7 @@ def _url(schemes: tuple[str, ...]) -> Callable[[str], str]:
             forms = ", ".join(f"{scheme}://" for scheme in schemes)
             # The value is left out of the message: it may have a password in it.
             raise ValueError(f"is not a URL of one of the forms {forms}")
-        if len(_hosts(text)) > 1 and _scheme(text) == "embedded":
+        if len(hosts_of(text)) > 1 and _scheme(text) == "embedded":
             raise ValueError("names several hosts, and the embedded engine has one")
         return text
 
@@ -84,8 +88,10 @@ def _scheme(text: str) -> str:
     return match["scheme"].lower() if match else ""
 
 
-def _hosts(text: str) -> list[tuple[str, int | None]]:
+def hosts_of(text: str) -> list[tuple[str, int | None]]:
     """Return host and port of each member of a URL; "" and None where it has none.
+
+    They are cut at commas, alike on every Python.
 
     Raises:
         ValueError: A host or a port is malformed.
@@ -199,8 +205,9 @@ class Settings:
             listens there for publishers; ``slock://HOST:PORT`` uses a server.
         slock_db: The database of the events and groups on slock, whose names clients
             choose; None for that of the URL, which has all other keys of the service.
-        redis_url: Where messages are: ``memory://`` in this process, or ``redis://``,
-            ``rediss://`` or ``unix://`` as redis-py writes them.
+        redis_url: Where messages are: ``memory://`` in this process, or a Redis:
+            ``redis://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``;
+            with ``rediss`` over TLS.
         default_timeout: Seconds that a poll waits if it does not give a timeout.
         max_timeout: Seconds that a poll may wait.
         backend_limit: Seconds within which slock and Redis must answer.
@@ -301,11 +308,17 @@ class Settings:
         return (self.list_prefix + key).startswith(self.redis_prefix)
 
     @property
+    def slock_address(self) -> str:
+        """Return where slock is, for messages: hosts and ports without a password."""
+        match = _URL.match(self.slock_url)
+        return match["authority"].rpartition("@")[2] if match else ""
+
+    @property
     def embedded_address(self) -> tuple[str, int] | None:
         """Return host and port of the embedded engine, or None if there is none."""
         if _scheme(self.slock_url) != "embedded":
             return None
-        host, port = _hosts(self.slock_url)[0]
+        host, port = hosts_of(self.slock_url)[0]
         return host or "127.0.0.1", 5658 if port is None else port
 
 

@@ -57,7 +57,7 @@ class RemoteProtocolError(ProtocolError):
     """The peer sent bytes that the protocol does not allow."""
 
 
-class LocalProtocolError(ProtocolError):
+class LocalProtocolError(ProtocolError, ValueError):
     """The caller asked for something that the protocol cannot carry."""
 
 

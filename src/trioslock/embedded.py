@@ -29,11 +29,19 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from ._arguments import check_type
 from .client import Client, Service, open_session_client
 from .engine import EngineLimits
 from .host import EngineHost
 from .link import BaseLink, ClientSession, Owner, SessionSettings
-from .protocol import ID_SIZE, Command, InitCommand, Result
+from .protocol import (
+    ID_SIZE,
+    Command,
+    InitCommand,
+    LockCommand,
+    Result,
+    encode_command,
+)
 
 __all__ = ["open_embedded"]
 
@@ -63,7 +71,14 @@ class EngineLink(BaseLink):
         )
 
     def post(self, command: Command) -> None:
-        """Hand a command to the engine."""
+        """Hand a command to the engine.
+
+        Raises:
+            LocalProtocolError: The protocol cannot carry it. The engine is spared what
+                no connection could bring.
+        """
+        if type(command) is not LockCommand or command.data is not None:
+            encode_command(command)
         if not self._peer.attached:
             # Closed: the entries move on when `run` returns.
             return
@@ -180,11 +195,16 @@ def open_embedded(
         A context manager that gives the `Client`.
 
     Raises:
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
 
     Cancellation:
         Nothing is left in the engine.
     """
+    if host is not None:
+        check_type(host, EngineHost, "host", "an EngineHost or None")
+    if engine_limits is not None:
+        check_type(engine_limits, EngineLimits, "engine_limits", "EngineLimits")
     settings = SessionSettings(
         client_id=secrets.token_bytes(ID_SIZE) if client_id is None else client_id,
         session_ttl=session_ttl,

@@ -31,10 +31,11 @@ import sqlite3
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import trio
 
+from ._arguments import check_choice, check_type
 from .engine import Engine, SavedHolder, SavedKey
 from .protocol import FRAME_SIZE, LockCommand, decode_command, encode_lock
 
@@ -217,6 +218,8 @@ def open_storage(directory: Path, *, fsync: Fsync = "second") -> Storage:
         StorageError: Another server uses them, they are damaged or of another
             program, or they cannot be written.
     """
+    check_type(directory, Path, "directory", "a Path")
+    check_choice(fsync, "fsync", *get_args(Fsync))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

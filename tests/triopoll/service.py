@@ -23,7 +23,7 @@ from tests.triopoll.leaks import leaked, note_secrets
 
 import trioslock
 
-LIMIT = 10.0
+LIMIT = 30.0
 UVICORN = ("uvicorn", "--port", "PORT", "--log-level", "warning")
 GRANIAN = ("granian", "--interface", "asgi", "--port", "PORT", "--log-level", "warning")
 HYPERCORN = ("hypercorn", "-k", "trio", "-w", "0", "-b", "127.0.0.1:PORT")
@@ -157,6 +157,7 @@ def poll_process(
     env = {f"TRIOPOLL_{name.upper()}": str(value) for name, value in settings.items()}
     env["TRIOPOLL_SLOCK_URL"] = slock or f"embedded://127.0.0.1:{find_free_port()}"
     env["TRIOPOLL_REDIS_URL"] = redis or "memory://"
+    own = ["triopoll", "serve", "--drain-delay", "0", "--bind", "127.0.0.1:PORT"]
     commands = {
         "hypercorn": [*HYPERCORN, "triopoll:app"],
         "hypercorn asyncio": ["hypercorn", "-w", "0", *HYPERCORN[-2:], "triopoll:app"],
@@ -164,15 +165,8 @@ def poll_process(
         "uvicorn h11": [*UVICORN, "--http", "h11", "--loop", "asyncio", "triopoll:app"],
         "granian": [*GRANIAN, "triopoll:app"],
         "mute": [*HYPERCORN, "tests.triopoll.mute_app:app"],
-        "triopoll": [
-            "triopoll",
-            "serve",
-            "--drain-delay",
-            "0",
-            "--bind",
-            "127.0.0.1:PORT",
-            "triopoll:app",
-        ],
+        "triopoll": [*own, "triopoll:app"],
+        "triopoll workers": [*own, "--workers", "2", "triopoll:app"],
     }
     return Service(commands[server], env)
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from tests.services import find_free_port
+from tests.services import find_free_port, wait_for_port
 from tests.triopoll.server.processes import GET, PARK_APP, ServerProcess, read_all
 
 from triopoll.__main__ import load_app, main
@@ -197,3 +197,90 @@ def test_workers_that_still_start_have_no_clients(
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+APPLICATION = """
+import sys, threading, time, trio
+from triopoll import __main__
+from triopoll.server import lifespan
+
+async def app(scope, receive, send):
+    if scope["type"] != "lifespan":
+        await trio.sleep_forever()
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    __THEN__
+
+async def shielded():
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+if __name__ == "__main__":
+    __main__._SHUTDOWN_SECONDS = 1.5
+    lifespan.SHUTDOWN_DEADLINE = 0.5
+    sys.exit(__main__.main(["serve", *sys.argv[1:]]))
+"""
+SECOND = "\n    await receive()\n    "
+ENDED = "the application has not shut down within 1.5 s: the process ends without it"
+
+
+def exit_of(
+    tmp_path: Path, then: str, *, stop: bool = True, stuck: bool = False
+) -> tuple[int, str, float]:
+    """Serve an application; return exit code, log, and time from SIGTERM to its end."""
+    script = tmp_path / "served.py"
+    script.write_text(APPLICATION.replace("__THEN__", then))
+    port = find_free_port()
+    options = ("--drain-delay", "0", "--drain-window", "0", "--drain-grace", "0.2")
+    command = [sys.executable, str(script), "served:app", *options]
+    process = subprocess.Popen(
+        [*command, "--bind", f"127.0.0.1:{port}"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    begun = time.monotonic()
+    if stop:
+        wait_for_port(port, process)
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            if stuck:
+                sock.sendall(GET % b"/")
+                time.sleep(0.3)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=60)
+    else:
+        _, log = process.communicate(timeout=60)
+    return process.returncode, log, time.monotonic() - begun
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("then", "message"),
+    [
+        (f"{SECOND}await trio.sleep_forever()", "has not shut down within 0.5 s"),
+        (f"{SECOND}raise LookupError", "the server failed"),
+        (f"{SECOND}await shielded()", ENDED),
+        (f"{SECOND}await trio.to_thread.run_sync(time.sleep, 60)", ENDED),
+        (f"{SECOND}time.sleep(60)", ENDED),
+    ],
+    ids=["waits", "fails", "ignores cancellation", "waits in a thread", "blocks"],
+)
+def test_a_shutdown_has_its_time_and_says_nothing_of_clients(
+    tmp_path: Path, then: str, message: str
+) -> None:
+    """Whatever the application does: the process ends, and 1 is for cut clients."""
+    code, log, seconds = exit_of(tmp_path, then)
+    assert code == 4, log
+    assert message in log
+    assert seconds < 20
+    assert exit_of(tmp_path, then, stuck=True)[0] == 1
+
+
+@pytest.mark.slow
+def test_an_application_that_fails_is_4(tmp_path: Path) -> None:
+    """Not 1, which is Python's own for an error that nothing catches."""
+    code, log, _ = exit_of(tmp_path, "raise LookupError('lost')", stop=False)
+    assert code == 4
+    assert "the server failed" in log
+    assert "LookupError: lost" in log

@@ -72,6 +72,39 @@ def test_each_field_is_read_from_its_variable() -> None:
         assert getattr(given, field.name) != getattr(Settings(), field.name)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://",
+        "redis://10.0.0.6:6379/0",
+        "rediss://app:secret@[::1]:6380/1?ssl_ca_certs=/etc/ca.pem",
+        "unix:///run/redis/redis.sock?db=2",
+        "redis+sentinel://s1:26379,[::1]:26379/mymaster/0",
+        "rediss+sentinel://s1,s2/mymaster",
+        "redis+cluster://c1:7000,c2:7000",
+        "rediss+cluster://c1",
+    ],
+)
+def test_urls_of_redis(url: str) -> None:
+    """Each form, with one host or several."""
+    settings = settings_from({"TRIOPOLL_REDIS_URL": url})
+    assert settings.redis_url == url
+    assert settings.keeps_messages == url.startswith("memory")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("embedded://127.0.0.1:5658", "127.0.0.1:5658"),
+        ("slock://a:1,[::1]:2/3", "a:1,[::1]:2"),
+        ("slock://user:secret@a:1", "a:1"),
+    ],
+)
+def test_where_slock_is(url: str, address: str) -> None:
+    """For the log: without what is secret."""
+    assert settings_from({"TRIOPOLL_SLOCK_URL": url}).slock_address == address
+
+
 def test_an_empty_variable_is_an_absent_one() -> None:
     """Compose files and unit files set variables to nothing to unset them."""
     assert settings_from({"TRIOPOLL_MAX_WAITS": ""}) == Settings()

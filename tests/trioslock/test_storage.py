@@ -285,6 +285,7 @@ def _open_and_stay(directory: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_at_its_very_first_start(tmp_path: Path) -> None:
     """However little of a new file is there, the next server can use it."""
     for number in range(60):

@@ -18,13 +18,22 @@ from ..store import StoreError, StoreUnreachable
 from .outcomes import Failure, OperationFailed
 
 __all__ = [
+    "LEAST",
+    "MARGIN",
     "SLOCK_ERRORS",
     "call_slock",
     "call_store",
     "count_failure",
+    "limit_until",
     "slock_failure",
     "store_failure",
 ]
+
+# Seconds that a backend may take beyond the time for which a request waits: it is
+# answered within that time and this margin, whatever the backends do.
+MARGIN = 1.0
+# A call gets at least so many seconds, also when this process was late itself.
+LEAST = 0.25
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
@@ -40,6 +49,16 @@ _METRIC_LABELS: dict[Failure, tuple[Backend, str]] = {
     Failure.STORE_UNREACHABLE: ("store", "unreachable"),
     Failure.STORE_FAILED: ("store", "failed"),
 }
+
+
+def limit_until(limit: float, until: float) -> float:
+    """Return how many seconds a call may take in a request that waits.
+
+    Args:
+        limit: Seconds within which a backend must answer.
+        until: When the wait of the request is over, by trio's clock.
+    """
+    return min(limit, max(LEAST, until + MARGIN - trio.current_time()))
 
 
 async def call_slock(

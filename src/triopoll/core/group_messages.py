@@ -32,6 +32,7 @@ from .backend_calls import (
     call_slock,
     call_store,
     count_failure,
+    limit_until,
     slock_failure,
 )
 from .latest_message import OUTLIVES
@@ -112,12 +113,13 @@ class GroupMessages:
         Cancellation:
             The wait is withdrawn on the slock server.
         """
+        until = trio.current_time() + query.timeout
         try:
             if query.timeout == 0:
-                return await self._read(query) or NothingYet()
-            outcome = await self._wait(query)
+                return await self._read(query, until) or NothingYet()
+            outcome = await self._wait(query, until)
             if query.renews and isinstance(outcome, NothingYet):
-                await self._renew(query)
+                await self._renew(query, until)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         return outcome
@@ -170,7 +172,7 @@ class GroupMessages:
     # --- waiting ----------------------------------------------------------------------
 
     async def _wait(
-        self, query: GroupPoll
+        self, query: GroupPoll, until: float
     ) -> KeptMessage | MissingMessage | NothingYet | Failure:
         self._monitor.raise_if_down()
         group = self._group(query.key, query.message_id, query.lease)
@@ -183,28 +185,31 @@ class GroupMessages:
             raise slock_failure(error) from None
         if not isinstance(parked.outcome, EventFired):
             return parked.outcome
-        found = await self._find(query)
+        found = await self._find(query, until)
         if isinstance(found, MissingMessage):
             self._metrics.waits["group"].empty_wakes += 1
         return found
 
-    async def _find(self, query: GroupPoll) -> KeptMessage | MissingMessage:
+    async def _find(
+        self, query: GroupPoll, until: float
+    ) -> KeptMessage | MissingMessage:
         for pause in _PAUSES:
-            if (message := await self._read(query)) is not None:
+            if (message := await self._read(query, until)) is not None:
                 return message
             await trio.sleep(min(pause, query.timeout))
-        return await self._read(query) or MissingMessage()
+        return await self._read(query, until) or MissingMessage()
 
-    async def _read(self, query: GroupPoll) -> KeptMessage | None:
+    async def _read(self, query: GroupPoll, until: float) -> KeptMessage | None:
         name = _name_of(query.key, query.message_id)
-        message = await call_store(self._limit, self._values.get, name)
+        limit = limit_until(self._limit, until)
+        message = await call_store(limit, self._values.get, name)
         return None if message is None else KeptMessage(message)
 
-    async def _renew(self, query: GroupPoll) -> None:
+    async def _renew(self, query: GroupPoll, until: float) -> None:
         """Renew the lease of a group with a wait, if slock can be reached."""
         group = self._group(query.key, query.message_id, query.lease)
         with contextlib.suppress(OperationFailed):
-            await call_slock(self._limit, group.clear)
+            await call_slock(limit_until(self._limit, until), group.clear)
 
     # --- sending ----------------------------------------------------------------------
 

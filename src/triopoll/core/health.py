@@ -8,7 +8,7 @@ import trio
 
 from ..ops.drain import Drain
 from ..ops.metrics import Histogram
-from ..store import StoreError
+from ..store import StoreError, StoreFailed, StoreFull
 from .parked_waits import ParkedWaits
 from .slock_backend import SlockMonitor
 
@@ -26,6 +26,8 @@ _DRAINING = "the server is going away"
 _SLOCK = "slock does not answer"
 _SLOCK_REFUSES = "slock refuses new keys"
 _STORE = "the store of messages does not answer"
+_STORE_REFUSES = "the store of messages refuses to store"
+_STORE_FULL = "the store of messages is full"
 _WAITS = "as many waits are parked as may be"
 
 
@@ -47,7 +49,7 @@ class Health:
             drain: Knows whether the server shuts down.
             monitor: Knows whether slock answers.
             waits: Knows whether there is room.
-            ping: Asks the message store for an answer; raises `StoreError`.
+            ping: Asks whether the message store would take one; raises `StoreError`.
             limit: Seconds within which it must answer, if that is less than the time
                 of a probe.
         """
@@ -57,7 +59,8 @@ class Health:
         self._ping = ping
         self._limit = min(limit, _PROBE_TIME)
         self._asking = trio.Lock()
-        self._store_answers = True
+        # Why it would not take a message; "" if it would.
+        self._store_fault = ""
         self._fresh_until = -1.0
 
     def __repr__(self) -> str:
@@ -69,34 +72,38 @@ class Health:
         Cancellation:
             Nothing is left behind.
         """
-        store_answers = await self._ask_store()
+        store_fault = await self._ask_store()
         found = {
             "draining": (self._drain.draining, _DRAINING),
             "slock": (
                 not self._monitor.up or self._monitor.refuses,
                 _SLOCK_REFUSES if self._monitor.up else _SLOCK,
             ),
-            "store": (not store_answers, _STORE),
+            "store": (bool(store_fault), store_fault),
             "waits": (self._waits.full, _WAITS),
         }
         return {code: sentence for code, (holds, sentence) in found.items() if holds}
 
-    async def _ask_store(self) -> bool:
+    async def _ask_store(self) -> str:
         # One task pings; those that queue for the lock meanwhile reuse its result.
         async with self._asking:
             if trio.current_time() >= self._fresh_until:
-                self._store_answers = await self._try_store()
+                self._store_fault = await self._try_store()
                 self._fresh_until = trio.current_time() + _FRESH
-            return self._store_answers
+            return self._store_fault
 
-    async def _try_store(self) -> bool:
+    async def _try_store(self) -> str:
         with trio.move_on_after(self._limit):
             try:
                 await self._ping()
+            except StoreFull:
+                return _STORE_FULL
+            except StoreFailed:
+                return _STORE_REFUSES
             except StoreError:
-                return False
-            return True
-        return False
+                return _STORE
+            return ""
+        return _STORE
 
 
 async def measure_loop_lag(lag: Histogram) -> None:

@@ -7,13 +7,15 @@ a client does not read in time is lost to it.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from trioslock import Database
 
 from ..ops.metrics import Metrics
 from ..store import MessageStore, ValueStore
-from .backend_calls import call_slock, call_store, count_failure
+from .backend_calls import call_slock, call_store, count_failure, limit_until
 from .outcomes import (
     EventFired,
     Failure,
@@ -69,21 +71,29 @@ class LatestMessages:
         Cancellation:
             The wait is withdrawn on the slock server.
         """
+        until = trio.current_time() + query.timeout
         outcome = await self._poller.wait_event(query)
         if not isinstance(outcome, EventFired):
             # A wait for an event never ends with a popped message.
             assert isinstance(outcome, (NothingYet, Failure))
             return outcome
-        return await self.latest(query.key)
+        return await self.latest(query.key, until)
 
-    async def latest(self, key: str) -> KeptMessage | MissingMessage | Failure:
+    async def latest(
+        self, key: str, until: float = math.inf
+    ) -> KeptMessage | MissingMessage | Failure:
         """Read the latest message of an event.
+
+        Args:
+            key: The event.
+            until: When the wait of this request is over, by trio's clock.
 
         Cancellation:
             Nothing is left behind.
         """
         try:
-            message = await call_store(self._limit, self._values.get, _name_of(key))
+            limit = limit_until(self._limit, until)
+            message = await call_store(limit, self._values.get, _name_of(key))
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         return MissingMessage() if message is None else KeptMessage(message)

@@ -26,10 +26,13 @@ from ..ops.metrics import Kind, Metrics, monotonic
 from ..settings import Settings
 from ..store import Delivery, MessageStore, StoreError
 from .backend_calls import (
+    LEAST,
+    MARGIN,
     SLOCK_ERRORS,
     call_slock,
     call_store,
     count_failure,
+    limit_until,
     slock_failure,
     store_failure,
 )
@@ -96,8 +99,9 @@ class Poller:
         Cancellation:
             The wait is withdrawn on the slock server.
         """
+        until = trio.current_time() + query.timeout
         try:
-            return await self._wait(query, "event", visitor)
+            return await self._wait(query, "event", visitor, until)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
 
@@ -121,18 +125,20 @@ class Poller:
             The wait is withdrawn on the slock server; a message that was popped
             returns to its list.
         """
+        until = trio.current_time() + query.timeout
         try:
             # Not by `call_store`: a poll resumes three times, each time through every
-            # coroutine between here and its task.
-            with trio.fail_after(self._limit):
+            # coroutine between here and its task. And not by `limit_until`.
+            with trio.fail_after(min(self._limit, query.timeout + MARGIN)):
                 taken = await self._store.pop(query.key)
             if taken is not None:
                 self._backoff.reset(query.key)
                 return self._popped(taken)
-            outcome = await self._wait(query, "message", visitor)
+            outcome = await self._wait(query, "message", visitor, until)
             if not isinstance(outcome, EventFired):
                 return outcome
-            with trio.fail_after(self._limit):
+            left = max(LEAST, until + MARGIN - trio.current_time())
+            with trio.fail_after(min(self._limit, left)):
                 taken = await self._store.pop(query.key)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
@@ -174,8 +180,9 @@ class Poller:
         if delay <= 0:
             return empty
         await trio.sleep(delay)
+        limit = limit_until(self._limit, began + query.timeout)
         try:
-            taken = await call_store(self._limit, self._store.pop, query.key)
+            taken = await call_store(limit, self._store.pop, query.key)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         # The delay is no part of the latency from a wake to its reply.
@@ -196,7 +203,7 @@ class Poller:
         )
 
     async def _wait(
-        self, query: PollQuery, kind: Kind, visitor: str | None
+        self, query: PollQuery, kind: Kind, visitor: str | None, until: float
     ) -> EventFired | NothingYet | Failure:
         self._monitor.raise_if_down()
         if query.reset and query.default == "set":
@@ -207,11 +214,12 @@ class Poller:
         event = self._events.event(query.key, default=query.default, ttl=query.lease)
         outcome: EventFired | NothingYet | Failure
         if query.timeout == 0:
-            is_set = await call_slock(self._limit, event.is_set)
+            is_set = await call_slock(limit_until(self._limit, until), event.is_set)
             outcome = EventFired() if is_set else NothingYet()
         else:
             try:
-                with ParkedWait(self._waits, query.timeout, kind) as parked:
+                seconds = until - trio.current_time()
+                with ParkedWait(self._waits, seconds, kind) as parked:
                     await event.wait()
                     # No await from here on: an event that fired is never reported as
                     # a timeout.
@@ -221,7 +229,7 @@ class Poller:
                 raise slock_failure(error) from None
             outcome = parked.outcome
         if query.reset and isinstance(outcome, EventFired):
-            await call_slock(self._limit, self._reset, event)
+            await call_slock(limit_until(self._limit, until), self._reset, event)
         return outcome
 
     async def _reset(self, event: Event) -> None:

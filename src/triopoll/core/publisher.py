@@ -157,14 +157,16 @@ class Publisher:
             The result of each draft, in the order given.
 
         Cancellation:
-            It is completed all the same, and takes no longer than the limits.
+            It is completed all the same, and takes no longer than twice the limit: once
+            for the store, once for slock.
         """
         results: list[Published] = []
+        messages = [draft for draft in drafts if isinstance(draft, NewMessage)]
         with trio.CancelScope(shield=True):
-            stored = await self._store(
-                [draft for draft in drafts if isinstance(draft, NewMessage)]
-            )
+            appended = await self._append(messages) if messages else []
+            # One deadline for all calls: a slock that hangs costs the limit once.
             until = trio.current_time() + self._limit
+            stored = await self._wake(messages, appended, until)
             for draft in drafts:
                 if isinstance(draft, NewMessage):
                     results.append(stored.pop(0))
@@ -184,21 +186,6 @@ class Publisher:
 
     # --- messages ---------------------------------------------------------------------
 
-    async def _store(self, messages: list[NewMessage]) -> list[Published]:
-        if not messages:
-            return []
-        appended = await self._append(messages)
-        keys = {
-            message.key
-            for message, result in zip(messages, appended, strict=True)
-            if isinstance(result, Appended)
-        }
-        woken = await self._wake_all(keys)
-        return [
-            _stored(result, woken.get(message.key))
-            for message, result in zip(messages, appended, strict=True)
-        ]
-
     async def _append(self, messages: list[NewMessage]) -> list[Appended | StoreError]:
         try:
             with trio.fail_after(self._limit):
@@ -206,15 +193,31 @@ class Publisher:
         except trio.TooSlowError:
             return [StoreUnreachable("it does not answer")] * len(messages)
 
-    async def _wake_all(self, keys: set[str]) -> dict[str, bool | None]:
+    async def _wake(
+        self,
+        messages: list[NewMessage],
+        appended: list[Appended | StoreError],
+        until: float,
+    ) -> list[Published]:
+        """Wake the waits for what was stored; return the result of each message."""
+        keys = {
+            message.key
+            for message, result in zip(messages, appended, strict=True)
+            if isinstance(result, Appended)
+        }
+        woken = await self._wake_all(keys, until)
+        return [
+            _stored(result, woken.get(message.key))
+            for message, result in zip(messages, appended, strict=True)
+        ]
+
+    async def _wake_all(self, keys: set[str], until: float) -> dict[str, bool | None]:
         """Wake the waits for these logs.
 
         Returns:
             Whether there may have been waits for a log; None if slock failed.
         """
         woken: dict[str, bool | None] = {}
-        # One deadline for all of them, so that a slock that hangs costs the limit once.
-        until = trio.current_time() + self._limit
 
         async def wake(key: str) -> None:
             try:

@@ -23,6 +23,7 @@ from ..ops.metrics import Kind, Metrics, WaitMeter
 from ..settings import Settings
 from ..store import NEW, MessageLog
 from .backend_calls import (
+    MARGIN,
     SLOCK_ERRORS,
     call_slock,
     call_store,
@@ -100,7 +101,8 @@ class Reader:
             key: The log.
             cursor: From an earlier result, or `store.NEW` or `store.ALL`.
             limit: Messages that may be returned.
-            seconds: Seconds to wait; 0 reads without waiting; may be infinite.
+            seconds: Seconds to wait; 0 reads without waiting; may be infinite. It takes
+                at most `MARGIN` longer, whatever the backends do.
             visitor: Who waits, as limits by visitor are counted; None for no visitor.
             kind: What waits, in the metrics.
 
@@ -116,13 +118,16 @@ class Reader:
             Nothing is left behind; the same cursor finds the same messages.
         """
         try:
+            until = trio.current_time() + seconds
             with self._notifier.subscribe((key,), visitor) as subscription:
-                result = await self._read(key, cursor, limit)
+                within = min(self._limit, seconds + MARGIN)
+                result = await self._read(key, cursor, limit, within)
                 if isinstance(result, Failure):
                     raise OperationFailed(result)
                 if not result.ready and seconds != 0:
+                    left = until - trio.current_time()
                     with ParkedWait(
-                        self._waits, seconds, kind, needs_slock=False
+                        self._waits, left, kind, needs_slock=False
                     ) as parked:
                         item = LogItem(key, result.page.cursor, limit)
                         meter = self._metrics.waits[kind]
@@ -144,7 +149,7 @@ class Reader:
 
         Args:
             items: What to wait for.
-            seconds: Seconds to wait; 0 reads without waiting; may be infinite.
+            seconds: As for `messages`.
             visitor: As for `messages`.
             kind: What waits, in the metrics; default: by the items.
 
@@ -160,12 +165,14 @@ class Reader:
             Nothing is left behind; the same cursors and versions find the same.
         """
         wait_set = WaitSet(items, visitor)
+        until = trio.current_time() + seconds
         try:
             with self._notifier.subscribe(wait_set.log_keys, visitor) as subscription:
-                await self._read_all(wait_set)
+                await self._read_all(wait_set, min(self._limit, seconds + MARGIN))
                 if not wait_set.ready and seconds != 0:
                     kind = kind or wait_set.kind
-                    await self._park(wait_set, subscription, seconds, kind)
+                    left = until - trio.current_time()
+                    await self._park(wait_set, subscription, left, kind)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         for state in wait_set.states:
@@ -215,7 +222,8 @@ class Reader:
         name = cursor, item.limit, share
         flight: SingleFlight[ReadResult | Failure] | None = wake.reads.get(name)
         if flight is None:
-            read = partial(self._read, item.key, cursor, item.limit, share)
+            within = self._limit
+            read = partial(self._read, item.key, cursor, item.limit, within, share)
             flight = wake.reads[name] = SingleFlight(read)
         result = await flight.result()
         if isinstance(result, Failure):
@@ -224,12 +232,17 @@ class Reader:
         return result
 
     async def _read(
-        self, key: str, cursor: str, limit: int, share: int = 1
+        self,
+        key: str,
+        cursor: str,
+        limit: int,
+        within: float,
+        share: int = 1,
     ) -> ReadResult | Failure:
         # A failure is returned, not raised, so that the tasks of one flight share it.
         read = partial(self._log.read, key, cursor, limit, share=share)
         try:
-            page = await call_store(self._limit, read)
+            page = await call_store(within, read)
         except OperationFailed as error:
             return error.failure
         # The sweep notices that the store is back only while a log is subscribed to.
@@ -238,10 +251,12 @@ class Reader:
 
     # --- several items ----------------------------------------------------------------
 
-    async def _read_all(self, wait_set: WaitSet) -> None:
-        reads = [partial(self._read_log, wait_set, index) for index in wait_set.logs]
+    async def _read_all(self, wait_set: WaitSet, within: float) -> None:
+        """Read the state of all items, each in at most so many seconds."""
+        read_log = partial(self._read_log, wait_set, within)
+        reads = [partial(read_log, index) for index in wait_set.logs]
         if self._monitor.up:
-            read_signal = partial(self._read_signal, wait_set)
+            read_signal = partial(self._read_signal, wait_set, within)
             reads += [partial(read_signal, index) for index in wait_set.signals]
         if len(reads) == 1:
             await reads[0]()
@@ -254,25 +269,25 @@ class Reader:
         if wait_set.signals:
             self._monitor.raise_if_down()
 
-    async def _read_log(self, wait_set: WaitSet, index: int) -> None:
+    async def _read_log(self, wait_set: WaitSet, within: float, index: int) -> None:
         item = wait_set.log(index)
         share = len(wait_set.logs)
-        result = await self._read(item.key, item.cursor, item.limit, share)
+        result = await self._read(item.key, item.cursor, item.limit, within, share)
         if isinstance(result, Failure):
             wait_set.failure = result
             wait_set.lacks_cursor = wait_set.lacks_cursor or item.cursor == NEW
         else:
             wait_set.update(index, result)
 
-    async def _read_signal(self, wait_set: WaitSet, index: int) -> None:
+    async def _read_signal(self, wait_set: WaitSet, within: float, index: int) -> None:
         item = wait_set.signal(index)
         try:
             if isinstance(item, EventItem):
-                is_set = await call_slock(self._limit, self._event(item).is_set)
+                is_set = await call_slock(within, self._event(item).is_set)
                 wait_set.update(index, EventState(is_set))
             else:
                 self._hold_group(wait_set, item)
-                state = await call_slock(self._limit, self._read_group, item)
+                state = await call_slock(within, self._read_group, item)
                 wait_set.update(index, state)
         except OperationFailed as error:
             wait_set.failure = error.failure

@@ -25,11 +25,12 @@ from contextlib import (
 import trio
 
 import trioslock
-from trioslock import Flags, GroupEvent
+from trioslock import ConnectionLost, Flags, GroupEvent
 from trioslock.embedded import open_embedded
 from trioslock.server import Server, open_server
 
 from ..settings import PREFIX, Settings
+from ..store import BackendState
 from .backend_calls import SLOCK_ERRORS, slock_failure
 from .outcomes import Failure, OperationFailed
 from .parked_waits import ParkedWaits
@@ -50,6 +51,9 @@ _PERIOD = 0.2
 _PROBE_TIME = 0.6
 # Seconds until a probe that failed is repeated.
 _RETRY = 0.05
+# What the log says of an outage and of a refusal, and of the end of each.
+_AWAY = "does not answer", "answers again"
+_REFUSES = "refuses new keys", "accepts new keys again"
 # Seconds after which the lock of a probe that was interrupted is free.
 _PROBE_LEASE = 1.0
 # The lock of a probe need not outlive the server.
@@ -111,6 +115,7 @@ class SlockMonitor:
         waits: ParkedWaits,
         *,
         limit: float,
+        address: str = "?",
     ) -> None:
         """Prepare the monitor; `run` starts it.
 
@@ -118,12 +123,15 @@ class SlockMonitor:
             probe: Sends slock what it answers at once; raises its refusal.
             waits: The waits to end when slock is down.
             limit: Seconds from an outage within which they must be answered.
+            address: Where slock is, for the log.
         """
         self.up = True
         self.refuses = False
         self._probe = probe
         self._waits = waits
         self._limit = limit
+        self._address = address
+        self._state = BackendState(_log, "slock", clock=trio.current_time)
 
     def __repr__(self) -> str:
         state = "refuses" if self.refuses else "up"
@@ -149,39 +157,38 @@ class SlockMonitor:
             await self._check()
 
     async def _check(self) -> None:
-        up = await self._answers()
-        if up != self.up:
-            _log.warning("slock %s", "answers again" if up else "does not answer")
-        self.up = up
-        if not up:
+        error = await self._try()
+        if error is None:
+            self.up, self.refuses = True, False
+            self._state.serves(self._address)
+            return
+        self.refuses = slock_failure(error).failure is Failure.SLOCK_REFUSED
+        self.up = self.refuses
+        fault, healed = _REFUSES if self.refuses else _AWAY
+        reason = str(error) or type(error).__name__
+        self._state.fails(self._address, fault, reason, healed)
+        if not self.up:
             self._waits.end_all(Failure.SLOCK_UNREACHABLE)
 
-    async def _answers(self) -> bool:
-        """Probe until slock answers or the time is over.
+    async def _try(self) -> Exception | None:
+        """Probe until slock answers or the time is over; return what went wrong.
 
         A connection that is restored within this time is no outage: the client has
         sent the waits again, so there is no reason to end them.
         """
-        with trio.move_on_after(self._limit * _PROBE_TIME):
+        seconds = self._limit * _PROBE_TIME
+        last: Exception = ConnectionLost(f"no answer within {seconds:g} s")
+        with trio.move_on_after(seconds):
             while True:
                 try:
                     await self._probe()
-                    self._note_refusal(None)
-                    return True
+                    return None
                 except SLOCK_ERRORS as error:
                     if slock_failure(error).failure is Failure.SLOCK_REFUSED:
-                        self._note_refusal(error)
-                        return True
+                        return error
+                    last = error
                     await trio.sleep(_RETRY)
-        return False
-
-    def _note_refusal(self, error: Exception | None) -> None:
-        refuses = error is not None
-        if refuses and not self.refuses:
-            _log.warning("slock refuses new keys: %s", error)
-        elif self.refuses and not refuses:
-            _log.warning("slock accepts new keys again")
-        self.refuses = refuses
+        return last
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ HTTP/2; a proxy in front of it does.
 
 # General layout: bytes in `request_parser`, `chunked_body` and `response_writer`; one
 # socket in `stream`; one request in `http_cycle` or `websocket_cycle`; one client in
-# `connection`; one process in `server`, with `lifespan`, `binding` and `disconnects`;
-# several processes in `supervisor`.
+# `connection`; one process in `server`, with `lifespan`, `binding`, `accepting` and
+# `disconnects`; several processes in `supervisor`.
 
 from triopoll.asgi.types import ASGIApp
 

@@ -20,6 +20,8 @@ class ServerSettings:
         max_headers: Header lines in one request.
         max_ahead_bytes: Pipelined bytes kept while a request is being served; a
             client that sends more is cut.
+        max_unread_bytes: Answers that wait in the process to be read by slow clients,
+            all together. Beyond it the slowest clients are cut.
         keep_alive: Idle time between two requests. Longer than that of a proxy in front
             (nginx: 60 s): if both close at once, a request of the proxy is lost.
         head_deadline: From the first byte of a request to the end of its headers.
@@ -39,6 +41,7 @@ class ServerSettings:
     max_head_bytes: int = 16 * 1024
     max_headers: int = 100
     max_ahead_bytes: int = 64 * 1024
+    max_unread_bytes: int = 64 * 1024 * 1024
     keep_alive: float = 75.0
     head_deadline: float = 10.0
     body_deadline: float = 30.0

@@ -30,6 +30,7 @@ from .errors import HttpError, PeerGone
 from .http_cycle import HttpCycle, to_scope
 from .request_parser import NEED_DATA, RequestHead, RequestReader
 from .response_writer import ResponseWriter, plain_response
+from .send_budget import SendBudget
 from .stream import ClientStream
 from .websocket_cycle import WebSocketCycle, is_websocket
 
@@ -50,6 +51,7 @@ class ServerContext:
         state: What the application's lifespan left; each request gets a copy.
         disconnects: Reports clients that leave.
         connections: Those that are open.
+        send_budget: Limits what waits to be read by all clients.
     """
 
     app: ASGIApp
@@ -58,6 +60,7 @@ class ServerContext:
     state: Scope
     disconnects: Disconnects
     connections: set[ServerConnection] = field(default_factory=set)
+    send_budget: SendBudget = field(default_factory=SendBudget)
 
 
 class ServerConnection:
@@ -86,7 +89,9 @@ class ServerConnection:
         """Register the connection; it is open until `run` has returned."""
         settings = context.settings
         self._context = context
-        self._stream = ClientStream(stream, settings.write_deadline)
+        self._stream = ClientStream(
+            stream, settings.write_deadline, context.send_budget
+        )
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
         self._base = _base_scope(context, stream, self._stream)
         # When the current wait for a request began; infinite while there is none.

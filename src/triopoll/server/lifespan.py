@@ -12,8 +12,8 @@ from triopoll.asgi.types import ASGIApp, Message
 
 __all__ = ["LifespanError", "StartupFailed", "only_error", "open_lifespan"]
 
-# Seconds that an application may take for its shutdown.
-SHUTDOWN_DEADLINE = 10.0
+# Seconds that an application may take for its shutdown before it is cancelled.
+SHUTDOWN_DEADLINE = 9.0
 
 
 class LifespanError(Exception):
@@ -94,7 +94,9 @@ class _Lifespan:
         with trio.move_on_after(SHUTDOWN_DEADLINE) as scope:
             await self._done.wait()
         if scope.cancelled_caught:
-            raise LifespanError(f"no shutdown within {SHUTDOWN_DEADLINE} s")
+            raise LifespanError(
+                f"the application has not shut down within {SHUTDOWN_DEADLINE:g} s"
+            )
         if self._failure is not None:
             raise LifespanError(f"the application failed to shut down: {self._failure}")
 

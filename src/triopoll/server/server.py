@@ -7,9 +7,10 @@ connections that are still at work after the grace are cut and counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import trio
@@ -18,13 +19,15 @@ from triopoll.asgi.types import ASGIApp, Scope
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
+from .accepting import Start, accept_clients, accept_waiting
 from .binding import url_of
 from .config import ServerSettings
 from .connection import ServerConnection, ServerContext
 from .disconnects import open_disconnects
 from .errors import PeerGone
-from .lifespan import open_lifespan
+from .lifespan import LifespanError, open_lifespan
 from .response_writer import plain_response
+from .send_budget import SendBudget
 from .stream import ClientStream
 
 __all__ = ["HttpServer", "serve"]
@@ -40,6 +43,7 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     settings: ServerSettings,
     *,
+    drained: Callable[[int], object] = int,
     task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Serve an ASGI application until SIGTERM or SIGINT, and drain it.
@@ -52,6 +56,8 @@ async def serve(
             ``metrics``, if those are `Metrics`, connections are counted.
         listeners: Are closed when the function returns.
         settings: Limits, deadlines and drain times.
+        drained: Called at the end of the drain, before the application's shutdown, with
+            the number of clients that were cut.
         task_status: Is started with the server once connections are accepted.
 
     Returns:
@@ -59,22 +65,35 @@ async def serve(
 
     Raises:
         StartupFailed: The application refused to start.
+        LifespanError: It failed to shut down, after all clients had been answered.
+        Exception: It raised an error, and no client was cut.
 
     Cancellation:
         All clients are cut without a drain.
     """
     server = HttpServer(app, settings)
-    with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
-        async with open_lifespan(app) as state:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(server.accept, listeners, state)
-                for listener in listeners:
-                    logger.info("listening on %s", url_of(listener.socket))
-                task_status.started(server)
-                first = await anext(aiter(signals))
-                nursery.start_soon(server.cut_on_signal, signals)
-                await server.drain_all(at_once=first in _AT_ONCE)
-                nursery.cancel_scope.cancel()
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
+            async with open_lifespan(app) as state:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(server.accept, listeners, state)
+                    for listener in listeners:
+                        logger.info("listening on %s", url_of(listener.socket))
+                    task_status.started(server)
+                    first = await anext(aiter(signals))
+                    nursery.start_soon(server.cut_on_signal, signals)
+                    await server.drain_all(at_once=first in _AT_ONCE)
+                    drained(server.cut)
+                    nursery.cancel_scope.cancel()
+    except LifespanError as error:
+        # That clients were cut is what a deployment has to know first.
+        if not server.cut:
+            raise
+        logger.error("%s", error)
+    except Exception:
+        if not server.cut:
+            raise
+        logger.exception("the application failed in its shutdown")
     return server.cut
 
 
@@ -93,6 +112,7 @@ class HttpServer:
         self._app = app
         self._settings = settings
         self._connections: set[ServerConnection] = set()
+        self._send_budget = SendBudget(settings.max_unread_bytes)
         # One scope for each stage of the drain: no new connections, no more waiting for
         # those there are, no connections at all.
         self._accepting = trio.CancelScope()
@@ -139,18 +159,15 @@ class HttpServer:
                 state,
                 disconnects,
                 self._connections,
+                self._send_budget,
             )
             async with trio.open_nursery() as helpers:
                 helpers.start_soon(disconnects.run)
                 helpers.start_soon(self._close_idle)
                 async with trio.open_nursery() as connections:
-                    with self._accepting:
-                        task_status.started()
-                        await trio.serve_listeners(
-                            partial(self._serve_client, context),
-                            list(listeners),
-                            handler_nursery=connections,
-                        )
+                    start = partial(self._start_client, context, connections)
+                    task_status.started()
+                    await self._accept_from(listeners, start)
                 helpers.cancel_scope.cancel()
         self._ended.set()
 
@@ -195,17 +212,32 @@ class HttpServer:
             for connection in self._connections:
                 connection.stop_if_idle_since(since)
 
-    def _serve_client(
-        self, context: ServerContext, stream: trio.SocketStream
-    ) -> Awaitable[None]:
-        """Return the coroutine that serves a client that has been accepted."""
+    async def _accept_from(
+        self, listeners: Sequence[trio.SocketListener], start: Start
+    ) -> None:
+        """Accept clients until the drain closes the listeners."""
+        async with contextlib.AsyncExitStack() as stack:
+            for listener in listeners:
+                await stack.enter_async_context(listener)
+            with self._accepting:
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(accept_clients, listener, start)
+            for listener in listeners:
+                await accept_waiting(listener, start)
+
+    def _start_client(
+        self, context: ServerContext, nursery: trio.Nursery, stream: trio.SocketStream
+    ) -> None:
         if len(self._connections) >= self._settings.max_connections:
-            refused = ClientStream(stream, self._settings.write_deadline)
-            return _refuse(refused, self._settings.linger)
+            deadline = self._settings.write_deadline
+            refused = ClientStream(stream, deadline, context.send_budget)
+            nursery.start_soon(_refuse, refused, self._settings.linger)
+            return
         connection = ServerConnection(context, stream)
         if self._accepting.cancel_called:
-            connection.stop()  # it was accepted at the moment at which the drain began
-        return connection.run()
+            connection.stop()  # what it has sent already is answered
+        nursery.start_soon(connection.run)
 
 
 async def _refuse(stream: ClientStream, linger: float) -> None:

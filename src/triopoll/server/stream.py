@@ -17,6 +17,7 @@ import termios
 import trio
 
 from .errors import PeerGone
+from .send_budget import SendBudget
 
 __all__ = ["ClientStream"]
 
@@ -40,6 +41,7 @@ class ClientStream:
     """
 
     __slots__ = (
+        "_send_budget",
         "_send_lock",
         "_socket",
         "_write_deadline",
@@ -47,9 +49,12 @@ class ClientStream:
         "awaits_acknowledgement",
     )
 
-    def __init__(self, stream: trio.SocketStream, write_deadline: float) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, write_deadline: float, budget: SendBudget
+    ) -> None:
         self._socket = stream.socket
         self._write_deadline = write_deadline
+        self._send_budget = budget
         self._send_lock = trio.Lock()
         self.alive = True
         self.awaits_acknowledgement = False
@@ -90,7 +95,8 @@ class ClientStream:
         Not a checkpoint where the kernel takes all of it at once.
 
         Raises:
-            PeerGone: The client left or did not read it before the write deadline.
+            PeerGone: The client left or did not read it before the write deadline, or
+                it was cut since too much waits to be read.
 
         Cancellation:
             Nothing more can be written, unless nothing of `data` had been written.
@@ -201,12 +207,14 @@ class ClientStream:
     async def _send_rest(self, data: memoryview, sent: int) -> None:
         """Write what the kernel did not take at once: all behind the first `sent`."""
         try:
-            async with self._send_lock:
-                if not self.alive:
-                    raise PeerGone(_LEFT)
-                with trio.move_on_after(self._write_deadline) as scope:
+            with self._send_budget.wait(len(data)) as write:
+                async with self._send_lock:
+                    if not self.alive:
+                        raise PeerGone(_LEFT)
+                    write.deadline = trio.current_time() + self._write_deadline
                     while sent < len(data):
                         sent += await self._socket.send(data[sent:])
+                        self._send_budget.progress(write)
         except OSError as error:
             self.alive = False
             raise PeerGone(_LEFT) from error
@@ -214,6 +222,6 @@ class ClientStream:
             # Half of an answer is out: the next one must not follow it.
             self.alive = self.alive and not sent
             raise
-        if scope.cancelled_caught:
+        if write.cancelled_caught:
             self.alive = False
-            raise PeerGone(f"the client has not read within {self._write_deadline} s")
+            raise PeerGone("the client has not read its answer in time")

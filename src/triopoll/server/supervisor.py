@@ -23,13 +23,14 @@ import trio
 
 from triopoll.settings import SUPERVISOR_VARIABLE, WORKER_VARIABLE
 
-__all__ = ["EXIT_CUT", "EXIT_STARTUP", "supervise", "watch_lifeline"]
+__all__ = ["EXIT_CUT", "EXIT_FAILED", "EXIT_STARTUP", "supervise", "watch_lifeline"]
 
 logger = logging.getLogger("triopoll.serving")
 
 # 2 is argparse's own for a wrong command line.
 EXIT_CUT = 1  # a client was cut off
 EXIT_STARTUP = 3  # the application or its address refused to start
+EXIT_FAILED = 4  # the server or the application failed otherwise, with all answered
 
 # What a worker is sent for a signal to the supervisor. Not SIGINT: a worker that is
 # still starting would end with the traceback of a KeyboardInterrupt.
@@ -53,8 +54,8 @@ async def supervise(
         workers: How many.
 
     Returns:
-        The greatest exit code of the workers that ran to the end: 0 if no client was
-        cut off, EXIT_STARTUP if a worker could not start.
+        The exit code of the workers that ran to the end: EXIT_CUT if one of them cut
+        a client off, else the greatest.
 
     Cancellation:
         The workers are killed.
@@ -126,7 +127,7 @@ class _Workers:
             begun = trio.current_time()
             code = await self._run_one(place)
             if self._stopping.is_set():
-                self.exit_code = max(self.exit_code, _exit_code_of(code))
+                self.exit_code = _both(self.exit_code, _exit_code_of(code))
                 return
             if code == EXIT_STARTUP and not has_started:
                 logger.error("worker %d cannot start: all workers are stopped", place)
@@ -177,6 +178,11 @@ class _Workers:
         self._stopping.set()
         for process in self._processes.values():
             process.send_signal(number)
+
+
+def _both(one: int, other: int) -> int:
+    """Return the exit code for two: that of a cut client hides every other."""
+    return EXIT_CUT if EXIT_CUT in (one, other) else max(one, other)
 
 
 def _exit_code_of(code: int) -> int:

@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import redis
@@ -306,7 +306,11 @@ class Node:
             NotPrimary: The server is a replica.
         """
         self._checked_at = time.monotonic()
-        self._facts = _facts_from(replies)
+        facts = _facts_from(replies)
+        if facts.history == self._facts.history and self._facts.may_lack:
+            # An append-only file that is begun later has no more than the history has.
+            facts = replace(facts, may_lack=True)
+        self._facts = facts
         if self._facts.is_replica:
             raise NotPrimary
         refused = self._facts.refusal

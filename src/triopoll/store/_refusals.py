@@ -109,6 +109,8 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.AskError, "ASK"),
     (exceptions.NoScriptError, "NOSCRIPT"),
 )
+# What Redis says to a client that has given no password: to HELLO, and to the rest.
+_NOAUTH = re.compile(r"^(?:NOAUTH )?(?:HELLO must be called|Authentication required)")
 _CODE = re.compile(r"([A-Z][A-Z0-9]{2,})(?: |$)")
 # Redis 6.2 wraps the error of a command that a script calls.
 _IN_SCRIPT = re.compile(r"[Ee]rror running script .*?-([A-Z][A-Z0-9]{2,}) ", re.DOTALL)
@@ -123,6 +125,8 @@ def code_of(error: Exception) -> str:
         return wrapped[1]
     if code := getattr(error, "status_code", None):
         return str(code)
+    if isinstance(error, exceptions.AuthenticationError) and _NOAUTH.search(text):
+        return "NOAUTH"
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code

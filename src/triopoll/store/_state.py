@@ -33,7 +33,7 @@ class BackendState:
         """Start with a backend of which nothing is known.
 
         Args:
-            log: Where changes are logged, as warnings; the first success as info.
+            log: Where changes are logged, as warnings; a first success for debugging.
             name: What the backend is called in the lines.
             clock: Returns seconds.
         """
@@ -73,6 +73,6 @@ class BackendState:
                 "%s at %s %s after %.0f s", self._name, address, self._healed, seconds
             )
         elif not self._is_known:
-            self._log.info("%s at %s answers", self._name, address)
+            self._log.debug("%s at %s answers", self._name, address)
         self.fault, self.reason, self._since = "", "", None
         self._is_known = True

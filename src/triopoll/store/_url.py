@@ -8,8 +8,7 @@
 
 `rediss+sentinel` and `rediss+cluster` use TLS. Options of redis-py's connections follow
 a question mark (`?ssl_ca_certs=/etc/ca.pem`), beside `sentinel_username` and
-`sentinel_password`. The hosts are cut here and not by urllib, whose patch releases
-differ in what they accept of several hosts and of brackets.
+`sentinel_password`.
 """
 
 # Redis-py is typed in part only:
@@ -29,16 +28,14 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, parse_url
 from redis.retry import Retry
 
+from triopoll.settings import hosts_of
+
 __all__ = ["RedisAddress", "parse_redis_url"]
 
 _FORM = re.compile(
-    r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)"
+    r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^/?#]*)@)?[^/?#@]*"
     r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?",
     re.IGNORECASE,
-)
-_HOST = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.~-]+)?)\]|(?P<name>[^\[\]:]*))"
-    r"(?::(?P<port>[0-9]{1,5})?)?"
 )
 _KINDS: dict[str, Literal["server", "sentinel", "cluster"]] = {
     "redis": "server",
@@ -131,7 +128,7 @@ def parse_redis_url(url: str, limit: float) -> RedisAddress:
     secrets = _credentials(match["user"] or "")
     address = RedisAddress(
         kind=kind,
-        hosts=_hosts(match["hosts"], scheme, kind),
+        hosts=_hosts(url, scheme, kind),
         is_tls=scheme.startswith("rediss"),
         sentinel_options=_sentinel_options(options, limit)
         if kind == "sentinel"
@@ -141,26 +138,23 @@ def parse_redis_url(url: str, limit: float) -> RedisAddress:
     return _checked(_with_path(address, scheme, unquote(match["path"])))
 
 
-def _hosts(text: str, scheme: str, kind: str) -> tuple[tuple[str, int], ...]:
+def _hosts(url: str, scheme: str, kind: str) -> tuple[tuple[str, int], ...]:
+    hosts = tuple(
+        (unquote(host) or "localhost", _PORTS[kind] if port is None else port)
+        for host, port in hosts_of(url)
+    )
+    if not all(port for _, port in hosts):
+        raise ValueError("a port must be from 1 to 65535")
     if scheme == "unix":
-        if text:
+        if hosts != (("localhost", _PORTS[kind]),):
             raise ValueError("a socket file has a path, and no host")
         return ()
-    hosts = tuple(_host(member, _PORTS[kind]) for member in text.split(","))
     if kind == "server" and len(hosts) > 1:
         raise ValueError(
             f"{scheme}:// has one host; several are Sentinels ({scheme}+sentinel://) "
             f"or nodes of a cluster ({scheme}+cluster://)"
         )
     return hosts
-
-
-def _host(member: str, default_port: int) -> tuple[str, int]:
-    match = _HOST.fullmatch(member)
-    port = int(match["port"] or default_port) if match else 0
-    if match is None or not 0 < port < 65536:
-        raise ValueError("a host or its port is malformed")
-    return unquote(match["v6"] or match["name"]).lower() or "localhost", port
 
 
 def _credentials(text: str) -> dict[str, str]:

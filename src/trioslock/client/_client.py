@@ -11,6 +11,7 @@ from types import TracebackType
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._arguments import check_bool, check_int, check_seconds, check_type
 from ..link import (
     Backoff,
     Changes,
@@ -79,6 +80,8 @@ class Client(Database):
                 members as are kept (64).
             trio.ClosedResourceError: The client is closed.
         """
+        check_type(host, str, "host", "text")
+        check_int(port, "port", 1, 65_535)
         self._replica_set().add_member(host, port)
 
     def changes(self) -> Changes:
@@ -173,6 +176,7 @@ def open_client(
         A context manager that gives the `Client`.
 
     Raises:
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
         ConnectionLost: On entering: the first attempt has failed; with a replica
             set, no leader was found within ``connect_timeout``.
@@ -182,10 +186,10 @@ def open_client(
         what the server ends by itself within ``session_ttl`` seconds.
     """
     target = parse_url(url)
-    if not heartbeat > 0:
-        raise ValueError(f"heartbeat must be above 0 seconds, not {heartbeat!r}")
+    check_seconds(heartbeat, "heartbeat")
+    check_bool(wait_connected, "wait_connected")
     settings = SessionSettings(
-        client_id=client_id or secrets.token_bytes(ID_SIZE),
+        client_id=secrets.token_bytes(ID_SIZE) if client_id is None else client_id,
         session_ttl=session_ttl,
         connect_timeout=connect_timeout,
         backoff=backoff,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 
+from .._arguments import check_bool, check_seconds, check_type
 from ..link import ClientSession
 from ..primitives import (
     NO_FLAGS,
@@ -39,7 +40,7 @@ from ..primitives import (
     list_waiters,
     read_state,
 )
-from ..protocol import FOREVER, to_key
+from ..protocol import FOREVER, key_of
 from ._subscribe import OpenSubscription
 from ._url import check_database
 
@@ -50,7 +51,7 @@ _KEPT_HANDLES = 1024
 
 
 def _plain_lock(session: ClientSession, db: int, flags: Flags, key: Key) -> Lock:
-    return Lock(HandleOptions(session, to_key(key), db, flags=flags))
+    return Lock(HandleOptions(session, key_of(key), db, flags=flags))
 
 
 class Database:
@@ -81,7 +82,7 @@ class Database:
         holds: ReentrantHolds | None = None,
     ) -> None:
         self.number: int = check_database(number)
-        self.flags = flags
+        self.flags = check_type(flags, Flags, "flags", "Flags")
         self._session = session
         self._holds = ReentrantHolds() if holds is None else holds
         # A handle keeps no state, so one that was made before can be used again; to
@@ -124,10 +125,11 @@ class Database:
                 Costs a second command and a permanent key.
         """
         # Only these options make the handle that is kept.
-        plain = renew and not fenced and priority is None and flags is None
-        if plain and lease is SESSION:
+        plain = renew is True and fenced is False and priority is None and flags is None
+        # By type: the cache would say of a list that it is unhashable.
+        if plain and lease is SESSION and (type(key) is str or type(key) is bytes):
             return self._plain_lock(key)
-        make = FencedLock if fenced else Lock
+        make = FencedLock if check_bool(fenced, "fenced") else Lock
         return make(self._options(key, lease, flags, priority=priority, renew=renew))
 
     def rlock(
@@ -184,6 +186,7 @@ class Database:
             ttl: Seconds after which a set or cleared event falls back to its default,
                 or ``FOREVER``.
         """
+        check_seconds(ttl, "ttl", forever=True)
         return Event(self._options(key, ttl, NO_FLAGS), default=default)
 
     def group_event(
@@ -203,6 +206,7 @@ class Database:
             ttl: Seconds after which a cleared group falls back to set, or
                 ``FOREVER``.
         """
+        check_seconds(ttl, "ttl", forever=True)
         options = self._options(key, ttl, flags)
         return GroupEvent(options, member=member, version=version)
 
@@ -265,6 +269,7 @@ class Database:
         Args:
             ttl: Seconds that the value is kept after a change, or ``FOREVER``.
         """
+        check_seconds(ttl, "ttl", forever=True)
         return Value(self._options(key, ttl, flags), name=key)
 
     def _options(
@@ -278,7 +283,7 @@ class Database:
     ) -> HandleOptions:
         flags = self.flags if flags is None else flags
         return HandleOptions(
-            self._session, to_key(key), self.number, lease, priority, flags, renew
+            self._session, key_of(key), self.number, lease, priority, flags, renew
         )
 
     def subscribe(
@@ -339,7 +344,7 @@ class Database:
         Cancellation:
             The answer is dropped.
         """
-        return await list_holders(self._session, self.number, to_key(key))
+        return await list_holders(self._session, self.number, key_of(key))
 
     async def waiters(self, key: Key) -> list[Waiter]:
         """Return all waiters of a key, in the order of the queue.
@@ -355,7 +360,7 @@ class Database:
         Cancellation:
             The answer is dropped.
         """
-        return await list_waiters(self._session, self.number, to_key(key))
+        return await list_waiters(self._session, self.number, key_of(key))
 
     async def keys(self) -> list[HeldKey]:
         """Return all keys of this database that are held.

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from .._arguments import check_int, check_type
 from ..protocol import MAX_DATABASE
 
 DEFAULT_PORT = 5658
@@ -41,8 +42,10 @@ def parse_url(url: str) -> ServerURL:
     """Read ``slock://host[:port][,host[:port]...][/database]``.
 
     Raises:
+        TypeError: It is no text.
         ValueError: It is not of this form; the message says which part.
     """
+    check_type(url, str, "a server's URL", "text")
     if not url.startswith(_SCHEME):
         raise ValueError(f"a server's URL starts with {_SCHEME}, not as {url!r} does")
     hosts, _, path = url.removeprefix(_SCHEME).partition("/")
@@ -54,11 +57,10 @@ def check_database(db: int) -> int:
     """Return a database number that the server accepts.
 
     Raises:
+        TypeError: It is no whole number.
         ValueError: It is not 0 to 254.
     """
-    if not 0 <= db <= MAX_DATABASE:
-        raise ValueError(f"a database is 0 to {MAX_DATABASE}, not {db!r}")
-    return db
+    return check_int(db, "a database", 0, MAX_DATABASE)
 
 
 def _address(text: str, url: str) -> Address:

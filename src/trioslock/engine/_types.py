@@ -6,9 +6,11 @@ and do not follow the engine afterwards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+from .._arguments import check_int
 from ..protocol import MAX_DATA_SIZE, LockCommand, LockFlag, LockResult, Result
 
 _DATA = int(LockFlag.DATA)
@@ -54,6 +56,10 @@ class EngineLimits:
     subscriptions: int = 1024
     masks: int = 64
     subscription_buffer: int = 1_048_576
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_int(getattr(self, field.name), field.name, 0, sys.maxsize)
 
 
 class ClaimView(NamedTuple):

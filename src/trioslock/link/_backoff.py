@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from .._arguments import check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Backoff:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            check_seconds(getattr(self, field.name), field.name, zero=True)
         if not (self.first > 0 and self.factor >= 1 and self.limit >= self.first):
             raise ValueError(
                 "a backoff needs first > 0, factor >= 1 and limit >= first, "

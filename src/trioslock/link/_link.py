@@ -27,8 +27,10 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 from .._errors import ConnectionLost, NoLeader, RemoteProtocolError, ServerError
 from ..protocol import (
+    FRAME_HEAD,
     FRAME_SIZE,
     LOCKED,
+    MAY_HAVE_TRAILER,
     PLAIN_SUCCESS,
     UNLOCKED,
     ClientSide,
@@ -36,11 +38,13 @@ from ..protocol import (
     CommandType,
     InitCommand,
     InitResult,
+    LockFlag,
     NeedData,
     PlainCommand,
     PreparedLock,
     Result,
     ResultCode,
+    check_frame,
     encode_command,
 )
 from ..transport import NETWORK_ERRORS, Transport
@@ -48,6 +52,7 @@ from ._entries import Owner, PendingPreparedLock, PendingPreparedUnlock
 from ._fair_queue import FairQueue
 from ._request_table import BaseLink
 
+_DATA = int(LockFlag.DATA)
 # More results than this in one read are delivered in batches, one in each pass of the
 # scheduler. The best size of a batch depends on what the woken tasks do next: 5 us each
 # for one that requests another lock, 100 us where it answers an HTTP request. So the
@@ -206,6 +211,15 @@ class Link(BaseLink):
         self._post(prepared.unlock_frame(attempt))
 
     def _post(self, frame: bytes) -> None:
+        # A frame that is not whole would make the peer misread all that follows on this
+        # connection, which all tasks share. Inline: this is the hot path.
+        if (
+            type(frame) is not bytes
+            or len(frame) != FRAME_SIZE
+            or frame[:2] != FRAME_HEAD
+            or frame[MAY_HAVE_TRAILER] & _DATA
+        ):
+            check_frame(frame)
         if self._writer is None:
             self._unsent[frame] = None
         elif self._idle and not self._unsent:

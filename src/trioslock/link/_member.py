@@ -29,6 +29,7 @@ from ..protocol import (
     Result,
     ResultCode,
     UnlockFlag,
+    check_frame,
 )
 from ..transport import Transport
 from ._entries import Owner
@@ -136,6 +137,7 @@ class MemberLink(Link):
 
     def _post(self, frame: bytes) -> None:
         if self.void:
+            check_frame(frame)
             # Kept, so that `retract` finds it: it can be sent again elsewhere.
             self._unsent[frame] = None
         else:

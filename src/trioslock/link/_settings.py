@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
+from .._arguments import check_int, check_seconds, check_type
 from ..protocol import ID_SIZE
 from ._backoff import Backoff
 from ._topology import SetState
@@ -21,14 +23,17 @@ class SessionSettings:
     max_inflight: int = 16_384
 
     def __post_init__(self) -> None:
+        check_seconds(self.session_ttl, "session_ttl")
+        check_seconds(self.connect_timeout, "connect_timeout", forever=True)
+        check_seconds(self.close_grace, "close_grace", zero=True, forever=True)
+        check_int(self.max_inflight, "max_inflight", 1, sys.maxsize)
+        check_type(self.client_id, bytes, "client_id", f"{ID_SIZE} bytes")
+        if self.backoff is not None:
+            check_type(self.backoff, Backoff, "backoff", "a Backoff or None")
         if not 1 <= self.session_ttl <= 60_000:
             raise ValueError(
                 f"session_ttl must be 1 to 60000 seconds, not {self.session_ttl!r}"
             )
-        if not self.connect_timeout > 0 or not self.close_grace >= 0:
-            raise ValueError("connect_timeout must be > 0 and close_grace >= 0")
-        if self.max_inflight < 1:
-            raise ValueError(f"max_inflight must be > 0, not {self.max_inflight!r}")
         if len(self.client_id) != ID_SIZE:
             raise ValueError(
                 f"a client id must be {ID_SIZE} bytes, not {self.client_id!r}"

@@ -18,11 +18,13 @@ from ..protocol import (
     FOREVER,
     CommandType,
     Data,
+    DataLike,
     LockCommand,
     LockResult,
     PreparedLock,
     ResultCode,
     UnlockFlag,
+    as_data,
 )
 from ._flags import Flags
 from ._grant import Grant
@@ -78,11 +80,12 @@ class Acquirable(Handle):
         return f", lease {self._lease!r}{priority}"
 
     @enable_ki_protection
-    async def acquire(self, *, data: Data | None = None) -> Grant:
+    async def acquire(self, *, data: DataLike | None = None) -> Grant:
         """Wait until the key is granted.
 
         Args:
-            data: Operation to apply to the key's value at the grant.
+            data: Operation to apply to the key's value at the grant, or the value to
+                set.
 
         Returns:
             The grant, to be released by ``release`` or ``async with``.
@@ -97,15 +100,17 @@ class Acquirable(Handle):
             A cancellation that comes after the grant has arrived is too late:
             the grant is returned.
         """
+        operation = None if data is None else as_data(data)
         wait, flag = self._requester.wait
-        return await self._attempt(wait, flag, data)
+        return await self._attempt(wait, flag, operation)
 
     @enable_ki_protection
-    async def try_acquire(self, *, data: Data | None = None) -> Grant:
+    async def try_acquire(self, *, data: DataLike | None = None) -> Grant:
         """Take the key if it is free now.
 
         Args:
-            data: Operation to apply to the key's value at the grant.
+            data: Operation to apply to the key's value at the grant, or the value to
+                set.
 
         Returns:
             The grant.
@@ -119,7 +124,7 @@ class Acquirable(Handle):
         Cancellation:
             As for `acquire`.
         """
-        return await self._attempt(0, 0, data)
+        return await self._attempt(0, 0, None if data is None else as_data(data))
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         prepared = self._waiting if wait else self._trying

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from .._arguments import check_choice
 from ..protocol import (
     ID_SIZE,
     Data,
+    DataLike,
     LockCommand,
     LockFlag,
     ResultCode,
@@ -54,8 +56,7 @@ class Event(Handle):
     """
 
     def __init__(self, options: HandleOptions, *, default: Default = "clear") -> None:
-        if default not in ("clear", "set"):
-            raise ValueError(f"default must be 'clear' or 'set', not {default!r}")
+        check_choice(default, "default", "clear", "set")
         super().__init__(options)
         self.default = default
         self._ttl = options.wire_lease(whole_seconds=True)
@@ -66,11 +67,11 @@ class Event(Handle):
     def _state(self) -> str:
         return f", default {self.default}"
 
-    async def set(self, data: Data | None = None) -> None:
+    async def set(self, data: DataLike | None = None) -> None:
         """Set the event and wake all that wait for it.
 
         Args:
-            data: Operation on the key's value, such as ``Data.set("text")``.
+            data: The value to set, or another operation, such as ``Data.push("text")``.
                 Waiters get the value. With ``default="set"`` it is applied only
                 if the event is clear, and reaches only waits that have begun:
                 the server forgets the value of a key without a holder.
@@ -86,11 +87,11 @@ class Event(Handle):
         """
         await self._change(held=self._set_is_held, data=data)
 
-    async def clear(self, data: Data | None = None) -> None:
+    async def clear(self, data: DataLike | None = None) -> None:
         """Clear the event: a wait that begins from now on lasts until it is set.
 
         Args:
-            data: Operation on the key's value, such as ``Data.unset()``.
+            data: The value to set, or another operation, such as ``Data.unset()``.
 
         Raises:
             LockError: A lock that is not this event holds the key.
@@ -164,7 +165,7 @@ class Event(Handle):
         return data
 
     async def _change(
-        self, *, held: bool, data: Data | None, linger: bool = False
+        self, *, held: bool, data: DataLike | None, linger: bool = False
     ) -> None:
         """Hold the key under its own bytes, or release it."""
         if held:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .._arguments import check_bool, check_choice
 from ..protocol import ExpiryFlag, TimeoutFlag
 
 _LOG_BITS = {
@@ -45,10 +46,9 @@ class Flags:
     lease_bits: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.log not in _LOG_BITS:
-            raise ValueError(
-                f"log must be 'default', 'at-once' or 'never', not {self.log!r}"
-            )
+        for name in ("require_ack", "publish", "lease_from_request"):
+            check_bool(getattr(self, name), name)
+        check_choice(self.log, "log", *_LOG_BITS)
         if self.require_ack and self.log == "never":
             raise ValueError("what is never logged cannot be acknowledged")
 

@@ -21,6 +21,7 @@ from math import ceil
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._arguments import check_seconds
 from ..protocol import (
     ExpiryFlag,
     LockResult,
@@ -74,8 +75,7 @@ class TokenBucket(CountedHandle):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(options)
-        if not per > 0:
-            raise ValueError(f"per must be above 0 seconds, not {per!r}")
+        check_seconds(per, "per")
         self.tokens = tokens
         self.per = per
         self._count = check_count(tokens, "tokens")

@@ -22,6 +22,7 @@ from ..protocol import (
     FOREVER,
     CommandType,
     Data,
+    DataLike,
     ExpiryFlag,
     LockCommand,
     LockFlag,
@@ -30,7 +31,9 @@ from ..protocol import (
     ResultCode,
     TimeoutFlag,
     WireDuration,
+    as_data,
     decode_duration,
+    encode_data,
 )
 from ._flags import UNIT_BITS
 from ._handle import decoded
@@ -211,8 +214,11 @@ class Grant:
             wire_lease(self._requester, lease, whole_seconds=True), data=None
         )
 
-    async def update(self, data: Data) -> Data | None:
+    async def update(self, data: DataLike) -> Data | None:
         """Apply an operation to the key's value; the lease starts again.
+
+        Args:
+            data: Operation to apply to the key's value, or the value to set.
 
         Returns:
             The value before the operation.
@@ -229,7 +235,7 @@ class Grant:
         """
         command = self._command
         lease = WireDuration(command.expiry, command.expiry_flag)
-        return decoded(await self._update(lease, data=data))
+        return decoded(await self._update(lease, data=as_data(data)))
 
     async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
         self._check_held()
@@ -303,11 +309,11 @@ class Grant:
 
     # The end.
 
-    async def release(self, data: Data | None = None) -> None:
+    async def release(self, data: DataLike | None = None) -> None:
         """Release the key; do nothing if it is released or lost already.
 
         Args:
-            data: Operation to apply to the key's value.
+            data: Operation to apply to the key's value, or the value to set.
 
         Raises:
             NotHeld: The server says that the grant had ended before.
@@ -317,29 +323,30 @@ class Grant:
             Held back until the answer is there, for at most the client's
             grace. The key is released in any case.
         """
+        # First: the grant must not count as released if the data is refused here.
+        frame = encode_data(data)
         if self.held:
-            await self._release(data)
+            await self._release(frame)
         else:
             await trio.lowlevel.checkpoint()
 
     @enable_ki_protection
-    async def _release(self, data: Data | None = None) -> None:
+    async def _release(self, frame: bytes | None = None) -> None:
         # Before the first await: a second release, or a loss that comes meanwhile,
         # finds the grant released.
         self._released = True
         self._stop_renewal()
         result: LockResult | None
-        if data is None:
+        if frame is None:
             result = await self._requester.release_prepared(
                 self._prepared, self._attempt
             )
         else:
-            result = await self._requester.release(self._unlock(data))
+            result = await self._requester.release(self._unlock(frame))
         if result is not None and result.result != _OK:
             raise refusal(result)
 
-    def _unlock(self, data: Data | None) -> LockCommand:
-        frame = None if data is None else data.encode()
+    def _unlock(self, frame: bytes | None) -> LockCommand:
         return self._prepared.unlock(self._attempt)._replace(data=frame)
 
     def _stop_renewal(self) -> None:

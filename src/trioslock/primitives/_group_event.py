@@ -18,9 +18,11 @@ import secrets
 
 import trio
 
+from .._arguments import check_int
 from .._errors import NotHeld
 from ..protocol import (
     Data,
+    DataLike,
     LockFlag,
     LockResult,
     ResultCode,
@@ -70,10 +72,9 @@ class GroupEvent(Handle):
         version: int = 0,
     ) -> None:
         super().__init__(options)
-        if member is not None and not 0 <= member < _LIMIT - 1:
-            raise ValueError(f"member must be 0 to 2**64 - 2, not {member!r}")
-        if not 0 <= version < _LIMIT:
-            raise ValueError(f"version must be 0 to 2**64 - 1, not {version!r}")
+        if member is not None:
+            check_int(member, "member", 0, _LIMIT - 2)
+        check_int(version, "version", 0, _LIMIT - 1)
         self.member = member
         self.version: int = version
         self._ttl = options.wire_lease(whole_seconds=True)
@@ -83,14 +84,14 @@ class GroupEvent(Handle):
         member = "" if self.member is None else f", member {self.member}"
         return f", version {self.version}{member}"
 
-    async def clear(self, data: Data | None = None) -> None:
+    async def clear(self, data: DataLike | None = None) -> None:
         """Clear the group: a member that knows its version waits from now on.
 
         A group that is clear under another version keeps that version, and this
         handle adopts it.
 
         Args:
-            data: Operation on the key's value, such as ``Data.unset()``.
+            data: The value to set, or another operation, such as ``Data.unset()``.
 
         Raises:
             LockError: A lock that is no group event holds the key.
@@ -108,12 +109,12 @@ class GroupEvent(Handle):
             raise refusal(result)
         self._adopt(result)
 
-    async def set(self, data: Data | None = None) -> None:
+    async def set(self, data: DataLike | None = None) -> None:
         """Set the group: wake all members that wait, whatever version they know.
 
         Args:
-            data: Operation on the key's value. Applied only if the group is
-                clear.
+            data: The value to set, or another operation. Applied only if the group
+                is clear.
 
         Raises:
             ConnectionLost: The client does not reconnect.
@@ -127,11 +128,11 @@ class GroupEvent(Handle):
         if result.result not in _FREE:
             raise refusal(result)
 
-    async def wakeup(self, data: Data | None = None) -> int:
+    async def wakeup(self, data: DataLike | None = None) -> int:
         """Wake all members that wait, with a new version; the group stays clear.
 
         Args:
-            data: Operation on the key's value, such as ``Data.set("text")``.
+            data: The value to set, or another operation, such as ``Data.push("text")``.
                 Members get the value.
 
         Returns:
@@ -247,7 +248,7 @@ class GroupEvent(Handle):
             self._adopt(result)
         return decoded(result.data)
 
-    async def _clear(self, data: Data | None) -> LockResult:
+    async def _clear(self, data: DataLike | None) -> LockResult:
         value, flag = _SHORT_WAIT
         command = self._lock(
             lock_id=self._id(_GROUP),

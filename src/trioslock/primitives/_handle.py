@@ -5,16 +5,19 @@ The base of all primitives. Those that hand out grants build on `Acquirable`.
 
 from __future__ import annotations
 
+from .._arguments import check_int, check_type
 from ..protocol import (
     ID_SIZE,
     UNLIMITED_COUNT,
     CommandType,
     Data,
+    DataLike,
     LockCommand,
     LockFlag,
     LockResult,
     ResultCode,
     WireDuration,
+    encode_data,
 )
 from ._options import HandleOptions
 from ._results import refusal
@@ -39,6 +42,7 @@ class Handle:
     """
 
     def __init__(self, options: HandleOptions) -> None:
+        check_type(options, HandleOptions, "options", "HandleOptions")
         self.key: bytes = options.key
         self.db: int = options.db
         self._options = options
@@ -61,7 +65,7 @@ class Handle:
         lease: WireDuration = NO_TIME,
         max_count: int = 0,
         rcount: int = 0,
-        data: Data | None = None,
+        data: DataLike | None = None,
     ) -> LockCommand:
         """Return a LOCK; its lock id is its fresh request id if none is given."""
         attempt = self._requester.new_id()
@@ -76,7 +80,7 @@ class Handle:
             *lease,
             max_count,
             rcount,
-            None if data is None else data.encode(),
+            encode_data(data),
         )
 
     def _unlock(
@@ -85,7 +89,7 @@ class Handle:
         lock_id: bytes = NO_ID,
         flag: int = 0,
         max_count: int = 0,
-        data: Data | None = None,
+        data: DataLike | None = None,
     ) -> LockCommand:
         """Return an UNLOCK of all levels."""
         return LockCommand(
@@ -99,7 +103,7 @@ class Handle:
             *NO_TIME,
             max_count,
             0,
-            None if data is None else data.encode(),
+            encode_data(data),
         )
 
     async def _show(self) -> LockResult | None:
@@ -141,11 +145,10 @@ def check_count(number: int, name: str) -> int:
     """Return the count that is sent for a number of holders: one less.
 
     Raises:
+        TypeError: It is no whole number.
         ValueError: It is not 1 to 65,535.
     """
-    if not 1 <= number <= UNLIMITED_COUNT:
-        raise ValueError(f"{name} must be 1 to {UNLIMITED_COUNT}, not {number!r}")
-    return number - 1
+    return check_int(number, name, 1, UNLIMITED_COUNT) - 1
 
 
 def decoded(frame: bytes | None) -> Data | None:

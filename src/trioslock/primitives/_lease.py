@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from .._arguments import check_seconds
 from ..link import Requester
 from ..protocol import WireDuration, encode_lease
 
@@ -36,11 +37,23 @@ def wire_lease(
         whole_seconds: Never use milliseconds, which the server cannot renew.
 
     Raises:
+        TypeError: A lease of another type.
         ValueError: A lease of 0 or less: the server would grant nothing.
         LocalProtocolError: More than 65,535 minutes.
     """
+    check_lease(lease)
     if isinstance(lease, SessionLease):
         return requester.session_lease
-    if not lease > 0:
-        raise ValueError(f"a lease must be above 0 seconds, not {lease!r}")
     return encode_lease(lease, whole_seconds=whole_seconds)
+
+
+def check_lease(lease: Lease) -> Lease:
+    """Return a lease that can be asked for.
+
+    Raises:
+        TypeError: It is neither a number nor `SESSION`.
+        ValueError: It is not above 0 seconds.
+    """
+    if not isinstance(lease, SessionLease):
+        check_seconds(lease, "a lease", forever=True)
+    return lease

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._arguments import check_bool, check_int, check_type
 from ..link import Requester
-from ..protocol import TimeoutFlag, WireDuration
+from ..protocol import ID_SIZE, MAX_DATABASE, TimeoutFlag, WireDuration
 from ._flags import NO_FLAGS, Flags
-from ._lease import SESSION, Lease, wire_lease
+from ._lease import SESSION, Lease, check_lease, wire_lease
 
 MAX_PRIORITY = 255
 """Highest priority in a queue."""
@@ -29,7 +30,8 @@ class HandleOptions:
         renew: Renew a lease of seconds while the body of a grant runs.
 
     Raises:
-        ValueError: ``priority`` is out of range.
+        TypeError: A field has the wrong type.
+        ValueError: A field is out of range.
     """
 
     requester: Requester
@@ -41,10 +43,14 @@ class HandleOptions:
     renew: bool = True
 
     def __post_init__(self) -> None:
-        if self.priority is not None and not 0 <= self.priority <= MAX_PRIORITY:
-            raise ValueError(
-                f"priority must be 0 to {MAX_PRIORITY}, not {self.priority!r}"
-            )
+        if type(self.key) is not bytes or len(self.key) != ID_SIZE:
+            raise ValueError(f"a key must be {ID_SIZE} bytes, not {self.key!r}")
+        check_int(self.db, "a database", 0, MAX_DATABASE)
+        check_lease(self.lease)
+        if self.priority is not None:
+            check_int(self.priority, "priority", 0, MAX_PRIORITY)
+        check_type(self.flags, Flags, "flags", "Flags")
+        check_bool(self.renew, "renew")
 
     @property
     def wait_bits(self) -> int:

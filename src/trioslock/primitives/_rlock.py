@@ -164,13 +164,13 @@ class LevelGrant(Grant):
         """Note the new lease of this level."""
         super().renewed(expiry, expiry_flag, started_at)
 
-    async def _release(self, data: Data | None = None) -> None:
+    async def _release(self, frame: bytes | None = None) -> None:
         if self.hold is None or self.hold.remove(self):
-            await super()._release(data)
+            await super()._release(frame)
             return
         self._released = True
         self._stop_renewal()
-        await self._release_level(data)
+        await self._release_level(frame)
 
     async def _leave(self) -> LockResult | None:
         await self._release()
@@ -199,8 +199,8 @@ class LevelGrant(Grant):
             await super()._release()
         self._released = True
 
-    async def _release_level(self, data: Data | None) -> None:
-        command = self._unlock(data)._replace(
+    async def _release_level(self, frame: bytes | None) -> None:
+        command = self._unlock(frame)._replace(
             request_id=self._requester.new_id(), rcount=_RCOUNT
         )
         try:

@@ -13,6 +13,7 @@ Source: snower/slock 2.1.12, ``server/subscribe.go``.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Literal, Protocol, Self, cast
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._arguments import check_int, check_type
 from .._errors import ServerError, SlockError
 from ..link import Requester
 from ..protocol import (
@@ -121,12 +123,8 @@ class Subscription:
         server_buffer: int,
         outlive: float,
     ) -> None:
-        if buffer < 1:
-            raise ValueError(f"buffer must be at least 1, not {buffer!r}")
-        if not 0 < server_buffer < 1 << 32:
-            raise ValueError(
-                f"server_buffer must be 1 to 2**32 - 1 bytes, not {server_buffer!r}"
-            )
+        check_int(buffer, "buffer", 1, sys.maxsize)
+        check_int(server_buffer, "server_buffer", 1, (1 << 32) - 1)
         self.db = db
         self.masks: tuple[bytes, ...] = tuple(check_mask(mask) for mask in masks) or (
             EVERYTHING,
@@ -256,8 +254,10 @@ def check_mask(mask: bytes) -> bytes:
     """Return a key mask that the server can match.
 
     Raises:
+        TypeError: It is not bytes.
         ValueError: It is not 16 bytes, or has no bit set.
     """
+    check_type(mask, bytes, "a key mask", f"{ID_SIZE} bytes")
     if len(mask) != ID_SIZE or not any(mask):
         raise ValueError(f"a key mask is 16 bytes, not all zero, unlike {mask!r}")
     return mask

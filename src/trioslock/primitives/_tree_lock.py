@@ -35,7 +35,7 @@ from ..protocol import (
     TimeoutFlag,
     UnlockFlag,
     WireDuration,
-    to_key,
+    key_of,
 )
 from ._acquirable import Acquirable
 from ._grant import Grant, release_unusable
@@ -139,9 +139,9 @@ class LeafGrant(Grant):
             await self.links.extend(lease)
         return frame
 
-    async def _release(self, data: Data | None = None) -> None:
+    async def _release(self, frame: bytes | None = None) -> None:
         self._stop_links()
-        await super()._release(data)
+        await super()._release(frame)
 
     def _leave(self) -> Awaitable[LockResult | None]:
         self._stop_links()
@@ -250,7 +250,7 @@ class TreeLock(Acquirable):
         Args:
             key: Its name. A key has one parent: use it below one node.
         """
-        return TreeLock(replace(self._options, key=to_key(key)), parent=self)
+        return TreeLock(replace(self._options, key=key_of(key)), parent=self)
 
     def leaf(self) -> TreeLeaf:
         """Return a handle on the leaves of this node; any number may be held."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .._arguments import check_type
+from .._errors import LocalProtocolError
 from ..protocol import (
     Data,
     DataFlag,
@@ -54,7 +56,10 @@ class Value(Handle):
         self, options: HandleOptions, *, name: bytes | str | None = None
     ) -> None:
         super().__init__(options)
-        assert not isinstance(options.lease, SessionLease)
+        if isinstance(options.lease, SessionLease):
+            raise TypeError("a value lasts some seconds or FOREVER, not SESSION")
+        if name is not None:
+            check_type(name, (str, bytes), "name", "text or bytes")
         self.ttl: float = options.lease
         self._lease = options.wire_lease(whole_seconds=True)
         self._wait = WireDuration(0, options.flags.wait_bits)
@@ -261,6 +266,8 @@ class Value(Handle):
         Cancellation:
             It may have been done.
         """
+        if not operations:
+            raise LocalProtocolError("a pipeline must have at least one operation")
         return decoded(await self._change(Data.pipeline(*operations)))
 
     async def _change(self, operation: Data, *, replay: bool = False) -> bytes | None:

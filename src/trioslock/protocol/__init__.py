@@ -50,9 +50,12 @@ from ._durations import (
     encode_lease,
 )
 from ._frames import (
+    FRAME_HEAD,
     LOCKED,
+    MAY_HAVE_TRAILER,
     PLAIN_SUCCESS,
     UNLOCKED,
+    check_frame,
     command_trailer_size,
     decode_command,
     decode_lock_result,
@@ -62,8 +65,8 @@ from ._frames import (
     encode_result,
     result_trailer_size,
 )
-from ._keys import to_key
-from ._payload import Data, Value
+from ._keys import key_of, to_key
+from ._payload import Data, DataLike, Value, as_data, encode_data
 from ._prepared import PreparedLock
 from ._protobuf import Field as ProtobufField
 from ._protobuf import decode_fields, decode_message, encode_entry, encode_message
@@ -89,6 +92,7 @@ __all__ = [
     "CommandType",
     "Data",
     "DataFlag",
+    "DataLike",
     "DataOperation",
     "DataStage",
     "Dialect",
@@ -134,5 +138,11 @@ __all__ = [
     "encode_message",
     "encode_result",
     "result_trailer_size",
+    "FRAME_HEAD",
+    "MAY_HAVE_TRAILER",
+    "as_data",
+    "check_frame",
+    "encode_data",
+    "key_of",
     "to_key",
 ]

@@ -47,6 +47,13 @@ from ._constants import (
     LockFlag,
 )
 
+FRAME_HEAD = bytes((MAGIC, VERSION))
+"""The first bytes of each frame."""
+
+MAY_HAVE_TRAILER = 19
+"""Offset of the byte of a command whose bit ``LockFlag.DATA`` announces a data frame,
+if the command is one that can have one."""
+
 _PLAIN = struct.Struct("<BBB16s45x")
 _LOCK = struct.Struct("<BBB16sBB16s16sHHHHHB")
 _CALL = struct.Struct("<BBB16sBBBI38s")
@@ -55,6 +62,8 @@ _LOCK_RESULT = struct.Struct("<BBB16sBBB16s16sHHBB4x")
 _CALL_RESULT = struct.Struct("<BBB16sBBBBI37s")
 _LEADER_RESULT = struct.Struct("<BBB16sBB43s")
 _LENGTH = struct.Struct("<I")
+# A data frame without a value: its length field, operation and flag.
+_SMALLEST_DATA = 6
 _HEADS = struct.Struct("<3s16s2s43x")
 
 # Without magic and version, which have been checked before.
@@ -78,7 +87,7 @@ _LOCK_RESULT_TYPES = LOCK_TYPES | {int(CommandType.PUBLISH)}
 
 _COMMON_TYPES = (int(CommandType.LOCK), int(CommandType.UNLOCK))
 _TYPE_OFFSET = 2
-_COMMAND_FLAG_OFFSET = 19
+_COMMAND_FLAG_OFFSET = MAY_HAVE_TRAILER
 _RESULT_FLAG_OFFSET = 20
 _CALL_SIZE_OFFSET = 22
 _CALL_RESULT_SIZE_OFFSET = 23
@@ -188,7 +197,28 @@ def encode_lock(command: LockCommand) -> bytes:
     return frame if data is None else frame + data
 
 
+def check_frame(frame: bytes) -> None:
+    """Check that bytes are one command's frame with its whole trailer.
+
+    Raises:
+        LocalProtocolError: They are not.
+    """
+    if type(frame) is not bytes or len(frame) < FRAME_SIZE:
+        raise LocalProtocolError(f"{frame!r} is no frame of {FRAME_SIZE} bytes")
+    if not frame.startswith(FRAME_HEAD):
+        raise LocalProtocolError(f"{frame[:FRAME_SIZE]!r} has another magic or version")
+    trailer = frame[FRAME_SIZE:]
+    if len(trailer) != command_trailer_size(frame, 0):
+        raise LocalProtocolError(f"a frame's trailer of {len(trailer)} bytes is torn")
+
+
 def _check_data(data: bytes) -> None:
+    # The peer finds the end of a data frame by its length field: with another one it
+    # would take the next frames of the connection for data.
+    if type(data) is not bytes or len(data) < _SMALLEST_DATA:
+        raise LocalProtocolError(f"{data!r} is no data frame")
+    if _LENGTH.unpack_from(data)[0] != len(data) - _LENGTH.size:
+        raise LocalProtocolError("a data frame's length field does not match")
     if len(data) - _LENGTH.size > MAX_DATA_SIZE:
         raise LocalProtocolError(
             f"data of {len(data)} bytes is above the server's {MAX_DATA_SIZE}"

@@ -16,9 +16,11 @@ from __future__ import annotations
 import hashlib
 import re
 
+from .._arguments import check_type
 from .._errors import LocalProtocolError
 from ._constants import ID_SIZE
 
+_NAME_TYPES = (str, bytes, bytearray, memoryview)
 _HEX_ID = re.compile(rb"[0-9a-fA-F]{32}")
 
 
@@ -33,9 +35,12 @@ def to_key(name: str | bytes) -> bytes:
         Exactly 16 bytes.
 
     Raises:
+        TypeError: ``name`` is neither text nor bytes.
         LocalProtocolError: ``name`` is text that UTF-8 cannot carry (a lone
             surrogate).
     """
+    # Without this check an int would be a key: so many zero bytes.
+    check_type(name, _NAME_TYPES, "a key", "text or bytes")
     try:
         raw = name.encode() if isinstance(name, str) else bytes(name)
     except UnicodeEncodeError as error:
@@ -50,3 +55,20 @@ def to_key(name: str | bytes) -> bytes:
     if _HEX_ID.fullmatch(raw):
         return bytes.fromhex(raw.decode("ascii"))
     return hashlib.md5(raw, usedforsecurity=False).digest()
+
+
+def key_of(name: str | bytes) -> bytes:
+    """Convert a caller's name to its key: as `to_key`, but not the empty name.
+
+    On the wire the empty name is the key of 16 zero bytes. A caller has it from a
+    variable that was not filled in, so it is refused.
+
+    Raises:
+        TypeError: ``name`` is neither text nor bytes.
+        ValueError: It is empty.
+        LocalProtocolError: It is text that UTF-8 cannot carry.
+    """
+    key = to_key(name)
+    if not name:
+        raise ValueError(f"a key must not be empty, unlike {name!r}")
+    return key

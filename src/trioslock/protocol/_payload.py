@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from .._arguments import check_int, check_type, is_int, shown
 from .._errors import LocalProtocolError, RemoteProtocolError
 from ._commands import LockCommand
 from ._constants import (
@@ -82,6 +83,8 @@ class Data:
                 and ``SCAN`` list it.
 
         Raises:
+            TypeError: A value of another type; ``bool`` and ``float`` are none of
+                these.
             LocalProtocolError: An integer beyond 64 bits, or an array item or
                 map key of another type.
         """
@@ -131,6 +134,8 @@ class Data:
         # that one of them can hold a frame.
         from ._frames import encode_command  # noqa: PLC0415
 
+        check_type(command, LockCommand, "command", "a LOCK or UNLOCK")
+        check_int(stage, "stage", DataStage.NOW, DataStage.EXPIRY)
         return cls(
             encode_command(command), operation=DataOperation.EXECUTE, stage=stage
         )
@@ -142,6 +147,8 @@ class Data:
         On the server every one starts from the value before the pipeline, so of
         plain operations the last decides; ``execute`` entries all run.
         """
+        for operation in operations:
+            check_type(operation, Data, "an operation", "made by Data")
         raw = b"".join(operation.encode() for operation in operations)
         return cls(raw, operation=DataOperation.PIPELINE)
 
@@ -202,6 +209,7 @@ class Data:
         Raises:
             LocalProtocolError: The frame is larger than the server accepts.
         """
+        check_type(self.raw, bytes, "raw", "bytes")
         flag = self.flag | (DataFlag.PROPERTIES if self.properties else 0)
         body = _encode_properties(self.properties) + self.raw
         length = len(body) + 2
@@ -209,7 +217,11 @@ class Data:
             raise LocalProtocolError(
                 f"data of {length} bytes is above the server's {MAX_DATA_SIZE}"
             )
-        return _HEADER.pack(length, self.operation | self.stage << 6, flag) + body
+        try:
+            head = _HEADER.pack(length, self.operation | self.stage << 6, flag)
+        except struct.error as error:
+            raise LocalProtocolError(f"{self!r}: {error}") from error
+        return head + body
 
     @classmethod
     def decode(cls, frame: bytes) -> Data:
@@ -234,11 +246,40 @@ class Data:
         )
 
 
+DataLike = Data | Value
+"""What a ``data`` argument takes: an operation, or the value to set."""
+
+
+def as_data(value: DataLike) -> Data:
+    """Return an operation as it is; replace the key's value by anything else.
+
+    Raises:
+        TypeError: A value that `Data.set` does not take.
+        LocalProtocolError: As for `Data.set`.
+    """
+    return value if isinstance(value, Data) else Data.set(value)
+
+
+def encode_data(value: DataLike | None) -> bytes | None:
+    """Return the data frame of what a caller passes as ``data``, None for none.
+
+    Raises:
+        TypeError: A value that `Data.set` does not take.
+        LocalProtocolError: As for `Data.set` and `Data.encode`.
+    """
+    return None if value is None else as_data(value).encode()
+
+
 def _encode_value(value: Value) -> tuple[bytes, int]:
     if isinstance(value, bytes | str):
         return _bytes(value), 0
-    if isinstance(value, int):
+    if is_int(value):
         return _int64(value), DataFlag.NUMBER
+    if not isinstance(value, Iterable):
+        raise TypeError(
+            "a value must be bytes, text, a whole number, a sequence or a mapping, "
+            f"not {shown(value)}"
+        )
     if isinstance(value, Mapping):
         pairs = cast("Mapping[str | bytes, bytes | str]", value).items()
         parts = (part for pair in pairs for part in pair)
@@ -256,19 +297,23 @@ def _bytes(value: object) -> bytes:
         return value.encode("utf-8")
     if isinstance(value, bytes):
         return value
-    raise LocalProtocolError(f"data must be bytes or text, not {value!r}")
+    raise LocalProtocolError(f"data must be bytes or text, not {shown(value)}")
 
 
-def _int64(value: int) -> bytes:
+def _int64(value: object) -> bytes:
+    if not is_int(value):
+        raise TypeError(f"a number must be whole, not {shown(value)}")
     try:
         return _INT64.pack(value)
     except struct.error as error:
-        raise LocalProtocolError(f"{value} does not fit in 64 bits") from error
+        raise LocalProtocolError(f"{shown(value)} does not fit in 64 bits") from error
 
 
-def _uint32(value: int) -> bytes:
+def _uint32(value: object) -> bytes:
+    if not is_int(value):
+        raise TypeError(f"a count must be a whole number, not {shown(value)}")
     if not 0 <= value <= _UINT32_MAX:
-        raise LocalProtocolError(f"{value} is not a count of 32 bits")
+        raise LocalProtocolError(f"{shown(value)} is not a count of 32 bits")
     return _LENGTH.pack(value)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
+
+from .._arguments import check_int, check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,14 @@ class ServerLimits:
     first_frame_seconds: float = 10.0
     waiting_input_bytes: int = 65_536
     drain_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_seconds"):
+                check_seconds(value, field.name, zero=True, forever=True)
+            else:
+                check_int(value, field.name, 0, sys.maxsize)
 
 
 class PeerInfo(NamedTuple):

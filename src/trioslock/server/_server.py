@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import trio
 
+from .._arguments import check_bool, check_int, check_type
 from .._ids import random_ids
 from ..engine import EngineLimits
 from ..host import EngineHost
@@ -332,6 +333,7 @@ async def open_server(
         StorageError: The files cannot be read, or later not be written: then the
             server ends at once, and sends no answer about a change that is not kept.
             A client in this process, on the same host, may have got one.
+        TypeError: An argument has the wrong type.
         ValueError: The port is not 0 to 65535.
         OSError: The address is in use, or not one of this machine.
 
@@ -339,6 +341,16 @@ async def open_server(
         As when the body ends: connections are closed at once, what was held stays
         in the engine (if it is shared) until its lease ends.
     """
+    for value, kind, name in (
+        (limits, ServerLimits, "limits"),
+        (engine_limits, EngineLimits, "engine_limits"),
+        (host_engine, EngineHost, "host_engine"),
+        (storage, Storage, "storage"),
+    ):
+        if value is not None:
+            check_type(value, kind, name, f"{kind.__name__} or None")
+    check_bool(subscribe_enabled, "subscribe_enabled")
+    check_bool(allow_shutdown, "allow_shutdown")
     listeners = [] if host is None else await _listen(host, port)
     own = host_engine is None
     if host_engine is None:
@@ -360,9 +372,9 @@ async def open_server(
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    check_type(host, str, "host", "text or None")
     # The system's resolver would use the lower 16 bits of any number.
-    if not 0 <= port <= 65_535:
-        raise ValueError(f"a port must be 0 to 65535, not {port}")
+    check_int(port, "a port", 0, 65_535)
     try:
         return await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     except OSError as error:

@@ -12,7 +12,7 @@ from triopoll.core.parked_waits import ParkedWait, ParkedWaits
 from triopoll.core.slock_backend import SlockMonitor
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Histogram
-from triopoll.store import StoreUnreachable
+from triopoll.store import StoreFailed, StoreFull, StoreUnreachable
 
 
 class Rig:
@@ -59,6 +59,27 @@ async def test_a_slock_that_refuses(autojump_clock: trio.abc.Clock) -> None:
     assert await rig.health.reasons() == {"slock": "slock refuses new keys"}
     rig.monitor.up = False
     assert await rig.health.reasons() == {"slock": "slock does not answer"}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (StoreUnreachable("READONLY"), "the store of messages does not answer"),
+        (StoreFull("OOM"), "the store of messages is full"),
+        (StoreFailed("NOPERM"), "the store of messages refuses to store"),
+    ],
+)
+async def test_what_the_store_does(
+    autojump_clock: trio.abc.Clock, error: Exception, sentence: str
+) -> None:
+    """It is said in words that tell an operator where to look."""
+    rig = Rig()
+
+    async def ping() -> None:
+        raise error
+
+    health = Health(rig.drain, rig.monitor, rig.waits, ping, limit=5)
+    assert await health.reasons() == {"store": sentence}
 
 
 async def test_a_store_that_hangs(autojump_clock: trio.abc.Clock) -> None:

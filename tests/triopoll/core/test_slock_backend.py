@@ -47,7 +47,7 @@ async def test_an_outage_ends_parked_polls_within_the_limit(
 ) -> None:
     """And only an outage; its end is logged as well."""
     slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
-    monitor = SlockMonitor(slock.ask, waits, limit=5)
+    monitor = SlockMonitor(slock.ask, waits, limit=5, address="h:1")
     async with trio.open_nursery() as nursery:
         await nursery.start(monitor.run)
         assert repr(monitor) == "<SlockMonitor: up>"
@@ -63,9 +63,14 @@ async def test_an_outage_ends_parked_polls_within_the_limit(
         await trio.sleep(5)
         assert monitor.up
         nursery.cancel_scope.cancel()
+    reason = {
+        "hangs": "no answer within 3 s",
+        "loses": "gone",
+        "closed": "ClosedResourceError",
+    }[state]
     assert [record.message for record in caplog.records] == [
-        "slock does not answer",
-        "slock answers again",
+        f"slock at h:1 does not answer: {reason}",
+        "slock at h:1 answers again after 1 s",
     ]
 
 
@@ -73,7 +78,7 @@ async def test_a_short_loss_is_no_outage(autojump_clock: MockClock) -> None:
     """A connection that is back soon has its waits replayed by the client."""
     slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
     async with trio.open_nursery() as nursery:
-        await nursery.start(SlockMonitor(slock.ask, waits, limit=5).run)
+        await nursery.start(SlockMonitor(slock.ask, waits, limit=5, address="h:1").run)
         slock.state = "loses"
         with ParkedWait(waits, 2) as wait:
             await trio.sleep(1.5)
@@ -88,7 +93,7 @@ async def test_a_refusal_is_no_outage(
 ) -> None:
     """Parked waits go on, since slock still wakes them; it is logged once."""
     slock, waits = Slock(), ParkedWaits(Drain(), limit=9)
-    monitor = SlockMonitor(slock.ask, waits, limit=5)
+    monitor = SlockMonitor(slock.ask, waits, limit=5, address="h:1")
     async with trio.open_nursery() as nursery:
         await nursery.start(monitor.run)
         slock.state = "refuses"
@@ -102,8 +107,8 @@ async def test_a_refusal_is_no_outage(
         assert not monitor.refuses
         nursery.cancel_scope.cancel()
     assert caplog.messages == [
-        "slock refuses new keys: result 11",
-        "slock accepts new keys again",
+        "slock at h:1 refuses new keys: result 11",
+        "slock at h:1 accepts new keys again after 19 s",
     ]
 
 

@@ -22,7 +22,7 @@ def fail_to_start(*command: str, **env: str) -> str:
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
         # As a shell's prompt does, so that no other test is in the process group.
         process_group=0,

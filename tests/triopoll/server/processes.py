@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.services import find_free_port
@@ -22,7 +23,12 @@ class ServerProcess:
     """``triopoll serve``, or another server, on a free port."""
 
     def __init__(
-        self, log: Path, *options: str, app: str = PARK_APP, server: str = "triopoll"
+        self,
+        log: Path,
+        *options: str,
+        app: str = PARK_APP,
+        server: str = "triopoll",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.port = find_free_port()
         self.log = log
@@ -33,7 +39,7 @@ class ServerProcess:
         }[server]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command, *options],
+                [*prefix, sys.executable, *command, *options],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
                 stdout=output,

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from triopoll.server.send_budget import SendBudget
 from triopoll.server.stream import ClientStream
 
 
 @asynccontextmanager
 async def connected(
-    deadline: float = 5.0,
+    deadline: float = 5.0, budget: SendBudget | None = None
 ) -> AsyncIterator[tuple[ClientStream, trio.SocketStream]]:
     """A stream whose kernel takes 16 KB at once, and a peer whose kernel does not."""
     listener = trio.socket.socket()
@@ -23,7 +24,7 @@ async def connected(
     await peer.connect(listener.getsockname())
     sock, _ = await listener.accept()
     listener.close()
-    stream = ClientStream(trio.SocketStream(sock), deadline)
+    stream = ClientStream(trio.SocketStream(sock), deadline, budget or SendBudget())
     try:
         async with trio.SocketStream(peer) as peer_stream:
             yield stream, peer_stream

@@ -30,6 +30,7 @@ def test_settings_do_not_change_while_a_server_runs() -> None:
         ("--write-deadline", "write_deadline", "10 s"),
         ("--keep-alive", "keep_alive", "75 s"),
         ("--max-connections", "max_connections", "20,000"),
+        ("--max-unread-bytes", "max_unread_bytes", "65,536 KiB"),
         ("a websocket message", "websocket_max_message_bytes", "64 KiB"),
         ("--websocket-ping", "websocket_ping", "20 s"),
         ("--websocket-ping", "websocket_pong_deadline", "10 s"),

@@ -149,7 +149,7 @@ async def test_a_shutdown_that_hangs_is_ended(
         await send({"type": "lifespan.startup.complete"})
         await trio.sleep_forever()
 
-    with pytest.raises(LifespanError, match="no shutdown within"):
+    with pytest.raises(LifespanError, match="not shut down within"):
         async with open_lifespan(app):
             pass
 

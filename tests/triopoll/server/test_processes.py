@@ -22,6 +22,7 @@ UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+FAILING_APP = "tests.triopoll.server.failing_app:app"
 QUICK_DRAIN = ("--drain-delay", "0", "--drain-window", "0.5", "--drain-grace", "2")
 
 
@@ -200,6 +201,31 @@ def test_a_client_that_is_cut_shows_in_the_exit_code(tmp_path: Path) -> None:
             assert read_all(sock) == b""
             assert server.process.wait(5) == 1
     assert "1 clients cut" in server.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("how", ["fails", "raises"])
+def test_a_shutdown_that_fails_shows_in_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, workers: int
+) -> None:
+    """4, since all clients were answered; 1 says that one was not, whatever else."""
+    monkeypatch.setenv("FAILING_APP", how)
+    options = ("--drain-delay", "0", "--drain-window", "0", "--drain-grace", "0.1")
+    for is_cut in (False, True):
+        with ServerProcess(
+            tmp_path / "log", *options, "--workers", str(workers), app=FAILING_APP
+        ) as server:
+            server.wait_until_up()
+            with server.connect() as sock:
+                if is_cut:
+                    sock.sendall(GET % b"/stubborn")
+                    time.sleep(0.2)
+                server.process.send_signal(signal.SIGTERM)
+                code = server.process.wait(5)
+            said = "not flushed" if how == "fails" else "a bug"
+            assert said in server.output
+            assert code == (1 if is_cut else 4), server.output
 
 
 @pytest.mark.slow

@@ -180,12 +180,12 @@ def test_http_1_0_has_no_upgrades() -> None:
 def test_a_hostile_head_is_refused_in_linear_time() -> None:
     """No form of head makes the expression try again and again."""
     reader = make_reader(max_head_bytes=2**16, max_headers=2**16)
-    started = time.perf_counter()
+    started = time.thread_time()
     for line in (b"a:" + b" " * 60_000, b"a:b\r\n" * 10_000, b"a" * 60_000):
         reader.receive_data(b"GET / HTTP/1.1\r\n" + line + b"\0\r\n\r\n")
         with pytest.raises(HttpError, match="malformed request"):
             reader.next_request()
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_an_upgrade_header_alone_is_no_upgrade() -> None:

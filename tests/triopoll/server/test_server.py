@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,11 +17,18 @@ from quart import Response, websocket
 from quart_trio import QuartTrio
 from tests.triopoll.server.harness import HASTY, QUICK, Client, run_server
 from tests.triopoll.server.park_app import ParkApp
+from tests.triopoll.server.processes import ServerProcess
 from tests.triopoll.support import eventually
 
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
-from triopoll.server import HttpServer, serve
+from triopoll.server import (
+    HttpServer,
+    LifespanError,
+    ServerSettings,
+    StartupFailed,
+    serve,
+)
 
 
 def quart_app() -> QuartTrio:
@@ -129,7 +139,11 @@ Body = Callable[[Client, HttpServer], Awaitable[None]]
 
 
 async def serve_and_signal(
-    app: ParkApp, path: str, settings: object, *signals: signal.Signals
+    app: ParkApp,
+    path: str,
+    settings: ServerSettings,
+    *signals: signal.Signals,
+    drained: Callable[[int], object] = int,
 ) -> tuple[int, float, bytes]:
     """Serve with one client at `path`; return the count, the time and its answer."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -139,10 +153,10 @@ async def serve_and_signal(
     async def run(
         *, task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        assert settings is not None
-        results.append(
-            await serve(app, listeners, settings, task_status=task_status)  # type: ignore[arg-type]
+        cut = await serve(
+            app, listeners, settings, drained=drained, task_status=task_status
         )
+        results.append(cut)
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -267,3 +281,118 @@ async def test_connections_are_counted_in_the_metrics() -> None:
         await client.get()
         await client.read_answer()
         assert read() == 1
+
+
+async def test_clients_that_are_not_accepted_yet_are_answered_by_the_drain() -> None:
+    """Their connections wait in the kernel, with their requests, when it begins."""
+    async with run_server(ParkApp()) as running:
+        clients = [
+            socket.create_connection(("127.0.0.1", running.port)) for _ in range(50)
+        ]
+        for client in clients:
+            client.sendall(b"GET /park HTTP/1.1\r\nHost: h\r\n\r\n")
+        await running.server.drain_all(at_once=True)
+        assert running.server.cut == 0
+        for client in clients:
+            with client:
+                assert client.recv(10_000).endswith(b"again")
+
+
+@pytest.mark.slow
+async def test_a_server_without_descriptors_says_so_once(tmp_path: Path) -> None:
+    """Clients wait until connections end; the log is not flooded meanwhile."""
+    command = ["prlimit", "--nofile=60:60", "--"]
+    with ServerProcess(
+        tmp_path / "log", "--max-connections", "500", prefix=command
+    ) as server:
+        server.wait_until_up()
+        clients = [server.park() for _ in range(100)]
+        await eventually(lambda: "cannot accept clients" in server.output)
+        await trio.sleep(0.5)
+        for client in clients:
+            client.close()
+        await trio.to_thread.run_sync(server.wait_parked, 0)
+        log = server.output
+    assert "this process may open 60 files, too few for 500 connections" in log
+    assert log.count("cannot accept clients") == 1
+    assert "Traceback" not in log
+
+
+async def test_slow_readers_share_a_limit() -> None:
+    """Beyond it the slowest are cut, at once; others are served as before."""
+    app = ParkApp()
+    settings = replace(QUICK, write_deadline=60.0, max_unread_bytes=10 * 70_000)
+    async with run_server(app, settings) as running:
+        slow = [await running.connect() for _ in range(30)]
+        for client in slow:
+            await client.get("/flood")
+        await eventually(lambda: app.seen["flood cut"] == 20)
+        await running.settle(connections=10)
+        client = await running.connect()
+        await client.get()
+        assert (await client.read_answer()).endswith(b"hello")
+        assert app.seen["flood cut"] == 20
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("raises", "the application failed in its shutdown"),
+        ("reports", "the application failed to shut down: not flushed"),
+    ],
+)
+async def test_a_failed_shutdown_hides_no_cut_client(
+    caplog: pytest.LogCaptureFixture, failure: str, message: str
+) -> None:
+    """It is logged beside the count; it is raised only if all had been answered."""
+
+    class Failing(ParkApp):
+        async def live(self, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            assert counted, "the drain is over by now"
+            if failure == "raises":
+                raise LookupError("backend")
+            await send({"type": "lifespan.shutdown.failed", "message": "not flushed"})
+
+    counted: list[int] = []
+    settings = replace(QUICK, drain_window=0.0, drain_grace=0.05)
+    cut, _, _ = await serve_and_signal(
+        Failing(), "/stubborn", settings, signal.SIGTERM, drained=counted.append
+    )
+    assert counted == [cut] == [1]
+    assert message in [record.message for record in caplog.records]
+    with pytest.RaisesGroup(
+        pytest.RaisesExc((LookupError, LifespanError)), flatten_subgroups=True
+    ):
+        await serve_and_signal(
+            Failing(), "/park", settings, signal.SIGTERM, drained=counted.append
+        )
+    assert counted == [1, 0]
+
+
+async def test_an_application_that_fails_while_running() -> None:
+    """Its error ends the server: nothing would be answered any more."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise LookupError("lost")
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with pytest.raises(LookupError, match="lost"):
+        await serve(app, listeners, QUICK)
+
+
+async def test_an_application_that_does_not_start() -> None:
+    """Its refusal is raised, and nothing has been accepted."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no port"})
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with pytest.raises(StartupFailed, match="no port"):
+        await serve(app, listeners, QUICK)
+    await listeners[0].aclose()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 from msgspec.structs import replace
-from tests.redis_rigs import admin_of
+from tests.redis_rigs import ClusterRig, admin_of
 from tests.services import RedisServer
 from tests.triopoll.support import eventually
 
@@ -40,6 +40,12 @@ def documented_rules() -> list[str]:
     text = PAGE.read_text()
     (command,) = re.findall(r"ACL SETUSER app ((?:.*\\\n)*.*)", text)
     return shlex.split(command.replace("\\\n", " "))
+
+
+def documented_rules_of_clusters() -> list[str]:
+    """Return what the page adds for a cluster."""
+    (rules,) = re.findall(r"A cluster also\s+needs `([^`]+)`", PAGE.read_text())
+    return shlex.split(rules)
 
 
 @pytest.fixture
@@ -145,6 +151,39 @@ async def test_workers(
         await eventually(lambda: admin.llen(f"poll:{key}"))
 
 
+@pytest.mark.slow
+async def test_a_cluster(redis_cluster: ClusterRig, key: str) -> None:
+    """With the two rights that the page adds for it, on each node."""
+    rules = [*documented_rules(), *documented_rules_of_clusters()]
+    admins = [admin_of(node) for node in redis_cluster.nodes]
+    for admin in admins:
+        admin.execute_command("ACL", "SETUSER", "app", *rules)
+        admin.acl_log_reset()
+    url = redis_cluster.url.replace("://", "://app:SECRET@")
+    async with (
+        open_stores(url, limit=5, list_prefix="poll:") as stores,
+        open_stores(url, limit=5, list_prefix="poll:") as others,
+    ):
+        for n in range(20):
+            await stores.lists.push(f"{key}{n}", b"1")
+            delivery = await stores.lists.pop(f"{key}{n}")
+            assert delivery is not None
+            (stores.lists.ack if n % 2 else stores.lists.nack)(delivery)
+            await stores.values.put(f"{key}{n}-value", b"1", 60)
+            await stores.log.append([NewMessage(f"{key}{n}", b"1", id="a")])
+            await stores.log.read(f"{key}{n}", ALL, 10)
+        await stores.log.heads([f"{key}{n}" for n in range(20)])
+        await stores.lists.ping()
+        for each in (stores, others):
+            assert isinstance(each.lists, RedisStore)
+            await each.lists._live()
+            await each.lists._recover()
+    for admin in admins:
+        assert [entry["object"] for entry in admin.acl_log()] == []
+        admin.execute_command("ACL", "DELUSER", "app")
+        admin.close()
+
+
 async def test_other_keys(server: RedisServer, key: str) -> None:
     """Are out of reach, and nothing is lost by trying."""
     async with open_stores(url_of(server), limit=5) as stores:
@@ -155,6 +194,51 @@ async def test_other_keys(server: RedisServer, key: str) -> None:
             with pytest.raises(StoreFailed, match="NOPERM"):
                 await stores.lists.push(key, b"2")
             assert admin.lrange(key, 0, -1) == [b"1"]
+
+
+async def test_a_right_that_comes_and_goes(server: RedisServer, key: str) -> None:
+    """What was refused half way is not stored, and the log goes on behind it."""
+    url = url_of(server)
+    rules = documented_rules()
+    with admin_of(server) as admin:
+        async with open_stores(url, limit=5, list_prefix="poll:") as stores:
+            ids: list[str] = []
+            for denied in ("", "-hset", "-xadd", "-eval", "-pexpire", "-xtrim", ""):
+                for is_new in (False, True):
+                    name = key + (denied if is_new else "")
+                    words = [denied] if denied else []
+                    admin.execute_command("ACL", "SETUSER", "app", *rules, *words)
+                    (first,) = await stores.log.append([NewMessage(name, b"1")])
+                    admin.execute_command("ACL", "SETUSER", "app", *rules)
+                    (second,) = await stores.log.append([NewMessage(name, b"2")])
+                    assert isinstance(second, Appended)
+                    if not is_new:
+                        results = (first, second)
+                        ids += [r.id for r in results if isinstance(r, Appended)]
+            page = await stores.log.read(key, ALL, 100)
+            found = [message.id for message in page.messages]
+            assert set(ids) <= set(found)
+            assert len(set(found)) == len(found)
+
+
+async def test_what_is_refused_half_way_is_not_read(
+    server: RedisServer, key: str
+) -> None:
+    """Its publisher was told that it is not stored; its number counts as lost."""
+    rules = documented_rules()
+    with admin_of(server) as admin:
+        async with open_stores(url_of(server), limit=5, list_prefix="poll:") as stores:
+            await stores.log.append([NewMessage(key, b"1")])
+            admin.execute_command("ACL", "SETUSER", "app", *rules, "-hset")
+            (refused,) = await stores.log.append([NewMessage(key, b"2")])
+            assert not isinstance(refused, Appended)
+            page = await stores.log.read(key, ALL, 100)
+            assert [message.data for message in page.messages] == [b"1"]
+            admin.execute_command("ACL", "SETUSER", "app", *rules)
+            await stores.log.append([NewMessage(key, b"2")])
+            page = await stores.log.read(key, page.cursor, 100)
+            assert [message.data for message in page.messages] == [b"2"]
+            assert page.lost == 1
 
 
 async def test_a_user_who_may_take_and_not_hold(server: RedisServer, key: str) -> None:

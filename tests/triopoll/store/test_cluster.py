@@ -269,11 +269,11 @@ async def test_what_a_dead_worker_held(redis_cluster: ClusterRig) -> None:
             await other._recover()
             assert await contents(client, keys) == [[b"3"]] * 3
             for names in (LAYOUT.control, *map(LAYOUT.of_list, keys)):
-                client.delete(names.alive(victim._worker))
+                client.execute_command("DEL", names.alive(victim._worker))
             await other._recover()
             assert await contents(client, keys) == [[b"1", b"2", b"3"]] * 3
             # It is forgotten, and what it does now does nothing.
-            assert not client.exists(LAYOUT.control.tags(victim._worker))
+            assert not client.smembers(LAYOUT.control.tags(victim._worker))
             members = client.smembers(LAYOUT.control.workers)
             assert victim._worker.encode() not in members
             victim._held.clear()
@@ -289,7 +289,7 @@ async def test_a_worker_that_takes_is_alive_there(
         client.rpush(key, "1", "2")
         async with worker(redis_cluster) as frozen, worker(redis_cluster) as other:
             await frozen.pop(key)
-            client.delete(LAYOUT.control.alive(frozen._worker))
+            client.execute_command("DEL", LAYOUT.control.alive(frozen._worker))
             await other._recover()
             assert client.lrange(key, 0, -1) == [b"2"]
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 import trio
 import trio.lowlevel
-from tests.redis_rigs import Pair, Resolver, admin_of, socket_server
+from tests.redis_rigs import Pair, Resolver, admin_of, socket_server, until
 from tests.services import RedisServer
 
 from triopoll.store import (
@@ -275,6 +275,24 @@ def test_a_history_that_lacks_nothing(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_a_history_that_is_written_down_later(tmp_path: Path) -> None:
+    """An append-only file that is begun later does not bring back what was lost."""
+    server = RedisServer(tmp_path)
+    server.start()
+    ask = ("EVAL", "return ARGV", "0", HISTORY, HISTORY_MAY_LACK)
+    try:
+        with admin_of(server) as admin, closing(executor(server.url)) as one:
+            (before,) = one.execute([ask])
+            admin.config_set("appendonly", "yes")
+            until(lambda: admin.info("persistence")["aof_enabled"])
+            time.sleep(1.1)
+            one.execute([("PING", "x")])
+            assert one.execute([ask]) == [before]
+            assert before[1] == b"1"
+    finally:
+        server.kill()
+
+
 def test_a_server_that_does_not_say_who_it_is(tmp_path: Path) -> None:
     """Without a right to ask, its history is unknown, and it is used all the same."""
     server = RedisServer(tmp_path)
@@ -295,7 +313,7 @@ async def test_a_socket_file_is_its_address(
     tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log, too."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     with socket_server(tmp_path) as path:
         async with open_stores(f"unix://{path}", limit=5) as stores:
             await stores.lists.push(key, b"1")

@@ -386,7 +386,7 @@ async def test_everything_of_a_log_ends(
     server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
     """What nobody uses goes from Redis by itself, all but the name of its life."""
-    limits = LogLimits(max_age=0.05, max_ttl=0.1, memory=0.2, seen=0.1)
+    limits = LogLimits(max_age=5, max_ttl=10, memory=20, seen=10)
     async with open_stores(server.url, limit=5, log_limits=limits) as stores:
         await stores.log.append([NewMessage(key, b"1", id="x")])
         await stores.log.read(key, ALL, 10)
@@ -399,7 +399,7 @@ async def test_everything_of_a_log_ends(
         b"triopoll:meta:" + key.encode(),
         b"triopoll:seen:%d:%b:x" % (len(key), key.encode()),
     ]
-    assert all(-2 <= left <= 200 and left != -1 for left in times.values())
+    assert all(0 < left <= 20_000 for left in times.values())
 
 
 async def test_what_is_old_is_swept_out_with_new_messages(

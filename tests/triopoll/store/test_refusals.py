@@ -175,7 +175,7 @@ TROUBLES = {
         ask_for_a_password, configured("requirepass", ""), healed=ANSWERS
     ),
     "BUSY": Trouble(
-        keep_busy, end_script, healed=ANSWERS, options=(("busy-reply-threshold", "50"),)
+        keep_busy, end_script, healed=ANSWERS, options=(("lua-time-limit", "50"),)
     ),
     "MAXCLIENTS": Trouble(
         take_all_connections, configured("maxclients", "100"), healed=ANSWERS

@@ -55,13 +55,13 @@ def test_one_fault_after_another(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_first_answer(caplog: pytest.LogCaptureFixture) -> None:
-    """Is said as well, but is no warning."""
-    caplog.set_level(logging.INFO)
+    """Is said as well, to those who look for it."""
+    caplog.set_level(logging.DEBUG)
     rig = Rig()
     rig.state.serves("h:1")
     rig.state.serves("h:1")
     assert [(r.levelno, r.getMessage()) for r in caplog.records] == [
-        (logging.INFO, "Redis at h:1 answers")
+        (logging.DEBUG, "Redis at h:1 answers")
     ]
 
 

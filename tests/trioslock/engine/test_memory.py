@@ -101,18 +101,24 @@ def test_peers_that_have_gone_leave_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_a_long_queue_is_released_quickly() -> None:
-    """100,000 waiters for an event, in well under a second on an idle machine."""
-    talk = Talk()
-    talk.send(lock("holder"))
-    for number in range(100_000):
-        talk.send(lock(number, timeout=60, expiry=0))
-    begin = time.perf_counter()
-    replies = talk.send(unlock("holder"))
-    assert time.perf_counter() - begin < 3
-    assert len(replies) == 100_001
-    assert {codes_of(each) for each in replies} == {0}
-    assert nothing_left(talk.engine.statistics())
+def test_the_cost_of_a_release_grows_with_the_queue_only() -> None:
+    """Each of 100,000 waiters for an event costs about what one of 10,000 does."""
+
+    def seconds(size: int) -> float:
+        talk = Talk()
+        talk.send(lock("holder"))
+        for number in range(size):
+            talk.send(lock(number, timeout=60, expiry=0))
+        begin = time.thread_time()
+        replies = talk.send(unlock("holder"))
+        took = time.thread_time() - begin
+        assert len(replies) == size + 1
+        assert {codes_of(each) for each in replies} == {0}
+        assert nothing_left(talk.engine.statistics())
+        return took
+
+    short = max(seconds(10_000) for _ in range(3))
+    assert seconds(100_000) < 50 * short
 
 
 @pytest.mark.slow
@@ -125,10 +131,10 @@ def test_cancelling_is_as_quick_in_a_long_queue() -> None:
         for number in range(size):
             talk.send(lock(number, timeout=60))
         cancels = [unlock(number, flag=0x02) for number in range(size - 500, size)]
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for cancel in cancels:
             talk.send(cancel)
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     short = min(seconds(1000) for _ in range(3))
     assert seconds(50_000) < 10 * short + 0.05

@@ -105,7 +105,8 @@ async def _after_empty(
     The OpenResty API's publishers keep the message of an event elsewhere, so an event
     that fires beside an empty list may belong to one of theirs.
     """
-    latest = await services.latest_messages.latest(query.key)
+    until = began + query.timeout
+    latest = await services.latest_messages.latest(query.key, until)
     if isinstance(latest, Failure):
         return latest
     if isinstance(latest, MissingMessage):
