@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,17 @@ def test_file(name: str, checkout: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("name", ["docs/how-to/use-triopoll-js.md", "js/README.md"])
+def test_blocks_of_the_documentation_are_modules(name: str, tmp_path: Path) -> None:
+    """Each of them parses, with what stands in its script element."""
+    blocks = re.findall(r"```(?:js|html)\n(.*?)```", (ROOT / name).read_text(), re.S)
+    assert blocks
+    for number, block in enumerate(blocks):
+        module = tmp_path / f"{number}.mjs"
+        module.write_text(re.sub(r"^</?script.*>$", "", block, flags=re.M))
+        subprocess.run([find_tool("node"), "--check", module], check=True)
 
 
 def test_there_are_tests() -> None:
