@@ -83,11 +83,13 @@ def test_file(name: str, checkout: Path) -> None:
 @pytest.mark.parametrize("name", ["docs/how-to/use-triopoll-js.md", "js/README.md"])
 def test_blocks_of_the_documentation_are_modules(name: str, tmp_path: Path) -> None:
     """Each of them parses, with what stands in its script element."""
-    blocks = re.findall(r"```(?:js|html)\n(.*?)```", (ROOT / name).read_text(), re.S)
+    blocks = re.findall(
+        r"```(?:js|html)\n(.*?)```", (ROOT / name).read_text(), re.DOTALL
+    )
     assert blocks
     for number, block in enumerate(blocks):
         module = tmp_path / f"{number}.mjs"
-        module.write_text(re.sub(r"^</?script.*>$", "", block, flags=re.M))
+        module.write_text(re.sub(r"^</?script.*>$", "", block, flags=re.MULTILINE))
         subprocess.run([find_tool("node"), "--check", module], check=True)
 
 
