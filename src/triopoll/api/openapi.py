@@ -78,8 +78,8 @@ class Operation:
     tag: str
     _: KW_ONLY
     query: type[msgspec.Struct] | None = None
-    path_parameters: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    path_parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     body: Any = None
     admits: Literal["ticket", "key"] | None = None
 

@@ -76,7 +76,7 @@ class Request:
     visitor: Any = field(default=None, init=False, repr=False, compare=False)
     route: str | None = field(default=None, init=False, repr=False, compare=False)
     path_values: Mapping[str, str] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+        default_factory=dict[str, str], init=False, repr=False, compare=False
     )
     _parameters: Query | None = field(default=None, init=False, repr=False)
 

@@ -64,8 +64,9 @@ Kind: TypeAlias = Literal["log", "state"]
 _log = logging.getLogger("triopoll.notifier")
 
 # Seconds that a group stays cleared unless it is cleared again. When they are over, all
-# subscriptions are woken once.
-_LEASE = 120.0
+# subscriptions are woken once: thousands of states that were created together would all
+# be read at the same time, so their groups stay for as long as a state does by default.
+_LEASES = {"log": 120.0, "state": 300.0}
 # Seconds that a channel outlives its last subscription.
 _LINGER = 5.0
 # Seconds from one sweep to the next. The place of a log within the sweep can change, so
@@ -259,6 +260,7 @@ class LogNotifier:
         """
         self.store_up = True
         self._kind: Kind = kind
+        self._lease = _LEASES[kind]
         self._client = client
         self._log = log
         self._prefix = prefix
@@ -399,7 +401,7 @@ class LogNotifier:
                 if self._nursery is None:
                     raise RuntimeError("the log notifier does not run")
                 name = f"{self._kind} {channel.key}"
-                if not self._held.try_hold(visitor, name, _LINGER + _LEASE):
+                if not self._held.try_hold(visitor, name, _LINGER + self._lease):
                     continue
                 channel.scope = trio.CancelScope()
                 self._nursery.start_soon(self._run_channel, channel, channel.scope)
@@ -457,7 +459,7 @@ class LogNotifier:
 
     def _group(self, key: str) -> GroupEvent:
         group = group_key(self._prefix, key, self._kind)
-        return self._client.group_event(group, ttl=_LEASE)
+        return self._client.group_event(group, ttl=self._lease)
 
     # --- the sweep --------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ Expiry needs no wake: a wait knows when its state expires, and reads it then.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
@@ -44,8 +44,11 @@ from .state_rules import (
 
 __all__ = ["States"]
 
+_T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
 _Found: TypeAlias = StateView | StateRefusal | Failure
-_Read: TypeAlias = Callable[[], Awaitable[_Found]]
+# A `partial`, so that reads with one secret are known to be the same.
+_Read: TypeAlias = "partial[Coroutine[Any, Any, _Found]]"
 
 # Seconds that an expired state is read later than its time: the store's clock and this
 # one do not tick together.
@@ -130,7 +133,7 @@ class States:
         """
         # The secret is proven first: a key without its secret is not subscribed to, so
         # the time until the refusal does not tell whether a wait for it is parked.
-        read = partial(self._read, key, digest)
+        read: _Read = partial(self._read, key, digest)
         found = await read()
         if seconds != 0 and not _is_ready(found, version):
             assert isinstance(found, StateView)
@@ -153,15 +156,10 @@ class States:
         Cancellation:
             It is completed all the same, and takes no longer than the limits.
         """
-        with trio.CancelScope(shield=True):
-            try:
-                result = await call_store(self._limit, self._change, key, change)
-                if isinstance(result, StateView) or (
-                    isinstance(result, Conflict) and result.replacement is not None
-                ):
-                    await self._wake(key)
-            except OperationFailed as error:
-                return count_failure(self._metrics, error.failure)
+        try:
+            result = await _complete(self._change_and_wake, key, change)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         self._count_change(result)
         return result
 
@@ -176,15 +174,11 @@ class States:
         Cancellation:
             It is completed all the same, and takes no longer than the limits.
         """
-        with trio.CancelScope(shield=True):
-            try:
-                args = key, digest, version
-                result = await call_store(self._limit, self._acknowledge, *args)
-                if result is None:
-                    # Another page with the same secret waits in vain.
-                    await self._wake(key)
-            except OperationFailed as error:
-                return count_failure(self._metrics, error.failure)
+        try:
+            args = key, digest, version
+            result = await _complete(self._acknowledge_and_wake, *args)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
         self._metrics.state("acknowledged" if result is None else "ack_refused")
         return result
 
@@ -263,6 +257,25 @@ class States:
 
     # --- changing ---------------------------------------------------------------------
 
+    async def _change_and_wake(
+        self, key: str, change: Change
+    ) -> StateView | StateRefusal | Conflict | BadChoice:
+        result = await call_store(self._limit, self._change, key, change)
+        is_replaced = isinstance(result, Conflict) and result.replacement is not None
+        if is_replaced or isinstance(result, StateView):
+            await self._wake(key)
+        return result
+
+    async def _acknowledge_and_wake(
+        self, key: str, digest: bytes, version: int
+    ) -> StateRefusal | Conflict | None:
+        args = key, digest, version
+        result = await call_store(self._limit, self._acknowledge, *args)
+        if result is None:
+            # Another page with the same secret waits in vain.
+            await self._wake(key)
+        return result
+
     async def _change(
         self, key: str, change: Change
     ) -> StateView | StateRefusal | Conflict | BadChoice:
@@ -313,6 +326,14 @@ class States:
             self._metrics.state("mismatch" if result.replacement else "conflict")
 
 
+async def _complete(operation: Callable[[*_Args], Awaitable[_T]], *args: *_Args) -> _T:
+    """Carry out an operation to its end, whoever is cancelled meanwhile."""
+    results: list[_T] = []
+    with trio.CancelScope(shield=True):
+        results.append(await operation(*args))
+    return results[0]
+
+
 def _is_ready(found: _Found, version: int) -> bool:
     return not isinstance(found, StateView) or found.record.version != version
 
@@ -328,12 +349,10 @@ async def _wake_or_end(
 
 async def _read_after(wake: Wake, read: _Read) -> _Found:
     """Read after a wake, once for all tasks that it woke with the same secret."""
-    assert isinstance(read, partial)
-    flight = wake.reads.get(read.args)
+    flight: SingleFlight[_Found] | None = wake.reads.get(read.args)
     if flight is None:
         flight = wake.reads[read.args] = SingleFlight(read)
-    found: _Found = await flight.result()
-    return found
+    return await flight.result()
 
 
 def _changed(
