@@ -30,6 +30,7 @@ from .core.slock_backend import StartupError
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.signals import drain_on_signals
+from .pages import pages_blueprint
 from .services import Services, open_services
 from .settings import Settings, settings_from
 
@@ -128,6 +129,8 @@ class Triopoll(QuartTrio):
             raise StartupError(_ENDED)
         settings = self._settings or settings_from(os.environ)
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+        # Behind all routes that were added to the application: those win.
+        self.register_blueprint(pages_blueprint(self.services))
         await self.nursery.start(self._serve, settings)
         await super().startup()
 
