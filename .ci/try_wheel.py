@@ -90,6 +90,8 @@ def try_poll(wheel: Path, home: Path) -> None:
             ask(slock, SET_EVENT)
             answer = poll.communicate(timeout=LIMIT)[0].decode()
         assert '"err_code":0' in answer, f"the woken poll answered {answer!r}"
+        module = f"http://127.0.0.1:{web}/js/{wheel.name.split('-')[1]}/triopoll.js"
+        assert "class Triopoll" in output(["curl", "-sSf", module])
 
 
 def make_environment(home: Path, requirement: str) -> Path:

@@ -47,6 +47,7 @@ NOT_RUN = {
     "python3": "makes environments; .ci/run does so by the README's second command",
     ".ci/install_programs": "needs root; .ci/run calls it",
     "pip": "installs; .ci/run does so",
+    "flask": "serves the backend of a tutorial; tests/examples does so",
     "echo": "writes into the clone",
     "source": "belongs to a shell that goes on",
     "nox": "runs these tests; that its sessions exist is tested",

@@ -12,6 +12,7 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from .api.javascript import javascript_routes
 from .api.openapi_document import openapi_routes
 from .api.openresty.endpoints import openresty_routes
 from .api.pipeline import BODY_SECONDS, Pipeline
@@ -29,6 +30,7 @@ from .core.slock_backend import StartupError
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.signals import drain_on_signals
+from .pages import pages_blueprint
 from .services import Services, open_services
 from .settings import Settings, settings_from
 
@@ -127,6 +129,8 @@ class Triopoll(QuartTrio):
             raise StartupError(_ENDED)
         settings = self._settings or settings_from(os.environ)
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+        # Behind all routes that were added to the application: those win.
+        self.register_blueprint(pages_blueprint(self.services))
         await self.nursery.start(self._serve, settings)
         await super().startup()
 
@@ -171,6 +175,7 @@ class Triopoll(QuartTrio):
                 **state_routes(services),
                 **status_routes(services, self.metrics),
                 **openapi_routes(),
+                **javascript_routes(),
             },
             websockets=WEBSOCKET_PATHS,
             unlimited=UNLIMITED,

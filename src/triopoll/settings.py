@@ -274,6 +274,8 @@ class Settings:
         states_create: Who may create states: ``publishers`` or ``visitors``.
         states_per_ip: States a minute that visitors of one address may create; 0 is no
             limit.
+        demo: Whether ``/demo`` is served: ``auto`` serves it to this machine only, and
+            only while no API key, ticket or proxy is configured.
     """
 
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
@@ -320,6 +322,7 @@ class Settings:
     max_message_bytes: int = _setting(262144, _count)
     states_create: str = _setting("publishers", _choice("publishers", "visitors"))
     states_per_ip: int = _setting(30, _limit)
+    demo: str = _setting("auto", _choice("auto", "on", "off"))
 
     @property
     def keeps_messages(self) -> bool:

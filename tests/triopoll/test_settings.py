@@ -63,6 +63,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         metrics_from="10.0.0.0/8 ::1 loopback",
         states_create="visitors",
         states_per_ip=16,
+        demo="off",
     )
     environ = {
         PREFIX + field.name.upper(): str(getattr(given, field.name))

@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ..asgi.messages import Request, Response, Routes
 from ..core.poll_query import MAX_MESSAGE_ID
+from .javascript import module_path
 from .openapi import Operation, document
 from .v1.operations import V1_OPERATIONS, V1_REFERENCED
 from .v1.schemas import any_of
@@ -230,6 +231,13 @@ OPERATIONS: Sequence[Operation] = (
         for method in ("GET", "POST")
     ),
     *V1_OPERATIONS,
+    Operation(
+        "GET",
+        module_path(),
+        "The browser client, an ES module",
+        {200: "text/javascript"},
+        "Browser client",
+    ),
     *(
         Operation("GET", path, summary, responses, _OPERATORS)
         for path, summary, responses in _FOR_OPERATORS

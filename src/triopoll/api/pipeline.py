@@ -49,6 +49,7 @@ BODY_SECONDS = 5.0
 OTHER = "other"
 # A response is what its content type says, and no browser may guess otherwise.
 _SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
+_ALLOW_ORIGIN = b"access-control-allow-origin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,9 @@ class Pipeline:
         """Take step 4 for a response that the pipeline sends."""
         path = request.path if request.path in self.websockets else request.route
         headers = self.finishing_headers(request, path or OTHER, response.status)
+        if any(name == _ALLOW_ORIGIN for name, _ in response.headers):
+            # What an endpoint has decided for itself stays.
+            headers = _SECURITY
         response.headers = (*response.headers, *headers)
 
     def finishing_headers(self, request: Request, path: str, status: int) -> Headers:

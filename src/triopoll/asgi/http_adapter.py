@@ -22,8 +22,9 @@ __all__ = ["BodyRefused", "read_body", "send_response", "serve_unless_disconnect
 # Seconds that a client may take to read a response, where the server sets no limit.
 _SEND_SECONDS = 15.0
 
-# RFC 9110, section 8.6: it has no Content-Length.
-_NO_CONTENT = 204
+# RFC 9110, section 8.6: 204 has no Content-Length, and that of 304 is that of the
+# response that is not sent again.
+_WITHOUT_LENGTH = (204, 304)
 
 # Headers of HTTP/1 without which a request has no body.
 _FRAMING = (b"content-length", b"transfer-encoding")
@@ -166,7 +167,7 @@ async def send_response(
             # popped. Some servers accept a response then and report no error.
             await trio.lowlevel.checkpoint()
         headers = [*response.headers]
-        if response.status != _NO_CONTENT:
+        if response.status not in _WITHOUT_LENGTH:
             headers.append((b"content-length", b"%d" % len(response.body)))
         start = {"status": response.status, "headers": headers}
         await send({"type": "http.response.start", **start})

@@ -43,8 +43,8 @@ def call(target: str, **more: Any) -> Call:
 ANYTHING: dict[str, dict[str, Any]] = {
     "unknown path": {"target": "/v1/nothing"},
     "unknown path of the poll API": {"target": "/poll/nothing"},
-    "root": {"target": "/"},
-    "no path": {"target": "", "method": "OPTIONS"},
+    "root": {"target": "/", "method": "DELETE"},
+    "no path": {"target": "", "method": "DELETE"},
     "all of the server": {"target": "*", "method": "OPTIONS"},
     "no address": {"target": "http://["},
     "wrong method": {"target": "/v1/messages", "method": "DELETE"},
@@ -64,8 +64,8 @@ ANYTHING: dict[str, dict[str, Any]] = {
 STATUS = {
     "unknown path": 404,
     "unknown path of the poll API": 404,
-    "root": 404,
-    "no path": 404,
+    "root": 405,
+    "no path": 405,
     "all of the server": 404,
     "no address": 404,
     "wrong method": 405,
@@ -411,7 +411,12 @@ async def test_below_a_path(free_port: int, below: str) -> None:
             request = call(path, root_path=below)
             await request.run(app)
             assert request.status == 200
-        for path in (below, below + "/", below + "/nothing", below + "x/livez"):
+        for path in (below, below + "/"):
+            request = call(path, root_path=below)
+            await request.run(app)
+            assert request.status == 200
+            assert b"<h1>triopoll" in request.body
+        for path in (below + "/nothing", below + "x/livez"):
             request = call(path, root_path=below)
             await request.run(app)
             assert request.status == 404
