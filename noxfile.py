@@ -1,8 +1,8 @@
 """The steps of this project. Each also runs with ``--no-venv`` where all is installed.
 
-``nox -s lint types layers tests docs build``; ``nox -s live -- --slock HOST:PORT``;
-``nox -s tests -P PYTHON`` for another interpreter; ``nox -s lowest`` for the oldest
-versions of what the project stands on.
+``nox -s lint types layers tests browser docs build``; ``nox -s tests -P PYTHON`` for
+another interpreter; ``nox -s lowest`` for the oldest versions that the project
+supports; ``nox -s live -- --slock HOST:PORT``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import nox.command
 from nox.virtualenv import PassthroughEnv
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "types", "layers", "tests", "docs", "build"]
+nox.options.sessions = [
+    *("lint", "types", "layers", "tests", "browser", "docs", "build"),
+]
 nox.options.reuse_existing_virtualenvs = True
 
 # ruff's ASYNC rules are a part of flake8-async; these are the rest and the optional
@@ -79,6 +81,7 @@ WORKFLOW = ".github/workflows/ci.yml"
 PYTEST = ("pytest", "-n", "4", "--dist", "loadfile")
 # Of the tests that failed last; none to run is an error.
 AGAIN = ("pytest", "--last-failed", "--last-failed-no-failures=none")
+BROWSER = ("-m", "browser")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -142,6 +145,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Run the tests of the pages and of triopoll.js, in Chromium and Node."""
+    install(session, "test")
+    run_suite(session, *BROWSER, *session.posargs, again=BROWSER)
+
+
+@nox.session
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest versions that ``pyproject.toml`` allows."""
     if isinstance(session.virtualenv, PassthroughEnv):
@@ -152,13 +162,13 @@ def lowest(session: nox.Session) -> None:
     run_suite(session, *session.posargs)
 
 
-def run_suite(session: nox.Session, *options: str) -> None:
-    """Run all tests; what fails beside others must pass when it runs again alone."""
+def run_suite(session: nox.Session, *options: str, again: tuple[str, ...] = ()) -> None:
+    """Run tests; what fails beside others must pass when it runs again alone."""
     try:
         session.run(*PYTEST, *options)
     except nox.command.CommandFailed:
         session.warn("running again, one by one, what has failed")
-        session.run(*AGAIN)
+        session.run(*AGAIN, *again)
 
 
 def lowest_versions() -> list[str]:

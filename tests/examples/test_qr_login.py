@@ -88,6 +88,7 @@ def test_steps_of_a_login(site: Site) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("site", ["flask"], indirect=True)
+@pytest.mark.browser
 def test_pages_of_the_tutorial(site: Site, open_tab: OpenTab) -> None:
     """The pages are of another origin than triopoll, and sign in all the same."""
     computer, phone = open_tab(), open_tab()

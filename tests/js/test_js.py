@@ -24,7 +24,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Far above what a file takes, for machines that do much else.
 LIMIT = 400
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT + 60)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(LIMIT + 60)]
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from tests.triopoll.pages.browser import PATIENCE, Tab
 from tests.triopoll.pages.conftest import OpenTab
 from tests.triopoll.service import Process, poll_process, slock_process
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "triopoll"
 Fault = Callable[[], None]
