@@ -179,6 +179,7 @@ class Triopoll(QuartTrio):
             },
             websockets=WEBSOCKET_PATHS,
             unlimited=UNLIMITED,
+            public=javascript_routes(),
             access=services.access,
             metrics=self.metrics,
             fallback=self.asgi_app,  # type: ignore[arg-type]  # as loose as ASGI

@@ -21,7 +21,7 @@ _MOST_DIGITS = 10**_SHOWN
 
 # The most seconds that a clock can add up: a larger float has no parts of seconds, and
 # a larger int may not even be a float.
-_LONGEST = 1e15
+LONGEST = 1e15
 
 
 def check_type(
@@ -97,7 +97,7 @@ def check_seconds(
     if not (value >= 0 if zero else value > 0):
         least = "at least" if zero else "above"
         raise ValueError(f"{name} must be {least} 0 seconds, not {shown(value)}")
-    if value > _LONGEST and not (forever and value == inf):
+    if value > LONGEST and not (forever and value == inf):
         raise ValueError(f"{name} must be a finite time, not {shown(value)} seconds")
     return value
 

@@ -36,7 +36,7 @@ from .headers import parameter_values
 from .keyring import Keyring
 from .limits import Claim, ConcurrencyLimits, RateLimiter
 from .patterns import EVERYTHING, Grants
-from .proxies import TrustedProxies, Visitor, is_forwarded
+from .proxies import FORWARDING, TrustedProxies, Visitor
 from .refusals import AccessRefused, Refusal, RefusalFormat
 from .sessions import Owned, Sessions
 from .sources import Sources
@@ -292,8 +292,9 @@ class AccessControl:
         request.visitor = self.rules.proxies.visitor(request)
         bucket = request.visitor.bucket
         if bucket is None:
-            if self._watches_for_proxy and is_forwarded(request):
-                self._warn_of_proxy()
+            for name, _ in request.headers if self._watches_for_proxy else ():
+                if name == b"x-forwarded-for" or name in FORWARDING:
+                    self._warn_of_proxy()
         elif seconds := self._rate.take(bucket, trio.current_time()):
             return self._count(_limit("requests_per_ip", 429, seconds))
         return None
@@ -336,7 +337,7 @@ class AccessControl:
             What to wait in, or what to answer instead.
         """
         try:
-            visitor = self.visitor(request)
+            visitor = request.visitor or self.rules.proxies.visitor(request)
             ticket = None
             if self.rules.tickets is not None:
                 ticket = self._ticket(request, self.rules.tickets)

@@ -27,6 +27,8 @@ from ..asgi.messages import Request
 from .headers import header_values
 
 __all__ = [
+    "FORWARDING",
+    "LOOPBACKS",
     "PROXY_HEADERS",
     "BadNetwork",
     "TrustedProxies",
@@ -37,12 +39,14 @@ __all__ = [
     "is_loopback",
 ]
 
+LOOPBACKS = frozenset({"127.0.0.1", "::1"})
+"""The usual ones, to be found without a call."""
 PROXY_HEADERS = ("x-forwarded-for", "forwarded")
 
 # A request that carries one of these, or any that begins with X-Forwarded, has passed a
 # proxy, trusted or not: the headers of the common proxies and providers, and the older
 # names that load balancers still write.
-_FORWARDING = frozenset(
+FORWARDING = frozenset(
     b"""
     forwarded forwarded-for forwarded-proto via cdn-loop
     x-real-ip x-client-ip x-cluster-client-ip x-remote-ip x-remote-addr
@@ -174,7 +178,7 @@ def is_direct_and_local(request: Request) -> bool:
 def is_forwarded(request: Request) -> bool:
     """Return whether a header says that a proxy has forwarded a request."""
     for name, _ in request.headers:
-        if name in _FORWARDING or name.startswith(_X_FORWARDED):
+        if name in FORWARDING or name.startswith(_X_FORWARDED):
             return True
     return False
 

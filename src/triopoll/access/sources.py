@@ -24,7 +24,13 @@ from ipaddress import ip_address
 from ..asgi.messages import Request
 from .cors import Cors
 from .headers import header_values
-from .proxies import TrustedProxies, is_direct_and_local, is_local_name, is_loopback
+from .proxies import (
+    LOOPBACKS,
+    TrustedProxies,
+    is_direct_and_local,
+    is_local_name,
+    is_loopback,
+)
 from .refusals import Refusal
 
 __all__ = ["BadHost", "Sources"]
@@ -84,13 +90,26 @@ class Sources:
             request: For an endpoint of the service.
             is_open: Whether no ticket is needed. A ticket proves more than these rules.
         """
-        is_local = is_open and self._is_local(request)
+        # Some servers replace the peer by what a header says; so the server's own
+        # address counts as well.
+        is_local = (
+            is_open
+            and (
+                request.peer in LOOPBACKS
+                or is_loopback(request.peer)
+                or is_loopback(request.server)
+            )
+            and not (self._proxies.any_trusted and self._proxies.has_forwarded(request))
+        )
         if not (is_local or self._hosts):
             return None
         has_page = False
         for name, value in request.headers:
             if name == b"host":
-                if not (_is_unregistrable(value) or self._is_listed(value)):
+                if not (
+                    (len(value) <= _MAX_HOST and _is_unregistrable(value))
+                    or self._is_listed(value)
+                ):
                     return _HOST
             elif name in _PAGE_HEADERS:
                 has_page = True
@@ -119,16 +138,6 @@ class Sources:
             and not self._cors.has_page(request)
         )
 
-    def _is_local(self, request: Request) -> bool:
-        """Return whether a connection was made on this machine by no known proxy.
-
-        Some servers replace the peer by what a header says; so the server's own address
-        counts as well.
-        """
-        if not (is_loopback(request.peer) or is_loopback(request.server)):
-            return False
-        return not self._proxies.has_forwarded(request)
-
     def _is_listed(self, host: bytes) -> bool:
         return _name_of(host) in self._hosts
 
@@ -138,7 +147,12 @@ def _name_of(host: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _is_short_unregistrable(host: bytes) -> bool:
+def _is_unregistrable(host: bytes) -> bool:
+    """Return whether no page of the public web can have this host.
+
+    These are addresses, names below ``localhost`` (RFC 6761) and names without a dot,
+    which the public DNS does not have: a proxy's name for its upstream, for example.
+    """
     name = _name_of(host)
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -149,12 +163,3 @@ def _is_short_unregistrable(host: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_unregistrable(host: bytes) -> bool:
-    """Return whether no page of the public web can have this host.
-
-    These are addresses, names below ``localhost`` (RFC 6761) and names without a dot,
-    which the public DNS does not have: a proxy's name for its upstream, for example.
-    """
-    return len(host) <= _MAX_HOST and _is_short_unregistrable(host)

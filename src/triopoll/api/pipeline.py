@@ -61,6 +61,8 @@ class Pipeline:
         websockets: Paths of the websocket endpoints.
         unlimited: Paths without access check and rate limits: behind a load balancer
             all probes and clients may have one address.
+        public: Routes that pages of all origins may load: there is nothing of a visitor
+            in them.
         access: Checks requests.
         metrics: Where responses are counted.
         fallback: An ASGI application for all paths without an endpoint.
@@ -70,6 +72,7 @@ class Pipeline:
     routes: Routes
     websockets: Collection[str]
     unlimited: Collection[str]
+    public: Collection[str]
     access: AccessControl
     metrics: Metrics
     fallback: ASGIApp
@@ -86,7 +89,8 @@ class Pipeline:
             The endpoint is cancelled; a message that its response carries is nacked.
         """
         request = request_of(scope)
-        request.route = self._table.resolve(request)
+        path = request.path
+        request.route = path if path in self.routes else self._table.resolve(request)
         response = self.check(request)
         if response is None:
             try:
@@ -135,6 +139,8 @@ class Pipeline:
             )
             if preflight is not None:
                 return preflight
+        if request.route in self.public:
+            return None
         refusal = self.access.check_source(request)
         if refusal is not None:
             return (format_refusal or refusal_format(request))(refusal)
@@ -144,9 +150,10 @@ class Pipeline:
         """Take step 4 for a response that the pipeline sends."""
         path = request.path if request.path in self.websockets else request.route
         headers = self.finishing_headers(request, path or OTHER, response.status)
-        if any(name == _ALLOW_ORIGIN for name, _ in response.headers):
-            # What an endpoint has decided for itself stays.
-            headers = _SECURITY
+        for name, _ in response.headers:
+            if name == _ALLOW_ORIGIN:
+                # What an endpoint has decided for itself stays.
+                headers = _SECURITY
         response.headers = (*response.headers, *headers)
 
     def finishing_headers(self, request: Request, path: str, status: int) -> Headers:

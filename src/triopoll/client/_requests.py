@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -45,6 +46,8 @@ class RepeatingConnection:
         body: bytes,
         parse: Callable[[Mapping[str, Any]], _T],
         headers: Mapping[str, str] | None = None,
+        *,
+        may_be_empty: bool = False,
     ) -> _T:
         """Send a request until it is answered; return what `parse` makes of that.
 
@@ -55,6 +58,7 @@ class RepeatingConnection:
             parse: Takes the JSON object of a response. If it raises a
                 `TransientError`, the request is repeated.
             headers: Sent instead of the credential.
+            may_be_empty: Whether 204 without a body is a response, too.
 
         Raises:
             Refused: The server does not accept it.
@@ -64,7 +68,8 @@ class RepeatingConnection:
             The server may have served it.
         """
         async with self._lock:
-            return await self._repeat(method, path, body, parse, headers)
+            send = partial(self._send, method, path, body, headers, may_be_empty)
+            return await self._repeat(send, parse)
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -72,18 +77,15 @@ class RepeatingConnection:
 
     async def _repeat(
         self,
-        method: str,
-        path: str,
-        body: bytes,
+        send: Callable[[], Awaitable[Mapping[str, Any]]],
         parse: Callable[[Mapping[str, Any]], _T],
-        headers: Mapping[str, str] | None,
     ) -> _T:
         retry_delay = RetryDelay()
         give_up = trio.current_time() + _TRY_SECONDS
         renewed = False
         while True:
             try:
-                result = parse(await self._send(method, path, body, headers))
+                result = parse(await send())
                 self._retry_log.worked()
                 return result
             except TransientError as error:
@@ -99,7 +101,12 @@ class RepeatingConnection:
                 self._credential.forget()
 
     async def _send(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str] | None,
+        may_be_empty: bool,
     ) -> Mapping[str, Any]:
         sent = await self._credential.headers() if headers is None else {**headers}
         if body:
@@ -107,4 +114,6 @@ class RepeatingConnection:
         response = await self._http.request(
             method, path, sent, body, seconds=_RESPONSE_SECONDS
         )
-        return {} if response.status == _NO_CONTENT else read_response(response)
+        if may_be_empty and response.status == _NO_CONTENT:
+            return {}
+        return read_response(response)

@@ -152,6 +152,7 @@ class StateClient:
             _body({"key": key, "version": version}),
             lambda shape: None,
             {_SECRET: secret},
+            may_be_empty=True,
         )
 
     async def origin(self, key: str) -> StateOrigin:

@@ -187,7 +187,8 @@ class Database(Guessed):
             ttl: Seconds after which a set or cleared event falls back to its default,
                 or ``FOREVER``.
         """
-        check_seconds(ttl, "ttl", forever=True)
+        if type(ttl) is not int and type(ttl) is not float:
+            check_seconds(ttl, "ttl", forever=True)
         return Event(self._options(key, ttl, NO_FLAGS), default=default)
 
     def group_event(

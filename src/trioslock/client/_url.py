@@ -52,14 +52,10 @@ def parse_url(url: str) -> ServerURL:
         )
     if "@" in url:
         raise ValueError(
-            f"{_shown(url)!r} is not a host: slock has no users and no passwords"
+            "slock has no users and no passwords: what the URL has before its @, in "
+            f"{_shown(url)!r}, is not a host"
         )
     hosts, _, path = url.removeprefix(_SCHEME).partition("/")
-    if "@" in hosts:
-        # The URL is not repeated: it may have a password in it.
-        raise ValueError(
-            "slock has no users: what the URL has before its @ is not a host"
-        )
     addresses = tuple(_address(part, url) for part in hosts.split(","))
     return ServerURL(addresses, _database(path, url))
 

@@ -56,7 +56,8 @@ class Event(Handle):
     """
 
     def __init__(self, options: HandleOptions, *, default: Default = "clear") -> None:
-        check_choice(default, "default", "clear", "set")
+        if default not in ("clear", "set"):
+            check_choice(default, "default", "clear", "set")
         super().__init__(options)
         self.default = default
         self._ttl = options.wire_lease(whole_seconds=True)

@@ -40,7 +40,7 @@ from ..protocol import (
 from ._flags import UNIT_BITS
 from ._guesses import Guessed
 from ._handle import decoded
-from ._lease import Lease, wire_lease
+from ._lease import Lease, check_lease, wire_lease
 from ._renewal import EXTRA, LeaseRenewer, equal_within
 from ._results import loss, raise_outcome, refusal
 from ._scope_pool import abandon_scope, enter_scope, leave_scope
@@ -260,7 +260,8 @@ class Grant(Guessed):
 
     async def _renew(self, lease: Lease) -> None:
         await self._update(
-            wire_lease(self._requester, lease, whole_seconds=True), data=None
+            wire_lease(self._requester, check_lease(lease), whole_seconds=True),
+            data=None,
         )
 
     async def update(self, data: DataLike) -> Data | None:

@@ -44,7 +44,8 @@ class Handle(Guessed):
     """
 
     def __init__(self, options: HandleOptions) -> None:
-        check_type(options, HandleOptions, "options", "HandleOptions")
+        if options.__class__ is not HandleOptions:
+            check_type(options, HandleOptions, "options", "HandleOptions")
         self.key: bytes = options.key
         self.db: int = options.db
         self._options = options
@@ -82,7 +83,7 @@ class Handle(Guessed):
             *lease,
             max_count,
             rcount,
-            encode_data(data),
+            None if data is None else encode_data(data),
         )
 
     def _unlock(
@@ -105,7 +106,7 @@ class Handle(Guessed):
             *NO_TIME,
             max_count,
             0,
-            encode_data(data),
+            None if data is None else encode_data(data),
         )
 
     async def _show(self) -> LockResult | None:

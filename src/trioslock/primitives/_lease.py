@@ -33,15 +33,12 @@ def wire_lease(
 
     Args:
         requester: Knows how long a session lives.
-        lease: Seconds > 0, ``FOREVER``, or `SESSION`.
+        lease: Checked by `check_lease`.
         whole_seconds: Never use milliseconds, which the server cannot renew.
 
     Raises:
-        TypeError: A lease of another type.
-        ValueError: A lease of 0 or less: the server would grant nothing.
         LocalProtocolError: More than 65,535 minutes.
     """
-    check_lease(lease)
     if isinstance(lease, SessionLease):
         return requester.session_lease
     return encode_lease(lease, whole_seconds=whole_seconds)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._arguments import check_bool, check_int, check_type
+from .._arguments import LONGEST, check_bool, check_int, check_type
 from ..link import Requester
-from ..protocol import ID_SIZE, MAX_DATABASE, TimeoutFlag, WireDuration
+from ..protocol import ID_SIZE, MAX_DATABASE, NamedKey, TimeoutFlag, WireDuration
 from ._flags import NO_FLAGS, Flags
-from ._lease import SESSION, Lease, check_lease, wire_lease
+from ._lease import SESSION, Lease, SessionLease, check_lease, wire_lease
 
+_LEASES = (SessionLease, int, float)
+_KEYS = (NamedKey, bytes)
+_OTHERS = (Flags, bool, int)
 MAX_PRIORITY = 255
 """Highest priority in a queue."""
 
@@ -43,6 +46,21 @@ class HandleOptions:
     renew: bool = True
 
     def __post_init__(self) -> None:
+        # A handle is made for each use of a key, so what most are made with is seen
+        # without a call.
+        if not (
+            self.priority is None
+            and self.lease.__class__ in _LEASES
+            and (self.flags.__class__, self.renew.__class__, self.db.__class__)
+            == _OTHERS
+            and self.key.__class__ in _KEYS
+            and len(self.key) == ID_SIZE
+            and 0 <= self.db <= MAX_DATABASE
+            and (self.lease is SESSION or 0 < self.lease <= LONGEST)
+        ):
+            self._check()
+
+    def _check(self) -> None:
         check_type(self.key, bytes, "a key", f"{ID_SIZE} bytes")
         if len(self.key) != ID_SIZE:
             raise ValueError(f"a key must be {ID_SIZE} bytes, not {self.key!r}")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Self
 
 from .._arguments import check_type, shown
 from .._errors import LocalProtocolError
@@ -41,7 +40,8 @@ def to_key(name: str | bytes) -> bytes:
             surrogate).
     """
     # Without this check an int would be a key: so many zero bytes.
-    check_type(name, _NAME_TYPES, "a key", "text or bytes")
+    if not isinstance(name, _NAME_TYPES):
+        check_type(name, _NAME_TYPES, "a key", "text or bytes")  # type: ignore[unreachable]
     try:
         raw = name.encode() if isinstance(name, str) else bytes(name)
     except UnicodeEncodeError as error:
@@ -66,16 +66,6 @@ class NamedKey(bytes):
 
     name: str | bytes
 
-    def __new__(cls, key: bytes, name: str | bytes) -> Self:
-        """Make the bytes ``key``, made from ``name``."""
-        self = super().__new__(cls, key)
-        self.name = name
-        return self
-
-    def __getnewargs__(self) -> tuple[bytes, str | bytes]:  # type: ignore[override]
-        """Return what a copy is made from."""
-        return bytes(self), self.name
-
 
 def describe_key(key: bytes) -> str:
     """Return a key as its user gave it, or the hexadecimal digits of its bytes."""
@@ -96,4 +86,6 @@ def key_of(name: str | bytes) -> NamedKey:
     key = to_key(name)
     if not name:
         raise ValueError(f"a key must not be empty, unlike {name!r}")
-    return NamedKey(key, name)
+    named = NamedKey(key)
+    named.name = name
+    return named

@@ -17,12 +17,14 @@ from quart import websocket
 from tests.services import find_free_port
 from tests.triopoll.asgi_calls import Call, serving
 
+from triopoll.api.javascript import module_path
 from triopoll.app import Triopoll
 from triopoll.settings import Settings
 from trioslock.server import open_server
 
 PROBES = {"/livez", "/readyz"}
 # For endpoints that need a body or parameters to succeed.
+STATE = "a" * 22  # of a key that there is not
 QUERIES = {
     "/poll/event": "event=k&timeout=0",
     "/poll/message": "event=k&timeout=0",
@@ -40,10 +42,16 @@ BODIES = {
     "/v1/publish": b'{"key":"k","data":"x"}',
     "/poll/message/send": b"1",
     "/poll/group/message/send": b"1",
+    "/v1/states": b"{}",
+    "/v1/states/wait": b'{"key":"%b","version":0,"timeout":0}' % STATE.encode(),
+    "/v1/states/ack": b'{"key":"%b","version":1}' % STATE.encode(),
+    "/v1/states/{key}": b'{"state":"scanned"}',
 }
 # The OpenResty API takes any method.
 GET_BODIES = {"/poll/message/send", "/poll/group/message/send"}
 LISTED = "https://app.example"
+# What a request that was let in is answered. 404 is about a state that is not there.
+SERVED = (0, 101, 200, 201, 404, 504)
 Headers = dict[str, str]
 
 REBOUND: list[Headers] = [
@@ -94,15 +102,16 @@ def table(app: Triopoll) -> Iterator[tuple[str, str]]:
 
 async def code(app: Triopoll, method: str, path: str, headers: Headers) -> object:
     """Call an endpoint; return the status that it says, in HTTP or in its body."""
+    has_body = method in ("POST", "PUT") or path in GET_BODIES
     call = Call(
-        path
+        path.format(key=STATE)
         if path == "/v1/wait" and method == "POST"
-        else f"{path}?{QUERIES.get(path, '')}",
+        else f"{path.format(key=STATE)}?{QUERIES.get(path, '')}",
         method=method,
         kind="websocket" if method == "WS" else "http",
-        body=BODIES.get(path, b"") if method == "POST" or path in GET_BODIES else b"",
+        body=BODIES.get(path, b"") if has_body else b"",
     )
-    given = {"host": "localhost", **headers}
+    given = {"host": "localhost", "triopoll-poll-secret": STATE, **headers}
     call.request_headers[:1] = [(k.encode(), v.encode()) for k, v in given.items()]
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -116,10 +125,19 @@ async def code(app: Triopoll, method: str, path: str, headers: Headers) -> objec
     return answer.get("err_code", answer.get("code"))
 
 
+def publishes(method: str, path: str) -> bool:
+    """Return whether an endpoint is for publishers."""
+    if path.startswith("/v1/states"):
+        return not path.endswith(("/wait", "/ack"))
+    return path.endswith(("/publish", "/emit", "/send", "/create"))
+
+
 async def test_a_foreign_page_reaches_no_endpoint() -> None:
     """Neither by a name that was rebound nor from its own origin."""
     async with running() as app:
         for method, path in table(app):
+            if path == module_path():
+                continue  # the same for everybody
             for headers in (*REBOUND, *FOREIGN):
                 got = await code(app, method, path, headers)
                 assert got == 403, (method, path, headers)
@@ -133,20 +151,19 @@ async def test_programs_reach_every_endpoint() -> None:
         for method, path in table(app):
             for headers in PROGRAMS:
                 got = await code(app, method, path, headers)
-                assert got in (0, 101, 200, 504), (method, path, headers)
+                assert got in SERVED, (method, path, headers)
 
 
 async def test_pages_of_the_service_and_of_the_list_reach_what_reads() -> None:
     """Publishing without a key is for programs only, whatever the page."""
     async with running() as app:
         for method, path in table(app):
-            publishes = path.endswith(("/publish", "/emit", "/send", "/create"))
             for headers in PAGES:
                 got = await code(app, method, path, headers)
-                if publishes:
+                if publishes(method, path):
                     assert got == 403, (method, path, headers)
                 else:
-                    assert got in (0, 101, 200, 504), (method, path, headers)
+                    assert got in SERVED, (method, path, headers)
 
 
 async def test_a_configured_proxy_serves_its_own_name() -> None:
@@ -155,11 +172,10 @@ async def test_a_configured_proxy_serves_its_own_name() -> None:
         headers = {"host": "poll.example", "x-forwarded-for": "198.51.100.7"}
         for method, path in table(app):
             got = await code(app, method, path, headers)
-            publishes = path.endswith(("/publish", "/emit", "/send", "/create"))
-            if publishes or path == "/metrics":
+            if publishes(method, path) or path == "/metrics":
                 assert got == 403, (method, path)
             else:
-                assert got in (0, 101, 200, 504), (method, path)
+                assert got in SERVED, (method, path)
 
 
 async def test_a_listed_host_is_served() -> None:
@@ -250,14 +266,17 @@ NAMING = [
     ("POST", "/v1/publish", "", '{"type":"clear","key":"@"}'),
     ("POST", "/v1/publish", "", '{"type":"group","key":"@"}'),
 ]
-WITHOUT_KEYS = {"/metrics", "/openapi.json", "/v1/ws"}
+WITHOUT_KEYS = {"/metrics", "/openapi.json", "/v1/ws", module_path()}
 
 
 async def test_no_endpoint_takes_an_internal_name() -> None:
     """Neither a visitor's nor a publisher's, in any parameter: it is a bad request."""
     async with running() as app:
         assert {(method, path) for method, path, _, _ in NAMING} == {
-            (method, path) for method, path in table(app) if path not in WITHOUT_KEYS
+            (method, path)
+            for method, path in table(app)
+            # The service chooses the names of states.
+            if path not in WITHOUT_KEYS and not path.startswith("/v1/states")
         }
         for method, path, query, body in NAMING:
             for name in INTERNAL:

@@ -8,6 +8,7 @@ replies are HTTP 200: the code in the body is what clients look at.
 from __future__ import annotations
 
 import base64
+import json
 
 from ...asgi.json import to_json
 from ...core.outcomes import Failure, NothingYet, Outcome, PoppedMessage
@@ -58,7 +59,11 @@ def encode_message_reply(outcome: Outcome) -> bytes:
     head = _AFTER_WAIT if outcome.waited else _AT_ONCE
     if outcome.data is None:
         return head + b'"data":null}'
-    return head + to_json(message_fields(outcome.data))[1:].encode()
+    try:
+        text = outcome.data.decode()
+    except UnicodeDecodeError:
+        return head + to_json(message_fields(outcome.data))[1:].encode()
+    return head + b'"data":' + _to_json(text).encode() + b"}"
 
 
 def message_fields(data: bytes) -> dict[str, str]:
@@ -84,5 +89,6 @@ _EVENT_TIMEOUT = _encode(_TIMEOUT, "wait event timeout")
 _MESSAGE_TIMEOUT = _encode(_TIMEOUT, "wait timeout")
 _FAILED = {failure: _encode(*reply) for failure, reply in FAILURES.items()}
 # What stands before the message: a found one has an empty sentence.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 _AT_ONCE = _encode(0, "")[:-1] + b","
 _AFTER_WAIT = _encode(0, _SUCCESS)[:-1] + b","
