@@ -1,6 +1,6 @@
 """The steps of this project. Each also runs with ``--no-venv`` where all is installed.
 
-``nox -s lint types layers tests browser docs build``; ``nox -s tests -P PYTHON`` for
+``nox -s lint types layers tests long docs build``; ``nox -s tests -P PYTHON`` for
 another interpreter; ``nox -s lowest`` for the oldest versions that the project
 supports; ``nox -s live -- --slock HOST:PORT``.
 """
@@ -16,9 +16,7 @@ import nox.command
 from nox.virtualenv import PassthroughEnv
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = [
-    *("lint", "types", "layers", "tests", "browser", "docs", "build"),
-]
+nox.options.sessions = ["lint", "types", "layers", "tests", "long", "docs", "build"]
 nox.options.reuse_existing_virtualenvs = True
 
 # ruff's ASYNC rules are a part of flake8-async; these are the rest and the optional
@@ -81,7 +79,7 @@ WORKFLOW = ".github/workflows/ci.yml"
 PYTEST = ("pytest", "-n", "4", "--dist", "loadfile")
 # Of the tests that failed last; none to run is an error.
 AGAIN = ("pytest", "--last-failed", "--last-failed-no-failures=none")
-BROWSER = ("-m", "browser")
+LONG = ("-m", "browser or long")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -145,10 +143,10 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-def browser(session: nox.Session) -> None:
-    """Run the tests of the pages and of triopoll.js, in Chromium and Node."""
+def long(session: nox.Session) -> None:
+    """Run the tests in Chromium and Node, and those of many faults at once."""
     install(session, "test")
-    run_suite(session, *BROWSER, *session.posargs, again=BROWSER)
+    run_suite(session, *LONG, *session.posargs, again=LONG)
 
 
 @nox.session

@@ -284,7 +284,7 @@ def _open_and_stay(directory: Path) -> None:
     signal.pause()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_killed_at_its_very_first_start(tmp_path: Path) -> None:
     """However little of a new file is there, the next server can use it."""
@@ -392,7 +392,7 @@ class Ledger:
             self.settle(key, holder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("fsync", "kills"), [("second", 150), ("always", 50)])
 def test_killed_two_hundred_times(tmp_path: Path, fsync: Fsync, kills: int) -> None:
     """Nothing that was answered is lost, nothing that was released returns."""

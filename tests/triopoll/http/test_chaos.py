@@ -41,7 +41,7 @@ def chaos(*options: str) -> tuple[int, dict[str, int]]:
     return process.returncode, figures
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_lost_whatever_breaks() -> None:
     """With each fault at least once, every reader gets all messages in order."""
     find_tool("redis-server")
@@ -57,7 +57,7 @@ def test_nothing_is_lost_whatever_breaks() -> None:
     assert code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_redis_loses_is_reported() -> None:
     """Every reader gets what Redis still has, and a gap where it has lost messages."""
     find_tool("redis-sentinel")
@@ -71,7 +71,7 @@ def test_what_redis_loses_is_reported() -> None:
     assert code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trimmed_messages_are_reported() -> None:
     """Late readers get a report of each message that is gone."""
     find_tool("redis-server")
