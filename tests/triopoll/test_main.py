@@ -242,6 +242,12 @@ def exit_of(
     begun = time.monotonic()
     if stop:
         wait_for_port(port, process)
+        # A connection waits in the backlog before the server handles signals.
+        assert process.stderr is not None
+        heard = ""
+        while "listening on" not in heard:
+            heard = process.stderr.readline()
+            assert heard, "it has ended"
         with socket.create_connection(("127.0.0.1", port)) as sock:
             if stuck:
                 sock.sendall(GET % b"/")

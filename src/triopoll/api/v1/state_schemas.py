@@ -103,6 +103,7 @@ class CreateState(StrictStruct, kw_only=True):
             Meta(
                 max_length=_MAX_STATES,
                 description="The moves that are allowed, by state; default: all.",
+                extra_json_schema={"propertyNames": {"pattern": _NAME}},
             ),
         ]
         | UnsetType
