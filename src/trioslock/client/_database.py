@@ -83,7 +83,7 @@ class Database(Guessed):
         holds: ReentrantHolds | None = None,
     ) -> None:
         self.number: int = check_database(number)
-        self.flags = check_type(flags, Flags, "flags", "Flags")
+        self.flags: Flags = check_type(flags, Flags, "flags", "Flags")
         self._session = session
         self._holds = ReentrantHolds() if holds is None else holds
         # A handle keeps no state, so one that was made before can be used again; to

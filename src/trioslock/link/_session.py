@@ -83,7 +83,7 @@ class ClientSession:
         self.settings = settings
         self.on_publish: Callable[[LockResult], None] | None = None
         self.on_connected: Callable[[], None] | None = None
-        self.client_ids = ClientIds(settings.client_id)
+        self.client_ids: ClientIds = ClientIds(settings.client_id)
         self._connect = connect
         self._table: RequestTable = Disconnected(self)
         # The table while it is a connection, else None.

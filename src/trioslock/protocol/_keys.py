@@ -40,7 +40,7 @@ def to_key(name: str | bytes) -> bytes:
             surrogate).
     """
     # Without this check an int would be a key: so many zero bytes.
-    if not isinstance(name, _NAME_TYPES):
+    if not isinstance(name, _NAME_TYPES):  # pyright: ignore[reportUnnecessaryIsInstance]
         check_type(name, _NAME_TYPES, "a key", "text or bytes")  # type: ignore[unreachable]
     try:
         raw = name.encode() if isinstance(name, str) else bytes(name)
