@@ -60,7 +60,7 @@ ASYNC_EXCEPTIONS = {
     "src/trioslock/client/_service.py": "ASYNC102",
     "src/trioslock/client/_subscribe.py": "ASYNC102,ASYNC910",
     "src/trioslock/embedded.py": "ASYNC102,ASYNC910,ASYNC913",
-    "src/trioslock/primitives/_acquirable.py": "ASYNC102",
+    "src/trioslock/primitives/_acquirable.py": "ASYNC102,ASYNC910",
     "src/trioslock/primitives/_fencing.py": "ASYNC102",
     # An error of a release is kept, so that it never replaces that of the body;
     # and where nothing is left to release, nothing is awaited.
