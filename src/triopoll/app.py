@@ -166,7 +166,7 @@ class Triopoll(QuartTrio):
             self._stopped.set()
 
     def _build_pipeline(self, services: Services) -> Pipeline:
-        openresty = openresty_routes(services)
+        openresty, module = openresty_routes(services), javascript_routes()
         return Pipeline(
             routes={
                 **openresty,
@@ -175,11 +175,11 @@ class Triopoll(QuartTrio):
                 **state_routes(services),
                 **status_routes(services, self.metrics),
                 **openapi_routes(),
-                **javascript_routes(),
+                **module,
             },
             websockets=WEBSOCKET_PATHS,
             unlimited=UNLIMITED,
-            public=javascript_routes(),
+            public=module,
             access=services.access,
             metrics=self.metrics,
             fallback=self.asgi_app,  # type: ignore[arg-type]  # as loose as ASGI

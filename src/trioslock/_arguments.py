@@ -91,7 +91,7 @@ def check_seconds(
         TypeError: It is neither ``int`` nor ``float``.
         ValueError: It is negative, ``nan``, 0 or infinite where that is not accepted.
     """
-    if not is_int(value) and not isinstance(value, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {shown(value)}")
     # Negated, so that it is true of nan.
     if not (value >= 0 if zero else value > 0):

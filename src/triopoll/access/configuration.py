@@ -12,7 +12,6 @@ from .control import AccessControl, Limits, Rules
 from .cors import Cors
 from .keyring import Keyring
 from .proxies import TrustedProxies
-from .sources import Sources
 from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
 
 __all__ = ["access_control_from", "read_revoked", "revoked_path", "signing_secret"]
@@ -38,27 +37,27 @@ def access_control_from(settings: Settings) -> AccessControl:
         cors = Cors(_entries(settings.cors_origins))
     with _naming("HOSTS"):
         hosts = tuple(_entries(settings.hosts))
-        Sources(cors, proxies, hosts)
-    return AccessControl(
-        Rules(
-            keyring=_keyring(settings),
-            tickets=_tickets(settings),
-            cookie=settings.ticket_cookie,
-            proxies=proxies,
-            cors=cors,
-            visitors_create_states=settings.states_create == "visitors",
-            hosts=hosts,
-            limits=Limits(
-                waits_per_key=settings.waits_per_key,
-                waits_per_subject=settings.waits_per_subject,
-                waits_per_ip=settings.waits_per_ip,
-                requests_per_ip=settings.requests_per_ip,
-                burst_per_ip=settings.burst_per_ip,
-                url_bytes=settings.max_url_bytes,
-                states_per_ip=settings.states_per_ip,
-            ),
-        )
+    rules = Rules(
+        keyring=_keyring(settings),
+        tickets=_tickets(settings),
+        cookie=settings.ticket_cookie,
+        proxies=proxies,
+        cors=cors,
+        visitors_create_states=settings.states_create == "visitors",
+        hosts=hosts,
+        limits=Limits(
+            waits_per_key=settings.waits_per_key,
+            waits_per_subject=settings.waits_per_subject,
+            waits_per_ip=settings.waits_per_ip,
+            requests_per_ip=settings.requests_per_ip,
+            burst_per_ip=settings.burst_per_ip,
+            url_bytes=settings.max_url_bytes,
+            states_per_ip=settings.states_per_ip,
+        ),
     )
+    # What it refuses of the rules are host names.
+    with _naming("HOSTS"):
+        return AccessControl(rules)
 
 
 def read_revoked(settings: Settings) -> frozenset[str]:

@@ -36,7 +36,7 @@ from .headers import parameter_values
 from .keyring import Keyring
 from .limits import Claim, ConcurrencyLimits, RateLimiter
 from .patterns import EVERYTHING, Grants
-from .proxies import FORWARDING, TrustedProxies, Visitor
+from .proxies import FORWARDING, X_FORWARDED, TrustedProxies, Visitor
 from .refusals import AccessRefused, Refusal, RefusalFormat
 from .sessions import Owned, Sessions
 from .sources import Sources
@@ -292,8 +292,9 @@ class AccessControl:
         request.visitor = self.rules.proxies.visitor(request)
         bucket = request.visitor.bucket
         if bucket is None:
+            # As `is_forwarded`, written out: each request comes this way.
             for name, _ in request.headers if self._watches_for_proxy else ():
-                if name == b"x-forwarded-for" or name in FORWARDING:
+                if name in FORWARDING or name.startswith(X_FORWARDED):
                     self._warn_of_proxy()
         elif seconds := self._rate.take(bucket, trio.current_time()):
             return self._count(_limit("requests_per_ip", 429, seconds))

@@ -30,6 +30,7 @@ __all__ = [
     "FORWARDING",
     "LOOPBACKS",
     "PROXY_HEADERS",
+    "X_FORWARDED",
     "BadNetwork",
     "TrustedProxies",
     "Visitor",
@@ -60,7 +61,7 @@ FORWARDING = frozenset(
     x-appengine-remote-addr x-arr-ssl x-arr-log-id tailscale-user-login
     """.split()
 )
-_X_FORWARDED = b"x-forwarded"
+X_FORWARDED = b"x-forwarded"
 _MAX_HOPS = 32
 # Longer than an IPv6 address in full, in brackets, with a port.
 _MAX_TEXT = 64
@@ -178,7 +179,7 @@ def is_direct_and_local(request: Request) -> bool:
 def is_forwarded(request: Request) -> bool:
     """Return whether a header says that a proxy has forwarded a request."""
     for name, _ in request.headers:
-        if name in FORWARDING or name.startswith(_X_FORWARDED):
+        if name in FORWARDING or name.startswith(X_FORWARDED):
             return True
     return False
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -32,6 +32,7 @@ __all__ = [
     "check_json_value",
     "check_key",
     "check_length",
+    "check_names",
     "decode",
     "decode_integer",
     "decoder_of",
@@ -39,6 +40,7 @@ __all__ = [
     "explain_malformed",
     "field_at",
     "split_members",
+    "value_or_none",
 ]
 
 DefaultType: TypeAlias = Literal["clear", "set"]
@@ -243,6 +245,34 @@ def split_members(
         if members.setdefault(str(name), value) is not value:
             raise BadRequest(f"{place} has {str(name)[:40]!r} twice")
     return members
+
+
+def check_names(
+    members: Iterable[str],
+    struct: Any,
+    place: str,
+    kind: str | None = None,
+    elsewhere: Container[str] = (),
+) -> None:
+    """Check the names before the values: a misspelt field is what a sentence names.
+
+    Args:
+        members: The names.
+        struct: The Struct that says which there may be.
+        place: What has them: "the body", "items[3]".
+        kind: The type of an item; None for what has none.
+        elsewhere: Names that items of other types have.
+    """
+    for name in members:
+        if name not in struct.__struct_fields__:
+            if name in elsewhere:
+                raise BadRequest(f"{place} of type {kind} has no {name}")
+            raise BadRequest(f"{place} has an unknown field: {name[:40]!r}")
+
+
+def value_or_none(value: _T | msgspec.UnsetType) -> _T | None:
+    """Return a field that may be left out; None without it."""
+    return None if isinstance(value, msgspec.UnsetType) else value
 
 
 def check_length(value: str | bytes, limit: int, place: str, name: str) -> None:

@@ -240,11 +240,21 @@ def json_text(value: Any, default: Callable[[Any], Any] | None = None) -> str:
     )
 
 
+def retry_seconds(shape: Mapping[str, Any]) -> float:
+    """Return after how long the server wants to be asked again, within bounds.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not finite.
+    """
+    return min(max(_number(shape.get("retry_ms", 0)) / 1000, 0.0), _LONGEST_RETRY)
+
+
 def _page(shape: Mapping[str, Any]) -> MessagePage:
     code = shape.get("code")
     messages = tuple(_message(each) for each in checked(shape["messages"], list))
     gap = Gap(_count_or_none(shape.get("lost"))) if code == "gap" else None
-    retry = min(max(_number(shape.get("retry_ms", 0)) / 1000, 0.0), _LONGEST_RETRY)
+    retry = retry_seconds(shape)
     wait = _number(shape["wait"]) if "wait" in shape else None
     end_code = None if code in _PAGE_CODES else checked(code, str)
     cursor = checked(shape["cursor"], str)

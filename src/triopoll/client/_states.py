@@ -16,7 +16,7 @@ from ._errors import ConnectionBroken, ServerBusy, TransientError, UnexpectedRes
 from ._http import HttpConnection, Site
 from ._publishing import plain_value
 from ._requests import RepeatingConnection
-from ._responses import checked, json_text, read_response
+from ._responses import checked, json_text, read_response, retry_seconds
 from ._retry_delay import RetryDelay
 from ._retry_log import RetryLog
 
@@ -252,11 +252,18 @@ class StateWatch:
         state = _parser(State)(shape)
         if state.version == self._version:
             if "retry_ms" in shape:
-                raise ServerBusy("the server restarts", shape["retry_ms"] / 1000)
+                raise ServerBusy("the server restarts", _retry(shape))
             granted = min(self._wait, state.expires_in)
             if trio.current_time() - started < granted * _EARLY:
                 raise ConnectionBroken("an unchanged response, far too early")
         return state
+
+
+def _retry(shape: Mapping[str, Any]) -> float:
+    try:
+        return retry_seconds(shape)
+    except (TypeError, ValueError) as error:
+        raise UnexpectedResponse(f"not a state: {error}") from error
 
 
 def _body(fields: Mapping[str, Any]) -> bytes:

@@ -31,6 +31,7 @@ from ._held_scripts import DEAD, ENROL, FORGET, GIVE_BACK, RECOVER, SIGN, TAKE
 from ._names import Layout, Names
 from ._node import Command
 from ._pipeliner import Pipeliner
+from ._scripts import milliseconds
 
 __all__ = ["RedisStore"]
 
@@ -60,7 +61,7 @@ class RedisStore:
         self._layout = layout
         self._prefix = prefix
         self._lease = lease
-        self._lease_ms = str(max(1, round(lease * 1000)))
+        self._lease_ms = str(milliseconds(lease))
         self._worker = secrets.token_hex(8)
         self._delivery_tags = itertools.count(1)
         # Deliveries in hand, and those whose ack or nack Redis has not answered yet.

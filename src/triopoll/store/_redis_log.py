@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from ._base import StoreError, StoreUnreachable
+from ._heads import read_heads
 from ._log_base import (
     Appended,
     Cursor,
@@ -27,11 +28,9 @@ from ._log_scripts import APPEND, HEADS, READ
 from ._names import Layout, Names
 from ._node import HISTORY, HISTORY_MAY_LACK
 from ._pipeliner import Pipeliner
+from ._scripts import milliseconds
 
 __all__ = ["RedisLog"]
-
-# Logs that one script reads: Redis serves no other command meanwhile.
-_HEADS_AT_ONCE = 256
 
 _NOWHERE = Cursor("", 0, "")
 
@@ -92,7 +91,7 @@ class RedisLog:
             cursor if place is None else "at",
             limit,
             self._limits.page_bytes // share,
-            _milliseconds(self._limits.memory),
+            milliseconds(self._limits.memory),
             int(self._limits.trim_acked),
             *(place or _NOWHERE),
             HISTORY,
@@ -106,20 +105,12 @@ class RedisLog:
         Cancellation:
             Nothing is left behind.
         """
-        places: dict[Names, list[int]] = {}
-        for place, key in enumerate(keys):
-            places.setdefault(self._layout.of_log(key), []).append(place)
-        parts = [
-            (names, some[start : start + _HEADS_AT_ONCE])
-            for names, some in places.items()
-            for start in range(0, len(some), _HEADS_AT_ONCE)
-        ]
-        commands = [HEADS([n.meta(keys[at]) for at in some]) for n, some in parts]
-        marks: dict[int, str] = {}
-        replies = await self._pipeliner.call_many(commands)
-        for (_, some), reply in zip(parts, replies, strict=True):
-            marks |= zip(some, (mark.decode() for mark in reply), strict=True)
-        return [marks[place] for place in range(len(keys))]
+        return await read_heads(
+            self._pipeliner,
+            self._layout,
+            keys,
+            lambda names, some: HEADS([names.meta(key) for key in some]),
+        )
 
     async def _append(
         self, key: str, messages: Sequence[NewMessage]
@@ -129,15 +120,15 @@ class RedisLog:
         seen = [names.seen(key, each.id) for each in messages if each.id is not None]
         args: list[str | bytes | int] = []
         for message in messages:
-            lifetime = _milliseconds(self._limits.lifetime(message.ttl))
+            lifetime = milliseconds(self._limits.lifetime(message.ttl))
             args += message.data, lifetime, new_tag()
             args += _flag(message.is_json), _flag(message.id is not None)
         command = APPEND(
             [*_keys(names, key), *seen],
             new_epoch(),
             self._limits.max_messages,
-            _milliseconds(self._limits.memory),
-            _milliseconds(self._limits.seen),
+            milliseconds(self._limits.memory),
+            milliseconds(self._limits.seen),
             HISTORY,
             HISTORY_MAY_LACK,
             *args,
@@ -162,10 +153,6 @@ def _flag(is_set: bool) -> str:
     return "1" if is_set else ""
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
 def _page(answer: list[Any]) -> Page:
     epoch, n, tag, lost, *flat = answer
     prefix = epoch.decode()
@@ -173,10 +160,10 @@ def _page(answer: list[Any]) -> Page:
         StoredMessage(
             f"{prefix}.{n.decode()}.{tag.decode()}",
             data,
-            int(milliseconds) / 1000,
+            int(written) / 1000,
             is_json == b"1",
         )
-        for n, tag, milliseconds, data, is_json in zip(*[iter(flat)] * 5, strict=True)
+        for n, tag, written, data, is_json in zip(*[iter(flat)] * 5, strict=True)
     )
     cursor = f"{prefix}.{n.decode()}.{tag.decode()}"
     return Page(messages, cursor, lost != b"0", None if lost == b"?" else int(lost))

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._base import StoreFailed
-from ._names import Layout, Names
+from ._heads import read_heads
+from ._names import Layout
 from ._node import HISTORY, HISTORY_MAY_LACK
 from ._pipeliner import Pipeliner
+from ._scripts import milliseconds
 from ._state_scripts import HEADS, INSERT, READ, SWAP
 from ._states_base import (
     NO_DIGEST,
@@ -20,9 +22,6 @@ from ._states_base import (
 )
 
 __all__ = ["RedisStates"]
-
-# States that one script looks at: Redis serves no other command meanwhile.
-_HEADS_AT_ONCE = 256
 
 
 class RedisStates:
@@ -52,7 +51,7 @@ class RedisStates:
             digest,
             encode_record(record),
             record.version,
-            _milliseconds(record.kept),
+            milliseconds(record.kept),
             HISTORY,
         )
         if not await self._pipeliner.call(*command):
@@ -84,8 +83,8 @@ class RedisStates:
             found.mark,
             encode_record(record),
             record.version,
-            _milliseconds(record.kept),
-            "" if before is None else _milliseconds(before),
+            milliseconds(record.kept),
+            "" if before is None else milliseconds(before),
             HISTORY,
         )
         return bool(await self._pipeliner.call(*command))
@@ -96,23 +95,12 @@ class RedisStates:
         Cancellation:
             Nothing is left behind.
         """
-        places: dict[Names, list[int]] = {}
-        for place, key in enumerate(keys):
-            places.setdefault(self._layout.of_log(key), []).append(place)
-        parts = [
-            (names, some[start : start + _HEADS_AT_ONCE])
-            for names, some in places.items()
-            for start in range(0, len(some), _HEADS_AT_ONCE)
-        ]
-        commands = [
-            HEADS([names.state(keys[at]) for at in some], HISTORY)
-            for names, some in parts
-        ]
-        marks: dict[int, str] = {}
-        replies = await self._pipeliner.call_many(commands)
-        for (_, some), reply in zip(parts, replies, strict=True):
-            marks |= zip(some, (mark.decode() for mark in reply), strict=True)
-        return [marks[place] for place in range(len(keys))]
+        return await read_heads(
+            self._pipeliner,
+            self._layout,
+            keys,
+            lambda names, some: HEADS([names.state(key) for key in some], HISTORY),
+        )
 
     def _name(self, key: str) -> str:
         # States are spread over a cluster as logs are.
@@ -124,7 +112,3 @@ def _found(reply: list[Any]) -> FoundState:
     record = decode_record(text, may_lack=lacks == b"1")
     age = max(0, int(now) - int(created)) / 1000
     return FoundState(record, int(version), int(created) / 1000, age)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

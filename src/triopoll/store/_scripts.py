@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError
 
 from ._executors import Command, Executor
 
-__all__ = ["Script", "Scripted", "describe"]
+__all__ = ["Script", "Scripted", "describe", "milliseconds"]
 
 _scripts: dict[str, Script] = {}
 
@@ -82,6 +82,11 @@ class Scripted:
             return command
         self._sent.add(command[1])
         return _in_full(command)
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as Redis takes it; at least one, since none would be refused."""
+    return max(1, round(seconds * 1000))
 
 
 def describe(command: Command) -> str:

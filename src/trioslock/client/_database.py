@@ -187,9 +187,11 @@ class Database(Guessed):
             ttl: Seconds after which a set or cleared event falls back to its default,
                 or ``FOREVER``.
         """
-        if type(ttl) is not int and type(ttl) is not float:
-            check_seconds(ttl, "ttl", forever=True)
-        return Event(self._options(key, ttl, NO_FLAGS), default=default)
+        check_seconds(ttl, "ttl", forever=True)
+        options = HandleOptions(
+            self._session, key_of(key), self.number, ttl, flags=NO_FLAGS
+        )
+        return Event(options, default=default)
 
     def group_event(
         self,

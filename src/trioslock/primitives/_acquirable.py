@@ -109,7 +109,7 @@ class Acquirable(Handle):
             the grant is returned. While a lease of seconds is being confirmed (see
             `Grant`) it is held back for at most the client's grace.
         """
-        operation = None if data is None else as_data(data)
+        operation = as_data(data)
         wait, flag = self._requester.wait
         return await self._attempt(wait, flag, operation)
 
@@ -134,7 +134,7 @@ class Acquirable(Handle):
         Cancellation:
             As for `acquire`.
         """
-        return await self._attempt(0, 0, None if data is None else as_data(data))
+        return await self._attempt(0, 0, as_data(data))
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         prepared = self._waiting if wait else self._trying

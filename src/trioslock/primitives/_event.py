@@ -30,6 +30,7 @@ from ..protocol import (
     ResultCode,
     TimeoutFlag,
     WireDuration,
+    as_data,
 )
 from ._handle import NO_TIME, Handle
 from ._options import HandleOptions
@@ -86,7 +87,7 @@ class Event(Handle):
             The event may have been set. It is sent again after a lost
             connection, which sets an event that was cleared in between.
         """
-        await self._change(held=self._set_is_held, data=data)
+        await self._change(held=self._set_is_held, data=as_data(data))
 
     async def clear(self, data: DataLike | None = None) -> None:
         """Clear the event: a wait that begins from now on lasts until it is set.
@@ -102,7 +103,7 @@ class Event(Handle):
         Cancellation:
             The event may have been cleared.
         """
-        await self._change(held=not self._set_is_held, data=data)
+        await self._change(held=not self._set_is_held, data=as_data(data))
 
     async def is_set(self) -> bool:
         """Return whether the event is set.
@@ -166,7 +167,7 @@ class Event(Handle):
         return data
 
     async def _change(
-        self, *, held: bool, data: DataLike | None, linger: bool = False
+        self, *, held: bool, data: Data | None, linger: bool = False
     ) -> None:
         """Hold the key under its own bytes, or release it."""
         if held:

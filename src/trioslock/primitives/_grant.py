@@ -35,7 +35,6 @@ from ..protocol import (
     as_data,
     decode_duration,
     describe_key,
-    encode_data,
 )
 from ._flags import UNIT_BITS
 from ._guesses import Guessed
@@ -283,9 +282,12 @@ class Grant(Guessed):
             broken connection it may be applied twice, which matters for
             ``increment``, ``append``, ``push`` and ``pop``.
         """
+        operation = as_data(data)
+        if operation is None:
+            raise TypeError("data must be an operation or a value, not None")
         command = self._command
         lease = WireDuration(command.expiry, command.expiry_flag)
-        return decoded(await self._update(lease, data=as_data(data)))
+        return decoded(await self._update(lease, data=operation))
 
     async def _update(self, lease: WireDuration, data: Data | None) -> bytes | None:
         self._check_held()
@@ -374,7 +376,8 @@ class Grant(Guessed):
             grace. The key is released in any case.
         """
         # First: the grant must not count as released if the data is refused here.
-        frame = encode_data(data)
+        operation = as_data(data)
+        frame = None if operation is None else operation.encode()
         if self.held:
             await self._release(frame)
         else:

@@ -29,6 +29,7 @@ from ..protocol import (
     TimeoutFlag,
     UnlockFlag,
     WireDuration,
+    as_data,
 )
 from ._handle import Handle, decoded
 from ._options import HandleOptions
@@ -101,10 +102,11 @@ class GroupEvent(Handle):
         Cancellation:
             The group may have been cleared.
         """
-        result = await self._clear(data)
+        operation = as_data(data)
+        result = await self._clear(operation)
         if result.result == ResultCode.TIMEOUT and await self._adopt_holder():
             # The server knows an older version: it has restarted without its log.
-            result = await self._clear(data)
+            result = await self._clear(operation)
         if result.result not in _HELD:
             raise refusal(result, self.key)
         self._adopt(result)
@@ -123,7 +125,7 @@ class GroupEvent(Handle):
         Cancellation:
             The group may have been set.
         """
-        command = self._unlock(flag=UnlockFlag.FIRST, data=data)
+        command = self._unlock(flag=UnlockFlag.FIRST, data=as_data(data))
         result = await self._requester.request(command, replay=True)
         if result.result not in _FREE:
             raise refusal(result, self.key)
@@ -148,7 +150,9 @@ class GroupEvent(Handle):
         Cancellation:
             The members may have been woken.
         """
-        result = await self._requester.request(self._unlock(flag=_WAKE, data=data))
+        result = await self._requester.request(
+            self._unlock(flag=_WAKE, data=as_data(data))
+        )
         if result.result in (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB):
             raise NotHeld(
                 f"{self!r} is set, so no member waits: clear it first",
@@ -248,7 +252,7 @@ class GroupEvent(Handle):
             self._adopt(result)
         return decoded(result.data)
 
-    async def _clear(self, data: DataLike | None) -> LockResult:
+    async def _clear(self, data: Data | None) -> LockResult:
         value, flag = _SHORT_WAIT
         command = self._lock(
             lock_id=self._id(_GROUP),

@@ -11,14 +11,12 @@ from ..protocol import (
     UNLIMITED_COUNT,
     CommandType,
     Data,
-    DataLike,
     LockCommand,
     LockFlag,
     LockResult,
     ResultCode,
     WireDuration,
     describe_key,
-    encode_data,
 )
 from ._guesses import Guessed
 from ._options import HandleOptions
@@ -68,7 +66,7 @@ class Handle(Guessed):
         lease: WireDuration = NO_TIME,
         max_count: int = 0,
         rcount: int = 0,
-        data: DataLike | None = None,
+        data: Data | None = None,
     ) -> LockCommand:
         """Return a LOCK; its lock id is its fresh request id if none is given."""
         attempt = self._requester.new_id()
@@ -83,7 +81,7 @@ class Handle(Guessed):
             *lease,
             max_count,
             rcount,
-            None if data is None else encode_data(data),
+            None if data is None else data.encode(),
         )
 
     def _unlock(
@@ -92,7 +90,7 @@ class Handle(Guessed):
         lock_id: bytes = NO_ID,
         flag: int = 0,
         max_count: int = 0,
-        data: DataLike | None = None,
+        data: Data | None = None,
     ) -> LockCommand:
         """Return an UNLOCK of all levels."""
         return LockCommand(
@@ -106,7 +104,7 @@ class Handle(Guessed):
             *NO_TIME,
             max_count,
             0,
-            None if data is None else encode_data(data),
+            None if data is None else data.encode(),
         )
 
     async def _show(self) -> LockResult | None:

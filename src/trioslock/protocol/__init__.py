@@ -66,7 +66,7 @@ from ._frames import (
     result_trailer_size,
 )
 from ._keys import NamedKey, describe_key, key_of, to_key
-from ._payload import Data, DataLike, Value, as_data, encode_data
+from ._payload import Data, DataLike, Value, as_data
 from ._prepared import PreparedLock
 from ._protobuf import Field as ProtobufField
 from ._protobuf import decode_fields, decode_message, encode_entry, encode_message
@@ -144,7 +144,6 @@ __all__ = [
     "as_data",
     "describe_key",
     "check_frame",
-    "encode_data",
     "key_of",
     "to_key",
 ]

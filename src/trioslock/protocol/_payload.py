@@ -250,24 +250,17 @@ DataLike = Data | Value
 """What a ``data`` argument takes: an operation, or the value to set."""
 
 
-def as_data(value: DataLike) -> Data:
-    """Return an operation as it is; replace the key's value by anything else.
+def as_data(value: DataLike | None) -> Data | None:
+    """Return what a caller passes as ``data`` as an operation, None for none.
+
+    An operation stays as it is; anything else replaces the key's value. Call it once,
+    since an iterator can be read once only.
 
     Raises:
         TypeError: A value that `Data.set` does not take.
         LocalProtocolError: As for `Data.set`.
     """
-    return value if isinstance(value, Data) else Data.set(value)
-
-
-def encode_data(value: DataLike | None) -> bytes | None:
-    """Return the data frame of what a caller passes as ``data``, None for none.
-
-    Raises:
-        TypeError: A value that `Data.set` does not take.
-        LocalProtocolError: As for `Data.set` and `Data.encode`.
-    """
-    return None if value is None else as_data(value).encode()
+    return value if value is None or isinstance(value, Data) else Data.set(value)
 
 
 def _encode_value(value: Value) -> tuple[bytes, int]:

@@ -6,7 +6,7 @@ import pytest
 from tests.services import RedisServer
 
 from triopoll.store import open_stores
-from triopoll.store._scripts import Script
+from triopoll.store._scripts import Script, milliseconds
 
 
 def test_a_script_makes_commands() -> None:
@@ -33,3 +33,9 @@ async def test_scripts_that_redis_has_forgotten(redis_server: RedisServer) -> No
                 assert delivery is not None
                 assert delivery.data == data
                 stores.lists.ack(delivery)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.5, 1500), (0.0, 1), (0.0001, 1)])
+def test_milliseconds(seconds: float, expected: int) -> None:
+    """Redis refuses a time of zero."""
+    assert milliseconds(seconds) == expected

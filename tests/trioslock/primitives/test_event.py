@@ -269,3 +269,16 @@ async def test_a_key_that_a_lock_holds(
         holder = await client.lock(key).show()
         assert holder is not None
         assert holder.lock_id == grant.lock_id
+
+
+async def test_data_of_an_iterator_is_read_once(
+    backend: Backend, client: Client
+) -> None:
+    """A group that another version holds is cleared by two commands."""
+    key = backend.key("group")
+    group = client.group_event(key, ttl=60)
+    await group.clear(part for part in ("a", "b"))
+    (holder,) = await client.holders(key)
+    assert holder.data is not None
+    assert holder.data.array == (b"a", b"b")
+    await group.set()

@@ -29,6 +29,7 @@ from ..validation import (
     check_json_value,
     check_key,
     check_length,
+    check_names,
     decode,
     decode_integer,
     decoder_of,
@@ -36,6 +37,7 @@ from ..validation import (
     explain_malformed,
     field_at,
     split_members,
+    value_or_none,
 )
 from .schemas import (
     MAX_CURSOR_BYTES,
@@ -163,7 +165,7 @@ def _convert(given: Mapping[str, Any], kind: type[_Struct], place: str) -> _Stru
 def read_wait(body: bytes, settings: Settings) -> WaitRequest:
     """Read the body of ``POST /v1/wait``."""
     try:
-        _check_names(split_members(body, _BODY), WaitBody, _BODY)
+        check_names(split_members(body, _BODY), WaitBody, _BODY)
         wait = decode(_WAIT, body, _BODY)
         items = list(_decode_items(_WAIT_DECODERS, wait.items))
     except MALFORMED:
@@ -178,7 +180,7 @@ def read_publish(body: bytes, settings: Settings) -> list[Draft]:
         if "items" not in members:
             item = _decode_item(_PUBLISH_DECODERS, body, members, _BODY)
             return [_draft(item, _BODY, settings)]
-        _check_names(members, PublishBatch, _BODY)
+        check_names(members, PublishBatch, _BODY)
         items = _decode_items(_PUBLISH_DECODERS, decode(_BATCH, body, _BODY).items)
         return [_draft(item, place, settings) for place, item in items]
     except MALFORMED:
@@ -211,19 +213,8 @@ def _decode_item(
         words = ", ".join(decoders)
         raise BadRequest(f"{field_at(place, 'type')} is not one of: {words}")
     decoder = decoders[kind]
-    _check_names(members, decoder.type, place, kind)
+    check_names(members, decoder.type, place, kind, _ITEM_FIELDS)
     return decode(decoder, text, place)
-
-
-def _check_names(
-    members: Iterable[str], struct: Any, place: str, kind: str | None = None
-) -> None:
-    """Check the names before the values: a misspelt field is what a sentence names."""
-    for name in members:
-        if name not in struct.__struct_fields__:
-            if kind is not None and name in _ITEM_FIELDS:
-                raise BadRequest(f"{place} of type {kind} has no {name}")
-            raise BadRequest(f"{place} has an unknown field: {name[:40]!r}")
 
 
 # --- what the Structs do not say ------------------------------------------------------
@@ -235,7 +226,7 @@ def _wait_request(
     settings: Settings,
 ) -> WaitRequest:
     wait_items = [_wait_item(item, place, wait.max, settings) for place, item in items]
-    timeout = _given(wait.timeout)
+    timeout = value_or_none(wait.timeout)
     if timeout is not None:
         timeout = min(timeout, settings.v1_max_timeout)
     return WaitRequest(wait_items, timeout)
@@ -249,7 +240,7 @@ def _wait_item(
         case WaitEvent():
             return EventItem(item.key, item.default_type)
         case WaitGroup():
-            return GroupItem(item.key, _given(item.version))
+            return GroupItem(item.key, value_or_none(item.version))
         case _:
             check_length(item.cursor, MAX_CURSOR_BYTES, place, "cursor")
             return LogItem(item.key, item.cursor, limit)
@@ -268,7 +259,7 @@ def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
 def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage:
     if (item.data is UNSET) is (item.data_base64 is UNSET):
         raise BadRequest(f"{place} has not one of data and data_base64")
-    name, ttl = _given(item.id), _given(item.ttl)
+    name, ttl = value_or_none(item.id), value_or_none(item.ttl)
     check_length(name or "", MAX_ID_BYTES, place, "id")
     if ttl is not None:
         ttl = min(ttl, settings.log_max_ttl)
@@ -294,10 +285,6 @@ def _data(item: PublishMessage, place: str, settings: Settings) -> tuple[bytes, 
     if is_json:
         check_json_value(text, field_at(place, "data"))
     return data, is_json
-
-
-def _given(value: _T | UnsetType) -> _T | None:
-    return None if isinstance(value, UnsetType) else value
 
 
 _STRING = Decoder(str)

@@ -19,10 +19,12 @@ from ..validation import (
     BadRequest,
     StrictStruct,
     check_json_value,
+    check_names,
     decode,
     decoder_of,
     explain_malformed,
     split_members,
+    value_or_none,
 )
 from .state_schemas import (
     MAX_STATE_DATA_BYTES,
@@ -44,7 +46,6 @@ __all__ = [
     "read_state_wait",
 ]
 
-_T = TypeVar("_T")
 _Struct = TypeVar("_Struct", bound=StrictStruct)
 
 _BODY = "the body"
@@ -92,9 +93,9 @@ def read_creation(request: Request, address: str | None) -> NewState:
     if body.match:
         first, second, third = _random.sample(_NUMBERS, 3)
         numbers = first, second, third
-    moves = _given(body.moves)
-    _check_names("state", (body.state,))
-    _check_names("moves", _names_in(moves or {}))
+    moves = value_or_none(body.moves)
+    _check_states("state", (body.state,))
+    _check_states("moves", _names_in(moves or {}))
     return NewState(
         state=body.state,
         data=_data(body.data),
@@ -111,14 +112,14 @@ def read_creation(request: Request, address: str | None) -> NewState:
 def read_change(request: Request) -> Change:
     """Read the body of ``PUT /v1/states/KEY``."""
     body = _read(_CHANGE, request.body)
-    _check_names("state", (body.state,))
+    _check_states("state", (body.state,))
     return Change(
         state=body.state,
         data=_data(body.data),
-        if_version=_given(body.if_version),
+        if_version=value_or_none(body.if_version),
         is_final=body.final,
-        ttl=_given(body.ttl),
-        choice=_given(body.choice),
+        ttl=value_or_none(body.ttl),
+        choice=value_or_none(body.choice),
     )
 
 
@@ -138,10 +139,7 @@ def read_ack(request: Request) -> tuple[AckState, bytes]:
 
 def _read(decoder: Decoder[_Struct], text: bytes) -> _Struct:
     try:
-        for name in split_members(text, _BODY):
-            # Names before values: a misspelt field is what a sentence names.
-            if name not in decoder.type.__struct_fields__:
-                raise BadRequest(f"the body has an unknown field: {name[:40]!r}")
+        check_names(split_members(text, _BODY), decoder.type, _BODY)
         return decode(decoder, text, _BODY)
     except MALFORMED:
         raise BadRequest(explain_malformed(text)) from None
@@ -182,7 +180,7 @@ def _data(data: Raw | UnsetType) -> Raw:
     return Raw(text)
 
 
-def _check_names(field: str, names: Iterable[str]) -> None:
+def _check_states(field: str, names: Iterable[str]) -> None:
     for name in names:
         if not _NAME.fullmatch(name):
             raise BadRequest(
@@ -205,10 +203,6 @@ def _user_agent(request: Request) -> str:
             text = value.decode("utf-8", "replace")[:_MAX_USER_AGENT]
             return "".join(c if c.isprintable() else "\ufffd" for c in text)
     return ""
-
-
-def _given(value: _T | UnsetType) -> _T | None:
-    return None if isinstance(value, UnsetType) else value
 
 
 _CREATE, _CHANGE = decoder_of(CreateState), decoder_of(ChangeState)
