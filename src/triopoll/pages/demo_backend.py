@@ -8,7 +8,6 @@ a login survives a restart if states are in Redis.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ..core.state_rules import (
     StateRefusal,
     StateView,
 )
+from ..core.state_secrets import digest_of, draw_numbers, new_token
 from ..services import Services
 from ..store import FoundState, NewMessage
 
@@ -46,8 +46,6 @@ _JOB_SECONDS = 600.0
 _ROOM_SECONDS = 6 * 3600.0
 _TICKET_SECONDS = 900.0
 _MAX_AGENT = 200
-# The first and the last number of those that the page offers.
-_NUMBERS = range(10, 100)
 _MOVES = {
     "pending": ["scanned"],
     "scanned": ["approved", "rejected"],
@@ -102,15 +100,15 @@ class DemoBackend:
         Raises:
             DemoRefused: The store does not answer.
         """
-        numbers = secrets.SystemRandom().sample(_NUMBERS, 3)
+        numbers, number = draw_numbers()
         new = NewState(
             state="pending",
             data=_json(None),
             ttl=_LOGIN_SECONDS,
             confirm_within=_CONFIRM_SECONDS,
             moves=_MOVES,
-            numbers=(numbers[0], numbers[1], numbers[2]),
-            number=secrets.choice(numbers),
+            numbers=numbers,
+            number=number,
             **self._origin(requester),
         )
         made = await self._create(new)
@@ -125,7 +123,7 @@ class DemoBackend:
         """
         await self._linked(key)
         computer = _found(await self._states.origin(key))
-        phone, secret = _new_key(), _new_key()
+        phone, secret = new_token(), new_token()
         # The link first: of two phones that scan one code, one gets beyond this line.
         link = Change(state="scanned", data=_json({"phone": phone}), if_version=1)
         _changed(await self._states.change(_link(key), link))
@@ -143,7 +141,7 @@ class DemoBackend:
             moves=_MOVES,
             **self._origin(requester),
         )
-        _view(await self._states.create(phone, _digest(secret), new))
+        _view(await self._states.create(phone, digest_of(secret), new))
         return {"key": phone, "poll_secret": secret}
 
     async def approve(self, key: str, phone: str) -> dict[str, str]:
@@ -173,7 +171,7 @@ class DemoBackend:
             DemoRefused: The key is none of the demo's, or the secret is not the page's.
         """
         phone = (await self._linked(key)).get("phone", "")
-        _view(await self._states.wait(key, _digest(secret), 0, 0))
+        _view(await self._states.wait(key, digest_of(secret), 0, 0))
         confirmed = Change(
             state="confirmed",
             # Your application: a code, to be used once, for which the page gets its
@@ -218,7 +216,7 @@ class DemoBackend:
         Raises:
             DemoRefused: The store does not answer.
         """
-        room = _new_key()
+        room = new_token()
         await self._make_link(room, _ROOM_SECONDS)
         return {"room": room}
 
@@ -297,13 +295,13 @@ class DemoBackend:
     # --- both -------------------------------------------------------------------------
 
     def _origin(self, requester: Requester) -> dict[str, Any]:
-        visitor = self._services.access.rules.proxies.visitor(requester.request)
+        visitor = self._services.access.visitor(requester.request)
         agent = requester.user_agent[:_MAX_AGENT]
         return {"address": visitor.address, "user_agent": agent}
 
     async def _create(self, new: NewState) -> dict[str, str]:
-        key, secret = _new_key(), _new_key()
-        _view(await self._states.create(key, _digest(secret), new))
+        key, secret = new_token(), new_token()
+        _view(await self._states.create(key, digest_of(secret), new))
         return {"key": key, "poll_secret": secret}
 
     async def _make_link(self, key: str, seconds: float) -> None:
@@ -311,7 +309,7 @@ class DemoBackend:
             state="made", data=_json({}), ttl=seconds, confirm_within=seconds
         )
         # The digest of a secret that is thrown away: no client can read the link.
-        digest = _digest(_new_key())
+        digest = digest_of(new_token())
         _view(await self._states.create(_link(key), digest, new))
 
     async def _linked(self, key: str) -> Mapping[str, str]:
@@ -335,14 +333,6 @@ class DemoBackend:
 def _link(key: str) -> str:
     # Longer than any key that the states API accepts.
     return f"triopoll-demo:{key}"
-
-
-def _new_key() -> str:
-    return secrets.token_urlsafe(16)
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _json(shape: object) -> msgspec.Raw:

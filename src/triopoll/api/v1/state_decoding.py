@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -14,6 +12,7 @@ from msgspec.json import Decoder
 from ...access import Refusal
 from ...asgi.messages import Request
 from ...core.state_rules import EXPIRED, Change, NewState
+from ...core.state_secrets import digest_of, draw_numbers
 from ..validation import (
     MALFORMED,
     BadRequest,
@@ -37,8 +36,6 @@ from .state_schemas import (
 __all__ = [
     "BadSecret",
     "DataTooLong",
-    "digest_of",
-    "new_token",
     "read_ack",
     "read_change",
     "read_creation",
@@ -50,13 +47,9 @@ _Struct = TypeVar("_Struct", bound=StrictStruct)
 
 _BODY = "the body"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
-_TOKEN_BYTES = 16
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _SECRET_HEADER = b"triopoll-poll-secret"
 _MAX_USER_AGENT = 256
-# Two digits each: read aloud and compared at a glance.
-_NUMBERS = range(10, 100)
-_random = secrets.SystemRandom()
 
 
 class DataTooLong(BadRequest):
@@ -71,16 +64,6 @@ class BadSecret(Exception):
         self.refusal = refusal
 
 
-def new_token() -> str:
-    """Return 128 random bits as 22 characters: a key, or a secret."""
-    return secrets.token_urlsafe(_TOKEN_BYTES)
-
-
-def digest_of(secret: str) -> bytes:
-    """Return what is stored of a secret. It is random, so a plain hash hides it."""
-    return hashlib.sha256(secret.encode()).digest()
-
-
 def read_key(request: Request) -> str:
     """Return the key in the path of a request."""
     return _token("key", request.path_values["key"])
@@ -89,10 +72,7 @@ def read_key(request: Request) -> str:
 def read_creation(request: Request, address: str | None) -> NewState:
     """Read the body of ``POST /v1/states``."""
     body = _read(_CREATE, request.body)
-    numbers: tuple[int, int, int] | None = None
-    if body.match:
-        first, second, third = _random.sample(_NUMBERS, 3)
-        numbers = first, second, third
+    numbers, number = draw_numbers() if body.match else (None, None)
     moves = value_or_none(body.moves)
     _check_states("state", (body.state,))
     _check_states("moves", _names_in(moves or {}))
@@ -103,7 +83,7 @@ def read_creation(request: Request, address: str | None) -> NewState:
         confirm_within=body.confirm_within,
         moves=moves,
         numbers=numbers,
-        number=_random.choice(numbers) if numbers else None,
+        number=number,
         address=address,
         user_agent=_user_agent(request),
     )

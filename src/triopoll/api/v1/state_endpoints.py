@@ -14,6 +14,7 @@ from ...access.refusals import Refusal
 from ...asgi.messages import UNCACHED, UNCACHED_JSON, Request, Response, Routes
 from ...core.outcomes import Failure
 from ...core.state_rules import BadChoice, Conflict, StateRefusal, StateView
+from ...core.state_secrets import digest_of, new_token
 from ...services import Services
 from ..refusals import format_v1
 from ..validation import BadRequest, StrictStruct
@@ -22,8 +23,6 @@ from .serializers import ErrorResponse, encode
 from .state_decoding import (
     BadSecret,
     DataTooLong,
-    digest_of,
-    new_token,
     read_ack,
     read_change,
     read_creation,
