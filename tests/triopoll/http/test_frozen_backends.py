@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import trio
@@ -41,31 +40,22 @@ def slock() -> Iterator[Process]:
         slock.thaw()
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    redis = RedisServer(tmp_path)
-    redis.start()
-    yield redis
-    redis.thaw()
-    redis.kill()
-
-
 @pytest.fixture(params=["triopoll"])
 def service(
-    request: pytest.FixtureRequest, slock: Process, redis: RedisServer
+    request: pytest.FixtureRequest, slock: Process, own_redis: RedisServer
 ) -> Iterator[Process]:
     with poll_process(
         slock=f"slock://127.0.0.1:{slock.port}",
-        redis=redis.url,
+        redis=own_redis.url,
         server=request.param,
         backend_limit=LIMIT,
     ) as service:
         yield service
 
 
-def freeze(frozen: str, redis: RedisServer, slock: Process) -> None:
+def freeze(frozen: str, own_redis: RedisServer, slock: Process) -> None:
     if frozen != "slock":
-        redis.freeze()
+        own_redis.freeze()
     if frozen != "redis":
         slock.freeze()
 
@@ -100,11 +90,11 @@ def needs_redis(target: str) -> bool:
 
 @pytest.mark.parametrize("frozen", ["redis", "slock", "both"])
 async def test_requests_end_in_time(
-    service: Process, redis: RedisServer, slock: Process, frozen: str
+    service: Process, own_redis: RedisServer, slock: Process, frozen: str
 ) -> None:
     """Within the time that each gives and a margin, with an error that says why."""
     await ask(service.port, "/v1/messages", key="k", timeout=0)
-    freeze(frozen, redis, slock)
+    freeze(frozen, own_redis, slock)
 
     async def check(target: str) -> None:
         answer, took = await timed(service, target)
@@ -121,11 +111,11 @@ async def test_requests_end_in_time(
 
 @pytest.mark.parametrize("frozen", ["redis", "slock", "both"])
 async def test_a_publish_and_a_probe_end_in_time(
-    service: Process, redis: RedisServer, slock: Process, frozen: str
+    service: Process, own_redis: RedisServer, slock: Process, frozen: str
 ) -> None:
     """A publish within the limit of each backend, a probe within a second."""
     await ask(service.port, "/v1/publish", method="POST", body=ITEMS)
-    freeze(frozen, redis, slock)
+    freeze(frozen, own_redis, slock)
     began = trio.current_time()
     answer = await ask(service.port, "/v1/publish", method="POST", body=ITEMS)
     assert trio.current_time() - began < LIMIT + SLACK
@@ -140,19 +130,19 @@ async def test_a_publish_and_a_probe_end_in_time(
 
 
 async def test_a_read_that_is_slow_is_part_of_its_timeout(
-    service: Process, redis: RedisServer
+    service: Process, own_redis: RedisServer
 ) -> None:
     """What the first look takes is not waited for once more."""
     await ask(service.port, "/v1/messages", key="k", timeout=0)
-    redis.freeze()
+    own_redis.freeze()
     for path in ("/v1/messages?key=k", "/poll/message?event=k"):
         path, _, query = path.partition("?")
         began = trio.current_time()
         async with requesting(service.port, path, f"{query}&timeout=6") as request:
             await trio.sleep(4.5)
-            redis.thaw()
+            own_redis.thaw()
             answer = await request.answer()
-        redis.freeze()
+        own_redis.freeze()
         assert answer.status == 200
         assert trio.current_time() - began < 6 + SLACK
 
@@ -160,7 +150,7 @@ async def test_a_read_that_is_slow_is_part_of_its_timeout(
 @pytest.mark.parametrize("service", ["triopoll", "triopoll workers"], indirect=True)
 @pytest.mark.parametrize("frozen", ["redis", "slock", "both"])
 async def test_a_shutdown_ends_in_time(
-    service: Process, redis: RedisServer, slock: Process, frozen: str
+    service: Process, own_redis: RedisServer, slock: Process, frozen: str
 ) -> None:
     """No client was cut, so the exit code is 0."""
     await ask(service.port, "/v1/messages", key="k", timeout=0)
@@ -171,7 +161,7 @@ async def test_a_shutdown_ends_in_time(
         async with trioslock.open_client(f"slock://127.0.0.1:{slock.port}") as client:
             # One of the poll, and one for the log.
             await until_waiting(client, 2)
-        freeze(frozen, redis, slock)
+        freeze(frozen, own_redis, slock)
         os.kill(service.pid, signal.SIGTERM)
         began = trio.current_time()
         for request in (reader, poll):
