@@ -22,7 +22,8 @@ skipped without a reported gap, no message had two ids, and no program exited by
 With ``--keep 30``, messages are trimmed before all readers have read them; gaps must
 then report exactly the messages that are gone. After a failover or a start from an
 older file Redis may lack messages that it had answered: gaps must report these, and
-every reader must have received each message that Redis has at the end. A message whose
+every reader must have received each message that Redis has at the end. What an old
+primary took after the failover is reported by a later gap. A message whose
 publisher had no answer may then be stored a second time, under another id.
 The seed determines the plans; their effects vary a little between runs, as the timing
 does.

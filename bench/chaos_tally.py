@@ -47,6 +47,7 @@ class Tally:
         lost: Messages that a reader did not receive and that no gap reported.
         disordered: Messages that followed a later one from the same position.
         silent_gaps: Messages skipped without a report, or reported and not skipped.
+        late_gaps: Messages skipped, and reported as a gap with a later message.
         strangers: Messages with another id than the first time, or of another key.
         duplicates: Messages that a reader received again with the same id.
         reported_gaps: Gaps that were reported.
@@ -65,6 +66,7 @@ class Tally:
     lost: int = 0
     disordered: int = 0
     silent_gaps: int = 0
+    late_gaps: int = 0
     strangers: int = 0
     duplicates: int = 0
     reported_gaps: int = 0
@@ -96,6 +98,7 @@ class Tally:
             "duplicates with the same id": self.duplicates,
             "gaps reported": self.reported_gaps,
             "messages covered by gaps": self.gone,
+            "messages covered by a later gap": self.late_gaps,
             "messages stored again after a loss": self.stored_again,
         }
 
@@ -123,6 +126,9 @@ class Progress:
         self._total = total
         self._seen: set[int] = set()
         self._gone: set[int] = set()
+        # What was skipped so far otherwise than reported: the numbers by the first of
+        # them, and by how many the report is wrong.
+        self._skipped: dict[int, tuple[range, int]] = {}
 
     @property
     def is_complete(self) -> bool:
@@ -136,6 +142,7 @@ class Progress:
         """
         excused = self._gone - self._seen - kept
         self._tally.gone += len(excused)
+        self._tally.silent_gaps += sum(wrong for _, wrong in self._skipped.values())
         self._tally.lost += self._total - len(excused | self._seen)
 
     def take(
@@ -164,9 +171,12 @@ class Progress:
         number = int(digits)
         self._tally.know(message.data, message.id)
         self._tally.arrived[self.transport] += 1
-        if reported == math.inf:
+        if reported == math.inf and number <= before:
             # The server gives out all that it has, since it cannot know the position.
-            before = min(before, number - 1)
+            before = number - 1
+            self._judge_again(number)
+        elif reported == math.inf:
+            self._excuse()
         if number <= before:
             self._tally.disordered += 1
         else:
@@ -177,7 +187,26 @@ class Progress:
         return number
 
     def _leave_out(self, numbers: range, reported: float) -> None:
+        for first in range(numbers.start, numbers.stop + 1):
+            self._skipped.pop(first, None)
         if reported:
             self._gone.update(numbers)
-        if reported != math.inf:
-            self._tally.silent_gaps += abs(len(numbers) - int(reported))
+        wrong = 0 if reported == math.inf else abs(len(numbers) - int(reported))
+        if wrong:
+            self._skipped[numbers.start] = numbers, wrong
+
+    def _judge_again(self, number: int) -> None:
+        """Forget what was skipped after a number: it is read once more from there."""
+        for first in [each for each in self._skipped if each > number]:
+            del self._skipped[first]
+
+    def _excuse(self) -> None:
+        """Count what was skipped as reported now.
+
+        An old primary takes messages while the new one does already, which learns of
+        that when the last client has left the old one.
+        """
+        for numbers, wrong in self._skipped.values():
+            self._tally.late_gaps += wrong
+            self._gone.update(numbers)
+        self._skipped.clear()

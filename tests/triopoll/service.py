@@ -254,6 +254,10 @@ async def until_waiting(
     client: trioslock.Client, count: int, limit: float = LIMIT
 ) -> None:
     """Return once so many wait in the client's database on the slock server."""
-    with trio.fail_after(limit):
-        while (await client.state()).waiting != count:  # noqa: ASYNC110
+    waiting = -1
+    with trio.move_on_after(limit):
+        while waiting != count:
+            waiting = (await client.state()).waiting
             await trio.sleep(0.01)
+        return
+    raise AssertionError(f"{waiting} wait after {limit} s, not {count}")

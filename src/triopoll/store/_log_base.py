@@ -16,7 +16,8 @@ A cursor is `EPOCH.N.TAG`, opaque to clients:
   writes gives out their numbers again, to other messages: then the tags differ.
 
 So a reader can be told whether it has missed anything, and often how much. Without a
-message to point at, N is the present time and TAG is 0000.
+message to point at, N is the present time, and TAG is 0000; in a Redis that may have
+lost writes it stands for how often that was.
 """
 
 from __future__ import annotations

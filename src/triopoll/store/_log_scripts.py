@@ -21,7 +21,16 @@ Redis has another history after each start and each failover. The fields of the
 histories:
 
 - name: of the latest one that an append or a read has found;
-- lacking: how many may lack writes, those included in which a log was not written.
+- since: when it was found (ms);
+- lacking: how many may lack writes, those included in which a log was not written;
+- mark: another one after each of these. It is the tag of a cursor that is given out
+  where there is no log, so such a cursor is known to be of another history, too.
+
+A primary that was replaced while it lives takes writes until its clients learn of it,
+and loses them. The new one cannot know, but such a client says how long ago (ms) it
+wrote to another history: if that was since this one was found, then this one lacks a
+write that is later than its beginning, and counts once more. So those messages are
+reported as a gap, which stands behind what the new primary has got in the meantime.
 
 A full Redis refuses the first write of a script if that would store, and no later one.
 So what stores writes something first that is refused then, and what must go on writes
@@ -58,17 +67,27 @@ local function tag_field(number)
   return 't' .. math.floor(number / 16) % 64, number % 16
 end
 
--- How many histories may lack writes, the present one included.
-local function count_lacking(history, may_lack, write)
-  local known = redis.call('HMGET', KEYS[4], 'name', 'lacking')
-  local name, lacking = known[1], tonumber(known[2] or 0)
-  if history ~= '' and history ~= name then
-    if name and may_lack then
-      lacking = lacking + 1
-    end
-    write('HSET', KEYS[4], 'name', history, 'lacking', lacking)
+-- How many histories may lack writes, the present one included, and their mark. What
+-- the caller wrote elsewhere is said as '' for never, or ms ago.
+local function count_lacking(history, may_lack, wrote_elsewhere, write)
+  local known = redis.call('HMGET', KEYS[4], 'name', 'lacking', 'mark', 'since')
+  local name, lacking, mark = known[1], tonumber(known[2] or 0), known[3] or '0000'
+  local since, lacks = tonumber(known[4] or now), false
+  local is_new = history ~= '' and history ~= name
+  if is_new then
+    lacks = name and may_lack
+  elseif history ~= '' and wrote_elsewhere ~= '' then
+    lacks = now - tonumber(wrote_elsewhere) > since
   end
-  return lacking
+  if lacks then
+    lacking = lacking + 1
+    mark = string.sub(redis.sha1hex(history .. lacking), 1, 4)
+  end
+  if is_new or lacks then
+    local fields = {'name', history, 'since', text(now)}
+    write('HSET', KEYS[4], 'lacking', lacking, 'mark', mark, unpack(fields))
+  end
+  return lacking, mark
 end
 
 local function range(first, last, count)
@@ -82,16 +101,16 @@ end
 
 # Further keys: for each message that has one, where its publisher's id is kept.
 # Arguments: an epoch if there is none, the longest log, how long (ms) the meta and the
-# publishers' ids are kept, Redis's history and whether that may lack writes; for each
-# message data, lifetime (ms), tag; 1 or '' for a JSON value or none, and for a
-# publisher's id or none.
+# publishers' ids are kept, Redis's history and whether that may lack writes, how long
+# ago the caller wrote to another; for each message data, lifetime (ms), tag; 1 or ''
+# for a JSON value or none, and for a publisher's id or none.
 # Returns for each message its id and whether it is a duplicate.
 APPEND = Script(
     "append",
     _COMMON
     + """
 local longest, memory, seen_for = ARGV[2], ARGV[3], ARGV[4]
-local history, may_lack = ARGV[5], ARGV[6] == '1'
+local history, may_lack, wrote_elsewhere = ARGV[5], ARGV[6] == '1', ARGV[7]
 local epoch = current_epoch(ARGV[1])
 local meta = redis.call('HMGET', KEYS[3], 'last', 'lacking', 'seam')
 local last, known_lacking = tonumber(meta[1]), tonumber(meta[2])
@@ -106,7 +125,7 @@ local function begin()
 end
 
 local function note_history()
-  lacking = lacking or count_lacking(history, may_lack, redis.call)
+  lacking = lacking or count_lacking(history, may_lack, wrote_elsewhere, redis.call)
   if lacking == known_lacking then
     return
   end
@@ -166,9 +185,9 @@ local function append(data, lifetime, tag, is_json, seen)
 end
 
 local seen_keys = 4
-for message = 1, (#ARGV - 6) / 5 do
+for message = 1, (#ARGV - 7) / 5 do
   local data, lifetime, tag, is_json, has_id =
-    unpack(ARGV, 2 + 5 * message, 6 + 5 * message)
+    unpack(ARGV, 3 + 5 * message, 7 + 5 * message)
   local seen, id
   if has_id == '1' then
     seen_keys = seen_keys + 1
@@ -200,8 +219,8 @@ return answers
 
 # Arguments: an epoch if there is none; new, all or at; most messages and bytes of a
 # page; how long (ms) the meta is kept; 1 if reading trims; epoch, number and tag of
-# the cursor; Redis's history and whether that may lack writes. The rules are those of
-# `MemoryLog`.
+# the cursor; Redis's history and whether that may lack writes, how long ago the caller
+# wrote to another. The rules are those of `MemoryLog`.
 # Returns epoch, number and tag of the next cursor, how many are lost or '?'; then for
 # each message its number, tag, time (ms), data, and 1 or '' for a JSON value or none.
 READ = Script(
@@ -217,13 +236,13 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 local epoch = current_epoch(ARGV[1])
 -- A Redis that takes no writes is read all the same.
-count_lacking(ARGV[10], ARGV[11] == '1', redis.pcall)
+local _, mark = count_lacking(ARGV[10], ARGV[11] == '1', ARGV[12], redis.pcall)
 local meta = redis.call('HMGET', KEYS[3], 'base', 'last', 'tag', 'seam')
 local base, last, tag = tonumber(meta[1]), tonumber(meta[2]), meta[3]
 local seam = tonumber(meta[4])
 
 local function is_fresh(at)
-  return c_epoch == epoch and c_tag == '0000' and at - c_n < memory * 1000
+  return c_epoch == epoch and c_tag == mark and at - c_n < memory * 1000
 end
 
 local function tag_of(number)
@@ -257,7 +276,7 @@ end
 
 if not last then
   local lost = (how ~= 'at' or is_fresh(micros)) and '0' or '?'
-  return {epoch, text(micros), '0000', lost}
+  return {epoch, text(micros), mark, lost}
 end
 -- This and other housekeeping may be refused: a Redis that cannot save is still read.
 if redis.call('PTTL', KEYS[3]) < memory / 2 then

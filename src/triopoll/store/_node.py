@@ -23,23 +23,20 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Protocol, TypeAlias
 
 import redis
 
+from ._history import HISTORY, HISTORY_MAY_LACK, LastWrite, SinceLastWrite
 from ._refusals import AWAY, REFUSALS, Refusal, code_of, refusal_of
 from ._state import BackendState
 
-__all__ = ["HISTORY", "HISTORY_MAY_LACK", "Command", "Locator", "Node", "NotPrimary"]
+__all__ = ["Command", "Locator", "Node", "NotPrimary"]
 
 Command: TypeAlias = tuple[str | bytes, ...]
 
 _log = logging.getLogger("triopoll.store")
-
-# In a command these stand for what only the connection knows that sends it: the name
-# of the server's history, and "1" if that may lack writes that had been answered.
-HISTORY = "\0history"
-HISTORY_MAY_LACK = "\0history may lack writes"
 
 # Seconds between two checks of a connection that is in use; of one to a server that
 # does not take writes.
@@ -150,6 +147,8 @@ class Node:
         self._is_suspect = False
         # Of the pipeline under way.
         self._commands: Sequence[Command] = ()
+        # By the place of a command: the write that it is, and to which history.
+        self._writes: dict[int, tuple[LastWrite, str]] = {}
         self._is_checking = False
         self._failure: Exception | None = None
         self.was_sent = False
@@ -181,14 +180,14 @@ class Node:
 
         Afterwards `was_sent` says whether any of them may have reached the server.
         """
-        self._commands, self._failure = commands, None
+        self._commands, self._writes, self._failure = commands, {}, None
         self._is_checking = self.was_sent = False
         try:
             self._prepare()
             self._is_checking = self._is_check_due()
             check = self._check if self._is_checking else ()
             self.was_sent = True
-            self._write([*check, *map(self._filled_in, commands)])
+            self._write([*check, *map(self._filled_in, count(), commands)])
         except Exception as error:  # noqa: BLE001  # each caller gets it as its own
             self._failure = error
 
@@ -208,6 +207,9 @@ class Node:
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 self._heed(reply)
+        for place, (write, history) in self._writes.items():
+            if not isinstance(replies[place], Exception):
+                write.note(history)
         return replies
 
     def disconnect(self) -> None:
@@ -270,15 +272,20 @@ class Node:
 
     # --- sending and receiving ----------------------------------------------------
 
-    def _filled_in(self, command: Command) -> Command:
+    def _filled_in(self, place: int, command: Command) -> Command:
         if HISTORY not in command:
             return command
+        history = self._facts.history
         lacks = "1" if self._facts.may_lack else "0"
-        known: dict[str | bytes, str] = {
-            HISTORY: self._facts.history,
-            HISTORY_MAY_LACK: lacks,
-        }
-        return tuple(known.get(part, part) for part in command)
+        known: dict[str | bytes, str] = {HISTORY: history, HISTORY_MAY_LACK: lacks}
+        parts: list[str | bytes] = []
+        for part in command:
+            if isinstance(part, SinceLastWrite):
+                if part.is_write:
+                    self._writes[place] = part.last, history
+                part = part.last.since(history)
+            parts.append(known.get(part, part))
+        return tuple(parts)
 
     def _write(self, commands: Sequence[Command]) -> None:
         packed = self._connection.pack_commands(commands)

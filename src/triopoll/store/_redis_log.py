@@ -6,6 +6,7 @@ Each operation is one script, so it is one round trip and atomic; what they do i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import trio
 
 from ._base import StoreError, StoreUnreachable
 from ._heads import read_heads
+from ._history import HISTORY, HISTORY_MAY_LACK, LastWrite
 from ._log_base import (
     Appended,
     Cursor,
@@ -26,7 +28,6 @@ from ._log_base import (
 )
 from ._log_scripts import APPEND, HEADS, READ
 from ._names import Layout, Names
-from ._node import HISTORY, HISTORY_MAY_LACK
 from ._pipeliner import Pipeliner
 from ._scripts import milliseconds
 
@@ -49,6 +50,8 @@ class RedisLog:
         self._pipeliner = pipeliner
         self._layout = layout
         self._limits = limits
+        # By what is known of the histories of a log, which is in one place with it.
+        self._last_writes: defaultdict[str, LastWrite] = defaultdict(LastWrite)
 
     def __repr__(self) -> str:
         return f"<RedisLog: {self._layout.control!r}, {self._pipeliner!r}>"
@@ -85,8 +88,9 @@ class RedisLog:
             Nothing is left behind.
         """
         place = parse_question(cursor, limit)
+        names = self._layout.of_log(key)
         command = READ(
-            _keys(self._layout.of_log(key), key),
+            _keys(names, key),
             new_epoch(),
             cursor if place is None else "at",
             limit,
@@ -96,6 +100,7 @@ class RedisLog:
             *(place or _NOWHERE),
             HISTORY,
             HISTORY_MAY_LACK,
+            self._last_writes[names.histories].for_reads,
         )
         return _page(await self._pipeliner.call(*command))
 
@@ -131,6 +136,7 @@ class RedisLog:
             milliseconds(self._limits.seen),
             HISTORY,
             HISTORY_MAY_LACK,
+            self._last_writes[names.histories].for_writes,
             *args,
         )
         try:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ._base import StoreFailed
 from ._heads import read_heads
+from ._history import HISTORY, HISTORY_MAY_LACK
 from ._names import Layout
-from ._node import HISTORY, HISTORY_MAY_LACK
 from ._pipeliner import Pipeliner
 from ._scripts import milliseconds
 from ._state_scripts import HEADS, INSERT, READ, SWAP

@@ -13,6 +13,9 @@ from tests.triopoll.service import SERVERS, Process, poll_process, slock_process
 
 import trioslock
 
+# Of a real slock: one that others of its users will hardly be in, as waits are counted.
+REAL_DATABASE = "/113"
+
 
 @pytest.fixture
 def key() -> str:
@@ -27,8 +30,7 @@ def slock_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of the embedded server, or of a real one if its address is given."""
     if request.param == "slock":
         host, port = request.getfixturevalue("slock_address")
-        # A database that others of its users will hardly be in: waits are counted.
-        yield f"slock://{host}:{port}/113"
+        yield f"slock://{host}:{port}{REAL_DATABASE}"
         return
     with slock_process() as server:
         yield f"slock://127.0.0.1:{server.port}"

@@ -27,7 +27,7 @@ from triopoll.store import (
     open_stores,
 )
 from triopoll.store._executors import Executor, executor_for
-from triopoll.store._node import HISTORY, HISTORY_MAY_LACK
+from triopoll.store._history import HISTORY, HISTORY_MAY_LACK, LastWrite
 from triopoll.store._url import parse_redis_url
 
 pytestmark = pytest.mark.slow
@@ -291,6 +291,31 @@ def test_a_history_that_is_written_down_later(tmp_path: Path) -> None:
             assert before[1] == b"1"
     finally:
         server.kill()
+
+
+def test_how_long_ago_something_was_written_to_another_history(
+    pair: Pair, resolver: Resolver
+) -> None:
+    """Commands of the same pipeline are told, too; what failed or reads is no write."""
+    resolver.ports[NAME] = pair.primary.port
+    write, other = LastWrite(), LastWrite()
+    told = ("EVAL", "return ARGV[2]", "0", HISTORY)
+    failing = ("EVAL", "return redis.call('NO')", "0", HISTORY, other.for_writes)
+    with closing(executor(URL)) as one:
+        replies = one.execute([(*told, write.for_writes), (*told, write.for_reads)])
+        assert replies == [b"", b""]
+        one.execute([failing, (*told, other.for_reads)])
+        pair.promote()
+        resolver.ports[NAME] = pair.primary.port
+        time.sleep(0.1)
+        one.execute([("SET", "k", "v")])
+        replies = one.execute(
+            [(*told, each) for each in (write.for_reads, other.for_reads)]
+        )
+        assert 100 <= int(replies[0]) < 5_000
+        assert replies[1] == b""
+        one.execute([(*told, write.for_writes)])
+        assert one.execute([(*told, write.for_reads)]) == [b""]
 
 
 def test_a_server_that_does_not_say_who_it_is(tmp_path: Path) -> None:

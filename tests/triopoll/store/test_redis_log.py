@@ -1,6 +1,9 @@
 """Logs in Redis with trouble; the server is a real one, emptied, set back, killed."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -352,6 +355,95 @@ async def test_failed_over_to_a_replica_that_lacks_writes(
             assert (ids_of(page), page.gap, page.lost) == (new, True, None)
             page = await log.read(key, new[0], 10)
             assert (page.messages, page.gap) == ((), False)
+
+
+@pytest.fixture
+async def two(tmp_path: Path, resolver: Resolver) -> AsyncIterator[TwoPrimaries]:
+    with Pair(tmp_path) as pair:
+        resolver.ports["old.test"] = pair.primary.port
+        resolver.ports["new.test"] = pair.replica.port
+        async with (
+            open_stores("redis://old.test:1/0", limit=5) as old,
+            open_stores("redis://new.test:1/0", limit=5) as new,
+        ):
+            yield TwoPrimaries(pair, resolver, old.log, new.log)
+
+
+@dataclass
+class TwoPrimaries:
+    """A primary that does not know that its replica was promoted, and who uses them.
+
+    Attributes:
+        old: Of a process that uses the old primary.
+        new: Of one that uses the new one.
+    """
+
+    pair: Pair
+    resolver: Resolver
+    old: MessageLog
+    new: MessageLog
+
+    def promote(self) -> None:
+        self.pair.wait_in_sync()
+        with admin_of(self.pair.replica) as admin:
+            admin.replicaof("NO", "ONE")
+
+    def end(self) -> None:
+        """End the old primary; who used it finds the new one."""
+        self.pair.primary.kill()
+        self.resolver.ports["old.test"] = self.pair.replica.port
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("does", ["read", "append"])
+@pytest.mark.parametrize("wrote", [True, False])
+async def test_what_an_old_primary_took_is_reported(
+    two: TwoPrimaries, key: str, wrote: bool, does: str
+) -> None:
+    """Once: after its last client has come to the new one, and if there was a write."""
+    kept = await append(two.old, key, b"1", b"2")
+    two.promote()
+    ids = await append(two.new, key, b"3")
+    page = await two.new.read(key, kept[1], 10)
+    assert (ids_of(page), page.gap, page.lost) == (ids, True, None)
+    if wrote:
+        await append(two.old, key, b"lost")
+    else:
+        # Whoever only reads has nothing to report.
+        await two.old.read(key, kept[0], 10)
+    two.end()
+    if does == "read":
+        await read_again(two.old, key + "another", NEW)
+        ids += await append(two.new, key, b"4")
+    else:
+        await read_again(two.old, key, page.cursor)
+        ids += await append(two.old, key, b"4")
+    page = await two.new.read(key, page.cursor, 10)
+    assert (ids_of(page), page.gap) == (ids[1:], wrote)
+    for log in (two.old, two.new):
+        ids += await append(log, key, b"5")
+    page = await two.new.read(key, page.cursor, 10)
+    assert (ids_of(page), page.gap) == (ids[2:], False)
+
+
+@pytest.mark.slow
+async def test_a_log_that_only_the_old_primary_had(two: TwoPrimaries, key: str) -> None:
+    """Who waited for its first message is told that there may have been some."""
+    await append(two.old, key + "another", b"1")
+    cursor = (await two.old.read(key, NEW, 10)).cursor
+    page = await two.old.read(key, cursor, 10)
+    assert (page.messages, page.gap) == ((), False)
+    two.promote()
+    await two.new.read(key, NEW, 10)
+    await append(two.old, key, b"lost")
+    two.end()
+    (new,) = await append(two.new, key, b"2")
+    page = await two.new.read(key, cursor, 10)
+    assert (ids_of(page), page.gap, page.lost) == ([new], True, None)
+    cursor = (await two.new.read(key + "third", NEW, 10)).cursor
+    (new,) = await append(two.new, key + "third", b"3")
+    page = await two.new.read(key + "third", cursor, 10)
+    assert (ids_of(page), page.gap) == ([new], False)
 
 
 async def read_again(log: MessageLog, key: str, cursor: str) -> Page:
