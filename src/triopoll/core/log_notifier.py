@@ -40,7 +40,9 @@ import hashlib
 import logging
 import math
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Protocol, Self, TypeAlias
 
@@ -54,12 +56,23 @@ from ..store import StoreError
 from .backend_calls import SLOCK_ERRORS
 from .held_keys import OVERTIME, HeldKeys
 from .parked_waits import TooManyWaits
+from .single_flight import SingleFlight
 from .slock_backend import clear_group
 
-__all__ = ["Kind", "LogNotifier", "LogSubscription", "Wake", "Watched", "group_key"]
+__all__ = [
+    "Kind",
+    "LogNotifier",
+    "LogSubscription",
+    "SharedRead",
+    "Wake",
+    "Watched",
+    "group_key",
+]
 
 # What keys stand for. Keys of two kinds have two groups.
 Kind: TypeAlias = Literal["log", "state"]
+# What a task reads after a wake. Two with the same arguments read the same.
+SharedRead: TypeAlias = "partial[Coroutine[Any, Any, Any]]"
 
 _log = logging.getLogger(__name__)
 
@@ -104,15 +117,24 @@ class Wake:
 
     Attributes:
         at: When it was, by `metrics.monotonic`.
-        reads: Reads that the woken tasks share, by what they read: a read that begins
-            after the wake is recent enough for all of them.
     """
 
-    __slots__ = ("at", "reads")
+    __slots__ = ("_flights", "at")
 
     def __init__(self) -> None:
         self.at = monotonic()
-        self.reads: dict[Any, Any] = {}
+        # By the arguments of the reads.
+        self._flights: dict[tuple[Any, ...], SingleFlight[Any]] = {}
+
+    def flight(self, read: SharedRead) -> SingleFlight[Any]:
+        """Return the read that all woken tasks share which read the same.
+
+        A read that begins after the wake is recent enough for all of them.
+        """
+        flight = self._flights.get(read.args)
+        if flight is None:
+            flight = self._flights[read.args] = SingleFlight(read)
+        return flight
 
 
 class _Channel:
@@ -131,14 +153,36 @@ class _Channel:
         self.head: str | None = None
         self.allowed_at = 0.0
 
-    async def wake(self) -> None:
+    async def read_and_wake(self) -> None:
+        """Read what several subscriptions will read, then wake all.
+
+        The woken tasks find it, so that none of them has to wait a second time.
+
+        Cancellation:
+            As `wake`.
+        """
+        wake = Wake()
+        seen: set[tuple[Any, ...]] = set()
+        shared: dict[tuple[Any, ...], SharedRead] = {}
+        for subscription in self.subscriptions:
+            if (read := subscription.read) is not None:
+                if read.args in seen:
+                    shared[read.args] = read
+                seen.add(read.args)
+        if shared:
+            async with trio.open_nursery() as nursery:
+                for read in shared.values():
+                    nursery.start_soon(_take_off, wake.flight(read))
+        await self.wake(wake)
+
+    async def wake(self, wake: Wake | None = None) -> None:
         """Wake all current subscriptions.
 
         Cancellation:
             Some may not have been woken. The channel is cancelled only without
             subscriptions, or when the process ends.
         """
-        wake = Wake()
+        wake = Wake() if wake is None else wake
         for position, subscription in enumerate(list(self.subscriptions), 1):
             # One that left during a checkpoint below must not be woken.
             if subscription in self.subscriptions:
@@ -153,10 +197,28 @@ class _Channel:
         return self.allowed_at - now - _BURST * _PACE
 
 
-class LogSubscription:
-    """One task's subscription to some logs. Made by `LogNotifier.subscribe`."""
+async def _take_off(flight: SingleFlight[Any]) -> None:
+    # The task of whoever reads gets the error, where it belongs: it reads once more.
+    with suppress(Exception):
+        await flight.result()
 
-    __slots__ = ("_channels", "_keys", "_notifier", "_task", "_visitor", "_wakes")
+
+class LogSubscription:
+    """One task's subscription to some logs. Made by `LogNotifier.subscribe`.
+
+    Attributes:
+        read: What its task reads after the next wake, where it has said so.
+    """
+
+    __slots__ = (
+        "_channels",
+        "_keys",
+        "_notifier",
+        "_task",
+        "_visitor",
+        "_wakes",
+        "read",
+    )
 
     def __init__(
         self, notifier: LogNotifier, keys: Iterable[str], visitor: str | None
@@ -168,6 +230,7 @@ class LogSubscription:
         # Wakes that have not been returned yet, by key.
         self._wakes: dict[str, Wake] = {}
         self._task: Task | None = None
+        self.read: SharedRead | None = None
 
     def __enter__(self) -> Self:
         self._channels = self._notifier.join(self._keys, self)
@@ -181,11 +244,15 @@ class LogSubscription:
     ) -> None:
         self._notifier.leave(self._channels, self)
 
-    async def wait(self) -> dict[str, Wake]:
+    async def wait(self, read: SharedRead | None = None) -> dict[str, Wake]:
         """Wait for a wake since this was entered, or since this last returned.
 
         Returns at once if there was one, and once more when the channel has begun to
         wait on slock. Read the logs after every return.
+
+        Args:
+            read: What is read then: where others read the same, it may be under way,
+                or done (see `Wake.flight`).
 
         Returns:
             The keys of the logs to read, each with its latest wake.
@@ -197,6 +264,7 @@ class LogSubscription:
         if self._wakes:
             await trio.lowlevel.checkpoint()
         else:
+            self.read = read
             self._task = current_task()
             await wait_task_rescheduled(self._abort)
         wakes, self._wakes = self._wakes, {}
@@ -206,11 +274,11 @@ class LogSubscription:
         """Record a wake of a log, and resume the task if it waits."""
         self._wakes[key] = wake
         if self._task is not None:
-            task, self._task = self._task, None
+            task, self._task, self.read = self._task, None, None
             reschedule(task)
 
     def _abort(self, _raise_cancel: Any) -> Abort:
-        self._task = None
+        self._task = self.read = None
         return Abort.SUCCEEDED
 
 
@@ -448,7 +516,7 @@ class LogNotifier:
         while True:
             known = group.version
             await group.wait()
-            await channel.wake()
+            await channel.read_and_wake()
             # A wait that began under the current version ends without the next one; a
             # wait under an older version ends with the current one.
             woken_for = group.version if group.version != known else known + 1

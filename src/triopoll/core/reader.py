@@ -31,10 +31,9 @@ from .backend_calls import (
     slock_failure,
 )
 from .held_keys import OVERTIME
-from .log_notifier import LogNotifier, LogSubscription, Wake
+from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
-from .single_flight import SingleFlight
 from .slock_backend import SlockMonitor, clear_group
 from .wait_items import (
     GROUP_LEASE,
@@ -44,7 +43,6 @@ from .wait_items import (
     GroupState,
     Item,
     ItemState,
-    LogItem,
     ReadResult,
     WaitSet,
 )
@@ -130,9 +128,17 @@ class Reader:
                     with ParkedWait(
                         self._waits, left, kind, needs_slock=False
                     ) as parked:
-                        item = LogItem(key, result.page.cursor, limit)
                         meter = self._metrics.waits[kind]
-                        result = await self._next(subscription, meter, item)
+                        while True:
+                            cursor = result.page.cursor
+                            args = key, cursor, limit, self._limit, 1
+                            read = partial(self._read, *args)
+                            wakes = await subscription.wait(read)
+                            meter.wakes += 1
+                            result = await _read_after(wakes[key], read)
+                            if result.ready:
+                                break
+                            meter.empty_wakes += 1
                         parked.outcome = EventFired()
                     self._check(parked, ready=result.ready)
         except OperationFailed as error:
@@ -201,36 +207,6 @@ class Reader:
         return result
 
     # --- logs -------------------------------------------------------------------------
-
-    async def _next(
-        self, subscription: LogSubscription, meter: WaitMeter, item: LogItem
-    ) -> ReadResult:
-        """Wait until a log has messages or a gap after a cursor."""
-        cursor = item.cursor
-        while True:
-            wakes = await subscription.wait()
-            meter.wakes += 1
-            result = await self._read_after(wakes[item.key], item, cursor)
-            if result.ready:
-                return result
-            meter.empty_wakes += 1
-            cursor = result.page.cursor
-
-    async def _read_after(
-        self, wake: Wake, item: LogItem, cursor: str, share: int = 1
-    ) -> ReadResult:
-        """Read a log after a wake, once for all tasks that it woke for the same."""
-        name = cursor, item.limit, share
-        flight: SingleFlight[ReadResult | Failure] | None = wake.reads.get(name)
-        if flight is None:
-            within = self._limit
-            read = partial(self._read, item.key, cursor, item.limit, within, share)
-            flight = wake.reads[name] = SingleFlight(read)
-        result = await flight.result()
-        if isinstance(result, Failure):
-            raise OperationFailed(result)
-        result.woken = wake.at
-        return result
 
     async def _read(
         self,
@@ -320,8 +296,8 @@ class Reader:
             for key, wake in (await subscription.wait()).items():
                 for index in wait_set.indexes_of(key):
                     item, cursor = wait_set.log(index), wait_set.cursor(index)
-                    share = len(wait_set.logs)
-                    result = await self._read_after(wake, item, cursor, share)
+                    args = key, cursor, item.limit, self._limit, len(wait_set.logs)
+                    result = await _read_after(wake, partial(self._read, *args))
                     wait_set.update(index, result)
             meter.wakes += 1
             meter.empty_wakes += not wait_set.ready
@@ -389,6 +365,15 @@ class Reader:
 
     def _group(self, key: str, version: int) -> trioslock.GroupEvent:
         return self._events.group_event(key, version=version, ttl=GROUP_LEASE)
+
+
+async def _read_after(wake: Wake, read: SharedRead) -> ReadResult:
+    """Read a log after a wake, once for all tasks that it woke for the same."""
+    result: ReadResult | Failure = await wake.flight(read).result()
+    if isinstance(result, Failure):
+        raise OperationFailed(result)
+    result.woken = wake.at
+    return result
 
 
 async def _run_all(operations: Sequence[Callable[[], Awaitable[None]]]) -> None:

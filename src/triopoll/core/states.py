@@ -10,10 +10,10 @@ Expiry needs no wake: a wait knows when its state expires, and reads it then.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple
+from typing import TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
@@ -21,10 +21,9 @@ from ..ops.metrics import Metrics
 from ..settings import Settings
 from ..store import FoundState, StateRecord, StateStore
 from .backend_calls import call_slock, call_store, count_failure
-from .log_notifier import LogNotifier, LogSubscription, Wake
+from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
-from .single_flight import SingleFlight
 from .slock_backend import SlockMonitor
 from .state_rules import (
     SCANNED,
@@ -47,8 +46,6 @@ __all__ = ["States"]
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
 _Found: TypeAlias = StateView | StateRefusal | Failure
-# A `partial`, so that reads with one secret are known to be the same.
-_Read: TypeAlias = "partial[Coroutine[Any, Any, _Found]]"
 
 # Seconds that an expired state is read later than its time: the store's clock and this
 # one do not tick together.
@@ -133,8 +130,8 @@ class States:
         """
         # The secret is proven first: a key without its secret is not subscribed to, so
         # the time until the refusal does not tell whether a wait for it is parked.
-        read: _Read = partial(self._read, key, digest)
-        found = await read()
+        read = partial(self._read, key, digest)
+        found: _Found = await read()
         if seconds != 0 and not _is_ready(found, version):
             assert isinstance(found, StateView)
             found = await self._park(key, read, found, seconds)
@@ -212,7 +209,7 @@ class States:
         return StateRefusal.GONE if record.is_acked else view(record, found.age)
 
     async def _park(
-        self, key: str, read: _Read, known: StateView, seconds: float
+        self, key: str, read: SharedRead, known: StateView, seconds: float
     ) -> _Found:
         """Wait for another version than the known one, for at most so many seconds."""
         since = trio.current_time()
@@ -238,15 +235,15 @@ class States:
         self,
         key: str,
         subscription: LogSubscription,
-        read: _Read,
+        read: SharedRead,
         known: StateView,
     ) -> _Found:
         """Read after the subscription, after each wake, and when the state expires."""
         meter = self._metrics.waits["state"]
-        found = await read()
+        found: _Found = await read()
         while not _is_ready(found, known.record.version):
             assert isinstance(found, StateView)
-            wake = await _wake_or_end(key, subscription, found)
+            wake = await _wake_or_end(key, subscription, read, found)
             found = await (read() if wake is None else _read_after(wake, read))
             if wake is not None:
                 meter.wakes += 1
@@ -339,20 +336,18 @@ def _is_ready(found: _Found, version: int) -> bool:
 
 
 async def _wake_or_end(
-    key: str, subscription: LogSubscription, found: StateView
+    key: str, subscription: LogSubscription, read: SharedRead, found: StateView
 ) -> Wake | None:
     """Wait for a wake; return None when the time of the state is over before."""
     with trio.move_on_after(found.expires_in + _LATE):
-        return (await subscription.wait())[key]
+        return (await subscription.wait(read))[key]
     return None
 
 
-async def _read_after(wake: Wake, read: _Read) -> _Found:
+async def _read_after(wake: Wake, read: SharedRead) -> _Found:
     """Read after a wake, once for all tasks that it woke with the same secret."""
-    flight: SingleFlight[_Found] | None = wake.reads.get(read.args)
-    if flight is None:
-        flight = wake.reads[read.args] = SingleFlight(read)
-    return await flight.result()
+    found: _Found = await wake.flight(read).result()
+    return found
 
 
 def _changed(

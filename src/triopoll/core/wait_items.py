@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
 from ..ops.metrics import Kind
@@ -36,16 +36,19 @@ class ReadResult:
         page: As it was read; without messages and without a gap, nothing is new.
         woken: The time of the wake that the read followed, by `metrics.monotonic`.
         encoded: Its JSON text, once a serializer has produced it.
+        ready: There are messages or a gap.
+        size: How many bytes the messages have.
     """
 
     page: Page
     woken: float | None = None
     encoded: bytes | None = None
+    ready: bool = field(init=False)
+    size: int = field(init=False)
 
-    @property
-    def ready(self) -> bool:
-        """Return whether there are messages or a gap."""
-        return bool(self.page.messages) or self.page.gap
+    def __post_init__(self) -> None:
+        self.ready = bool(self.page.messages) or self.page.gap
+        self.size = sum([len(message.data) for message in self.page.messages])
 
 
 @dataclass(frozen=True, slots=True)

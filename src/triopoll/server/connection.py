@@ -11,10 +11,8 @@ all.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import trio
@@ -166,8 +164,14 @@ class ServerConnection:
                 return False
             cycle = self._begin_http(request)
             scope = to_scope(request, kind="http", base=self._base)
-            with self._calling_app(scope, cycle):
+            began = trio.current_time()
+            self.busy = True
+            try:
                 await self._context.app(scope, cycle.receive, cycle.send)
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
+                _log_error(error, scope, cycle)
+            finally:
+                self._app_returned(scope, cycle, began)
             return self._end_http(cycle)
         except HttpError as error:
             await self._stream.send(plain_response(error.status, str(error)))
@@ -242,6 +246,13 @@ class ServerConnection:
             self._stream.abort()
         return False
 
+    def _app_returned(
+        self, scope: Scope, cycle: HttpCycle | WebSocketCycle, began: float
+    ) -> None:
+        self.busy = False
+        if self._context.settings.access_log:
+            _log_access(scope, cycle.status, trio.current_time() - began)
+
     async def _serve_websocket(self, request: RequestHead) -> None:
         settings = self._context.settings
         cycle = WebSocketCycle(
@@ -252,11 +263,15 @@ class ServerConnection:
         scope["extensions"] = {"websocket.http.response": {}}
         code = 1001
         try:
-            with (
-                self._context.drain.calling(cycle.go_away),
-                self._calling_app(scope, cycle),
-            ):
-                await self._context.app(scope, cycle.receive, cycle.send)
+            began = trio.current_time()
+            self.busy = True
+            try:
+                with self._context.drain.calling(cycle.go_away):
+                    await self._context.app(scope, cycle.receive, cycle.send)
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
+                _log_error(error, scope, cycle)
+            finally:
+                self._app_returned(scope, cycle, began)
             code = 1011 if cycle.failed else 1000
         finally:
             # Also when the server cuts the connection: a close frame says more to the
@@ -266,24 +281,20 @@ class ServerConnection:
         if not cycle.accepted and not cycle.denied and self._stream.alive:
             raise HttpError(503, "the server did not take the websocket")
 
-    @contextlib.contextmanager
-    def _calling_app(
-        self, scope: Scope, cycle: HttpCycle | WebSocketCycle
-    ) -> Generator[None]:
-        """Note that the application is at work, and log its error."""
-        begun = trio.current_time()
-        self.busy = True
-        try:
-            yield
-        except* PeerGone:
-            pass  # the application let what `send` raised pass through
-        except* Exception:
-            cycle.failed = True
-            logger.exception("%s %s failed", scope["method"], scope["path"])
-        finally:
-            self.busy = False
-            if self._context.settings.access_log:
-                _log_access(scope, cycle.status, trio.current_time() - begun)
+
+def _log_error(
+    error: Exception | BaseExceptionGroup[BaseException],
+    scope: Scope,
+    cycle: HttpCycle | WebSocketCycle,
+) -> None:
+    """Log what the application raised; raise what is no error of its own."""
+    try:
+        raise error
+    except* PeerGone:
+        pass  # the application let what `send` raised pass through
+    except* Exception:
+        cycle.failed = True
+        logger.exception("%s %s failed", scope["method"], scope["path"])
 
 
 def _base_scope(

@@ -11,10 +11,10 @@ connection (HTTP/1.0). What the application does wrong is a RuntimeError.
 from __future__ import annotations
 
 import email.utils
-import functools
 import http
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 __all__ = ["ResponseWriter", "plain_response", "switching_protocols"]
 
@@ -23,8 +23,29 @@ _STATUS_LINES = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode()
     for status in http.HTTPStatus
 }
-# Applications send the same few short headers again and again.
-_CACHED_LENGTH = 100
+
+
+class _Fields(NamedTuple):
+    """The header fields that an application sends.
+
+    Attributes:
+        lines: Those that are sent as they are.
+        length: Of the body, if they say it.
+        closes: Whether they end the connection.
+        is_dated: Whether they have a date.
+    """
+
+    lines: bytes
+    length: int | None
+    closes: bool
+    is_dated: bool
+
+
+# Applications send the same few headers again and again: those that are not long are
+# kept, and so many of them.
+_CACHED_LENGTH = 500
+_CACHED = 256
+_cached_fields: dict[Iterable[tuple[bytes, bytes]], _Fields] = {}
 
 
 class ResponseWriter:
@@ -86,26 +107,12 @@ class ResponseWriter:
             raise RuntimeError(f"status must be from 200 to 599, not {status}")
         self.status = status
         self._bodiless = self._method == "HEAD" or status in (204, 304)
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        dated = False
-        for name, value in headers:
-            short = len(name) + len(value) <= _CACHED_LENGTH
-            to_line = _cached_header_line if short else _header_line
-            key, line = to_line(name, value)
-            match key:
-                case b"connection":
-                    self.keep_alive = self.keep_alive and value.lower() != b"close"
-                    continue
-                case b"transfer-encoding" | b"keep-alive":
-                    continue
-                case b"content-length":
-                    self._length = int(value)
-                case b"date":
-                    dated = True
-            lines.append(line)
-        if not dated:
-            lines.append(_date_line())
-        self._head = b"".join(lines)
+        fields = _fields_of(headers)
+        self._length = fields.length
+        self.keep_alive = self.keep_alive and not fields.closes
+        date = b"" if fields.is_dated else _date_line()
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        self._head = line + fields.lines + date
 
     def data(self, body: bytes, *, more: bool) -> bytes:
         """Take a piece of the body and return the bytes to write, maybe none.
@@ -200,7 +207,41 @@ def _header_line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return name.lower(), b"%b: %b\r\n" % (name, value)
 
 
-_cached_header_line = functools.lru_cache(maxsize=256)(_header_line)
+def _fields_of(headers: Iterable[tuple[bytes, bytes]]) -> _Fields:
+    """Return header fields, from the cache where they are the same as before."""
+    headers = tuple(headers)
+    try:
+        if (fields := _cached_fields.get(headers)) is not None:
+            return fields
+    except TypeError:
+        # ASGI allows pairs that are lists, which have no hash.
+        return _parse_fields(headers)
+    fields = _parse_fields(headers)
+    if len(fields.lines) <= _CACHED_LENGTH:
+        if len(_cached_fields) >= _CACHED:
+            _cached_fields.clear()
+        _cached_fields[headers] = fields
+    return fields
+
+
+def _parse_fields(headers: Iterable[tuple[bytes, bytes]]) -> _Fields:
+    lines: list[bytes] = []
+    length: int | None = None
+    closes = is_dated = False
+    for name, value in headers:
+        key, line = _header_line(name, value)
+        match key:
+            case b"connection":
+                closes = closes or value.lower() == b"close"
+                continue
+            case b"transfer-encoding" | b"keep-alive":
+                continue
+            case b"content-length":
+                length = int(value)
+            case b"date":
+                is_dated = True
+        lines.append(line)
+    return _Fields(b"".join(lines), length, closes, is_dated)
 
 
 # The date header changes once a second; formatting it costs as much as a whole head.

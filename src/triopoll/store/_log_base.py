@@ -35,6 +35,7 @@ __all__ = [
     "Appended",
     "BadCursor",
     "Cursor",
+    "EMPTY_STEP",
     "LogLimits",
     "MessageLog",
     "NEW",
@@ -51,6 +52,7 @@ __all__ = [
 NEW = "new"
 ALL = "all"
 NO_TAG = "0000"
+EMPTY_STEP = 10_000_000
 
 _CURSOR = re.compile(r"([0-9a-f]{8})\.([1-9][0-9]{0,15})\.([0-9a-f]{4})", re.ASCII)
 
@@ -60,7 +62,11 @@ class BadCursor(ValueError):
 
 
 class Cursor(NamedTuple):
-    """A place in a log: after this message."""
+    """A place in a log: after this message.
+
+    Without one, N is the time rounded down to `EMPTY_STEP` microseconds: the readers of
+    an empty log have few cursors, and so they share what is read at their wake.
+    """
 
     epoch: str
     n: int

@@ -276,7 +276,8 @@ end
 
 if not last then
   local lost = (how ~= 'at' or is_fresh(micros)) and '0' or '?'
-  return {epoch, text(micros), mark, lost}
+  -- Rounded down, see `Cursor`.
+  return {epoch, text(micros - micros % 10000000), mark, lost}
 end
 -- This and other housekeeping may be refused: a Redis that cannot save is still read.
 if redis.call('PTTL', KEYS[3]) < memory / 2 then

@@ -21,6 +21,7 @@ import trio
 from ._base import StoreError, StoreFull
 from ._budget import Budget
 from ._log_base import (
+    EMPTY_STEP,
     NEW,
     NO_TAG,
     Appended,
@@ -299,7 +300,8 @@ class MemoryLog:
 
     def _end(self, log: _Log | None, now: float) -> str:
         if log is None:
-            return str(Cursor(self._epoch, int(now * 1e6), NO_TAG))
+            micros = int(now * 1e6)
+            return str(Cursor(self._epoch, micros - micros % EMPTY_STEP, NO_TAG))
         return str(Cursor(self._epoch, log.last, log.tag))
 
     def _stored(self, entry: _Entry) -> StoredMessage:

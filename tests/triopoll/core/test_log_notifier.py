@@ -108,8 +108,8 @@ async def test_a_second_wake_before_the_wait_begins_anew(
     """Tasks that have read after the first one are woken once more."""
     wake = module._Channel.wake
 
-    async def wake_twice(channel: module._Channel) -> None:
-        await wake(channel)
+    async def wake_twice(channel: module._Channel, first: module.Wake) -> None:
+        await wake(channel, first)
         monkeypatch.undo()
         while len(seen) < 2:  # noqa: ASYNC110
             await trio.lowlevel.checkpoint()

@@ -14,9 +14,9 @@ from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
 from ...asgi.query import BadQuery
 from ...core.outcomes import Failure
 from ...core.publisher import Published, Signalled, Stored, Unpublished
-from ...core.reader import Reader
 from ...core.wait_items import Item, ItemState, LogItem, ReadResult
 from ...services import Services
+from ...settings import Settings
 from ...store import BadCursor
 from ..refusals import format_v1
 from ..validation import BadRequest, StrictStruct
@@ -86,53 +86,62 @@ def v1_routes(services: Services) -> Routes:
 
 async def _wait(services: Services, turns: trio.Lock, request: Request) -> Response:
     """Serve ``/v1/messages`` and ``/v1/wait``, which differ in how they are written."""
-    settings = services.settings
+    # One coroutine down to the reader's: each resumption of a task passes through all
+    # of them, and each is kept as long as the request waits.
+    is_messages = request.path == _MESSAGES
     try:
-        if request.path == _MESSAGES:
-            query = read_messages_query(request.parameters, settings)
-        elif request.method == "GET":
-            query = read_wait_query(request.parameters, settings)
-        else:
-            query = read_wait(request.body, settings)
-        return await _wait_response(services, turns, request, query)
+        query = _read_query(services.settings, request)
+        items, seconds = query.items, query.timeout
+        keys = [item.key for item in items]
+        permit = services.access.admit_subscriber(request, keys, format_v1)
+        if isinstance(permit, Response):
+            return permit
+        if seconds is None:
+            seconds = services.settings.v1_default_timeout
+        seconds *= 1 - random.uniform(0, JITTER)
+        since = trio.current_time()
+        found: ReadResult | list[ItemState] | Failure
+        with permit:
+            if is_messages:
+                log = cast("LogItem", items[0])
+                found = await services.reader.messages(
+                    log.key, log.cursor, log.limit, seconds, permit.visitor.bucket
+                )
+            else:
+                found = await services.reader.wait_any(
+                    items, seconds, permit.visitor.bucket
+                )
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
-
-
-async def _wait_response(
-    services: Services, turns: trio.Lock, request: Request, query: WaitRequest
-) -> Response:
-    items, seconds = query.items, query.timeout
-    keys = [item.key for item in items]
-    permit = services.access.admit_subscriber(request, keys, format_v1)
-    if isinstance(permit, Response):
-        return permit
-    if seconds is None:
-        seconds = services.settings.v1_default_timeout
-    seconds *= 1 - random.uniform(0, JITTER)
-    since = trio.current_time()
-    with permit:
-        find = services.reader.wait_any
-        if request.path == _MESSAGES:
-            find = partial(_find_messages, services.reader)
-        found = await find(items, seconds, permit.visitor.bucket)
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
         return failure_response(found)
-    timing = _timing(services, any(state.ready for state in found), seconds, since)
-    logs = [state for state in found if isinstance(state, ReadResult)]
-    if request.path == _MESSAGES:
-        encode_response = partial(_encode_messages, logs[0], timing)
+    if isinstance(found, ReadResult):
+        size, woken = found.size, found.woken
+        timing = _timing(services, found.ready, seconds, since)
+        encode_response = partial(_encode_messages, found, timing)
     else:
+        logs = [state for state in found if isinstance(state, ReadResult)]
+        size = sum([log.size for log in logs])
+        woken = max((log.woken for log in logs if log.woken), default=None)
+        timing = _timing(services, any(state.ready for state in found), seconds, since)
         encode_response = partial(_encode_wait, items, found, timing)
-    if sum(len(each.data) for log in logs for each in log.page.messages) < _LARGE:
+    if size < _LARGE:
         response = encode_response()
     else:
         async with turns:
             response = encode_response()
-    response.woken = max((log.woken for log in logs if log.woken), default=None)
+    response.woken = woken
     return response
+
+
+def _read_query(settings: Settings, request: Request) -> WaitRequest:
+    if request.path == _MESSAGES:
+        return read_messages_query(request.parameters, settings)
+    if request.method == "GET":
+        return read_wait_query(request.parameters, settings)
+    return read_wait(request.body, settings)
 
 
 def _encode_messages(log: ReadResult, timing: dict[str, Any]) -> Response:
@@ -144,14 +153,6 @@ def _encode_wait(
 ) -> Response:
     results = list(map(item_result, items, found))
     return _respond(WaitResponse(items=results, **timing), 200)
-
-
-async def _find_messages(
-    reader: Reader, items: Sequence[Item], seconds: float, visitor: str | None
-) -> list[ItemState] | Failure:
-    log = cast("LogItem", items[0])
-    found = await reader.messages(log.key, log.cursor, log.limit, seconds, visitor)
-    return found if isinstance(found, Failure) else [found]
 
 
 def _timing(
