@@ -35,7 +35,6 @@ __all__ = [
     "Appended",
     "BadCursor",
     "Cursor",
-    "EMPTY_STEP",
     "LogLimits",
     "MessageLog",
     "NEW",
@@ -43,6 +42,7 @@ __all__ = [
     "NewMessage",
     "Page",
     "StoredMessage",
+    "empty_number",
     "new_epoch",
     "new_tag",
     "parse_cursor",
@@ -52,7 +52,8 @@ __all__ = [
 NEW = "new"
 ALL = "all"
 NO_TAG = "0000"
-EMPTY_STEP = 10_000_000
+# Microseconds.
+_EMPTY_STEP = 10_000_000
 
 _CURSOR = re.compile(r"([0-9a-f]{8})\.([1-9][0-9]{0,15})\.([0-9a-f]{4})", re.ASCII)
 
@@ -62,11 +63,7 @@ class BadCursor(ValueError):
 
 
 class Cursor(NamedTuple):
-    """A place in a log: after this message.
-
-    Without one, N is the time rounded down to `EMPTY_STEP` microseconds: the readers of
-    an empty log have few cursors, and so they share what is read at their wake.
-    """
+    """A place in a log: after this message."""
 
     epoch: str
     n: int
@@ -101,6 +98,20 @@ def parse_question(cursor: str, limit: int) -> Cursor | None:
     if limit < 1:
         raise ValueError(f"a page of {limit} messages cannot be read")
     return None if cursor in (NEW, ALL) else parse_cursor(cursor)
+
+
+def empty_number(now: float, memory: float) -> int:
+    """Return the number of a cursor that is given out where there is no message.
+
+    It is the time in microseconds, rounded down: the readers of an empty log have few
+    cursors, and so they share what is read when they are woken.
+
+    Args:
+        now: Unix seconds.
+        memory: As in `LogLimits`; the cursor looks older by an eighth of it at most.
+    """
+    micros = int(now * 1e6)
+    return micros - micros % min(_EMPTY_STEP, int(memory * 125_000))
 
 
 def new_epoch() -> str:

@@ -276,8 +276,9 @@ end
 
 if not last then
   local lost = (how ~= 'at' or is_fresh(micros)) and '0' or '?'
-  -- Rounded down, see `Cursor`.
-  return {epoch, text(micros - micros % 10000000), mark, lost}
+  -- Rounded down, see `empty_number`.
+  local step = math.min(10000000, memory * 125)
+  return {epoch, text(micros - micros % step), mark, lost}
 end
 -- This and other housekeeping may be refused: a Redis that cannot save is still read.
 if redis.call('PTTL', KEYS[3]) < memory / 2 then

@@ -21,7 +21,6 @@ import trio
 from ._base import StoreError, StoreFull
 from ._budget import Budget
 from ._log_base import (
-    EMPTY_STEP,
     NEW,
     NO_TAG,
     Appended,
@@ -30,6 +29,7 @@ from ._log_base import (
     NewMessage,
     Page,
     StoredMessage,
+    empty_number,
     new_epoch,
     parse_question,
 )
@@ -300,8 +300,8 @@ class MemoryLog:
 
     def _end(self, log: _Log | None, now: float) -> str:
         if log is None:
-            micros = int(now * 1e6)
-            return str(Cursor(self._epoch, micros - micros % EMPTY_STEP, NO_TAG))
+            number = empty_number(now, self._limits.memory)
+            return str(Cursor(self._epoch, number, NO_TAG))
         return str(Cursor(self._epoch, log.last, log.tag))
 
     def _stored(self, entry: _Entry) -> StoredMessage:

@@ -379,6 +379,36 @@ async def test_many_waits_read_once(
     assert data(results[0]) == [b"1"]
 
 
+async def test_a_shared_look_that_fails_belongs_to_no_reader(
+    autojump_clock: MockClock,
+    rig: LogRig,
+    no_sweep: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is made before they are woken; an error in it ends neither them nor wakes."""
+    read = rig.log.read
+    found: list[ReadResult | Failure] = []
+
+    async def fail_once(*args: Any, **options: Any) -> Page:
+        monkeypatch.setattr(rig.log, "read", read)
+        raise RuntimeError("a fault of ours")
+
+    async def poll() -> None:
+        found.append(await rig.reader.messages("k", cursor, 9, 25))
+
+    first = as_result(await rig.reader.messages("k", NEW, 9, 0))  # type: ignore[arg-type]
+    cursor = first.page.cursor
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(poll)
+        await wait_all_tasks_blocked()
+        monkeypatch.setattr(rig.log, "read", fail_once)
+        await rig.log.put("k", b"1")
+        await rig.wake("k")
+    assert [data(each) for each in found] == [[b"1"]] * 3
+    assert rig.log.read == read
+
+
 # --- events and groups ------------------------------------------------------------
 
 

@@ -133,6 +133,30 @@ async def test_a_cursor_of_nothing_goes_on(log: MessageLog, key: str) -> None:
     assert data_of(await log.read(key, page.cursor, 10)) == [b"1"]
 
 
+async def test_readers_of_an_empty_log_have_few_cursors(world: World, key: str) -> None:
+    """What is read after one is read once for all who have it."""
+    async with world.open_log() as log:
+        cursors = [(await log.read(key, NEW, 10)).cursor for _ in range(20)]
+        assert len(set(cursors)) <= 2
+        await append(log, key, b"1")
+        for cursor in cursors:
+            page = await log.read(key, cursor, 10)
+            assert ([each.data for each in page.messages], page.gap) == ([b"1"], False)
+
+
+@pytest.mark.slow
+async def test_a_cursor_of_nothing_is_honoured_for_most_of_the_memory(
+    world: World, key: str
+) -> None:
+    """However short that is, though the time in it is rounded."""
+    async with world.open_log(max_age=3, max_ttl=3, memory=3) as log:
+        for _ in range(3):
+            start = (await log.read(key, NEW, 10)).cursor
+            await world.pass_time(2)
+            page = await log.read(key, start, 10)
+            assert (page.messages, page.gap) == ((), False)
+
+
 async def test_a_duplicate_is_not_stored(log: MessageLog, key: str) -> None:
     """A publisher that tries again learns the id of the first try."""
     message = NewMessage(key, b"1", id="x")
