@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from bench.lost_holder import DEFAULT, HOST, holding, seconds_until_free
 from trio.testing import MockClock
 
 from trioslock import Client, open_client
@@ -23,45 +21,6 @@ from trioslock.testing import open_network
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
-HOLDER = """
-    import os, subprocess, sys, trio, trioslock
-
-    async def main():
-        url, how = sys.argv[1:]
-        async with trioslock.open_client(url, session_ttl=1, heartbeat=1) as client:
-            async with client.lock("key"):
-                if how == "fork" and os.fork() == 0:
-                    import time
-                    time.sleep(60)
-                    os._exit(0)
-                if how == "program":
-                    subprocess.Popen(["sleep", "60"], close_fds=False)
-                print("held", flush=True)
-                await trio.sleep_forever()
-
-    trio.run(main)
-"""
-
-
-@asynccontextmanager
-async def holder(port: int | None, how: str) -> AsyncIterator[subprocess.Popen[str]]:
-    """Run a process that holds the key, in a session of its own; kill all of it."""
-    command = [sys.executable, "-c", textwrap.dedent(HOLDER)]
-    with subprocess.Popen(  # noqa: ASYNC220 - it only starts it
-        [*command, f"slock://127.0.0.1:{port}", how],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            # In a thread: the server is in this process.
-            line = await trio.to_thread.run_sync(process.stdout.readline)
-            assert line == "held\n"
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
 
 @asynccontextmanager
 async def serving(limits: ServerLimits | None = None) -> AsyncIterator[Server]:
@@ -69,11 +28,13 @@ async def serving(limits: ServerLimits | None = None) -> AsyncIterator[Server]:
         yield server
 
 
-async def until_free(server: Server) -> None:
+TIMES: dict[str, Any] = {"session_ttl": 1, "heartbeat": 1}
+
+
+async def until_free(server: Server, key: str) -> None:
     async with open_client(f"slock://127.0.0.1:{server.port}") as client:
         with trio.fail_after(30):
-            async with client.lock("key"):
-                return
+            await seconds_until_free(client, key)
 
 
 @pytest.mark.slow
@@ -81,24 +42,26 @@ async def until_free(server: Server) -> None:
 async def test_the_key_of_a_killed_holder_is_free(how: str) -> None:
     """Also if a child or a program that it has started lives on."""
     async with serving() as server:
-        async with holder(server.port, how) as process:
-            process.kill()
-            await until_free(server)
+        assert server.port is not None
+        async with holding((HOST, server.port), DEFAULT, how=how, **TIMES) as holder:
+            holder.kill()
+            await until_free(server, *holder.keys)
 
 
 @pytest.mark.slow
 async def test_the_key_of_a_frozen_holder_is_free() -> None:
     """Its connection is open, but its heartbeat has stopped."""
     async with serving(ServerLimits(silent_seconds=3)) as server:
-        async with holder(server.port, "alone") as process:
+        assert server.port is not None
+        async with holding((HOST, server.port), DEFAULT, **TIMES) as holder:
             # Until it has sent its first PINGs: the server tells by them that it can.
             with trio.fail_after(20):
                 while not any(
                     connection._session.pings for connection in connections(server)
                 ):
                     await trio.sleep(0.05)
-            process.send_signal(signal.SIGSTOP)
-            await until_free(server)
+            holder.freeze()
+            await until_free(server, *holder.keys)
 
 
 def connections(server: Server) -> list[object]:

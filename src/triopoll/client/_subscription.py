@@ -79,8 +79,7 @@ class Subscription(Generic[_T]):
         self._ready: deque[tuple[Message | Gap, str]] = deque()
         self._http = HttpConnection(site)
         self._link: WebSocketLink | None = None
-        self._nursery_manager = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
+        self._is_open = False
         self._iterating = False
 
     def __repr__(self) -> str:
@@ -113,7 +112,7 @@ class Subscription(Generic[_T]):
         Cancellation:
             Everything is closed.
         """
-        self._nursery = await self._nursery_manager.__aenter__()
+        self._is_open = True
         try:
             while self._cursor == _NEW:
                 await self._fetch(established=False)
@@ -145,7 +144,7 @@ class Subscription(Generic[_T]):
         Cancellation:
             Nothing has been taken: the next call returns what this one would have.
         """
-        if self._nursery is None:
+        if not self._is_open:
             raise trio.ClosedResourceError("enter the subscription to use it")
         if self._iterating:
             raise trio.BusyResourceError("another task waits for the next message")
@@ -162,16 +161,17 @@ class Subscription(Generic[_T]):
         return cast("_T", item)
 
     async def _close(self) -> None:
-        nursery, self._nursery = self._nursery, None
-        assert nursery is not None
-        # The body's error is not passed through the nursery, which would wrap it in a
-        # group.
-        nursery.cancel_scope.shield = True
-        nursery.cancel_scope.cancel()
+        self._is_open = False
         try:
-            await self._nursery_manager.__aexit__(None, None, None)
+            await self._close_link()
         finally:
             await self._http.aclose()
+
+    async def _close_link(self) -> WebSocketLink | None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
+        return link
 
     async def _fetch(self, *, established: bool) -> None:
         """Ask the server once. An error decides when and how to ask next."""
@@ -186,10 +186,10 @@ class Subscription(Generic[_T]):
                     self._transport_choice.wait(now) if established else 0.0
                 )
         except TransientError as error:
-            self._recover(transport, now, error)
+            await self._recover(transport, now, error)
         except Refused as refused:
             if transport is TransportKind.WEBSOCKET:
-                self._drop_link(trio.current_time())
+                await self._drop_link(trio.current_time())
             await self._renew(refused)
 
     async def _poll(self, wait: float) -> None:
@@ -220,13 +220,12 @@ class Subscription(Generic[_T]):
         self._accept(await link.page_after(self._cursor))
 
     async def _open_link(self) -> WebSocketLink:
-        assert self._nursery is not None
         options = self._options
         headers = await self._credential.headers()
         link = WebSocketLink(
             self._site, headers, options.key, self._cursor, options.limit
         )
-        await self._nursery.start(link.run)
+        await link.open()
         if (
             isinstance(link.failure, Refused)
             and TransportKind.POLL in options.transports
@@ -259,20 +258,20 @@ class Subscription(Generic[_T]):
         else:
             self._cursor = page.cursor
 
-    def _recover(
+    async def _recover(
         self, transport: TransportKind, since: float, error: TransientError
     ) -> None:
         now = trio.current_time()
         if transport is TransportKind.WEBSOCKET:
-            self._drop_link(now)
+            await self._drop_link(now)
         elif isinstance(error, ConnectionBroken | UnexpectedResponse):
             self._transport_choice.poll_cut(now, now - since)
         delay = self._retry_delay.next(error.retry)
         self._not_before = now + delay
         self._retry_log.failed(error, delay)
 
-    def _drop_link(self, now: float) -> None:
-        link, self._link = self._link, None
+    async def _drop_link(self, now: float) -> None:
+        link = await self._close_link()
         worked_at = None if link is None else link.worked_at
         self._transport_choice.websocket_ended(
             now, None if worked_at is None else now - worked_at

@@ -1,8 +1,11 @@
 """One websocket on which one key is subscribed.
 
-It runs as a task in the subscription's nursery, so that pings are answered while the
-user handles a message. It holds one page at most: the server sends the next one only
-after the cursor of this one was acknowledged, so neither side buffers.
+It runs in a task of its own, so that pings are answered while the user handles a
+message. It is a system task, because a nursery can be left only by the task that has
+opened it, and an async generator around a subscription may be closed by another one.
+
+It holds one page at most: the server sends the next one only after the cursor of this
+one was acknowledged, so neither side buffers.
 """
 
 # JSON from the network is of any type until it is checked:
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import trio
@@ -76,7 +79,7 @@ class WebSocketLink:
     Attributes:
         cursor: Acknowledged; the server sends what comes after it.
         failure: Why the link has ended, `Refused` if it would be refused again; None
-            until then.
+            until then, and if it was closed.
         worked_at: When the server confirmed the subscription; None before.
     """
 
@@ -89,7 +92,7 @@ class WebSocketLink:
         limit: int,
     ) -> None:
         self.cursor = cursor
-        self.failure: Refused | TransientError | None = None
+        self.failure: Exception | None = None
         self.worked_at: float | None = None
         self._site = site
         self._headers = headers
@@ -98,29 +101,42 @@ class WebSocketLink:
         self._ping = _PING
         self._page: tuple[str, MessagePage] | None = None
         self._changed = trio.Event()
+        self._scope = trio.CancelScope()
+        self._opened = trio.Event()
+        self._ended = trio.Event()
         self._outgoing, self._outbox = trio.open_memory_channel[str](_OUTBOX)
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Open the websocket and serve it until it ends; started when it is subscribed.
+    async def open(self) -> None:
+        """Open the websocket, and serve it until it ends or `aclose` is called.
 
-        If that fails it is reported as started too, with `failure` set.
+        Return when it is subscribed, or has failed with `failure` set.
 
         Cancellation:
             The connection is closed.
         """
+        trio.lowlevel.spawn_system_task(self._run)
         try:
-            await self._open(task_status.started)
-        except* _ERRORS as group:
-            self._fail(_failure(group))
-        if self.worked_at is None:
-            task_status.started()
+            await self._opened.wait()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection; any task may do so.
+
+        Cancellation:
+            Held back until it is closed, which waits for nothing from the server.
+        """
+        self._scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
 
     async def page_after(self, cursor: str) -> MessagePage:
         """Acknowledge a cursor, and wait for the page after it.
 
         Raises:
             Refused: The server has ended the subscription for good.
-            ConnectionBroken: The websocket has ended.
+            TransientError: The websocket has ended.
 
         Cancellation:
             The page is kept for the next call.
@@ -134,7 +150,20 @@ class WebSocketLink:
             await self._changed.wait()
         return self._page[1]
 
-    async def _open(self, subscribed: Callable[[], None]) -> None:
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._serve()
+        except* _ERRORS as group:
+            self._fail(_failure(group))
+        except* Exception as group:  # noqa: BLE001 - raised by `page_after`
+            # A bug. Raised in a system task it would end the whole program.
+            self._fail(group)
+        finally:
+            self._opened.set()
+            self._ended.set()
+
+    async def _serve(self) -> None:
         with trio.fail_after(_OPEN_SECONDS):
             stream = await self._site.open_stream()
         # trio-websocket does not close the stream if the handshake is refused.
@@ -144,7 +173,7 @@ class WebSocketLink:
                     websocket = await self._shake_hands(nursery, stream)
                     nursery.start_soon(self._write, websocket)
                     await self._subscribe(websocket)
-                subscribed()
+                self._opened.set()
                 await self._read(websocket)
         finally:
             # Without a close frame: the server takes the end of the connection for one.
@@ -213,7 +242,7 @@ class WebSocketLink:
             self._fail(ConnectionBroken("the server does not read"))
             raise UnexpectedResponse("the server does not read") from None
 
-    def _fail(self, failure: Refused | TransientError) -> None:
+    def _fail(self, failure: Exception) -> None:
         self.failure = self.failure or failure
         self._wake()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from tests.triopoll.inprocess import proxy_to, publish, served
 from tests.triopoll.support import eventually
 
 from triopoll.access import issue_ticket
-from triopoll.client import MessagesLost, Refused, open_poll_client
+from triopoll.client import MessagesLost, Refused, _websocket, open_poll_client
+from triopoll.client._errors import TransientError
 
 ONLY: Any = {"transports": ["websocket"]}
 
@@ -157,6 +160,63 @@ async def test_what_the_server_refuses_over_a_websocket_is_an_error(
                 async with client.subscribe("k", cursor="nonsense", **ONLY) as messages:
                     await anext(messages)
     assert (caught.value.status, caught.value.code) == (101, "bad_frame")
+
+
+async def test_a_cancelled_handshake_closes_the_connection() -> None:
+    """The task of the websocket has ended when the cancellation leaves."""
+    closed = trio.Event()
+
+    async def say_nothing(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            async for _ in stream:
+                scope.cancel()
+        closed.set()
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        before = trio.lowlevel.current_statistics().tasks_living
+        async with open_poll_client(url) as client:
+            with trio.CancelScope() as scope:
+                await client.subscribe("k", **ONLY).__aenter__()
+        assert scope.cancelled_caught
+        # The task of the connection's other end may live for a moment.
+        assert trio.lowlevel.current_statistics().tasks_living <= before + 1
+        with trio.fail_after(5):
+            await closed.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_link_that_has_failed_is_closed(free_port: int) -> None:
+    """At once, although the subscription goes on with another one."""
+    async with served(free_port) as (app, running):
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            async with client.subscribe("k", **ONLY) as messages:
+                link = messages._link
+                assert link is not None
+                with pytest.raises(TransientError, match="does not read"):
+                    while True:
+                        link._send({"type": "pong"})
+                await publish(app, "k", b"1")
+                assert await take(messages, 1) == ["1"]
+                assert messages._link is not link
+                await eventually(lambda: running.server.connections == 1)
+
+
+async def test_a_bug_is_raised_where_messages_are_taken(
+    free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The websocket has a task of its own, whose error would end the program."""
+    async with served(free_port) as (app, running):
+        async with open_poll_client(f"http://127.0.0.1:{running.port}") as client:
+            async with client.subscribe("k", **ONLY) as messages:
+                monkeypatch.setattr(_websocket, "page_from", lambda frame: 1 / 0)
+                await publish(app, "k", b"1")
+                with trio.fail_after(20), pytest.raises(ExceptionGroup) as caught:
+                    await anext(messages)
+                assert caught.group_contains(ZeroDivisionError)
+            await eventually(lambda: running.server.connections == 0)
 
 
 @pytest.mark.slow
