@@ -70,10 +70,6 @@ _TYPES: dict[type, int] = {
     SubscribeResult: int(CommandType.SUBSCRIBE),
 }
 
-RENEWAL_SHIFT = 2
-"""Seconds by which a renewed lease must end later than the old one can: the
-server drops an update whose end is within one second of the present end."""
-
 Entry = StandbyEntry | OrphanRequest
 
 
@@ -234,17 +230,21 @@ class RequestTable(ABC):
     def renew(self, held: PendingLock) -> None:
         """Ask whether a grant is still held; move its lease to this connection.
 
-        A lease in seconds starts anew by it. A session lease needs two updates:
-        the server drops one that ends like the present lease.
+        A lease in seconds starts anew by it. A session lease needs two updates: the
+        server drops one that ends like the present lease, so the first differs in the
+        rcount, which means nothing for a holder. It must not end later instead: when a
+        real server reads its log, it leaves out what has ended by then. A shorter end
+        in the second update, and in the UNLOCK, would let the first one take the key.
         """
         command = held.command
-        for extra in (RENEWAL_SHIFT, 0) if held.in_session else (0,):
+        own = command.rcount
+        for rcount in (own ^ 1, own) if held.in_session else (own,):
             update = command._replace(
                 request_id=self.follow_up(command.request_id),
                 flag=_UPDATE,
                 timeout=0,
                 timeout_flag=command.timeout_flag & _PRIORITY,
-                expiry=command.expiry + extra,
+                rcount=rcount,
                 data=None,
             )
             self.register(update, GrantRenewal(self, update, held))

@@ -240,6 +240,9 @@ class Grant(Guessed):
     async def extend(self, lease: Lease) -> None:
         """Replace the lease by one that starts now.
 
+        After a shorter one, a real server that is restarted may take a released key
+        again, until the former lease would have ended.
+
         Args:
             lease: Seconds, rounded up to whole ones; ``FOREVER`` or `SESSION`.
 

@@ -164,21 +164,25 @@ def test_a_withdrawal_counts_until_it_is_answered() -> None:
     assert (table.load, table.fake_owner.load_reductions) == (0, 1)
 
 
-@pytest.mark.parametrize(("expiry_flag", "leases"), [(0x8000, [12, 10]), (0, [10])])
+@pytest.mark.parametrize(
+    ("expiry_flag", "rcount", "rcounts"),
+    [(0x8000, 0, [1, 0]), (0x8000, 255, [254, 255]), (0, 1, [1])],
+)
 def test_renewing_moves_a_session_lease_by_two_updates(
-    expiry_flag: int, leases: list[int]
+    expiry_flag: int, rcount: int, rcounts: list[int]
 ) -> None:
-    """The first ends later than the old lease can; other leases need one."""
+    """They differ in the rcount and end alike; other leases need one."""
     table = FakeTable()
     command, _ = hold(table)
     held = table.held[command.request_id]
-    held.command = command._replace(expiry_flag=expiry_flag)
+    held.command = command._replace(expiry_flag=expiry_flag, rcount=rcount)
     table.renew(held)
     updates = [each for each in table.posted if isinstance(each, LockCommand)]
-    assert [each.expiry for each in updates] == leases
+    assert [each.rcount for each in updates] == rcounts
+    assert {each.expiry for each in updates} == {command.expiry}
     assert {each.flag for each in updates} == {0x02}
     assert {each.lock_id for each in updates} == {command.lock_id}
-    assert len({each.request_id for each in updates}) == len(leases)
+    assert len({each.request_id for each in updates}) == len(rcounts)
     assert command.request_id not in {each.request_id for each in updates}
 
 

@@ -16,6 +16,9 @@ from tests.trioslock.replset.test_failover import (
 )
 
 from trioslock import Client, ConnectionLost, LockLost
+from trioslock.client import open_replica_client
+from trioslock.link import SessionSettings
+from trioslock.transport import SocketTransport, connect_tcp
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -70,4 +73,42 @@ async def test_two_leaders_lost_in_a_row_keep_nothing(
         for _ in range(2):
             await strike(cluster, client, blow, lease)
         await client.wait_connected()
+        await nothing_is_left(cluster)
+
+
+async def test_a_released_key_is_free_after_a_restart(cluster: Cluster) -> None:
+    """Whenever it is: here when the lease would have ended a moment before.
+
+    A node leaves out of its log what has ended by then. A release ends there with the
+    lease that it releases, so the log may have no lease of the grant that ends later.
+    """
+    lease = 8
+    transports: list[SocketTransport] = []
+
+    async def open_transport(host: str, port: int) -> SocketTransport:
+        transports.append(await connect_tcp(host, port))
+        return transports[-1]
+
+    async def connected_again() -> bool:
+        return client.statistics().connections > 1
+
+    leader = await cluster.leader()
+    addresses = [(node.host, node.port) for node in cluster.nodes]
+    settings = SessionSettings(bytes(range(16)), session_ttl=lease)
+    async with open_replica_client(
+        addresses, open_transport, settings, heartbeat=1.0
+    ) as client:
+        async with client.lock(KEY):
+            await trio.sleep(LOGGED)
+            for transport in transports[:]:
+                await transport.aclose()
+            await until(connected_again)
+            renewed_at = trio.current_time()
+        await trio.sleep(LOGGED)
+        await leader.kill()
+        await cluster.settle()
+        # A lease ends one second late.
+        await trio.sleep_until(renewed_at + lease + 1.1)
+        await leader.start()
+        await cluster.settle()
         await nothing_is_left(cluster)
