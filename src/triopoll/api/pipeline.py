@@ -13,7 +13,7 @@ handshake passes steps 1 and 4.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,6 +26,8 @@ from ..asgi.http_adapter import (
 )
 from ..asgi.messages import (
     CANCELS,
+    RESPOND_NOW,
+    EarlyWriter,
     Headers,
     Request,
     Response,
@@ -78,9 +80,12 @@ class Pipeline:
     fallback: ASGIApp
     max_body_bytes: int
     _table: RouteTable = field(init=False, repr=False)
+    # One bound method for all requests, each of which keeps it.
+    _respond_early: Callable[[Request, Response], None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_table", RouteTable(self.routes))
+        object.__setattr__(self, "_respond_early", self._respond_now)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request.
@@ -106,9 +111,16 @@ class Pipeline:
             await send_response(scope, send, response, self.metrics.sent)
         elif request.route is None:
             await self._fall_back(request, scope, receive, send)
-        elif CANCELS in (scope.get("extensions") or ()):
+        elif CANCELS in (extensions := scope.get("extensions") or {}):
+            writer: EarlyWriter | None = extensions.get(RESPOND_NOW)
+            if writer is not None and writer.sender is send:
+                request.writer, request.respond_now = writer, self._respond_early
             response = await self._respond(request)
-            await send_response(scope, send, response, self.metrics.sent)
+            if response.is_written:
+                assert writer is not None
+                await writer.flush()
+            else:
+                await send_response(scope, send, response, self.metrics.sent)
         else:
             await serve_unless_disconnected(
                 scope, receive, send, self._respond, request, self.metrics.sent
@@ -174,8 +186,19 @@ class Pipeline:
                 response = await endpoint(request)
         except Exception:  # noqa: BLE001  # one request fails; the log has the traceback
             response = _internal_error(request)
-        self.finish(request, response)
+        if not response.is_written:
+            self.finish(request, response)
         return response
+
+    def _respond_now(self, request: Request, response: Response) -> None:
+        """Take step 4, and write the response, in whatever task this is."""
+        assert request.writer is not None
+        self.finish(request, response)
+        headers = response.framed_headers
+        request.writer.respond_now(response.status, headers, response.body)
+        response.is_written = True
+        if response.woken is not None:
+            self.metrics.sent(response.woken)
 
     async def _fall_back(
         self, request: Request, scope: Scope, receive: Receive, send: Send

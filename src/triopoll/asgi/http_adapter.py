@@ -14,17 +14,18 @@ from typing import Any
 import trio
 
 from .exceptions import only_error
-from .messages import ACKNOWLEDGED, Request, Response, json_response
+from .messages import (
+    ACKNOWLEDGED,
+    Request,
+    Response,
+    json_response,
+)
 from .types import Message, Receive, Scope, Send
 
 __all__ = ["BodyRefused", "read_body", "send_response", "serve_unless_disconnected"]
 
 # Seconds that a client may take to read a response, where the server sets no limit.
 _SEND_SECONDS = 15.0
-
-# RFC 9110, section 8.6: 204 has no Content-Length, and that of 304 is that of the
-# response that is not sent again.
-_WITHOUT_LENGTH = (204, 304)
 
 # Headers of HTTP/1 without which a request has no body.
 _FRAMING = (b"content-length", b"transfer-encoding")
@@ -166,10 +167,7 @@ async def send_response(
             # The client may have disconnected in the moment in which the message was
             # popped. Some servers accept a response then and report no error.
             await trio.lowlevel.checkpoint()
-        headers = [*response.headers]
-        if response.status not in _WITHOUT_LENGTH:
-            headers.append((b"content-length", b"%d" % len(response.body)))
-        start = {"status": response.status, "headers": headers}
+        start = {"status": response.status, "headers": response.framed_headers}
         await send({"type": "http.response.start", **start})
         await send({"type": "http.response.body", "body": response.body})
         if response.woken is not None:

@@ -6,20 +6,23 @@ its client disconnects.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from .json import to_json
 from .query import Query, parse_query
+from .types import Send
 
 __all__ = [
     "ACKNOWLEDGED",
     "CANCELS",
+    "RESPOND_NOW",
     "UNCACHED",
     "UNCACHED_JSON",
+    "EarlyWriter",
     "Endpoint",
     "Headers",
     "Request",
@@ -39,6 +42,9 @@ CANCELS = "triopoll.cancels"
 # client's system has acknowledged all that was sent, once that is known.
 ACKNOWLEDGED = "triopoll.taken"
 
+# Extension of an ASGI scope: an `EarlyWriter`.
+RESPOND_NOW = "triopoll.respond_now"
+
 # A response to a wait is for one client and one moment: no cache may store it, and
 # nginx must not buffer it.
 UNCACHED: Headers = (
@@ -46,7 +52,46 @@ UNCACHED: Headers = (
     (b"x-accel-buffering", b"no"),
 )
 _JSON: Headers = ((b"content-type", b"application/json"),)
+# RFC 9110, section 8.6: 204 has no Content-Length, and that of 304 is that of the
+# response that is not sent again.
+_WITHOUT_LENGTH = (204, 304)
 UNCACHED_JSON: Headers = (*_JSON, *UNCACHED)
+
+
+class EarlyWriter(Protocol):
+    """Writes the response to a request for the task that serves it.
+
+    Whoever wakes thousands of waits can write all their responses one after the other:
+    that costs half of what it costs if each task writes its own between others, and the
+    last client has its response long before the last task has run.
+
+    Attributes:
+        sender: ASGI's `send` of the request. An application that gets another one has
+            something in between, which must see the response.
+    """
+
+    sender: Send | None
+
+    def respond_now(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Write a whole response, as far as that is possible without waiting.
+
+        Raises:
+            RuntimeError: The request has been responded to.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Write what `respond_now` has left.
+
+        Raises:
+            OSError: The connection is broken.
+
+        Cancellation:
+            The connection is not used for another request.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -65,6 +110,8 @@ class Request:
         visitor: The client, once the access check has found it.
         route: The template of its endpoint; None without an endpoint.
         path_values: What the parameters of the template match.
+        writer: Writes the response early; None where it cannot.
+        respond_now: Finishes a response, and writes it by the writer; None without one.
     """
 
     method: str
@@ -79,6 +126,12 @@ class Request:
     route: str | None = field(default=None, init=False, repr=False, compare=False)
     path_values: Mapping[str, str] = field(
         default_factory=dict[str, str], init=False, repr=False, compare=False
+    )
+    writer: EarlyWriter | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    respond_now: Callable[[Request, Response], None] | None = field(
+        default=None, init=False, repr=False, compare=False
     )
     _parameters: Query | None = field(default=None, init=False, repr=False)
 
@@ -107,6 +160,7 @@ class Response:
         nack: Called instead if the body was not handed over; returns at once, does not
             fail.
         woken: When the wait that this responds to was woken, by `metrics.monotonic`.
+        is_written: It was finished and written by `Request.respond_now`.
     """
 
     body: bytes
@@ -115,6 +169,14 @@ class Response:
     ack: Callable[[], None] | None = None
     nack: Callable[[], None] | None = None
     woken: float | None = None
+    is_written: bool = False
+
+    @property
+    def framed_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers, and what frames the body."""
+        if self.status in _WITHOUT_LENGTH:
+            return [*self.headers]
+        return [*self.headers, (b"content-length", b"%d" % len(self.body))]
 
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]

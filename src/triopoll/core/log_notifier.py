@@ -40,7 +40,14 @@ import hashlib
 import logging
 import math
 import random
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -60,6 +67,7 @@ from .single_flight import SingleFlight
 from .slock_backend import clear_group
 
 __all__ = [
+    "Answer",
     "Kind",
     "LogNotifier",
     "LogSubscription",
@@ -73,6 +81,8 @@ __all__ = [
 Kind: TypeAlias = Literal["log", "state"]
 # What a task reads after a wake. Two with the same arguments read the same.
 SharedRead: TypeAlias = "partial[Coroutine[Any, Any, Any]]"
+# What a task does with what was read, in whatever task that is called.
+Answer: TypeAlias = "Callable[[Any, Wake], None]"
 
 _log = logging.getLogger(__name__)
 
@@ -154,9 +164,10 @@ class _Channel:
         self.allowed_at = 0.0
 
     async def read_and_wake(self) -> None:
-        """Read what several subscriptions will read, then wake all.
+        """Read what several subscriptions will read, answer these, then wake all.
 
-        The woken tasks find it, so that none of them has to wait a second time.
+        The woken tasks find what was read, so that none of them has to wait a second
+        time. An answer is written before any of them runs (see `EarlyWriter`).
 
         Cancellation:
             As `wake`.
@@ -173,6 +184,10 @@ class _Channel:
             async with trio.open_nursery() as nursery:
                 for read in shared.values():
                     nursery.start_soon(_take_off, wake.flight(read))
+            for position, subscription in enumerate(list(self.subscriptions), 1):
+                subscription.answer(wake)
+                if position % _BATCH == 0:
+                    await trio.lowlevel.checkpoint()
         await self.wake(wake)
 
     async def wake(self, wake: Wake | None = None) -> None:
@@ -211,6 +226,7 @@ class LogSubscription:
     """
 
     __slots__ = (
+        "_answer",
         "_channels",
         "_keys",
         "_notifier",
@@ -231,6 +247,7 @@ class LogSubscription:
         self._wakes: dict[str, Wake] = {}
         self._task: Task | None = None
         self.read: SharedRead | None = None
+        self._answer: Answer | None = None
 
     def __enter__(self) -> Self:
         self._channels = self._notifier.join(self._keys, self)
@@ -244,7 +261,9 @@ class LogSubscription:
     ) -> None:
         self._notifier.leave(self._channels, self)
 
-    async def wait(self, read: SharedRead | None = None) -> dict[str, Wake]:
+    async def wait(
+        self, read: SharedRead | None = None, answer: Answer | None = None
+    ) -> dict[str, Wake]:
         """Wait for a wake since this was entered, or since this last returned.
 
         Returns at once if there was one, and once more when the channel has begun to
@@ -253,6 +272,9 @@ class LogSubscription:
         Args:
             read: What is read then: where others read the same, it may be under way,
                 or done (see `Wake.flight`).
+            answer: Called with what was read where others read the same, before this
+                returns, at most once and not after it has returned or was cancelled.
+                It returns at once.
 
         Returns:
             The keys of the logs to read, each with its latest wake.
@@ -264,21 +286,35 @@ class LogSubscription:
         if self._wakes:
             await trio.lowlevel.checkpoint()
         else:
-            self.read = read
+            self.read, self._answer = read, answer
             self._task = current_task()
             await wait_task_rescheduled(self._abort)
         wakes, self._wakes = self._wakes, {}
         return wakes
 
+    def answer(self, wake: Wake) -> None:
+        """Give the task's answer to what was read after a wake, if it was read."""
+        answer, read = self._answer, self.read
+        if answer is None or read is None:
+            return
+        found = wake.flight(read).peek()
+        if found is not None:
+            self._answer = None
+            try:
+                answer(found, wake)
+            except Exception:  # noqa: BLE001  # its task meets what is wrong with it
+                _log.exception("a wait for %r could not be answered", list(self._keys))
+
     def wake(self, key: str, wake: Wake) -> None:
         """Record a wake of a log, and resume the task if it waits."""
         self._wakes[key] = wake
         if self._task is not None:
-            task, self._task, self.read = self._task, None, None
+            task, self._task = self._task, None
+            self.read = self._answer = None
             reschedule(task)
 
     def _abort(self, _raise_cancel: Any) -> Abort:
-        self._task = self.read = None
+        self._task = self.read = self._answer = None
         return Abort.SUCCEEDED
 
 

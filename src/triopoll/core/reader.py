@@ -93,6 +93,7 @@ class Reader:
         seconds: float,
         visitor: str | None = None,
         kind: Kind = "log",
+        answer: Callable[[ReadResult], None] | None = None,
     ) -> ReadResult | Failure:
         """Read a log after a cursor; if there is nothing, wait for the first message.
 
@@ -104,6 +105,9 @@ class Reader:
                 at most `MARGIN` longer, whatever the backends do.
             visitor: Who waits, as limits by visitor are counted; None for no visitor.
             kind: What waits, in the metrics.
+            answer: Called at most once, in another task, with what is then returned,
+                where a wake has found it for several waits. If that is not returned,
+                since the wait ended at the same moment, the answer stands all the same.
 
         Returns:
             What was read; it is not `ready` when the time is over or the server
@@ -129,11 +133,12 @@ class Reader:
                         self._waits, left, kind, needs_slock=False
                     ) as parked:
                         meter = self._metrics.waits[kind]
+                        early = None if answer is None else partial(_answer, answer)
                         while True:
                             cursor = result.page.cursor
                             args = key, cursor, limit, self._limit, 1
                             read = partial(self._read, *args)
-                            wakes = await subscription.wait(read)
+                            wakes = await subscription.wait(read, early)
                             meter.wakes += 1
                             result = await _read_after(wakes[key], read)
                             if result.ready:
@@ -365,6 +370,15 @@ class Reader:
 
     def _group(self, key: str, version: int) -> trioslock.GroupEvent:
         return self._events.group_event(key, version=version, ttl=GROUP_LEASE)
+
+
+def _answer(
+    answer: Callable[[ReadResult], None], found: ReadResult | Failure, wake: Wake
+) -> None:
+    """Answer a wait with what a wake has found for it, if that ends it."""
+    if isinstance(found, ReadResult) and found.ready:
+        found.woken = wake.at
+        answer(found)
 
 
 async def _read_after(wake: Wake, read: SharedRead) -> ReadResult:

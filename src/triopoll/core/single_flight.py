@@ -34,6 +34,10 @@ class SingleFlight(Generic[_T]):
         self._running = False
         self._waiting = ParkingLot()
 
+    def peek(self) -> _T | None:
+        """Return the result if it exists."""
+        return self._result[0] if self._result else None
+
     async def result(self) -> _T:
         """Return the result as soon as it exists; no checkpoint if it does.
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import trio
 
-from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS
-from triopoll.asgi.types import ASGIApp, Scope
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, RESPOND_NOW, EarlyWriter
+from triopoll.asgi.types import ASGIApp, Scope, Send
 from triopoll.ops.drain import Drain
 from triopoll.ops.logs import fields_of
 
@@ -64,8 +65,11 @@ class ServerContext:
 class ServerConnection:
     """Serve an ASGI application on one socket.
 
+    It is the `EarlyWriter` of its requests.
+
     Attributes:
         busy: True while the application is at work on a request or a websocket.
+        sender: What the application sends the present response with.
     """
 
     __slots__ = (
@@ -81,6 +85,7 @@ class ServerConnection:
         "_stream",
         "_writer",
         "busy",
+        "sender",
     )
 
     def __init__(self, context: ServerContext, stream: trio.SocketStream) -> None:
@@ -91,11 +96,12 @@ class ServerConnection:
             stream, settings.write_deadline, context.send_budget
         )
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
-        self._base = _base_scope(context, stream, self._stream)
+        self._base = _base_scope(context, stream, self._stream, self)
         # When the current wait for a request began; infinite while there is none.
         self._idle_since = math.inf
         self._scope = trio.CancelScope()
         self._cycle: HttpCycle | None = None
+        self.sender: Send | None = None
         self._peer_has_left = False
         self._writer: ResponseWriter | None = None
         self._head_deadline: float | None = None
@@ -140,6 +146,18 @@ class ServerConnection:
         if self._idle_since <= time:
             self.stop()
 
+    def respond_now(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Write a whole response; see `EarlyWriter`."""
+        assert self._cycle is not None
+        self._cycle.respond_now(status, headers, body)
+
+    async def flush(self) -> None:
+        """Write what `respond_now` has left; see `EarlyWriter`."""
+        assert self._cycle is not None
+        await self._cycle.flush()
+
     def peer_left(self) -> None:
         """Cancel the application if it is at work on a request of this client.
 
@@ -167,7 +185,8 @@ class ServerConnection:
             began = trio.current_time()
             self.busy = True
             try:
-                await self._context.app(scope, cycle.receive, cycle.send)
+                self.sender = sender = cycle.send
+                await self._context.app(scope, cycle.receive, sender)
             except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
                 _log_error(error, scope, cycle)
             finally:
@@ -234,7 +253,7 @@ class ServerConnection:
         Raises:
             HttpError: What to answer, where the application has not answered.
         """
-        self._cycle = None
+        self._cycle = self.sender = None
         if cycle.reusable:
             return not self._last
         if cycle.status is None and cycle.refusal is not None:
@@ -298,12 +317,16 @@ def _log_error(
 
 
 def _base_scope(
-    context: ServerContext, stream: trio.SocketStream, client_stream: ClientStream
+    context: ServerContext,
+    stream: trio.SocketStream,
+    client_stream: ClientStream,
+    writer: EarlyWriter,
 ) -> Scope:
     """Return what the ASGI scopes of all requests of a connection share."""
     extensions: Scope = {ACKNOWLEDGED: {"wait": client_stream.wait_acknowledged}}
     if context.disconnects.noticed:
         extensions[CANCELS] = {}
+        extensions[RESPOND_NOW] = writer
     return {"state": context.state, "extensions": extensions, **_addresses(stream)}
 
 

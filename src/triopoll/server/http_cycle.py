@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 import trio
@@ -66,6 +67,7 @@ class HttpCycle:
         "_reader",
         "_settings",
         "_stream",
+        "_unwritten",
         "_writer",
         "failed",
         "receiving",
@@ -87,6 +89,7 @@ class HttpCycle:
         self._must_continue = request.expects_continue and request.version == "1.1"
         self._body_returned = False
         self._body_deadline = trio.current_time() + settings.body_deadline
+        self._unwritten = b""
         self.failed = False
         self.receiving = False
         self.refusal: HttpError | None = None
@@ -162,6 +165,34 @@ class HttpCycle:
                 self._writer.keep_alive = False
         else:
             raise RuntimeError(f"{kind!r} is not a message of an HTTP response")
+
+    def respond_now(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Write a whole response; see `EarlyWriter`."""
+        self._writer.start(status, headers)
+        if not self._reader.body_complete:
+            self._writer.keep_alive = False
+        data = self._writer.data(body, more=False)
+        self._unwritten = data[self._stream.write_now(data) :]
+
+    async def flush(self) -> None:
+        """Write what `respond_now` has left.
+
+        Raises:
+            PeerGone: The client has left or does not read.
+
+        Cancellation:
+            The connection is not used for another request.
+        """
+        if self._unwritten:
+            data, self._unwritten = self._unwritten, b""
+            try:
+                await self._stream.send(data)
+            except BaseException:
+                # The beginning of it is out.
+                self._stream.alive = False
+                raise
 
     async def _next_piece(self) -> bytes | None:
         """Return a piece of the body, None if there is no more to be had."""

@@ -101,21 +101,28 @@ class ClientStream:
         Cancellation:
             Nothing more can be written, unless nothing of `data` had been written.
         """
+        # The kernel takes nearly every answer whole: no lock and no deadline is needed.
+        sent = self.write_now(data)
         if not self.alive:
             raise PeerGone(_LEFT)
-        sent = 0
-        # The kernel takes nearly every answer whole: no lock and no deadline is needed.
-        if not self._send_lock.locked():
-            try:
-                # trio's sockets have no send() that does not wait.
-                sent = os.write(self._socket.fileno(), data)
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self.alive = False
-                raise PeerGone(_LEFT) from error
         if sent < len(data):
             await self._send_rest(memoryview(data), sent)
+
+    def write_now(self, data: bytes) -> int:
+        """Write what the kernel takes at once of `data`; return how many bytes.
+
+        None, where another task is writing, or the client has left.
+        """
+        if not self.alive or self._send_lock.locked():
+            return 0
+        try:
+            # trio's sockets have no send() that does not wait.
+            return os.write(self._socket.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.alive = False
+            return 0
 
     async def wait_acknowledged(self) -> bool:
         """Return whether the client's system has acknowledged all that was written.

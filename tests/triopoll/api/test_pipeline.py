@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import trio
 from tests.triopoll.asgi_calls import Call, serving
+from tests.triopoll.server.harness import run_server
 
 from triopoll.app import Triopoll
+from triopoll.asgi.types import Message, Receive, Scope, Send
+from triopoll.server.http_cycle import HttpCycle
 from triopoll.settings import Settings
 
 PAGE = "https://app.example"
@@ -440,3 +443,44 @@ async def test_a_users_route_below_a_path(
         request = call(given, root_path=root)
         await request.run(app)
         assert request.body == b"mine"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_what_stands_in_between_sees_each_response(
+    free_port: int, wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those to polls that one publish wakes, which are else written early."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+    respond_now = HttpCycle.respond_now
+    early = 0
+
+    def count(cycle: HttpCycle, *args: Any) -> None:
+        nonlocal early
+        early += 1
+        respond_now(cycle, *args)
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        async def stamp(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-stamp", b"1"))
+            await send(message)
+
+        await app(scope, receive, stamp if wrapped else send)
+
+    async def poll() -> None:
+        client = await running.connect()
+        await client.get("/v1/messages?key=k&cursor=new&timeout=20")
+        answer = await client.read_answer()
+        assert b'"data":"1"' in answer
+        assert (b"x-stamp: 1\r\n" in answer) == wrapped
+
+    monkeypatch.setattr(HttpCycle, "respond_now", count)
+    async with serving(app), run_server(between) as running:
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(poll)
+            await trio.sleep(0.5)
+            publish = Call("/v1/publish", method="POST", body=b'{"key":"k","data":"1"}')
+            await publish.run(app)
+            assert publish.status == 200
+        assert early == (0 if wrapped else 40)

@@ -661,6 +661,65 @@ async def test_a_wait_takes_few_calls(
     assert counter.within("triopoll.ops") <= 4, counter.typical().most_common()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_several_wait_for_is_answered_before_they_run(
+    autojump_clock: MockClock,
+    rig: LogRig,
+    no_sweep: None,
+    caplog: pytest.LogCaptureFixture,
+    fails: bool,
+) -> None:
+    """Each once; an answer that fails is logged, and its wait returns all the same."""
+    events: list[tuple[str, object]] = []
+
+    def answer(found: ReadResult) -> None:
+        events.append(("answer", data(found)))
+        if fails:
+            raise RuntimeError("no answer")
+
+    async def poll(key: str) -> None:
+        first = as_result(await rig.reader.messages(key, NEW, 9, 0))  # type: ignore[arg-type]
+        cursor = first.page.cursor
+        found = await rig.reader.messages(key, cursor, 9, 25, answer=answer)
+        events.append(("return", data(found)))
+
+    async with trio.open_nursery() as nursery:
+        for key in ("k", "k", "k", "alone"):
+            nursery.start_soon(poll, key)
+        await wait_all_tasks_blocked()
+        for key in ("k", "alone"):
+            await rig.log.put(key, b"1")
+            await rig.wake(key)
+            await wait_all_tasks_blocked()
+    shared = [("answer", [b"1"])] * 3 + [("return", [b"1"])] * 3
+    assert events == [*shared, ("return", [b"1"])]
+    assert ("could not be answered" in caplog.text) == fails
+
+
+async def test_a_wait_that_has_ended_is_not_answered(
+    autojump_clock: MockClock, rig: LogRig, no_sweep: None
+) -> None:
+    """Neither one that was cancelled, nor one whose time is over."""
+    answered: list[ReadResult] = []
+    first = as_result(await rig.reader.messages("k", NEW, 9, 0))  # type: ignore[arg-type]
+
+    async def poll(seconds: float) -> None:
+        cursor = first.page.cursor
+        await rig.reader.messages("k", cursor, 9, seconds, answer=answered.append)
+
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as cancelled:
+            cancelled.start_soon(poll, 25)
+            nursery.start_soon(poll, 1)
+            nursery.start_soon(poll, 25)
+            nursery.start_soon(poll, 25)
+            await trio.sleep(2)
+            cancelled.cancel_scope.cancel()
+        await rig.log.put("k", b"1")
+        await rig.wake("k")
+    assert len(answered) == 2
+
+
 async def test_a_visitor_that_waits_for_ever_new_groups(
     autojump_clock: MockClock, rig: LogRig
 ) -> None:

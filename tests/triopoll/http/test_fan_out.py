@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
 from tests.services import RedisServer
-from tests.triopoll.service import Process, poll_process, until_waiting
+from tests.triopoll.service import Process, ask, poll_process, until_waiting
 
 import trioslock
 
 POLLS = 2000
+POLLERS = 200
 GET = b"GET /poll/event?event=%b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
@@ -66,6 +69,67 @@ async def test_none_is_left_when_all_are_killed(
     for sock in await gather(service.port, key, slock):
         sock.close()
     await until_waiting(slock, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["triopoll", "hypercorn"])
+async def test_one_message_answers_all(
+    slock_url: str, redis_server: RedisServer, key: str, server: str
+) -> None:
+    """Whole, the same for all but their times, counted; connections serve the next."""
+    url = redis_server.url
+    with poll_process(slock=slock_url, redis=url, server=server) as service:
+        await publish_twice(service, key)
+
+
+async def publish_twice(service: Process, key: str) -> None:
+    cursor = "new"
+    async with trio.open_nursery() as nursery:
+        streams = [
+            await trio.open_tcp_stream("127.0.0.1", service.port)
+            for _ in range(POLLERS)
+        ]
+        for number in range(2):
+            send, receive = trio.open_memory_channel[Any](POLLERS)
+            for stream in streams:
+                nursery.start_soon(poll, stream, key, cursor, send)
+            await trio.sleep(1)
+            body = {"key": key, "data": "x" * 1000, "id": str(number)}
+            await ask(service.port, "/v1/publish", method="POST", body=to_body(body))
+            with trio.fail_after(20):
+                shapes = [await receive.receive() for _ in range(POLLERS)]
+            assert {len(shape["messages"]) for shape in shapes} == {1}
+            assert {shape["messages"][0]["data"] for shape in shapes} == {"x" * 1000}
+            (cursor,) = {shape["cursor"] for shape in shapes}
+            assert all(0.5 < shape["waited"] < 20 for shape in shapes)
+        for stream in streams:
+            await stream.aclose()
+    metrics = (await ask(service.port, "/metrics")).body.decode()
+    labels = 'path="/v1/messages",status="200",worker="0"'
+    assert f"triopoll_answers_total{{{labels}}} {2.0 * POLLERS}\n" in metrics
+    assert f'wake_to_sent_seconds_count{{worker="0"}} {2.0 * POLLERS}\n' in metrics
+
+
+async def poll(
+    stream: trio.SocketStream,
+    key: str,
+    cursor: str,
+    send: trio.MemorySendChannel[dict[str, Any]],
+) -> None:
+    target = f"/v1/messages?key={key}&cursor={cursor}&timeout=30"
+    await stream.send_all(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    data = b""
+    while not data.endswith(b"}"):
+        data += await stream.receive_some()
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"x-content-type-options: nosniff" in head
+    assert f"content-length: {len(body)}".encode() in head
+    await send.send(json.loads(body))
+
+
+def to_body(shape: object) -> bytes:
+    return json.dumps(shape).encode()
 
 
 def read(sock: socket.socket) -> bytes:

@@ -264,3 +264,69 @@ async def test_messages_that_are_refused() -> None:
             await rigged.cycle.send({"type": "lifespan.startup"})
         with pytest.raises(RuntimeError, match="before its start"):
             await rigged.cycle.send({"type": "http.response.body"})
+
+
+OK = [(b"content-length", b"2")]
+
+
+async def test_a_response_is_written_now() -> None:
+    """Without waiting, and once; the connection is used for the next request."""
+    async with rig() as it:
+        it.cycle.respond_now(200, OK, b"ok")
+        assert (await it.read(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+        await it.cycle.flush()
+        assert it.cycle.reusable
+        with pytest.raises(RuntimeError, match="started already"):
+            it.cycle.respond_now(200, OK, b"no")
+        with pytest.raises(RuntimeError, match="started already"):
+            await it.cycle.send(START)
+
+
+async def test_a_response_before_the_whole_request_ends_the_connection() -> None:
+    """What is left of the body would be taken for the next request."""
+    async with rig(LENGTH % 5) as it:
+        it.cycle.respond_now(200, OK, b"ok")
+        assert b"connection: close\r\n" in await it.read(b"ok")
+        assert not it.cycle.reusable
+
+
+async def test_what_the_kernel_does_not_take_is_written_later() -> None:
+    """By the task of the request; not a byte is missing."""
+    body = bytes(range(256)) * 80_000
+    async with rig() as it:
+        it.cycle.respond_now(200, [(b"content-length", b"%d" % len(body))], body)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.cycle.flush)
+            data = b"".join([await it.peer.receive_some()])
+            received = bytearray(data)
+            while len(received.partition(b"\r\n\r\n")[2]) < len(body):
+                received += await it.peer.receive_some()
+        assert received.partition(b"\r\n\r\n")[2] == body
+        assert it.cycle.reusable
+
+
+async def test_half_a_response_is_the_last_one() -> None:
+    """If its task is cancelled meanwhile, nothing follows on the connection."""
+    async with rig() as it:
+        length = [(b"content-length", b"20000000")]
+        it.cycle.respond_now(200, length, b"x" * 20_000_000)
+        with trio.move_on_after(0.05) as scope:
+            await it.cycle.flush()
+        assert scope.cancelled_caught
+        assert not it.cycle.reusable
+        with pytest.raises(PeerGone):
+            await it.stream.send(b"y")
+
+
+async def test_a_client_that_left_before_a_response_is_written() -> None:
+    """Nothing is raised where it is written; its task learns of it."""
+    async with rig() as it:
+        await it.peer.aclose()
+        await trio.sleep(0.05)
+        for _ in range(2):
+            it.stream.write_now(b"x")
+            await trio.sleep(0.05)
+        it.cycle.respond_now(200, OK, b"ok")
+        with pytest.raises(PeerGone):
+            await it.cycle.flush()
+        assert not it.cycle.reusable

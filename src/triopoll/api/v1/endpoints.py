@@ -100,12 +100,20 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
             seconds = services.settings.v1_default_timeout
         seconds *= 1 - random.uniform(0, JITTER)
         since = trio.current_time()
+        early = None
         found: ReadResult | list[ItemState] | Failure
         with permit:
             if is_messages:
                 log = cast("LogItem", items[0])
+                if request.respond_now is not None:
+                    early = _EarlyResponse(services, request, seconds, since)
                 found = await services.reader.messages(
-                    log.key, log.cursor, log.limit, seconds, permit.visitor.bucket
+                    log.key,
+                    log.cursor,
+                    log.limit,
+                    seconds,
+                    permit.visitor.bucket,
+                    answer=early,
                 )
             else:
                 found = await services.reader.wait_any(
@@ -113,6 +121,8 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
                 )
     except (BadRequest, BadCursor, BadQuery) as error:
         return _refuse(error)
+    if early is not None and early.response is not None:
+        return early.response
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
@@ -134,6 +144,35 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
             response = encode_response()
     response.woken = woken
     return response
+
+
+class _EarlyResponse:
+    """Responds to a request for messages, in the task that has found them.
+
+    Attributes:
+        response: What was written; None if nothing was.
+    """
+
+    __slots__ = ("_request", "_seconds", "_services", "_since", "response")
+
+    def __init__(
+        self, services: Services, request: Request, seconds: float, since: float
+    ) -> None:
+        self.response: Response | None = None
+        self._services = services
+        self._request = request
+        self._seconds = seconds
+        self._since = since
+
+    def __call__(self, found: ReadResult) -> None:
+        """Write the response, unless it takes long to encode."""
+        respond_now = self._request.respond_now
+        if found.size < _LARGE and respond_now is not None:
+            timing = _timing(self._services, True, self._seconds, self._since)
+            response = _encode_messages(found, timing)
+            response.woken = found.woken
+            respond_now(self._request, response)
+            self.response = response
 
 
 def _read_query(settings: Settings, request: Request) -> WaitRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,13 +53,20 @@ def shape_of(answer: Response) -> Any:
     return json.loads(answer.body)
 
 
+FOUND = ReadResult(Page((StoredMessage("i", b"1", 2.0),), "c"), woken=7.0)
+
+
 class Ends:
     """A reader, or a publisher, that ends as it is told."""
 
     def __init__(self, ending: Any) -> None:
         self.ending = ending
 
-    async def messages(self, *_: object) -> ReadResult | Failure:
+    async def messages(
+        self, *_: object, answer: Callable[[ReadResult], None] | None
+    ) -> ReadResult | Failure:
+        if answer is not None:
+            answer(FOUND)
         found: ReadResult | Failure = self.ending
         return found
 
@@ -107,6 +114,21 @@ async def test_failures(services: Services, failure: Failure) -> None:
         assert shape["retry_ms"] == 1000 * int(seconds) > 0
         messages.add(shape["message"])
     assert len(messages) == 1
+
+
+@pytest.mark.parametrize("then", [FOUND, ReadResult(Page((), "c")), *Failure])
+async def test_a_response_that_was_written_early_stands(
+    services: Services, then: ReadResult | Failure
+) -> None:
+    """However the wait ends that it was written for."""
+    written: list[Response] = []
+    request = Request("GET", "/v1/messages", b"key=k", [(b"host", b"h")], "127.0.0.1")
+    request.respond_now = lambda _, response: written.append(response)
+    endpoint = v1_routes(ending(services, then))["/v1/messages"]["GET"]
+    response = await endpoint(request)
+    assert written == [response]
+    assert [each["id"] for each in shape_of(response)["messages"]] == ["i"]
+    assert response.woken == 7.0
 
 
 async def test_a_wake_is_noted(services: Services) -> None:
