@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from ..access import AccessControl, RefusalFormat
 from ..asgi.http_adapter import (
@@ -97,6 +98,7 @@ class Pipeline:
         path = request.path
         request.route = path if path in self.routes else self._table.resolve(request)
         response = self.check(request)
+        extensions: dict[str, Any] = scope.get("extensions") or {}
         if response is None:
             try:
                 request.body = await read_body(
@@ -111,7 +113,7 @@ class Pipeline:
             await send_response(scope, send, response, self.metrics.sent)
         elif request.route is None:
             await self._fall_back(request, scope, receive, send)
-        elif CANCELS in (extensions := scope.get("extensions") or {}):
+        elif CANCELS in extensions:
             writer: EarlyWriter | None = extensions.get(RESPOND_NOW)
             if writer is not None and writer.sender is send:
                 request.writer, request.respond_now = writer, self._respond_early

@@ -43,7 +43,6 @@ import random
 from collections.abc import (
     Callable,
     Collection,
-    Coroutine,
     Iterable,
     Iterator,
     Sequence,
@@ -80,7 +79,7 @@ __all__ = [
 # What keys stand for. Keys of two kinds have two groups.
 Kind: TypeAlias = Literal["log", "state"]
 # What a task reads after a wake. Two with the same arguments read the same.
-SharedRead: TypeAlias = "partial[Coroutine[Any, Any, Any]]"
+SharedRead: TypeAlias = "partial[Any]"
 # What a task does with what was read, in whatever task that is called.
 Answer: TypeAlias = "Callable[[Any, Wake], None]"
 
