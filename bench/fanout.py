@@ -1,9 +1,10 @@
 """Measure other requests while many polls of one event are answered.
 
-    python bench/fanout.py --slock HOST:PORT [--waiters 5000] [--rounds 5]
+    python bench/fanout.py --slock HOST:PORT [--messages] [--waiters 5000] [--rounds 5]
 
-One ``triopoll serve`` on a slock server. Many polls wait for one event. From the moment
-when it is set until the last of them is answered, single polls, each parked on its own
+One ``triopoll serve`` on a slock server. Many polls wait for one event; or, with
+``--messages``, for a message by ``/v1/messages``. From the moment when it is set or
+published until the last of them is answered, single polls, each parked on its own
 key, are woken one by one, and ``/livez`` is requested. The baseline is the same without
 the fan-out, in the same run. A separate process holds the many polls.
 
@@ -23,9 +24,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
+from typing import TypeAlias
 
 from openresty import park, set_event, triopoll
+from peers import publish_by_v1
 from poll import HOST, request
+
+Step: TypeAlias = Callable[[], None]
 
 SINGLE_POLLS = 500
 PAUSE = 0.002
@@ -76,17 +81,19 @@ class SinglePolls:
         return time.perf_counter() - started_at
 
 
-def read_waiters(port: int, key: str, count: int, pipe: Connection) -> None:
+def read_waiters(
+    port: int, target: str, answered: bytes, count: int, pipe: Connection
+) -> None:
     """Park the waiters, report it, read their answers, report it."""
     with ExitStack() as stack:
-        waiting = {sock.fileno(): sock for sock in park(stack, port, key, count)}
+        waiting = {sock.fileno(): sock for sock in park(stack, port, target, count)}
         readable = stack.enter_context(select.epoll())
         for descriptor in waiting:
             readable.register(descriptor, select.EPOLLIN)
         pipe.send("parked")
         while waiting:
             for descriptor, _ in readable.poll(60):
-                if b'"err_code":0' in waiting[descriptor].recv(4096):
+                if answered in waiting[descriptor].recv(4096):
                     readable.unregister(descriptor)
                     del waiting[descriptor]
         pipe.send("answered")
@@ -94,19 +101,24 @@ def read_waiters(port: int, key: str, count: int, pipe: Connection) -> None:
 
 
 def during_fan_out(
-    port: int, slock: tuple[str, int], count: int, step: Callable[[], None]
+    port: int, slock: tuple[str, int], options: argparse.Namespace, step: Step
 ) -> float:
     """Wake the waiters, call `step` until all are answered; return the seconds."""
     ours, theirs = multiprocessing.Pipe()
     key = f"waiters-{time.time_ns()}"
-    reader = multiprocessing.Process(
-        target=read_waiters, args=(port, key, count, theirs)
-    )
+    target, answered = f"/poll/event?event={key}&timeout=120", b'"err_code":0'
+    if options.messages:
+        target, answered = f"/v1/messages?key={key}&cursor=new&timeout=55", b"hello"
+    args = port, target, answered, options.waiters, theirs
+    reader = multiprocessing.Process(target=read_waiters, args=args)
     reader.start()
     try:
         ours.recv()
         started_at = time.perf_counter()
-        set_event(slock, key, 30)
+        if options.messages:
+            publish_by_v1(port, key)
+        else:
+            set_event(slock, key, 30)
         while not ours.poll():
             step()
         return time.perf_counter() - started_at
@@ -127,6 +139,7 @@ def show(name: str, seconds: Sequence[float], calm: Sequence[float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure requests during a fan-out.")
     parser.add_argument("--slock", metavar="HOST:PORT", required=True)
+    parser.add_argument("--messages", action="store_true")
     parser.add_argument("--waiters", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -151,7 +164,7 @@ def main() -> None:
         fan_outs: list[float] = []
         for _ in range(options.rounds):
             singles.park(SINGLE_POLLS)
-            fan_outs.append(during_fan_out(port, slock, options.waiters, step))
+            fan_outs.append(during_fan_out(port, slock, options, step))
             singles.leave()
     print(f"{'':<28}{'p50':>8}{'p99':>8}   {'ratio':>8}{'samples':>8}")
     show("single wake, idle", calm, calm)

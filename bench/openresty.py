@@ -180,9 +180,9 @@ def requests_a_second(port: int, path: str, seconds: int) -> float:
     return float(found[1])
 
 
-def park(stack: ExitStack, port: int, key: str, count: int) -> list[socket.socket]:
+def park(stack: ExitStack, port: int, target: str, count: int) -> list[socket.socket]:
     """Send that many polls, each on its own connection."""
-    data = request(f"/poll/event?event={key}&timeout=120")
+    data = request(target)
     socks: list[socket.socket] = []
     for _ in range(count):
         sock = stack.enter_context(socket.create_connection((HOST, port), 10))
@@ -220,11 +220,12 @@ def measure(
     port: int, pid: int, slock: tuple[str, int], options: argparse.Namespace
 ) -> Figures:
     key = f"waiters-{pid}"
+    target = f"/poll/event?event={key}&timeout=120"
     with ExitStack() as stack:
         empty = resident(pid)
-        socks = park(stack, port, key, FEW_WAITERS)
+        socks = park(stack, port, target, FEW_WAITERS)
         small = (resident(pid) - empty) / FEW_WAITERS / 1024
-        socks += park(stack, port, key, options.waiters - FEW_WAITERS)
+        socks += park(stack, port, target, options.waiters - FEW_WAITERS)
         kilobytes = (resident(pid) - empty) / options.waiters / 1024
         seconds = wake(slock, key, socks)
     set_event(slock, "bench-set", 600)

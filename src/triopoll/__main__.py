@@ -34,6 +34,7 @@ from triopoll.server import (
     supervise,
 )
 from triopoll.server.descriptors import allow_descriptors
+from triopoll.server.garbage import collect_seldom
 from triopoll.server.supervisor import (
     EXIT_CUT,
     EXIT_FAILED,
@@ -205,6 +206,7 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
             async with trio.open_nursery() as nursery:
                 if options.lifeline is not None:
                     nursery.start_soon(watch_lifeline, options.lifeline)
+                nursery.start_soon(collect_seldom)
                 cut = await serve(app, listeners, settings, drained=_limit_shutdown)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:

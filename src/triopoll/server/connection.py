@@ -132,6 +132,8 @@ class ServerConnection:
             self._stream.abort()
             self._context.disconnects.unwatch(descriptor)
             self._context.connections.discard(self)
+            # It has this connection in it: a cycle would need the garbage collector.
+            self._base = {}
 
     def stop(self) -> None:
         """Close when idle, else after the answer that is being made."""
