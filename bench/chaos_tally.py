@@ -7,10 +7,15 @@ number can therefore check which message must follow.
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+# Seconds within which a gap has to report what an old primary took: each client asks
+# the Sentinels once a second, and readers come and go.
+LATEST_REPORT = 10.0
 
 
 def data_of(key: str, number: int) -> str:
@@ -30,6 +35,20 @@ class Place(NamedTuple):
     cursor: str
     number: int
     reported: float = 0
+
+
+class _Skipped(NamedTuple):
+    """Messages that were skipped otherwise than reported.
+
+    Attributes:
+        numbers: Those that were skipped.
+        wrong: By how many the report differs.
+        at: When, by the monotonic clock.
+    """
+
+    numbers: range
+    wrong: int
+    at: float
 
 
 class Arrived(NamedTuple):
@@ -128,7 +147,7 @@ class Progress:
         self._gone: set[int] = set()
         # What was skipped so far otherwise than reported: the numbers by the first of
         # them, and by how many the report is wrong.
-        self._skipped: dict[int, tuple[range, int]] = {}
+        self._skipped: dict[int, _Skipped] = {}
 
     @property
     def is_complete(self) -> bool:
@@ -142,7 +161,7 @@ class Progress:
         """
         excused = self._gone - self._seen - kept
         self._tally.gone += len(excused)
-        self._tally.silent_gaps += sum(wrong for _, wrong in self._skipped.values())
+        self._tally.silent_gaps += sum(each.wrong for each in self._skipped.values())
         self._tally.lost += self._total - len(excused | self._seen)
 
     def take(
@@ -193,7 +212,7 @@ class Progress:
             self._gone.update(numbers)
         wrong = 0 if reported == math.inf else abs(len(numbers) - int(reported))
         if wrong:
-            self._skipped[numbers.start] = numbers, wrong
+            self._skipped[numbers.start] = _Skipped(numbers, wrong, time.monotonic())
 
     def _judge_again(self, number: int) -> None:
         """Forget what was skipped after a number: it is read once more from there."""
@@ -201,12 +220,14 @@ class Progress:
             del self._skipped[first]
 
     def _excuse(self) -> None:
-        """Count what was skipped as reported now.
+        """Count what was skipped a moment ago as reported now, after a failover.
 
         An old primary takes messages while the new one does already, which learns of
         that when the last client has left the old one.
         """
-        for numbers, wrong in self._skipped.values():
-            self._tally.late_gaps += wrong
-            self._gone.update(numbers)
-        self._skipped.clear()
+        since = time.monotonic() - LATEST_REPORT
+        for first, skipped in list(self._skipped.items()):
+            if self._tally.losses and skipped.at > since:
+                self._tally.late_gaps += skipped.wrong
+                self._gone.update(skipped.numbers)
+                del self._skipped[first]

@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
+import uvloop
 from aiohttp import web
 from redis.asyncio import BlockingConnectionPool, Redis
 
@@ -70,13 +71,14 @@ async def backends(app: web.Application) -> AsyncIterator[None]:
     port = int(os.environ["REDIS_PORT"])
     # Polls that come at once wait for a connection; the plain pool refuses them.
     pool = BlockingConnectionPool(port=port, max_connections=32, timeout=None)
-    async with Redis.from_pool(pool) as app[REDIS]:
-        app[WAITERS] = Waiters()
-        task = asyncio.create_task(app[WAITERS].listen(app[REDIS]))
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    app[REDIS] = Redis.from_pool(pool)
+    app[WAITERS] = Waiters()
+    task = asyncio.create_task(app[WAITERS].listen(app[REDIS]))
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await app[REDIS].aclose()
 
 
 if __name__ == "__main__":
@@ -84,4 +86,5 @@ if __name__ == "__main__":
     application.router.add_get("/poll/message", message)
     application.cleanup_ctx.append(backends)
     port = int(os.environ["PORT"])
-    web.run_app(application, host="127.0.0.1", port=port, print=None, backlog=4096)
+    options = {"host": "127.0.0.1", "port": port, "backlog": 4096, "print": None}
+    web.run_app(application, loop=uvloop.new_event_loop(), **options)

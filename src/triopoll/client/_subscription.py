@@ -79,8 +79,10 @@ class Subscription(Generic[_T]):
         self._ready: deque[tuple[Message | Gap, str]] = deque()
         self._http = HttpConnection(site)
         self._link: WebSocketLink | None = None
-        self._is_open = False
+        self._is_open = self._is_left = False
         self._iterating = False
+        # A task that waits for the next message; another one may close meanwhile.
+        self._fetching: trio.CancelScope | None = None
 
     def __repr__(self) -> str:
         return (
@@ -151,17 +153,26 @@ class Subscription(Generic[_T]):
         self._iterating = True
         try:
             await trio.lowlevel.checkpoint()
-            while not self._ready:
-                await self._fetch(established=True)
+            if not self._ready:
+                with trio.CancelScope() as self._fetching:
+                    while not self._ready:
+                        await self._fetch(established=True)
         finally:
             self._iterating = False
+            if self._is_left:
+                # It may have been opened in the moment of the closing.
+                await self._close_link()
+        if self._is_left:
+            raise trio.ClosedResourceError("the subscription has been left")
         item, self._cursor = self._ready.popleft()
         if isinstance(item, Gap) and self._options.gaps == "raise":
             raise MessagesLost(self._options.key, item.lost)
         return cast("_T", item)
 
     async def _close(self) -> None:
-        self._is_open = False
+        self._is_open, self._is_left = False, True
+        if self._fetching is not None:
+            self._fetching.cancel()
         try:
             await self._close_link()
         finally:

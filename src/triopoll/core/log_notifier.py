@@ -107,6 +107,9 @@ _STARTS = 32
 # Subscriptions woken in one scheduler pass, so that a log with thousands of them does
 # not block the event loop.
 _BATCH = 32
+# Seconds that all subscriptions of a log wait for what some of them read together.
+# After that each reads by itself, within its own limit.
+_SHARED_READ = 0.5
 
 
 def group_key(prefix: str, key: str, kind: Kind = "log") -> bytes:
@@ -180,9 +183,10 @@ class _Channel:
                     shared[read.args] = read
                 seen.add(read.args)
         if shared:
-            async with trio.open_nursery() as nursery:
-                for read in shared.values():
-                    nursery.start_soon(_take_off, wake.flight(read))
+            with trio.move_on_after(_SHARED_READ):
+                async with trio.open_nursery() as nursery:
+                    for read in shared.values():
+                        nursery.start_soon(_take_off, wake.flight(read))
             for position, subscription in enumerate(list(self.subscriptions), 1):
                 subscription.answer(wake)
                 if position % _BATCH == 0:
@@ -306,7 +310,10 @@ class LogSubscription:
 
     def wake(self, key: str, wake: Wake) -> None:
         """Record a wake of a log, and resume the task if it waits."""
-        self._wakes[key] = wake
+        known = self._wakes.get(key)
+        # One that was read for before it was given here may be the older one.
+        if known is None or known.at <= wake.at:
+            self._wakes[key] = wake
         if self._task is not None:
             task, self._task = self._task, None
             self.read = self._answer = None

@@ -96,7 +96,7 @@ class ServerConnection:
             stream, settings.write_deadline, context.send_budget
         )
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
-        self._base = _base_scope(context, stream, self._stream, self)
+        self._base: Scope = _base_scope(context, stream, self._stream, self)
         # When the current wait for a request began; infinite while there is none.
         self._idle_since = math.inf
         self._scope = trio.CancelScope()
@@ -316,6 +316,9 @@ def _log_error(
     except* Exception:
         cycle.failed = True
         logger.exception("%s %s failed", scope["method"], scope["path"])
+    finally:
+        # It is in the frames of its own traceback: a cycle.
+        del error
 
 
 def _base_scope(

@@ -107,6 +107,7 @@ class HttpCycle:
             and self._writer.complete
             and self._writer.keep_alive
             and self.refusal is None
+            and not self._unwritten
             and self._reader.body_complete
         )
 

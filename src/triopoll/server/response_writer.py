@@ -41,8 +41,8 @@ class _Fields(NamedTuple):
     is_dated: bool
 
 
-# Applications send the same few headers again and again: those that are not long are
-# kept, and so many of them.
+# Applications send the same few headers again and again: those that are not long, and
+# not for one client alone, are kept, and so many of them.
 _CACHED_LENGTH = 500
 _CACHED = 256
 _cached_fields: dict[Iterable[tuple[bytes, bytes]], _Fields] = {}
@@ -217,7 +217,8 @@ def _fields_of(headers: Iterable[tuple[bytes, bytes]]) -> _Fields:
         # ASGI allows pairs that are lists, which have no hash.
         return _parse_fields(headers)
     fields = _parse_fields(headers)
-    if len(fields.lines) <= _CACHED_LENGTH:
+    size = sum([len(name) + len(value) for name, value in headers])
+    if size <= _CACHED_LENGTH and b"set-cookie" not in fields.lines.lower():
         if len(_cached_fields) >= _CACHED:
             _cached_fields.clear()
         _cached_fields[headers] = fields

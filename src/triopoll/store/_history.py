@@ -6,6 +6,7 @@ command has placeholders, which the connection fills in.
 
 from __future__ import annotations
 
+import threading
 import time
 
 __all__ = ["HISTORY", "HISTORY_MAY_LACK", "LastWrite", "SinceLastWrite"]
@@ -19,7 +20,7 @@ class LastWrite:
     """The last write that was answered to this process, of those of one kind.
 
     The thread that sends commands notes it, so each command that is sent later knows of
-    it. It makes two placeholders:
+    it. Whoever reads may forget it once Redis knows of it. It makes two placeholders:
 
     Attributes:
         for_writes: Becomes how long ago the write was (ms), if it was to another
@@ -31,6 +32,7 @@ class LastWrite:
     def __init__(self) -> None:
         self._history = ""
         self._at = 0.0
+        self._lock = threading.Lock()
         self.for_writes = SinceLastWrite(self, is_write=True)
         self.for_reads = SinceLastWrite(self, is_write=False)
 
@@ -40,13 +42,21 @@ class LastWrite:
     def note(self, history: str) -> None:
         """Note that a write was answered by a server with a history; "": unknown."""
         if history:
-            self._history, self._at = history, time.monotonic()
+            with self._lock:
+                self._history, self._at = history, time.monotonic()
+
+    def forget_unless(self, history: str) -> None:
+        """Forget a write to another history than this one, which knows of it."""
+        with self._lock:
+            if self._history != history:
+                self._history = ""
 
     def since(self, history: str) -> str:
         """Return what stands in a command to a server with a history."""
         if self._history in ("", history):
             return ""
-        return f"{(time.monotonic() - self._at) * 1000:.0f}"
+        # Rounded down, as Redis does with its times: so it is not too early.
+        return str(int((time.monotonic() - self._at) * 1000))
 
 
 class SinceLastWrite(str):

@@ -67,27 +67,39 @@ local function tag_field(number)
   return 't' .. math.floor(number / 16) % 64, number % 16
 end
 
--- How many histories may lack writes, the present one included, and their mark. What
--- the caller wrote elsewhere is said as '' for never, or ms ago.
+-- How many histories may lack writes, the present one included, their mark, and the
+-- history if the caller need not say again when it wrote elsewhere, else ''. That is
+-- said as '' for never, or ms ago.
 local function count_lacking(history, may_lack, wrote_elsewhere, write)
   local known = redis.call('HMGET', KEYS[4], 'name', 'lacking', 'mark', 'since')
   local name, lacking, mark = known[1], tonumber(known[2] or 0), known[3] or '0000'
-  local since, lacks = tonumber(known[4] or now), false
+  -- Unknown in data of an earlier version, which is taken for the future.
+  local since, lacks = tonumber(known[4] or now + 1), false
   local is_new = history ~= '' and history ~= name
   if is_new then
     lacks = name and may_lack
   elseif history ~= '' and wrote_elsewhere ~= '' then
-    lacks = now - tonumber(wrote_elsewhere) > since
+    -- A history that lacks nothing is known by other names while it goes on.
+    lacks = may_lack and now - tonumber(wrote_elsewhere) >= since
   end
+  local told = wrote_elsewhere ~= '' and history or ''
+  if not (is_new or lacks) then
+    return lacking, mark, told
+  end
+  local more, new_mark = lacking, mark
   if lacks then
-    lacking = lacking + 1
-    mark = string.sub(redis.sha1hex(history .. lacking), 1, 4)
+    more = lacking + 1
+    new_mark = string.sub(redis.sha1hex(history .. more), 1, 4)
   end
-  if is_new or lacks then
-    local fields = {'name', history, 'since', text(now)}
-    write('HSET', KEYS[4], 'lacking', lacking, 'mark', mark, unpack(fields))
+  local fields = {'name', history, 'since', text(now), 'mark', new_mark}
+  local done = write('HSET', KEYS[4], 'lacking', more, unpack(fields))
+  if type(done) ~= 'table' or not done.err then
+    return more, new_mark, told
+  elseif is_new then
+    -- Each caller comes to the same until it can be written.
+    return more, new_mark, ''
   end
-  return lacking, mark
+  return lacking, mark, ''
 end
 
 local function range(first, last, count)
@@ -114,7 +126,9 @@ local history, may_lack, wrote_elsewhere = ARGV[5], ARGV[6] == '1', ARGV[7]
 local epoch = current_epoch(ARGV[1])
 local meta = redis.call('HMGET', KEYS[3], 'last', 'lacking', 'seam')
 local last, known_lacking = tonumber(meta[1]), tonumber(meta[2])
-local seam, lacking = tonumber(meta[3]), nil
+local seam = tonumber(meta[3])
+-- Also for messages that are known: the caller takes the answer for its last write.
+local lacking = count_lacking(history, may_lack, wrote_elsewhere, redis.call)
 local answers, tags = {}, {}
 
 local function begin()
@@ -125,7 +139,6 @@ local function begin()
 end
 
 local function note_history()
-  lacking = lacking or count_lacking(history, may_lack, wrote_elsewhere, redis.call)
   if lacking == known_lacking then
     return
   end
@@ -221,8 +234,9 @@ return answers
 # page; how long (ms) the meta is kept; 1 if reading trims; epoch, number and tag of
 # the cursor; Redis's history and whether that may lack writes, how long ago the caller
 # wrote to another. The rules are those of `MemoryLog`.
-# Returns epoch, number and tag of the next cursor, how many are lost or '?'; then for
-# each message its number, tag, time (ms), data, and 1 or '' for a JSON value or none.
+# Returns epoch, number and tag of the next cursor, how many are lost or '?', the
+# history if what was written to another is known now or ''; then for each message its
+# number, tag, time (ms), data, and 1 or '' for a JSON value or none.
 READ = Script(
     "read",
     _COMMON
@@ -236,7 +250,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 local epoch = current_epoch(ARGV[1])
 -- A Redis that takes no writes is read all the same.
-local _, mark = count_lacking(ARGV[10], ARGV[11] == '1', ARGV[12], redis.pcall)
+local _, mark, told = count_lacking(ARGV[10], ARGV[11] == '1', ARGV[12], redis.pcall)
 local meta = redis.call('HMGET', KEYS[3], 'base', 'last', 'tag', 'seam')
 local base, last, tag = tonumber(meta[1]), tonumber(meta[2]), meta[3]
 local seam = tonumber(meta[4])
@@ -278,14 +292,14 @@ if not last then
   local lost = (how ~= 'at' or is_fresh(micros)) and '0' or '?'
   -- Rounded down, see `empty_number`.
   local step = math.min(10000000, memory * 125)
-  return {epoch, text(micros - micros % step), mark, lost}
+  return {epoch, text(micros - micros % step), mark, lost, told}
 end
 -- This and other housekeeping may be refused: a Redis that cannot save is still read.
 if redis.call('PTTL', KEYS[3]) < memory / 2 then
   redis.pcall('PEXPIRE', KEYS[3], memory)
 end
 if how == 'new' then
-  return {epoch, text(last), tag, '0'}
+  return {epoch, text(last), tag, '0', told}
 end
 
 local start
@@ -308,7 +322,7 @@ local function marks_of(fields)
   return marks
 end
 
-local answer = {epoch, '', '', '?'}
+local answer = {epoch, '', '', '?', told}
 local at, at_tag, count, size = start, tag, 0, 0
 local is_full, follows_seam = false, false
 repeat

@@ -89,6 +89,7 @@ class RedisLog:
         """
         place = parse_question(cursor, limit)
         names = self._layout.of_log(key)
+        last_write = self._last_writes[names.histories]
         command = READ(
             _keys(names, key),
             new_epoch(),
@@ -100,9 +101,12 @@ class RedisLog:
             *(place or _NOWHERE),
             HISTORY,
             HISTORY_MAY_LACK,
-            self._last_writes[names.histories].for_reads,
+            last_write.for_reads,
         )
-        return _page(await self._pipeliner.call(*command))
+        answer = await self._pipeliner.call(*command)
+        if told := answer[4]:
+            last_write.forget_unless(told.decode())
+        return _page(answer)
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         """Return a mark for each log; see `MessageLog.heads`.
@@ -160,7 +164,7 @@ def _flag(is_set: bool) -> str:
 
 
 def _page(answer: list[Any]) -> Page:
-    epoch, n, tag, lost, *flat = answer
+    epoch, n, tag, lost, _, *flat = answer
     prefix = epoch.decode()
     messages = tuple(
         StoredMessage(

@@ -19,6 +19,7 @@ from tests.triopoll.support import eventually
 
 from triopoll.app import Triopoll
 from triopoll.client import PollClient, open_poll_client
+from triopoll.client._websocket import WebSocketLink
 
 Generator = AsyncGenerator[object]
 
@@ -38,7 +39,8 @@ class Site:
     async def nothing_is_left(self) -> None:
         """Neither a connection nor a task, of the client or for it."""
         await eventually(lambda: self.running.server.connections == 0)
-        await eventually(lambda: tasks() == self.tasks)
+        # The service goes on waiting for a key for five seconds.
+        await eventually(lambda: tasks() == self.tasks, limit=20)
 
 
 def tasks() -> int:
@@ -154,3 +156,37 @@ async def test_it_may_be_left_to_the_garbage_collector(
     await site.nothing_is_left()
     # Trio logs what such a generator raises.
     assert "trio.async_generator_errors" not in {each.name for each in caplog.records}
+
+
+@pytest.mark.parametrize("moment", ["waiting", "opening"])
+@pytest.mark.parametrize("transport", ["poll", "websocket"])
+async def test_closed_while_a_task_waits_for_a_message(
+    site: Site,
+    transport: Literal["poll", "websocket"],
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That task is told, and nothing goes on."""
+    open_link = WebSocketLink.open
+
+    async def open_late(link: WebSocketLink) -> None:
+        await trio.sleep(0.3)
+        await open_link(link)
+
+    async def read() -> None:
+        with pytest.raises(trio.ClosedResourceError, match="has been left"):
+            await anext(messages)
+
+    if moment == "opening":
+        monkeypatch.setattr(WebSocketLink, "open", open_late)
+    async with open_poll_client(site.url) as client:
+        messages = client.subscribe("empty", cursor="all", transports=[transport])
+        await messages.__aenter__()
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                await trio.sleep(0.2)
+                await messages.__aexit__(None, None, None)
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(messages)
+    await site.nothing_is_left()

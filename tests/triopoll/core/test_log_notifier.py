@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -122,6 +124,47 @@ async def test_a_second_wake_before_the_wait_begins_anew(
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 3
+
+
+async def test_an_older_wake_does_not_replace_a_newer_one(
+    autojump_clock: MockClock, rig: LogRig, no_sweep: None
+) -> None:
+    """What was read for it may be from before the newer one."""
+    older = module.Wake()
+    newer = module.Wake()
+    newer.at = older.at + 1
+    with rig.notifier.subscribe(("a",)) as subscription:
+        for first, second in ((newer, older), (older, newer)):
+            subscription.wake("a", first)
+            subscription.wake("a", second)
+            assert await subscription.wait() == {"a": newer}
+
+
+async def test_a_read_that_hangs_holds_nobody_back(
+    autojump_clock: MockClock,
+    rig: LogRig,
+    no_sweep: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those who have not asked for it are woken soon, and so are those who have."""
+    read: Any = partial(trio.sleep_forever)
+    woken: list[float] = []
+
+    async def wait(read: Any) -> None:
+        with rig.notifier.subscribe(("a",)) as subscription:
+            await subscription.wait()
+            await subscription.wait(read)
+            woken.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for each in (read, read, None):
+            nursery.start_soon(wait, each)
+        await wait_all_tasks_blocked()
+        began = trio.current_time()
+        await rig.wake("a")
+        await trio.sleep(2)
+    assert len(woken) == 3
+    assert max(woken) - began <= 0.6
 
 
 async def test_two_processes_share_a_group(

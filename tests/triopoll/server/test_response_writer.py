@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
+from triopoll.server import response_writer as module
 from triopoll.server.response_writer import (
     ResponseWriter,
     plain_response,
@@ -192,3 +194,38 @@ def test_switching_protocols() -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n"
         b"upgrade: websocket\r\na: b\r\n\r\n"
     )
+
+
+def test_header_fields_are_kept_if_they_are_short_and_for_all() -> None:
+    """And so many of them; what they make is the same from the cache."""
+    module._cached_fields.clear()
+
+    def head_of(*headers: tuple[bytes, bytes]) -> bytes:
+        heads = set()
+        for _ in range(2):
+            writer = ResponseWriter("GET", "1.1", keep_alive=True)
+            writer.start(
+                200, [*headers, (b"date", b"today"), (b"content-length", b"1")]
+            )
+            heads.add(writer.data(b"x", more=False))
+        (head,) = heads
+        return head
+
+    assert b"a: b\r\n" in head_of((b"a", b"b"))
+    assert len(module._cached_fields) == 1
+    assert b"Set-Cookie: secret" in head_of((b"Set-Cookie", b"secret"))
+    assert b"connection: close" in head_of((b"connection", b"close"))
+    head_of((b"a", b"b" * 501))
+    head_of((b"connection", b"b" * 501))
+    assert len(module._cached_fields) == 2
+    for number in range(1000):
+        head_of((b"n", b"%d" % number))
+        assert len(module._cached_fields) <= 256
+
+
+def test_headers_may_be_lists() -> None:
+    """As ASGI allows; these are in no cache."""
+    writer = ResponseWriter("GET", "1.1", keep_alive=True)
+    headers: Any = [[b"a", b"b"], [b"content-length", b"1"]]
+    writer.start(200, headers)
+    assert b"a: b\r\n" in writer.data(b"x", more=False)

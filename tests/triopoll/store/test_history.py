@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from triopoll.store import _history as module
@@ -12,7 +14,7 @@ from triopoll.store._history import LastWrite
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the time, which a test may change."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -42,3 +44,14 @@ def test_placeholders_are_told_apart_from_what_users_write() -> None:
     assert not write.for_reads.is_write
     assert write.for_reads.last is write.for_writes.last is write
     assert type(write.for_reads) is not str
+
+
+def test_a_write_is_forgotten_where_another_history_knows_of_it(
+    now: list[float],
+) -> None:
+    write = LastWrite()
+    write.note("a")
+    write.forget_unless("a")
+    assert write.since("b") == "0"
+    write.forget_unless("b")
+    assert write.since("b") == ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -24,6 +26,7 @@ from triopoll.store import (
     StoreUnreachable,
     open_stores,
 )
+from triopoll.store import _history as history_module
 
 PREFIX = "our:"
 
@@ -424,6 +427,76 @@ async def test_what_an_old_primary_took_is_reported(
         ids += await append(log, key, b"5")
     page = await two.new.read(key, page.cursor, 10)
     assert (ids_of(page), page.gap) == (ids[2:], False)
+
+
+@pytest.mark.slow
+async def test_a_known_message_as_the_first_one_to_the_new_primary(
+    two: TwoPrimaries, key: str
+) -> None:
+    """It stores nothing, and what the old primary took is reported all the same."""
+    (result,) = await two.old.append([NewMessage(key, b"1", id="x")])
+    assert isinstance(result, Appended)
+    two.promote()
+    ids = await append(two.new, key, b"2")
+    page = await two.new.read(key, ids[0], 10)
+    await append(two.old, key, b"lost")
+    two.end()
+    for _ in range(2):
+        (again,) = await two.old.append([NewMessage(key, b"1", id="x")])
+    assert again == Appended(result.id, duplicate=True)
+    ids = await append(two.old, key, b"3")
+    page = await two.new.read(key, page.cursor, 10)
+    assert (ids_of(page), page.gap, page.lost) == (ids, True, None)
+
+
+@pytest.mark.slow
+async def test_a_write_is_reported_once(
+    two: TwoPrimaries, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again after the clock of the process that wrote has stood still."""
+    (cursor,) = await append(two.old, key, b"1")
+    two.promote()
+    await append(two.new, key, b"2")
+    await append(two.old, key, b"lost")
+    two.end()
+    for number in range(3):
+        await read_again(two.old, key, cursor)
+        ids = await append(two.new, key, b"3")
+        page = await two.new.read(key, cursor, 10)
+        while page.messages and page.messages[-1].id != ids[0]:
+            page = await two.new.read(key, page.cursor, 10)
+        assert page.gap == (number == 0)
+        cursor = page.cursor
+        late = SimpleNamespace(monotonic=lambda: time.monotonic() - 100)
+        monkeypatch.setattr(history_module, "time", late)
+
+
+@pytest.mark.slow
+async def test_a_write_that_cannot_be_noted_gives_no_gaps(
+    two: TwoPrimaries, key: str
+) -> None:
+    """Readers of an empty log wait while Redis is full; then all are told, once."""
+    await append(two.old, key, b"1")
+    two.promote()
+    await append(two.new, key, b"2")
+    await append(two.old, key, b"lost")
+    two.end()
+    empty = key + "empty"
+    cursor = (await two.new.read(empty, NEW, 10)).cursor
+    with admin_of(two.pair.replica) as admin:
+        admin.config_set("maxmemory", "1mb")
+        for _ in range(4):
+            for log in (two.old, two.new):
+                page = await read_again(log, empty, cursor)
+                assert not page.gap
+                cursor = page.cursor
+        admin.config_set("maxmemory", "0")
+    gaps = 0
+    for _ in range(4):
+        for log in (two.old, two.new):
+            page = await log.read(empty, cursor, 10)
+            gaps, cursor = gaps + page.gap, page.cursor
+    assert gaps == 1
 
 
 @pytest.mark.slow
