@@ -1,11 +1,13 @@
 """The monitor's outages and short losses; opening the client, or refusing to."""
 
 import logging
+import time
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+import trioslock
 from triopoll.core.outcomes import Failure
 from triopoll.core.parked_waits import ParkedWait, ParkedWaits
 from triopoll.core.slock_backend import (
@@ -19,6 +21,7 @@ from triopoll.settings import Settings
 from trioslock import ConnectionLost, ServerError
 from trioslock.embedded import open_embedded
 from trioslock.engine import EngineLimits
+from trioslock.server import open_server
 
 
 class Slock:
@@ -60,7 +63,7 @@ async def test_an_outage_ends_parked_polls_within_the_limit(
         assert 1 < trio.current_time() - start < 5
         assert not monitor.up
         slock.state = "answers"
-        await trio.sleep(5)
+        await trio.sleep(30)
         assert monitor.up
         nursery.cancel_scope.cancel()
     reason = {
@@ -103,7 +106,7 @@ async def test_a_refusal_is_no_outage(
         assert (monitor.up, monitor.refuses) == (True, True)
         assert repr(monitor) == "<SlockMonitor: refuses>"
         slock.state = "answers"
-        await trio.sleep(5)
+        await trio.sleep(30)
         assert not monitor.refuses
         nursery.cancel_scope.cancel()
     assert caplog.messages == [
@@ -125,6 +128,31 @@ async def test_the_probe_of_an_engine_that_is_full(autojump_clock: MockClock) ->
             await probe_slock(client)
         await client.event("a", ttl=60).clear()
         await probe_slock(client)
+
+
+async def test_a_probe_of_a_process_that_is_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer came when the lease was over: that is no refusal."""
+    take = trioslock.Lock.try_acquire
+    errors: list[trioslock.LockLost] = []
+
+    async def take_late(lock: trioslock.Lock) -> trioslock.Grant:
+        # The process stands still, whatever its loop had to do.
+        trio.lowlevel.current_trio_token().run_sync_soon(time.sleep, 3.0)
+        try:
+            return await take(lock)
+        except trioslock.LockLost as error:
+            errors.append(error)
+            raise
+
+    monkeypatch.setattr(trioslock.Lock, "try_acquire", take_late)
+    async with (
+        open_server("127.0.0.1", 0) as server,
+        trioslock.open_client(f"slock://127.0.0.1:{server.port}") as client,
+    ):
+        await probe_slock(client)
+    assert len(errors) == 1
 
 
 async def test_slock_is_asked_seldom(autojump_clock: MockClock) -> None:

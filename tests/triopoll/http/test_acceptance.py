@@ -61,11 +61,11 @@ async def test_redis_cli_wakes_a_poll_on_the_embedded_default(free_port: int) ->
 @pytest.mark.parametrize("server", ["hypercorn", "triopoll"])
 @pytest.mark.parametrize("wait_type", ["", "reset"])
 async def test_pyslock_and_redis_py_send_a_message(
-    own_slock: str, redis_server: RedisServer, server: str, wait_type: str
+    own_slock: str, own_redis: RedisServer, server: str, wait_type: str
 ) -> None:
     """redis-py pushes a message, PyPI's pyslock sets the event; the poll returns it."""
     address = own_slock.removeprefix("slock://").partition("/")[0]
-    publish = [sys.executable, "-c", PUBLISH, str(redis_server.port)]
+    publish = [sys.executable, "-c", PUBLISH, str(own_redis.port)]
     publish += address.rsplit(":", 1)
     args = {"event": "test", "default_type": "clear", "wait_type": wait_type}
     async with trioslock.open_client(f"slock://{address}") as slock:
@@ -73,7 +73,7 @@ async def test_pyslock_and_redis_py_send_a_message(
         with contextlib.suppress(trioslock.NotHeld):
             await slock.lock("test").release_head()
         with poll_process(
-            slock=f"slock://{address}", redis=redis_server.url, server=server
+            slock=f"slock://{address}", redis=own_redis.url, server=server
         ) as service:
             async with requesting(service.port, "/poll/message", **args) as request:
                 await until_waiting(slock, 1)
