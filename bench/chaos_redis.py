@@ -168,7 +168,7 @@ class RedisRig:
         primary = self.primary
         folder = _folder_of(primary)
         (folder / "dump.rdb").unlink(missing_ok=True)
-        await self._ask(primary, "SAVE")
+        await self._until(self._saves)
         await trio.sleep(self._rng.uniform(0.2, 1.5))
         self._tally.losses += 1
         await primary.kill()
@@ -179,6 +179,10 @@ class RedisRig:
         primary.command = command
         await self._set("appendonly", "yes")
         await self._until(self._has_file)
+
+    async def _saves(self) -> bool:
+        # Refused while Redis saves in the background, for its replica.
+        return bool(await self._ask(self.primary, "SAVE"))
 
     async def _has_file(self) -> bool:
         info = await self._ask(self.primary, "INFO", "persistence")
