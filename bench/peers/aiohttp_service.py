@@ -12,7 +12,6 @@ import os
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
-import uvloop
 from aiohttp import web
 from redis.asyncio import BlockingConnectionPool, Redis
 
@@ -87,4 +86,5 @@ if __name__ == "__main__":
     application.cleanup_ctx.append(backends)
     port = int(os.environ["PORT"])
     options = {"host": "127.0.0.1", "port": port, "backlog": 4096, "print": None}
-    web.run_app(application, loop=uvloop.new_event_loop(), **options)
+    # On asyncio's own loop, as its documentation does; uvicorn takes uvloop by itself.
+    web.run_app(application, **options)
