@@ -42,9 +42,8 @@ from poll import HOST, free_port, request, resident, wait_until_up
 FEW_WAITERS = 1000
 OPENRESTY = "nginx with Lua"
 
-NGINX = """
-load_module modules/ndk_http_module.so;
-load_module modules/ngx_http_lua_module.so;
+# Of every nginx here, from its modules to what its `http` block serves.
+NGINX_HEAD = """\
 daemon off;
 worker_processes 1;
 pid {folder}/pid;
@@ -58,6 +57,15 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+"""
+
+NGINX = (
+    """
+load_module modules/ndk_http_module.so;
+load_module modules/ngx_http_lua_module.so;
+"""
+    + NGINX_HEAD
+    + """\
     keepalive_requests 1000000000;
     lua_package_path "{lua}/?.lua;;";
     init_worker_by_lua_block {{
@@ -88,6 +96,7 @@ http {{
     }}
 }}
 """
+)
 
 
 class Figures(NamedTuple):

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import redis
-from openresty import child_of, cpu_seconds, nginx, set_event
+from openresty import NGINX_HEAD, child_of, cpu_seconds, nginx, set_event
 from parked import running, wait_until_open
 from poll import HOST, free_port, request, resident
 
@@ -45,21 +45,12 @@ PEERS = Path(__file__).parent / "peers"
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 BASELINE = "aiohttp and Redis"
 
-NCHAN_CONFIG = """
+NCHAN_CONFIG = (
+    """
 load_module {module};
-daemon off;
-worker_processes 1;
-pid {folder}/pid;
-error_log {folder}/error.log error;
-worker_rlimit_nofile 65536;
-events {{ worker_connections 32768; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+"""
+    + NGINX_HEAD
+    + """\
     server {{
         listen {host}:{port} backlog=4096;
         location ~ ^/wait/(\\w+)$ {{
@@ -74,6 +65,7 @@ http {{
     }}
 }}
 """
+)
 
 
 class Service(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -22,12 +21,9 @@ def key() -> str:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own, to be broken."""
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+def server(own_redis: RedisServer) -> RedisServer:
+    """Return the Redis of the test's own, to be broken."""
+    return own_redis
 
 
 @pytest.fixture
