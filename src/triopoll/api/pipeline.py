@@ -13,10 +13,13 @@ handshake passes steps 1 and 4.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import trio
 
 from ..access import AccessControl, RefusalFormat
 from ..asgi.http_adapter import (
@@ -33,10 +36,12 @@ from ..asgi.messages import (
     Request,
     Response,
     Routes,
+    StreamingResponse,
     json_response,
     request_of,
 )
 from ..asgi.routing import RouteTable
+from ..asgi.streaming import PieceWriter
 from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..ops.metrics import Metrics
 from .fallback import FallbackExchange
@@ -114,18 +119,22 @@ class Pipeline:
         elif request.route is None:
             await self._fall_back(request, scope, receive, send)
         elif CANCELS in extensions:
+            # Such a server has a limit of its own for a client that does not read.
             writer: EarlyWriter | None = extensions.get(RESPOND_NOW)
             if writer is not None and writer.sender is send:
                 request.writer, request.respond_now = writer, self._respond_early
-            response = await self._respond(request)
-            if response.is_written:
+            answer = await self._respond(request)
+            if isinstance(answer, StreamingResponse):
+                await self._stream(request, scope, answer, send)
+            elif answer.is_written:
                 assert writer is not None
                 await writer.flush()
             else:
-                await send_response(scope, send, response, self.metrics.sent)
+                await send_response(scope, send, answer, self.metrics.sent)
         else:
             await serve_unless_disconnected(
-                scope, receive, send, self._respond, request, self.metrics.sent
+                *(scope, receive, send, self._respond, request, self.metrics.sent),
+                partial(self._stream, request, scope),
             )
 
     def check(
@@ -160,7 +169,7 @@ class Pipeline:
             return (format_refusal or refusal_format(request))(refusal)
         return None
 
-    def finish(self, request: Request, response: Response) -> None:
+    def finish(self, request: Request, response: Response | StreamingResponse) -> None:
         """Take step 4 for a response that the pipeline sends."""
         path = request.path if request.path in self.websockets else request.route
         headers = self.finishing_headers(request, path or OTHER, response.status)
@@ -176,11 +185,15 @@ class Pipeline:
         cors = self.access.rules.cors
         return (*_SECURITY, *cors.headers(request)) if cors.origins else _SECURITY
 
-    async def _respond(self, request: Request) -> Response:
-        """Take steps 3 and 4 for a path that has an endpoint."""
+    async def _respond(self, request: Request) -> Response | StreamingResponse:
+        """Take steps 3 and 4 for a path that has an endpoint.
+
+        A streaming response is finished when its head is sent.
+        """
         assert request.route is not None
         methods = self.routes[request.route]
         endpoint = methods.get(request.method)
+        response: Response | StreamingResponse
         try:
             if endpoint is None:
                 response = _method_not_allowed(request.method, methods)
@@ -188,9 +201,42 @@ class Pipeline:
                 response = await endpoint(request)
         except Exception:  # noqa: BLE001  # one request fails; the log has the traceback
             response = _internal_error(request)
-        if not response.is_written:
+        if not (isinstance(response, StreamingResponse) or response.is_written):
             self.finish(request, response)
         return response
+
+    async def _stream(
+        self,
+        request: Request,
+        scope: Scope,
+        response: StreamingResponse,
+        send: Send,
+        seconds: float = math.inf,
+    ) -> None:
+        """Send a streaming response, or the whole one that comes instead of it.
+
+        Raises:
+            Exception: The body failed behind its beginning: what the server gets breaks
+                the connection.
+        """
+        finish = partial(self.finish, request, response)
+        writer = PieceWriter(send, response, finish, seconds)
+        instead: Response | None = None
+        try:
+            if request.method != "HEAD":
+                instead = await response.write(writer)
+        except Exception:
+            if writer.started:
+                raise
+            instead = _internal_error(request)
+        if instead is None:
+            await writer.end()
+            return
+        if writer.started:
+            raise RuntimeError("a whole response comes behind the start of another")
+        self.finish(request, instead)
+        with trio.move_on_after(seconds):
+            await send_response(scope, send, instead, self.metrics.sent)
 
     def _respond_now(self, request: Request, response: Response) -> None:
         """Take step 4, and write the response, in whatever task this is."""

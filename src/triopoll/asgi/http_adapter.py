@@ -9,7 +9,7 @@ A client that has vanished looks like one that reads; some servers can tell
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 
@@ -18,13 +18,24 @@ from .messages import (
     ACKNOWLEDGED,
     Request,
     Response,
+    StreamingResponse,
     json_response,
 )
 from .types import Message, Receive, Scope, Send
 
-__all__ = ["BodyRefused", "read_body", "send_response", "serve_unless_disconnected"]
+__all__ = [
+    "BodyRefused",
+    "SendStream",
+    "read_body",
+    "send_response",
+    "serve_unless_disconnected",
+]
 
-# Seconds that a client may take to read a response, where the server sets no limit.
+# Sends a streaming response by a `send`; so many seconds are the limit for each piece.
+SendStream: TypeAlias = Callable[[StreamingResponse, Send, float], Awaitable[None]]
+
+# Seconds that a client may take to read a response, or a piece of a streaming one,
+# where the server sets no limit.
 _SEND_SECONDS = 15.0
 
 # Headers of HTTP/1 without which a request has no body.
@@ -92,9 +103,10 @@ async def serve_unless_disconnected(
     scope: Scope,
     receive: Receive,
     send: Send,
-    respond: Callable[[Request], Awaitable[Response]],
+    respond: Callable[[Request], Awaitable[Response | StreamingResponse]],
     request: Request,
     sent: Callable[[float], None],
+    send_stream: SendStream,
 ) -> None:
     """Call an endpoint and send its response, unless the client disconnects first.
 
@@ -108,6 +120,7 @@ async def serve_unless_disconnected(
         request: Its argument.
         sent: Called when the response to a wait is with the connection, with the time
             at which the wait was woken.
+        send_stream: Sends the response if it is a streaming one.
 
     Raises:
         OSError: The connection is broken (as ASGI has it).
@@ -127,15 +140,19 @@ async def serve_unless_disconnected(
 
     async def noting_send(message: Message) -> None:
         nonlocal answered
-        answered = message["type"] == "http.response.body"
+        is_body = message["type"] == "http.response.body"
+        answered = is_body and not message.get("more_body", False)
         await send(message)
 
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch, nursery.cancel_scope)
             response = await respond(request)
-            with trio.move_on_after(_SEND_SECONDS):
-                await send_response(scope, noting_send, response, sent)
+            if isinstance(response, StreamingResponse):
+                await send_stream(response, noting_send, _SEND_SECONDS)
+            else:
+                with trio.move_on_after(_SEND_SECONDS):
+                    await send_response(scope, noting_send, response, sent)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         # The server knows a broken connection by its error, and not by a group.

@@ -1,7 +1,7 @@
 """HTTP requests and responses as the endpoints see them: without a framework.
 
-An endpoint is a coroutine function from `Request` to `Response`. It is cancelled when
-its client disconnects.
+An endpoint is a coroutine function from `Request` to `Response` or `StreamingResponse`.
+It is cancelled when its client disconnects, and so is the body of a streaming response.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ __all__ = [
     "Request",
     "Response",
     "Routes",
+    "StreamWriter",
+    "StreamingResponse",
     "json_response",
     "request_of",
 ]
@@ -179,7 +181,56 @@ class Response:
         return [*self.headers, (b"content-length", b"%d" % len(self.body))]
 
 
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+class StreamWriter(Protocol):
+    """Sends the body of a streaming response, piece by piece.
+
+    Attributes:
+        started: The head has been sent, or is being sent.
+    """
+
+    started: bool
+
+    async def send(self, piece: bytes) -> None:
+        """Send a piece of the body, the first one with the head; a checkpoint.
+
+        It returns when the connection has taken all of the piece, so a body that makes
+        the next piece then keeps one piece in memory, however slowly its client reads.
+
+        Args:
+            piece: Any bytes; nothing is sent for no bytes.
+
+        Raises:
+            OSError: The connection is broken, the client has not read the piece in
+                time, or an earlier piece was cut.
+
+        Cancellation:
+            The piece may have been cut: then nothing more can be sent.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class StreamingResponse:
+    """A response whose body is made while it is sent.
+
+    Attributes:
+        write: Makes the body. No other task runs between the return of the endpoint and
+            its call, so what the endpoint has decided still holds. It may return a
+            whole response instead, as long as it has sent nothing. An error breaks the
+            connection once the head is out, so that no client takes the part for the
+            whole. It is cancelled when the client disconnects; a drain does not cancel
+            it: what it waits for is parked (`core.parked_waits`), and what sends for
+            long looks at `Drain.released`.
+        status: HTTP status.
+        headers: Without the framing headers, which the server adds.
+    """
+
+    write: Callable[[StreamWriter], Awaitable[Response | None]]
+    status: int = 200
+    headers: Headers = ()
+
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response | StreamingResponse]]
 # Endpoints by path or template (see `routing`), then by method.
 Routes: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
 

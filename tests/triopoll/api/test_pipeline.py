@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from tests.triopoll.asgi_calls import Call, serving
-from tests.triopoll.server.harness import run_server
+from tests.triopoll.server.harness import HASTY, run_server
 
+from triopoll.access import AccessControl
+from triopoll.access.control import Rules
+from triopoll.access.cors import Cors
+from triopoll.api.pipeline import Pipeline
 from triopoll.app import Triopoll
+from triopoll.asgi.messages import (
+    CANCELS,
+    Request,
+    Response,
+    StreamingResponse,
+    StreamWriter,
+    json_response,
+)
 from triopoll.asgi.types import Message, Receive, Scope, Send
+from triopoll.ops.metrics import Metrics
 from triopoll.server.http_cycle import HttpCycle
 from triopoll.settings import Settings
 
@@ -484,3 +498,272 @@ async def test_what_stands_in_between_sees_each_response(
             await publish.run(app)
             assert publish.status == 200
         assert early == (0 if wrapped else 40)
+
+
+# --- streaming responses --------------------------------------------------------------
+
+Write = Callable[[StreamWriter], Awaitable[Response | None]]
+
+
+def streaming(write: Write, **more: Any) -> Pipeline:
+    """Return a pipeline with one endpoint, which streams what `write` sends."""
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        return StreamingResponse(write, 200, [(b"content-type", b"text/plain")])
+
+    async def nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    return Pipeline(
+        routes={"/stream": {"GET": endpoint, "HEAD": endpoint}},
+        websockets=(),
+        unlimited=(),
+        public=(),
+        access=AccessControl(Rules(cors=Cors([PAGE]))),
+        metrics=Metrics(),
+        fallback=nothing_else,
+        max_body_bytes=1000,
+        **more,
+    )
+
+
+async def count_to_three(writer: StreamWriter) -> None:
+    for piece in (b"1", b"2", b"3"):
+        await writer.send(piece)
+
+
+async def run_call(pipeline: Pipeline, method: str = "GET", **more: Any) -> Call:
+    request = call("/stream", method=method)
+    for name, value in more.items():
+        setattr(request, name, value)
+    await request.run(pipeline.serve)
+    return request
+
+
+SERVERS: list[dict[str, Any]] = [{}, {CANCELS: {}}]
+
+
+@pytest.mark.parametrize("extensions", SERVERS)
+async def test_a_stream_is_counted_and_has_all_headers(extensions: Any) -> None:
+    """As any response, once."""
+    pipeline = streaming(count_to_three)
+    request = await run_call(pipeline, extensions=extensions)
+    assert request.body == b"123"
+    given = dict(request.headers)
+    assert given[b"access-control-allow-origin"] == PAGE.encode()
+    assert given[b"x-content-type-options"] == b"nosniff"
+    assert given[b"content-type"] == b"text/plain"
+    assert pipeline.metrics.answers == {("/stream", 200): 1}
+
+
+@pytest.mark.parametrize("extensions", SERVERS)
+async def test_head_gets_no_body(extensions: Any) -> None:
+    """The body is not even made."""
+    pipeline = streaming(fail)
+    request = await run_call(pipeline, "HEAD", extensions=extensions)
+    assert (request.status, request.body) == (200, b"")
+    assert pipeline.metrics.answers == {("/stream", 200): 1}
+
+
+async def fail(writer: StreamWriter) -> None:
+    raise LookupError("it broke")
+
+
+@pytest.mark.parametrize("extensions", SERVERS)
+async def test_a_body_that_fails_at_once_is_an_error(
+    extensions: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is out: so it is answered as any other error, and counted as one."""
+    pipeline = streaming(fail)
+    request = await run_call(pipeline, extensions=extensions)
+    assert (request.status, json.loads(request.body)["code"]) == (500, "internal")
+    assert pipeline.metrics.answers == {("/stream", 500): 1}
+    assert caplog.records[-1].message == "GET /stream failed"
+
+
+@pytest.mark.parametrize("extensions", SERVERS)
+async def test_a_whole_response_may_come_instead(extensions: Any) -> None:
+    """What the body finds out before its first piece can be answered with a status."""
+
+    async def write(writer: StreamWriter) -> Response:
+        await trio.lowlevel.checkpoint()
+        return json_response({"code": "not_found"}, 404)
+
+    pipeline = streaming(write)
+    request = await run_call(pipeline, extensions=extensions)
+    assert (request.status, request.body) == (404, b'{"code":"not_found"}')
+    assert dict(request.headers)[b"x-content-type-options"] == b"nosniff"
+    assert pipeline.metrics.answers == {("/stream", 404): 1}
+
+
+@pytest.mark.parametrize("extensions", SERVERS)
+async def test_a_body_that_fails_later_is_not_ended(extensions: Any) -> None:
+    """The server gets the error, and breaks the connection."""
+
+    async def fail_late(writer: StreamWriter) -> None:
+        await writer.send(b"1")
+        raise LookupError
+
+    async def answer_late(writer: StreamWriter) -> Response:
+        await writer.send(b"1")
+        return Response(b"")
+
+    for write, error in ((fail_late, LookupError), (answer_late, RuntimeError)):
+        request = call("/stream")
+        request.extensions = extensions
+        with pytest.raises(error):
+            await request.run(streaming(write).serve)
+        assert [each.get("more_body") for each in request.sent] == [None, True]
+
+
+@pytest.mark.parametrize("sends", [False, True])
+async def test_a_client_that_leaves_cancels_the_body(sends: bool) -> None:
+    """While it waits for something, and while it sends."""
+    ended: list[str] = []
+
+    async def write(writer: StreamWriter) -> None:
+        await writer.send(b"1")
+        try:
+            await writer.send(b"2" if sends else b"")
+            await trio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    async with trio.open_nursery() as nursery:
+        request = call("/stream")
+        if sends:
+            request.leave_at = 2
+        nursery.start_soon(request.run, streaming(write).serve)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sends or not ended
+        request.leave()
+    assert ended == ["cancelled"]
+    assert request.body == b"1"
+
+
+async def test_a_client_that_does_not_read_is_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Where the server has no limit; each piece has all of the time."""
+
+    async def write(writer: StreamWriter) -> None:
+        for _ in range(5):
+            await writer.send(b"1")
+            await trio.sleep(10)
+        request.hangs = True
+        await writer.send(b"2")
+
+    class Hanging(Call):
+        hangs = False
+
+        async def _send(self, event: Any) -> None:
+            if self.hangs:
+                await trio.sleep_forever()
+            await super()._send(event)
+
+    request = Hanging("/stream")
+    with pytest.raises(ConnectionAbortedError):
+        await request.run(streaming(write).serve)
+    assert trio.current_time() == pytest.approx(65)
+
+
+# The same on sockets.
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_stream_on_a_socket(version: str) -> None:
+    """Chunked, and the connection goes on; or up to the end of the connection."""
+    async with run_server(streaming(count_to_three).serve) as running:
+        client = await running.connect()
+        request = f"GET /stream HTTP/{version}\r\nHost: h\r\n"
+        keep = "Connection: keep-alive\r\n\r\n"
+        await client.send((request + keep).encode())
+        if version == "1.0":
+            head, _, body = (await client.read_all()).partition(b"\r\n\r\n")
+            assert body == b"123"
+            assert b"\r\nconnection: close" in head
+        else:
+            await client.send((request + "Connection: close\r\n\r\n").encode())
+            data = await client.read_all()
+            assert data.count(b"1\r\n1\r\n1\r\n2\r\n1\r\n3\r\n0\r\n\r\n") == 2
+            assert data.count(b"\r\ntransfer-encoding: chunked\r\n") == 2
+
+
+async def test_a_head_request_on_a_socket() -> None:
+    """The next response follows at once."""
+    async with run_server(streaming(count_to_three).serve) as running:
+        client = await running.connect()
+        await client.send(b"HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+        await client.get("/stream", "Connection: close\r\n")
+        first, second, *body = (await client.read_all()).split(b"\r\n\r\n")
+        assert first.startswith(b"HTTP/1.1 200")
+        assert second.startswith(b"HTTP/1.1 200")
+        assert body[0].startswith(b"1\r\n1")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_body_that_fails_on_a_socket_is_not_whole(
+    version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No last chunk, and no end of the connection in good order."""
+
+    async def write(writer: StreamWriter) -> None:
+        await writer.send(b"1")
+        await go_on.wait()
+        raise LookupError
+
+    go_on = trio.Event()
+    async with run_server(streaming(write).serve) as running:
+        client = await running.connect()
+        await client.send(f"GET /stream HTTP/{version}\r\nHost: h\r\n\r\n".encode())
+        data = await client.read_head()
+        go_on.set()
+        with pytest.raises(trio.BrokenResourceError):
+            while more := await client.stream.receive_some():
+                data += more
+        assert not data.endswith(b"0\r\n\r\n")
+    assert [each.message for each in caplog.records] == ["GET /stream failed"]
+
+
+async def test_a_client_that_leaves_a_socket_cancels_the_body() -> None:
+    """At once, while the body waits for something else."""
+    ended = trio.Event()
+
+    async def write(writer: StreamWriter) -> None:
+        await writer.send(b"1")
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with run_server(streaming(write).serve) as running:
+        client = await running.connect()
+        await client.get("/stream")
+        await client.read_head()
+        await client.stream.aclose()
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+@pytest.mark.slow
+async def test_a_client_on_a_socket_that_does_not_read_is_cut() -> None:
+    """One piece is kept for it, until the write deadline."""
+    pieces: list[int] = []
+
+    async def write(writer: StreamWriter) -> None:
+        try:
+            while True:
+                pieces.append(running.server.send_budget.waiting)
+                await writer.send(b"x" * 100_000)
+        finally:
+            ended.set()
+
+    ended = trio.Event()
+    async with run_server(streaming(write).serve, HASTY) as running:
+        client = await running.connect()
+        await client.get("/stream")
+        with trio.fail_after(5):
+            await ended.wait()
+        assert len(pieces) < 200
+        await running.settle()
+        await client.stream.aclose()

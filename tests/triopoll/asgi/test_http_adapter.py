@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from tests.triopoll.asgi_calls import Call as Request
 from tests.triopoll.asgi_calls import serving
 from trio.testing import MockClock
 
 from triopoll.app import Triopoll
-from triopoll.asgi import http_adapter
-from triopoll.asgi.http_adapter import BodyRefused, read_body, send_response
-from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, Response
+from triopoll.asgi import http_adapter, messages
+from triopoll.asgi.http_adapter import (
+    BodyRefused,
+    read_body,
+    send_response,
+    serve_unless_disconnected,
+)
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, Response, StreamingResponse
 from triopoll.settings import Settings
 from triopoll.store import Delivery, MemoryStore, MessageStore
 
@@ -246,3 +252,48 @@ async def test_what_carries_no_message_is_not_waited_for(app: Triopoll) -> None:
         request.extensions = {ACKNOWLEDGED: {"wait": wait}}
         await request.run(app)
         assert b"504" in request.body
+
+
+# --- streaming responses --------------------------------------------------------------
+
+
+async def test_a_disconnect_after_the_last_piece_cancels_nothing() -> None:
+    """Hypercorn reports it from inside the last `send`; one before it cancels."""
+    left = trio.Event()
+    sent: list[Any] = []
+
+    async def receive() -> Event:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if not message["more_body"]:
+            left.set()
+            await trio.testing.wait_all_tasks_blocked()
+        sent.append(message["body"])
+
+    async def respond(request: messages.Request) -> StreamingResponse:
+        return StreamingResponse(unused)
+
+    async def send_stream(response: object, send: Any, seconds: float) -> None:
+        assert isinstance(response, StreamingResponse)
+        assert seconds == http_adapter._SEND_SECONDS
+        for number, body in enumerate((b"1", b"2", b"3")):
+            message = {"type": "http.response.body", "body": body}
+            await send({**message, "more_body": number < 2})
+            await trio.testing.wait_all_tasks_blocked()
+
+    request = messages.Request("GET", "/", b"", [])
+    args = receive, send, respond, request, lambda _: None
+    await serve_unless_disconnected({"type": "http"}, *args, send_stream)
+    assert sent == [b"1", b"2", b"3"]
+
+    left = trio.Event()
+    left.set()
+    sent.clear()
+    await serve_unless_disconnected({"type": "http"}, *args, send_stream)
+    assert sent == [b"1"]
+
+
+async def unused(*_: object) -> None:
+    raise AssertionError

@@ -9,7 +9,14 @@ from dataclasses import replace
 import trio
 
 from ...asgi.json import plain_text
-from ...asgi.messages import UNCACHED_JSON, Endpoint, Request, Response, Routes
+from ...asgi.messages import (
+    UNCACHED_JSON,
+    Endpoint,
+    Request,
+    Response,
+    Routes,
+    StreamingResponse,
+)
 from ...asgi.query import BadQuery, parse_query
 from ...core.outcomes import (
     EventFired,
@@ -65,7 +72,7 @@ def _endpoint(
     def parse_cached(raw: bytes) -> PollQuery:
         return parse_poll(parse_query(raw), settings)
 
-    async def endpoint(request: Request) -> Response:
+    async def endpoint(request: Request) -> Response | StreamingResponse:
         # The OpenResty API names the event `key`; nearly all polls have no such bytes.
         if b"key=" in request.query and is_openresty_poll(request):
             return await openresty(request)
