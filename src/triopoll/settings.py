@@ -270,6 +270,8 @@ class Settings:
         max_watched_keys: Logs that may be watched in this process at once.
         v1_default_timeout: Seconds that a wait of ``/v1`` takes without a timeout.
         v1_max_timeout: Seconds that a wait of ``/v1`` may take.
+        sse_lifetime: Seconds for which server-sent events are sent on one connection.
+        sse_ping: Seconds without an event after which a comment is sent.
         max_message_bytes: Longest message that may be published.
         states_create: Who may create states: ``publishers`` or ``visitors``.
         states_per_ip: States a minute that visitors of one address may create; 0 is no
@@ -319,6 +321,8 @@ class Settings:
     max_watched_keys: int = _setting(32768, _count)
     v1_default_timeout: float = _setting(25.0, _seconds)
     v1_max_timeout: float = _setting(55.0, _seconds)
+    sse_lifetime: float = _setting(60.0, _seconds)
+    sse_ping: float = _setting(15.0, _seconds)
     max_message_bytes: int = _setting(262144, _count)
     states_create: str = _setting("publishers", _choice("publishers", "visitors"))
     states_per_ip: int = _setting(30, _limit)

@@ -35,10 +35,12 @@ class CountingLog(MemoryLog):
     hangs = False
     reads = 0
 
-    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
+    async def read(
+        self, key: str, cursor: str, limit: int, *, share: int = 1, acks: bool = True
+    ) -> Page:
         self.reads += 1
         await self._stumble()
-        return await super().read(key, cursor, limit, share=share)
+        return await super().read(key, cursor, limit, share=share, acks=acks)
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         await self._stumble()

@@ -59,6 +59,8 @@ def test_each_field_is_read_from_its_variable() -> None:
         log_trim_acked=True,
         websockets=False,
         websocket_ping=14,
+        sse_lifetime=30,
+        sse_ping=9,
         drain_window=1,
         metrics_from="10.0.0.0/8 ::1 loopback",
         states_create="visitors",

@@ -19,7 +19,7 @@ __all__ = ["BadOrigin", "Cors"]
 _ANY = "*"
 _ORIGIN = re.compile(r"https?://[a-z0-9._\[\]:-]+", re.ASCII)
 _METHODS = b"GET, POST"
-_REQUEST_HEADERS = b"authorization, content-type, triopoll-poll-secret"
+_REQUEST_HEADERS = b"authorization, content-type, last-event-id, triopoll-poll-secret"
 _EXPOSED = b"retry-after"
 # Seconds for which a browser need not ask again; Chromium takes two hours at most.
 _MAX_AGE = b"7200"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from .event_stream import MEDIA_TYPE
 from .validation import BoundedInteger
 
-__all__ = ["Operation", "Schema", "document"]
+__all__ = ["Either", "Operation", "Schema", "document"]
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -53,6 +54,13 @@ _SECURITY: Mapping[str, Sequence[Schema]] = {
 }
 
 
+class Either(NamedTuple):
+    """A body in JSON, or one of another media type."""
+
+    json: Any
+    media_type: str
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path.
@@ -62,7 +70,8 @@ class Operation:
         path: As it is routed.
         summary: One line.
         responses: The type of the JSON body for each status; a text is the media type
-            of a body that is not JSON, None stands for no body.
+            of a body that is not JSON, `Either` stands for one of two bodies, None
+            for no body.
         tag: The API that it belongs to.
         query: The Struct that has the parameters.
         path_parameters: The type of each parameter of the path, by name.
@@ -193,9 +202,16 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
 def _response(status: int, kind: Any, schemas: dict[str, Schema]) -> Schema:
     if kind is None:
         return {"description": "Success"}
-    if isinstance(kind, str):
-        content: Schema = {kind: {"schema": {"type": "string"}}}
+    if isinstance(kind, Either):
+        content = {**_content(kind.json, schemas), **_content(kind.media_type, schemas)}
     else:
-        content = {"application/json": {"schema": _schema(kind, schemas)}}
+        content = _content(kind, schemas)
     meaning = "Success" if status < 400 else "Refused" if status < 500 else "Not now"
     return {"description": meaning, "content": content}
+
+
+def _content(kind: Any, schemas: dict[str, Schema]) -> Schema:
+    if not isinstance(kind, str):
+        return {"application/json": {"schema": _schema(kind, schemas)}}
+    # Readers of a schema take a stream event by event, and an event is no text.
+    return {kind: {"schema": {} if kind == MEDIA_TYPE else {"type": "string"}}}

@@ -41,7 +41,7 @@ from ..asgi.messages import (
     request_of,
 )
 from ..asgi.routing import RouteTable
-from ..asgi.streaming import PieceWriter
+from ..asgi.streaming import PieceWriter, StreamBroken
 from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..ops.metrics import Metrics
 from .fallback import FallbackExchange
@@ -220,18 +220,22 @@ class Pipeline:
                 the connection.
         """
         finish = partial(self.finish, request, response)
-        writer = PieceWriter(send, response, finish, seconds)
+        writer = PieceWriter(send, response, finish, self.metrics.sent, seconds)
         instead: Response | None = None
         try:
             if request.method != "HEAD":
                 instead = await response.write(writer)
+            if instead is None:
+                await writer.end()
+                return
+        except StreamBroken:
+            # Nothing to log: the client has left or is slow. A server closes the
+            # connection behind a response that has not been ended.
+            return
         except Exception:
             if writer.started:
                 raise
             instead = _internal_error(request)
-        if instead is None:
-            await writer.end()
-            return
         if writer.started:
             raise RuntimeError("a whole response comes behind the start of another")
         self.finish(request, instead)

@@ -56,7 +56,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
 MAX_DEPTH = 128
 
 # The fields whose value is one of some words.
-_CHOICES = {"default_type": "clear, set"}
+_CHOICES = {"default_type": "clear, set", "live": "sse"}
 _ERROR = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _SENTENCES: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern, re.DOTALL), sentence)

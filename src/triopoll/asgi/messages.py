@@ -190,7 +190,7 @@ class StreamWriter(Protocol):
 
     started: bool
 
-    async def send(self, piece: bytes) -> None:
+    async def send(self, piece: bytes, woken: float | None = None) -> None:
         """Send a piece of the body, the first one with the head; a checkpoint.
 
         It returns when the connection has taken all of the piece, so a body that makes
@@ -198,6 +198,7 @@ class StreamWriter(Protocol):
 
         Args:
             piece: Any bytes; nothing is sent for no bytes.
+            woken: When the wait was woken that this piece comes of, as in `Response`.
 
         Raises:
             OSError: The connection is broken, the client has not read the piece in

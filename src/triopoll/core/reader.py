@@ -11,7 +11,8 @@ Events and groups are not, so a wait that includes one is refused while slock is
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import trio
@@ -21,7 +22,7 @@ from trioslock import Database
 
 from ..ops.metrics import Kind, Metrics, WaitMeter
 from ..settings import Settings
-from ..store import NEW, MessageLog
+from ..store import NEW, MessageLog, Page
 from .backend_calls import (
     MARGIN,
     SLOCK_ERRORS,
@@ -30,6 +31,7 @@ from .backend_calls import (
     count_failure,
     slock_failure,
 )
+from .followed_log import FollowedLog
 from .held_keys import OVERTIME
 from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
 from .outcomes import EventFired, Failure, OperationFailed
@@ -43,6 +45,7 @@ from .wait_items import (
     GroupState,
     Item,
     ItemState,
+    LogItem,
     ReadResult,
     WaitSet,
 )
@@ -150,6 +153,67 @@ class Reader:
             return count_failure(self._metrics, error.failure)
         return self._observed(result)
 
+    @contextmanager
+    def follow(self, item: LogItem, visitor: str | None) -> Generator[FollowedLog]:
+        """Subscribe to a log for the block, to read it with `next_page`.
+
+        Args:
+            item: What to read, and from where.
+            visitor: As for `messages`.
+
+        Raises:
+            OperationFailed: Too many logs are watched.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        with self._notifier.subscribe((item.key,), visitor) as subscription:
+            where = item.key, item.cursor, item.limit
+            yield FollowedLog(*where, self._limit, subscription, self._read)
+
+    async def next_page(self, log: FollowedLog, seconds: float) -> ReadResult | Failure:
+        """Read the next page of a log that is followed, or wait for it.
+
+        A wait is parked, so the drain ends it. `messages` does the same for one page,
+        with fewer functions that each of thousands of waits has to keep.
+
+        Args:
+            log: From `follow`.
+            seconds: As for `messages`, but 0 reads nothing behind an empty page.
+
+        Returns:
+            As `messages`.
+
+        Raises:
+            BadCursor: The log is followed from a text that is no cursor.
+
+        Cancellation:
+            Nothing is left behind; the log's cursor is that of the last page.
+        """
+        try:
+            result = await self._next_page(log, seconds)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        return self._observed(result)
+
+    async def _next_page(self, log: FollowedLog, seconds: float) -> ReadResult:
+        result = ReadResult(Page((), log.cursor))
+        if not log.at_end:
+            result = await log.read()
+        if result.ready or seconds <= 0:
+            return result
+        with ParkedWait(self._waits, seconds, "sse", needs_slock=False) as parked:
+            meter = self._metrics.waits["sse"]
+            while log.at_end:
+                await log.wait()
+                meter.wakes += 1
+                result = await log.read()
+                meter.empty_wakes += log.at_end
+            result.woken = log.wake.at if log.wake is not None else None
+            parked.outcome = EventFired()
+        self._check(parked, ready=result.ready)
+        return result
+
     async def wait_any(
         self,
         items: Sequence[Item],
@@ -220,9 +284,10 @@ class Reader:
         limit: int,
         within: float,
         share: int = 1,
+        acks: bool = True,
     ) -> ReadResult | Failure:
         # A failure is returned, not raised, so that the tasks of one flight share it.
-        read = partial(self._log.read, key, cursor, limit, share=share)
+        read = partial(self._log.read, key, cursor, limit, share=share, acks=acks)
         try:
             page = await call_store(within, read)
         except OperationFailed as error:

@@ -36,6 +36,7 @@ class ReadResult:
         page: As it was read; without messages and without a gap, nothing is new.
         woken: The time of the wake that the read followed, by `metrics.monotonic`.
         encoded: Its JSON text, once a serializer has produced it.
+        events: The same as server-sent events.
         ready: There are messages or a gap.
         size: How many bytes the messages have.
     """
@@ -43,6 +44,7 @@ class ReadResult:
     page: Page
     woken: float | None = None
     encoded: bytes | None = None
+    events: bytes | None = None
     ready: bool = field(init=False)
     size: int = field(init=False)
 

@@ -25,7 +25,9 @@ from prometheus_client.core import (
 
 __all__ = ["Backend", "Histogram", "Kind", "Metrics", "WaitMeter", "monotonic"]
 
-Kind: TypeAlias = Literal["event", "message", "log", "group", "state", "websocket"]
+Kind: TypeAlias = Literal[
+    "event", "message", "log", "sse", "group", "state", "websocket"
+]
 Backend: TypeAlias = Literal["slock", "store"]
 
 # The clock of `Response.woken`. Its values are compared with each other only: trio's

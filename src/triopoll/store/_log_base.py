@@ -245,7 +245,9 @@ class MessageLog(Protocol):
         """
         ...
 
-    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
+    async def read(
+        self, key: str, cursor: str, limit: int, *, share: int = 1, acks: bool = True
+    ) -> Page:
         """Read on from a cursor.
 
         Messages that have outlived their time, or were trimmed, are counted as lost
@@ -257,6 +259,8 @@ class MessageLog(Protocol):
             cursor: From an answer; `NEW`: from now on; `ALL`: all that are kept.
             limit: Messages that the page may hold, at least 1.
             share: How many pages are read together; they have the bytes of one.
+            acks: Whether the reader has what is before the cursor: then it may be
+                trimmed (`LogLimits.trim_acked`).
 
         Returns:
             A page. If the cursor is from before the storage was emptied, or its

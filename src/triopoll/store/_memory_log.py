@@ -144,7 +144,9 @@ class MemoryLog:
         self._forget(now)
         return [self._append(message, now) for message in messages]
 
-    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
+    async def read(
+        self, key: str, cursor: str, limit: int, *, share: int = 1, acks: bool = True
+    ) -> Page:
         """Read on from a cursor; see `MessageLog.read`.
 
         Cancellation:
@@ -160,7 +162,10 @@ class MemoryLog:
         if log is None or cursor == NEW:
             missed = place is not None and not self._is_fresh(place, now)
             return Page((), self._end(log, now), missed, None if missed else 0)
-        return self._page(log, place, (limit, self._limits.page_bytes // share), now)
+        page = self._page(log, place, (limit, self._limits.page_bytes // share), now)
+        if acks and self._limits.trim_acked and place is not None:
+            self._trim_acked(log, place)
+        return page
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         """Return a mark for each log; see `MessageLog.heads`.
@@ -253,9 +258,6 @@ class MemoryLog:
             start = log.start
         found, end = self._select(log, start, limits, now)
         tag = log.tag if end == log.last else found[-1].tag
-        if place is not None and is_sure and self._limits.trim_acked:
-            while log.entries and log.entries[0].n <= place.n:
-                self._budget.free(log.entries.popleft().cost)
         lost = end - start - len(found) if is_sure else None
         return Page(
             tuple(map(self._stored, found)),
@@ -263,6 +265,12 @@ class MemoryLog:
             place is not None and lost != 0,
             0 if place is None else lost,
         )
+
+    def _trim_acked(self, log: _Log, place: Cursor) -> None:
+        """Remove the messages up to a place, if that is known to be in this log."""
+        if self._start(log, place) is not None:
+            while log.entries and log.entries[0].n <= place.n:
+                self._budget.free(log.entries.popleft().cost)
 
     def _start(self, log: _Log, place: Cursor) -> int | None:
         """Return the number to read on from, or None if the place is not known."""

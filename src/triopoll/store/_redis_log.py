@@ -81,7 +81,9 @@ class RedisLog:
                     nursery.start_soon(append_to, *group)
         return [results[place] for place in range(len(messages))]
 
-    async def read(self, key: str, cursor: str, limit: int, *, share: int = 1) -> Page:
+    async def read(
+        self, key: str, cursor: str, limit: int, *, share: int = 1, acks: bool = True
+    ) -> Page:
         """Read on from a cursor; see `MessageLog.read`.
 
         Cancellation:
@@ -97,7 +99,7 @@ class RedisLog:
             limit,
             self._limits.page_bytes // share,
             milliseconds(self._limits.memory),
-            int(self._limits.trim_acked),
+            int(self._limits.trim_acked and acks),
             *(place or _NOWHERE),
             HISTORY,
             HISTORY_MAY_LACK,

@@ -80,7 +80,7 @@ def test_a_preflight_is_answered() -> None:
     given = dict([*answer.headers, *cors.headers(request)])
     assert len(given) == len(answer.headers) + len(cors.headers(request))
     assert given[b"access-control-allow-methods"] == b"GET, POST"
-    allowed = b"authorization, content-type, triopoll-poll-secret"
+    allowed = b"authorization, content-type, last-event-id, triopoll-poll-secret"
     assert given[b"access-control-allow-headers"] == allowed
     assert given[b"access-control-allow-credentials"] == b"true"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from triopoll.api.openapi import Operation, document
+from triopoll.api.openapi import Either, Operation, document
 from triopoll.api.validation import BoundedInteger
 
 
@@ -110,6 +110,11 @@ def test_a_type_that_has_no_schema_is_an_error() -> None:
 def test_responses() -> None:
     """By status: a type of JSON, or the media type of something else."""
     operation, _ = describe(responses={200: Inner, 403: "text/plain", 503: Any})
+    both, _ = describe(responses={200: Either(Inner, "text/event-stream")})
+    assert both["responses"]["200"]["content"] == {
+        "application/json": {"schema": {"$ref": "#/components/schemas/Inner"}},
+        "text/event-stream": {"schema": {}},
+    }
     assert operation["responses"] == {
         "200": {
             "description": "Success",

@@ -11,7 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from triopoll.asgi.messages import Response, StreamingResponse, StreamWriter
-from triopoll.asgi.streaming import PieceWriter
+from triopoll.asgi.streaming import PieceWriter, StreamBroken
 
 BODY = {"type": "http.response.body", "more_body": True}
 END = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -32,10 +32,12 @@ class Sent:
         self.response = StreamingResponse(unused, 201, ((b"a", b"b"),))
         self.messages: list[Any] = []
         self.finished = 0
+        self.woken: list[float] = []
         self.hang_at = hang_at
 
     def writer(self, **limit: float) -> PieceWriter:
-        return PieceWriter(self._send, self.response, self._finish, **limit)
+        finish, noted = self._finish, self.woken.append
+        return PieceWriter(self._send, self.response, finish, noted, **limit)
 
     def _finish(self) -> None:
         self.finished += 1
@@ -62,9 +64,10 @@ async def test_the_head_is_finished_once_and_sent_with_the_first_piece() -> None
     assert (sent.messages, writer.started) == ([], False)
     assert repr(writer) == "<PieceWriter: not started>"
     await writer.send(b"1")
-    await writer.send(b"2")
+    await writer.send(b"2", woken=7.5)
     await writer.end()
     assert writer.started
+    assert sent.woken == [7.5]
     assert repr(writer) == "<PieceWriter: started>"
     assert sent.messages == [HEAD, {**BODY, "body": b"1"}, {**BODY, "body": b"2"}, END]
     assert sent.finished == 1
@@ -94,12 +97,12 @@ async def test_the_client_may_take_so_long_for_a_piece(
     sent = Sent(message)
     writer = sent.writer(seconds=5)
     started = trio.current_time()
-    with pytest.raises(ConnectionAbortedError, match="has not read a piece"):
+    with pytest.raises(StreamBroken, match="has not read a piece"):
         await send_two(writer)
     assert trio.current_time() - started == 5
     assert repr(writer) == "<PieceWriter: cut>"
     for again in (writer.send(b"3"), writer.end()):
-        with pytest.raises(ConnectionAbortedError, match="an earlier piece"):
+        with pytest.raises(StreamBroken, match="an earlier piece"):
             await again
     assert len(sent.messages) == message
 
@@ -125,6 +128,20 @@ async def test_nothing_follows_a_piece_that_was_cancelled(
     assert sent.messages[-1] == {**BODY, "body": b"2"}
     with trio.move_on_after(1):
         await writer.send(b"3")
-    with pytest.raises(ConnectionAbortedError, match="an earlier piece"):
+    with pytest.raises(StreamBroken, match="an earlier piece"):
         await writer.end()
     assert len(sent.messages) == 3
+
+
+async def test_a_broken_connection() -> None:
+    """The error of the server is the cause."""
+
+    async def send(message: Any) -> None:
+        raise BrokenPipeError("it has left")
+
+    sent = Sent()
+    writer = PieceWriter(send, sent.response, sent._finish, sent.woken.append)
+    with pytest.raises(StreamBroken, match="it has left"):
+        await writer.send(b"1", woken=1.0)
+    assert writer.started
+    assert not sent.woken

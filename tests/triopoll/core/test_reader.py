@@ -12,7 +12,7 @@ from tests.triopoll.logrig import LIMIT, LogRig, open_log_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.held_keys import HeldKeys
-from triopoll.core.outcomes import Failure
+from triopoll.core.outcomes import Failure, OperationFailed
 from triopoll.core.wait_items import (
     EventItem,
     EventState,
@@ -58,8 +58,20 @@ def as_result(seen: ItemState) -> ReadResult:
     return seen
 
 
+async def followed(
+    rig: LogRig, key: str, cursor: str, limit: int, seconds: float
+) -> ReadResult | Failure:
+    try:
+        with rig.reader.follow(LogItem(key, cursor, limit), None) as log:
+            return await rig.reader.next_page(log, seconds)
+    except OperationFailed as error:
+        return error.failure
+
+
 Read = Callable[[LogRig, str, str, int, float], Awaitable[ReadResult | Failure]]
-each_way = pytest.mark.parametrize("read", [by_itself, among_others, beside_signals])
+each_way = pytest.mark.parametrize(
+    "read", [by_itself, among_others, beside_signals, followed]
+)
 
 
 @each_way
@@ -756,3 +768,43 @@ async def test_a_visitor_that_waits_for_ever_new_logs(
             began = trio.current_time()
             assert data(await rig.reader.messages("c", NEW, 9, 25, "visitor")) == [b"1"]
         assert 10 <= trio.current_time() - began < 15
+
+
+# --- logs that are followed -----------------------------------------------------------
+
+
+async def test_page_after_page(autojump_clock: MockClock, rig: LogRig) -> None:
+    """From where the last one ended, whatever comes between two calls."""
+    await rig.log.put("k", b"1", b"2", b"3")
+    found: list[bytes] = []
+    with rig.reader.follow(LogItem("k", ALL, 2), None) as log:
+        found += data(await rig.reader.next_page(log, 30))
+        await rig.log.put("k", b"4")
+        found += data(await rig.reader.next_page(log, 30))
+        assert found == [b"1", b"2", b"3", b"4"]
+        assert not data(await rig.reader.next_page(log, 0))
+        assert not data(await rig.reader.next_page(log, 1))
+        await rig.log.put("k", b"5")
+        assert await rig.wake("k")
+        assert data(await rig.reader.next_page(log, 30)) == [b"5"]
+    assert trio.current_time() < LIMIT
+
+
+async def test_a_wait_that_ends_in_its_read_loses_nothing(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """The wake is used up then, and the next call reads first."""
+    with rig.reader.follow(LogItem("k", NEW, 9), None) as log:
+        assert not data(await rig.reader.next_page(log, 30))
+        read_now = rig.log.read
+
+        async def read_slowly(*args: Any, **more: Any) -> Page:
+            await trio.sleep(2)
+            return await read_now(*args, **more)
+
+        rig.log.read = read_slowly  # type: ignore[method-assign]
+        await rig.log.put("k", b"1")
+        assert await rig.wake("k")
+        assert not data(await rig.reader.next_page(log, 1))
+        rig.log.read = read_now  # type: ignore[method-assign]
+        assert data(await rig.reader.next_page(log, 0)) == [b"1"]

@@ -34,6 +34,7 @@ QUICK = {
     "max_timeout": 0.01,
     "v1_default_timeout": 0.01,
     "v1_max_timeout": 0.01,
+    "sse_lifetime": 0.01,
 }
 
 

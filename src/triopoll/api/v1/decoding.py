@@ -83,10 +83,12 @@ class WaitRequest:
     Attributes:
         items: In the order given.
         timeout: Seconds to wait, at most the maximum; None: the default.
+        is_live: Send what comes as server-sent events, for so many seconds.
     """
 
     items: Sequence[Item]
     timeout: float | None
+    is_live: bool = False
 
 
 # --- query strings --------------------------------------------------------------------
@@ -96,7 +98,10 @@ def read_messages_query(parameters: Query, settings: Settings) -> WaitRequest:
     """Read the parameters of ``GET /v1/messages``: a wait for one log."""
     given, _ = _read_query(parameters, ())
     query = _convert(given, MessagesQuery, "the query")
-    return _wait_request([("the query", query)], query, settings)
+    if query.live is UNSET:
+        return _wait_request([("the query", query)], query, settings)
+    item = _wait_item(query, "the query", query.max, settings)
+    return WaitRequest((item,), _at_most(query.timeout, settings.sse_lifetime), True)
 
 
 def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
@@ -226,10 +231,12 @@ def _wait_request(
     settings: Settings,
 ) -> WaitRequest:
     wait_items = [_wait_item(item, place, wait.max, settings) for place, item in items]
-    timeout = value_or_none(wait.timeout)
-    if timeout is not None:
-        timeout = min(timeout, settings.v1_max_timeout)
-    return WaitRequest(wait_items, timeout)
+    return WaitRequest(wait_items, _at_most(wait.timeout, settings.v1_max_timeout))
+
+
+def _at_most(timeout: float | UnsetType, maximum: float) -> float | None:
+    given = value_or_none(timeout)
+    return None if given is None else min(given, maximum)
 
 
 def _wait_item(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import trio
 from msgspec import UNSET, convert
 
-from ...asgi.messages import UNCACHED_JSON, Request, Response, Routes
+from ...asgi.messages import Request, Response, Routes, StreamingResponse
 from ...asgi.query import BadQuery
 from ...core.outcomes import Failure
 from ...core.publisher import Published, Signalled, Stored, Unpublished
@@ -19,7 +19,7 @@ from ...services import Services
 from ...settings import Settings
 from ...store import BadCursor
 from ..refusals import format_v1
-from ..validation import BadRequest, StrictStruct
+from ..validation import BadRequest
 from .decoding import (
     WaitRequest,
     read_messages_query,
@@ -27,41 +27,33 @@ from .decoding import (
     read_wait,
     read_wait_query,
 )
+from .live_messages import stream_messages
+from .responses import (
+    FAILURES,
+    JITTER,
+    SPREAD_MS,
+    error_response,
+    failure_response,
+    refusal_response,
+    respond,
+)
 from .serializers import (
-    ErrorResponse,
     FailedResult,
     PublishResponse,
     PublishResult,
     SignalResult,
     StoredResult,
     WaitResponse,
-    encode,
     item_result,
     messages_response,
 )
 
-__all__ = ["JITTER", "SPREAD_MS", "failure_response", "v1_routes"]
+__all__ = ["v1_routes"]
 
-# The largest part of a wait that is subtracted at random, so that many clients that
-# were answered at the same time do not all poll at the same time from then on.
-JITTER = 0.1
-# Milliseconds over which the clients of a server that is being replaced reconnect.
-SPREAD_MS = 2000
-# The same for a server whose backend is away, in the seconds of Retry-After.
-_RETRY_AFTER = (1, 4)
 _MESSAGES = "/v1/messages"
 # Bytes of messages from which on a response is encoded while no other one is: a page of
 # 1 MiB takes some milliseconds, and its bytes twice.
 _LARGE = 2**16
-
-_FAILURES = {
-    Failure.SLOCK_UNREACHABLE: "slock cannot be reached",
-    Failure.SLOCK_REFUSED: "slock refused the request",
-    Failure.STORE_UNREACHABLE: "the message store cannot be reached",
-    Failure.STORE_FAILED: "the message store answered with an error",
-    Failure.TOO_MANY_WAITS: "the limit of parked waits has been reached",
-    Failure.TOO_MANY_HELD_KEYS: "the limit of keys held by waits has been reached",
-}
 
 
 def v1_routes(services: Services) -> Routes:
@@ -84,7 +76,9 @@ def v1_routes(services: Services) -> Routes:
 # --- reading --------------------------------------------------------------------------
 
 
-async def _wait(services: Services, turns: trio.Lock, request: Request) -> Response:
+async def _wait(
+    services: Services, turns: trio.Lock, request: Request
+) -> Response | StreamingResponse:
     """Serve ``/v1/messages`` and ``/v1/wait``, which differ in how they are written."""
     # One coroutine down to the reader's: each resumption of a task passes through all
     # of them, and each is kept as long as the request waits.
@@ -96,6 +90,8 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
         permit = services.access.admit_subscriber(request, keys, format_v1)
         if isinstance(permit, Response):
             return permit
+        if query.is_live:
+            return stream_messages(services, turns, request, query, permit)
         if seconds is None:
             seconds = services.settings.v1_default_timeout
         seconds *= 1 - random.uniform(0, JITTER)
@@ -120,7 +116,7 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
                     items, seconds, permit.visitor.bucket
                 )
     except (BadRequest, BadCursor, BadQuery) as error:
-        return _refuse(error)
+        return refusal_response(error)
     if early is not None and early.response is not None:
         return early.response
     if permit.ended is not None:
@@ -184,14 +180,14 @@ def _read_query(settings: Settings, request: Request) -> WaitRequest:
 
 
 def _encode_messages(log: ReadResult, timing: dict[str, Any]) -> Response:
-    return _respond(messages_response(log, timing), 200)
+    return respond(messages_response(log, timing), 200)
 
 
 def _encode_wait(
     items: Sequence[Item], found: Sequence[ItemState], timing: dict[str, Any]
 ) -> Response:
     results = list(map(item_result, items, found))
-    return _respond(WaitResponse(items=results, **timing), 200)
+    return respond(WaitResponse(items=results, **timing), 200)
 
 
 def _timing(
@@ -217,7 +213,7 @@ async def _publish(services: Services, request: Request) -> Response:
     try:
         drafts = read_publish(request.body, services.settings)
     except BadRequest as error:
-        return _refuse(error)
+        return refusal_response(error)
     keys = [draft.key for draft in drafts]
     publisher = services.access.admit_publisher(request, keys, format_v1)
     if isinstance(publisher, Response):
@@ -230,46 +226,20 @@ def _publish_response(results: list[Published]) -> Response:
     if len(failures) == len(results):
         if set(failures) == {Failure.SLOCK_REFUSED}:
             # The key is used by something else: trying again would not help.
-            return _respond(_error(Failure.SLOCK_REFUSED), 409)
+            return respond(error_response(Failure.SLOCK_REFUSED), 409)
         return failure_response(failures[0])
     is_done = not failures and all(
         each.woken for each in results if isinstance(each, Stored)
     )
     body = PublishResponse(items=list(map(_publish_result, results)))
-    return _respond(body, 200 if is_done else 202)
+    return respond(body, 200 if is_done else 202)
 
 
 def _publish_result(result: Published) -> PublishResult:
     match result:
         case Unpublished(failure):
-            return FailedResult(failure.value, _FAILURES[failure])
+            return FailedResult(failure.value, FAILURES[failure])
         case Stored():
             return convert(result, StoredResult, from_attributes=True)
         case Signalled(version):
             return SignalResult(UNSET if version is None else version)
-
-
-# --- errors ---------------------------------------------------------------------------
-
-
-def _refuse(error: BadRequest | BadCursor | BadQuery) -> Response:
-    code = "bad_cursor" if isinstance(error, BadCursor) else "bad_request"
-    return _respond(ErrorResponse(code, str(error)), 400)
-
-
-def failure_response(failure: Failure) -> Response:
-    """Return what is answered where slock or the store does not do its part."""
-    seconds = random.randint(*_RETRY_AFTER)
-    body = _error(failure)
-    body.retry_ms = 1000 * seconds
-    return _respond(body, 503, (b"retry-after", b"%d" % seconds))
-
-
-def _error(failure: Failure) -> ErrorResponse:
-    return ErrorResponse(failure.value, _FAILURES[failure])
-
-
-def _respond(
-    body: StrictStruct, status: int, *headers: tuple[bytes, bytes]
-) -> Response:
-    return Response(encode(body), status, (*UNCACHED_JSON, *headers))

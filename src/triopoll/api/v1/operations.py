@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..openapi import Operation
+from ..event_stream import MEDIA_TYPE
+from ..openapi import Either, Operation
 from .schemas import (
     PUBLISH_ITEMS,
     WAIT_ITEMS,
@@ -116,7 +117,7 @@ V1_OPERATIONS: Sequence[Operation] = (
         "GET",
         "/v1/messages",
         "Read the messages of a key after a cursor, or wait for the first",
-        {200: MessagesResponse, **_REFUSALS},
+        {200: Either(MessagesResponse, MEDIA_TYPE), **_REFUSALS},
         _TAG,
         query=MessagesQuery,
         admits="ticket",

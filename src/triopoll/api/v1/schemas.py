@@ -111,6 +111,14 @@ Timeout: TypeAlias = Annotated[
 Limit: TypeAlias = Annotated[
     PageSize, Meta(description="Messages of a key that are returned at most.")
 ]
+Live: TypeAlias = Annotated[
+    Literal["sse"],
+    Meta(
+        description="Send each message when it comes, as a server-sent event, for as "
+        "long as the timeout says. A browser that reconnects sends the id of the last "
+        "event, a cursor, in the header Last-Event-ID; it counts instead of the cursor."
+    ),
+]
 Ttl: TypeAlias = Annotated[
     float,
     Meta(
@@ -135,6 +143,7 @@ class MessagesQuery(StrictStruct):
     cursor: Cursor = "new"
     timeout: Timeout | UnsetType = UNSET
     max: Limit = _DEFAULT_LIMIT
+    live: Live | UnsetType = UNSET
 
 
 class WaitMessage(StrictStruct):

@@ -21,8 +21,11 @@ from .schemas import any_of
 
 __all__ = [
     "Count",
+    "CursorEvent",
+    "EndEvent",
     "ErrorResponse",
     "FailedResult",
+    "GapEvent",
     "MessagesResponse",
     "PublishResponse",
     "PublishResult",
@@ -80,6 +83,27 @@ class MessagesResponse(StrictStruct, kw_only=True):
     retry_ms: Count
     wait: Seconds
     waited: Seconds
+
+
+class CursorEvent(StrictStruct):
+    """An event: there is nothing to send yet, and what comes is behind this cursor."""
+
+    cursor: str
+
+
+class GapEvent(StrictStruct):
+    """An event: messages are lost, before those that follow."""
+
+    code: Literal["gap"]
+    lost: Count | None
+
+
+class EndEvent(StrictStruct):
+    """The last event; one that reports an error is an `ErrorResponse` instead."""
+
+    code: Literal["timeout", "draining"]
+    cursor: str
+    retry_ms: Count
 
 
 class MessageResult(StrictStruct, tag_field="type", tag="message"):

@@ -18,7 +18,7 @@ from ...core.state_secrets import digest_of, new_token
 from ...services import Services
 from ..refusals import format_v1
 from ..validation import BadRequest, StrictStruct
-from .endpoints import JITTER, SPREAD_MS, failure_response
+from .responses import JITTER, SPREAD_MS, failure_response
 from .serializers import ErrorResponse, encode
 from .state_decoding import (
     BadSecret,

@@ -64,6 +64,9 @@ def test_messages() -> None:
     assert messages("key=k&timeout=1e-3").timeout == 0.001
     assert messages("key=k&timeout=1e3").timeout == SETTINGS.v1_max_timeout
     assert messages("key=k&max=2.0").items == [LogItem("k", "new", 2)]
+    live = messages("key=k&live=sse&max=7")
+    assert live == WaitRequest((LogItem("k", "new", 7),), timeout=None, is_live=True)
+    assert messages("key=k&live=sse&timeout=9000").timeout == SETTINGS.sse_lifetime
     assert messages("_=17&_=18&ticket=a&session=b&key=k").items[0].key == "k"
 
 
@@ -90,6 +93,7 @@ def test_messages() -> None:
         ("key=k&max=1001", "max is not an integer from 1 to 1000"),
         ("key=k&max=2.5", "max is not an integer from 1 to 1000"),
         ("key=k&max=1e3x", "max is not an integer from 1 to 1000"),
+        ("key=k&live=1", "live is not one of: sse"),
         ("key=k&timeout=1e999", "timeout is not a number"),
         ("&".join(["a"] * 200), "the query has more than 100 fields"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 from triopoll.api.v1.endpoints import v1_routes
 from triopoll.api.v1.operations import V1_OPERATIONS
+from triopoll.api.v1.serializers import MessagesResponse
 from triopoll.api.v1.state_endpoints import state_routes
 
 
@@ -28,6 +29,12 @@ def test_what_each_needs_and_answers() -> None:
         assert {400, 401, 403, 429, 503} < operation.responses.keys()
         assert (202 in operation.responses) is is_publish
         assert (operation.body is None) is (operation.method == "GET")
+
+
+def test_messages_are_read_as_json_or_as_events() -> None:
+    """Both with the status 200."""
+    (operation,) = [each for each in V1_OPERATIONS if each.path == "/v1/messages"]
+    assert operation.responses[200] == (MessagesResponse, "text/event-stream")
 
 
 def test_what_states_need_and_answer() -> None:
