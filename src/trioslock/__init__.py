@@ -22,6 +22,7 @@ from ._errors import (
 from .client import Client, Database, open_client
 from .link import (
     Backoff,
+    BegunWait,
     Changes,
     MemberState,
     Role,
@@ -67,6 +68,7 @@ __all__ = [
     # Primitives, and how long they last
     "FOREVER",
     "SESSION",
+    "BegunWait",
     "ConcurrencyLimiter",
     "Data",
     "Event",

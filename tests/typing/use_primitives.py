@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import assert_type
 
+import outcome
 import trio
 
 from trioslock import (
     FOREVER,
+    BegunWait,
     Change,
     Client,
     ConcurrencyLimiter,
@@ -74,6 +76,13 @@ async def use_counts(client: Client) -> None:
     assert_type(bucket, TokenBucket)
     await bucket.acquire()
     await bucket.try_acquire()
+
+
+def use_begun_wait(client: Client) -> None:
+    def ended(answer: outcome.Outcome[Data | None]) -> None:
+        assert_type(answer.unwrap(), Data | None)
+
+    assert_type(client.event("name", ttl=60).begin_wait(ended), BegunWait)
 
 
 async def use_group_event(client: Client) -> None:

@@ -12,7 +12,7 @@ from ._entries import Owner
 from ._link import Link
 from ._replset import Changes, OpenTransport, ReplicaSession, ReplicaSet
 from ._request_table import BaseLink, RequestTable
-from ._requester import Expectation, LossListener, Requester
+from ._requester import BegunWait, Expectation, LossListener, Requester, WaitEnded
 from ._session import ClientSession, Connector, connector
 from ._settings import SessionSettings, SessionStatistics
 from ._topology import MemberState, Role, SetState
@@ -20,6 +20,7 @@ from ._topology import MemberState, Role, SetState
 __all__ = [
     "Backoff",
     "BaseLink",
+    "BegunWait",
     "Changes",
     "ClientSession",
     "Connector",
@@ -37,5 +38,6 @@ __all__ = [
     "SessionSettings",
     "SessionStatistics",
     "SetState",
+    "WaitEnded",
     "connector",
 ]

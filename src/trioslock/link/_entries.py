@@ -44,7 +44,7 @@ from ..protocol import (
     ResultCode,
     describe_key,
 )
-from ._requester import LossListener, attempt_of
+from ._requester import LossListener, WaitEnded, attempt_of
 
 _T = TypeVar("_T")
 
@@ -262,6 +262,37 @@ class PendingLock(PendingRequest):
         """Report the loss to the listener."""
         if self.listener is not None:
             self.listener.lost(reason)
+
+
+class PendingCallback(PendingLock):
+    """A LOCK that waits for no task: its reply is given to a function."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(
+        self, table: EntryTable, command: LockCommand, ended: WaitEnded
+    ) -> None:
+        self.table = table
+        self._command = command
+        self.result = None
+        self.listener = None
+        self.replay = True
+        self.sequence = 0
+        self.in_doubt = False
+        self._ended = ended
+
+    def settle(self, result: LockResult) -> None:
+        """Give the reply to the function."""
+        self._ended(outcome.Value(result))
+
+    def fail(self, error: Exception) -> None:
+        """Give an error to the function."""
+        self._ended(outcome.Error(error))
+
+    def withdraw(self) -> None:
+        """End the wait here and on the server: see `BegunWait.withdraw`."""
+        if self.table.has(self.command, self):
+            self.table.withdraw(self.command)
 
 
 class PendingPreparedLock(PendingLock):

@@ -46,6 +46,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import outcome
+
 from .._errors import LossReason
 from ..protocol import (
     Command,
@@ -95,6 +97,22 @@ class Expectation(Protocol):
 
     def forget(self) -> None:
         """Expect the answer no longer. Forgetting twice is allowed."""
+        ...
+
+
+WaitEnded = Callable[[outcome.Outcome[LockResult]], object]
+"""Gets the answer to a LOCK for which no task waits, or the error in its place.
+
+It is called once, on the trio thread, by the task that reads the connection: it must
+return at once and must not raise.
+"""
+
+
+class BegunWait(Protocol):
+    """A LOCK that waits on the server, and for which no task waits here."""
+
+    def withdraw(self) -> None:
+        """End the wait, here and on the server; does nothing after its end."""
         ...
 
 
@@ -157,6 +175,22 @@ class Requester(Protocol):
             Nothing is left: what was not sent is dropped; what was sent is
             withdrawn behind it on the same connection, and released if the
             grant crossed the withdrawal.
+        """
+        ...
+
+    def begin_acquire(self, command: LockCommand, ended: WaitEnded) -> BegunWait:
+        """Send a LOCK as ``acquire`` does, and return at once.
+
+        Args:
+            command: A LOCK whose grant holds nothing (lease 0).
+            ended: Gets the answer, whatever its result code; or the error that
+                ``acquire`` raises.
+
+        Raises:
+            trio.WouldBlock: Too much is under way: ``acquire`` waits for room first.
+            ConnectionLost: The client does not reconnect.
+            LocalProtocolError: The protocol cannot carry the command.
+            trio.ClosedResourceError: The client is closed.
         """
         ...
 

@@ -51,6 +51,7 @@ from ._client_ids import ClientIds
 from ._entries import (
     ExpectedReply,
     PendingCall,
+    PendingCallback,
     PendingLock,
     PendingPreparedLock,
     PendingPreparedUnlock,
@@ -60,7 +61,7 @@ from ._entries import (
 from ._link import Link
 from ._orphans import OrphanRequest
 from ._request_table import BaseLink, Disconnected, RequestTable
-from ._requester import SEQUENCE_BYTES, LossListener, attempt_of
+from ._requester import SEQUENCE_BYTES, LossListener, WaitEnded, attempt_of
 from ._settings import SessionSettings, SessionStatistics, reason_of
 
 # An id is a random prefix of the session, a counter, and two bytes of zeros that
@@ -179,6 +180,20 @@ class ClientSession:
         table.locks[command.request_id] = entry
         result: LockResult = await wait_task_rescheduled(entry.abort)
         return result
+
+    @enable_ki_protection
+    def begin_acquire(self, command: LockCommand, ended: WaitEnded) -> PendingCallback:
+        """Send a LOCK and return: see `Requester.begin_acquire`."""
+        if self._refusal is not None:
+            raise _copy_of(self._refusal)
+        table = self._table
+        if table.load >= self._limit:
+            raise trio.WouldBlock
+        # Without a connection it stands by in the table for the next one.
+        entry = PendingCallback(table, command, ended)
+        table.post(command)
+        table.locks[command.request_id] = entry
+        return entry
 
     @enable_ki_protection
     def acquire_prepared(

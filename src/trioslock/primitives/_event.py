@@ -18,15 +18,20 @@ A plain `Lock` on an event's key wakes the event's waiters: use another key for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
+import outcome
+
 from .._arguments import check_choice
+from ..link import BegunWait
 from ..protocol import (
     ID_SIZE,
     Data,
     DataLike,
     LockCommand,
     LockFlag,
+    LockResult,
     ResultCode,
     TimeoutFlag,
     WireDuration,
@@ -139,6 +144,43 @@ class Event(Handle):
             cleared again meanwhile is missed.
         """
         result = await self._requester.acquire(self._probe(self._requester.wait))
+        return self._value(result)
+
+    def begin_wait(
+        self, ended: Callable[[outcome.Outcome[Data | None]], object]
+    ) -> BegunWait:
+        """Wait until the event is set, without a task that waits.
+
+        For programs with very many waits: a task that waits needs several times the
+        memory, and time to be resumed.
+
+        Args:
+            ended: Called once at the end, unless the wait was withdrawn, with an
+                outcome whose ``unwrap()`` returns what `wait` returns or raises what
+                it raises. It is called by a task of the client, so it must return at
+                once and must not raise.
+
+        Returns:
+            The wait; ``withdraw()`` ends it, here and on the server.
+
+        Raises:
+            trio.WouldBlock: Too many requests are under way: `wait` waits for room
+                first.
+            ConnectionLost: The client does not reconnect.
+            trio.ClosedResourceError: The client is closed.
+        """
+
+        def end(answer: outcome.Outcome[LockResult]) -> None:
+            if isinstance(answer, outcome.Error):
+                ended(answer)
+            else:
+                ended(outcome.capture(self._value, answer.unwrap()))
+
+        command = self._probe(self._requester.wait)
+        return self._requester.begin_acquire(command, end)
+
+    def _value(self, result: LockResult) -> Data | None:
+        """Return the value of the key when the event was set."""
         if result.result != ResultCode.SUCCED:
             raise refusal(result, self.key)
         return None if result.data is None else Data.decode(result.data)

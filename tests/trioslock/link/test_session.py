@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 
+import outcome
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -292,6 +293,95 @@ async def test_a_wait_that_is_cancelled_while_disconnected_leaves_nothing(
         await wait_all_tasks_blocked()
         assert claims(network, "k") == (1, 0)
         assert_idle(client)
+
+
+Ended = list[outcome.Outcome[Data | None]]
+
+
+async def test_a_begun_wait_survives_a_cut(
+    autojump_clock: MockClock, network: Network, client: Client
+) -> None:
+    """Also one that was begun while there was no connection."""
+    event = client.event("e", ttl=60)
+    ended: Ended = []
+    event.begin_wait(ended.append)
+    await wait_all_tasks_blocked()
+    network.down()
+    await wait_all_tasks_blocked()
+    event.begin_wait(ended.append)
+    never = event.begin_wait(ended.append)
+    network.up()
+    await client.ping()
+    await wait_all_tasks_blocked()
+    assert claims(network, "e") == (0, 3)
+    never.withdraw()
+    await event.set(Data.set("news"))
+    await wait_all_tasks_blocked()
+    values = [each.unwrap() for each in ended]
+    assert [value and value.text for value in values] == ["news"] * 2
+    await event.clear()
+    assert_idle(client)
+
+
+async def test_a_begun_wait_that_is_withdrawn_while_disconnected(
+    autojump_clock: MockClock, network: Network, client: Client
+) -> None:
+    """It leaves nothing, sent or not."""
+    event = client.event("e", ttl=60)
+    ended: Ended = []
+    waits = [event.begin_wait(ended.append)]
+    await wait_all_tasks_blocked()
+    network.down()
+    await wait_all_tasks_blocked()
+    waits.append(event.begin_wait(ended.append))
+    for wait in waits:
+        wait.withdraw()
+    network.up()
+    await client.ping()
+    await wait_all_tasks_blocked()
+    assert claims(network, "e") == (0, 0)
+    assert ended == []
+    assert_idle(client)
+
+
+async def test_a_begun_wait_takes_no_room_that_is_not_there(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    """It is refused at once, since it cannot wait."""
+    async with network.open_client(max_inflight=4) as client:
+        network.streams[0].hang()
+        ended: Ended = []
+        waits = []
+        event = client.event("e", ttl=60)
+        with pytest.raises(trio.WouldBlock):
+            while True:
+                waits.append(event.begin_wait(ended.append))
+        assert 4 <= len(waits) < 9
+        network.streams[0].thaw()
+        await wait_all_tasks_blocked()
+        event.begin_wait(ended.append).withdraw()
+        for wait in waits:
+            wait.withdraw()
+        await wait_all_tasks_blocked()
+        assert_idle(client)
+
+
+async def test_closing_ends_begun_waits(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    """With the error that `wait` raises, which later ones raise at once."""
+    ended: Ended = []
+    async with network.open_client() as client:
+        event = client.event("e", ttl=60)
+        event.begin_wait(ended.append)
+        await wait_all_tasks_blocked()
+    with pytest.raises(trio.ClosedResourceError):
+        ended[0].unwrap()
+    with pytest.raises(trio.ClosedResourceError):
+        event.begin_wait(ended.append)
+    assert len(ended) == 1
+    await wait_all_tasks_blocked()
+    assert claims(network, "e") == (0, 0)
 
 
 async def test_requests_wait_for_the_connection_within_their_scope(

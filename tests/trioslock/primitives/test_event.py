@@ -3,13 +3,16 @@ from __future__ import annotations
 import secrets
 from typing import Any, Literal
 
+import outcome
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend
-from tests.trioslock.primitives.answering import answered
+from tests.trioslock.primitives.answering import KEY, AnsweringRequester, answered
 from trio.testing import assert_checkpoints
 
 from trioslock import FOREVER, Client, Data, Event, LockError, ServerError
+from trioslock.primitives import HandleOptions
+from trioslock.protocol import LockCommand, LockResult
 
 Default = Literal["clear", "set"]
 BOTH = pytest.mark.parametrize("default", ["clear", "set"])
@@ -282,3 +285,92 @@ async def test_data_of_an_iterator_is_read_once(
     assert holder.data is not None
     assert holder.data.array == (b"a", b"b")
     await group.set()
+
+
+# A wait without a task.
+
+
+Ended = list[outcome.Outcome[Data | None]]
+
+
+@BOTH
+async def test_a_begun_wait_ends_by_a_call(
+    backend: Backend, client: Client, other: Client, default: Default
+) -> None:
+    """As `wait` returns: with the value, and nothing is left."""
+    key = backend.key("event")
+    publisher = other.event(key, default=default, ttl=30)
+    await publisher.clear()
+    before = await backend.claims(key)
+    ended: Ended = []
+    event = client.event(key, default=default, ttl=30)
+    waits = [event.begin_wait(ended.append) for _ in range(3)]
+    await backend.until(key, before.holders, 3)
+    assert ended == []
+    await publisher.set()
+    with trio.fail_after(5):
+        while len(ended) < 3:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert [each.unwrap() for each in ended] == [None] * 3
+    for wait in waits:
+        wait.withdraw()
+    await publisher.clear()
+    assert await backend.claims(key) == before
+    assert client.statistics().in_flight == 0
+
+
+async def test_a_begun_wait_for_an_event_that_is_set(
+    backend: Backend, client: Client
+) -> None:
+    """It ends at once, with the value."""
+    event = client.event(backend.key("event"), ttl=30)
+    await event.set("value")
+    ended: Ended = []
+    event.begin_wait(ended.append)
+    with trio.fail_after(5):
+        while not ended:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    value = ended[0].unwrap()
+    assert value is not None
+    assert value.text == "value"
+    await event.clear()
+
+
+async def test_a_begun_wait_that_is_withdrawn(backend: Backend, client: Client) -> None:
+    """Sent or not, it does not wait on the server, and its call never comes."""
+    key = backend.key("event")
+    event = client.event(key, ttl=30)
+    ended: Ended = []
+    for is_sent in (False, True):
+        wait = event.begin_wait(ended.append)
+        if is_sent:
+            await backend.until(key, 0, 1)
+        wait.withdraw()
+        wait.withdraw()
+        await client.ping()
+        assert await backend.claims(key) == NOTHING
+    await event.set()
+    await client.ping()
+    assert ended == []
+    await event.clear()
+
+
+async def test_a_begun_wait_that_the_server_refuses() -> None:
+    """The outcome is the error that `wait` raises."""
+
+    class Refusing:
+        wait = AnsweringRequester.wait
+
+        def new_id(self) -> bytes:
+            return bytes(16)
+
+        def begin_acquire(self, command: LockCommand, ended: Any) -> None:
+            ids = (command.lock_id, command.key)
+            refused = (command.type, command.request_id, 11, 0, command.db, *ids)
+            ended(outcome.Value(LockResult(*refused, 1, 0, 1, 0, None)))
+
+    requester: Any = Refusing()
+    ended: Ended = []
+    Event(HandleOptions(requester, KEY, lease=30)).begin_wait(ended.append)
+    with pytest.raises(ServerError):
+        ended[0].unwrap()
