@@ -1,6 +1,6 @@
 """Count the functions of this project that one operation calls.
 
-    python bench/calls.py lock|server|poll [--names]
+    python bench/calls.py lock|server|event|poll [--names]
 
 A count is the same on every machine, so a test can hold it (``tests/test_calls.py``);
 a time is not. Counted are the "call" events of ``sys.setprofile`` on this thread whose
@@ -11,6 +11,8 @@ function is in ``src/``. The first runs are not counted: they fill caches.
   on counts as a call, too. The server is a process of its own.
 - ``server`` is a GET with three headers on a connection that is kept alive, answered by
   an ASGI application that does nothing else: what the HTTP server itself needs.
+- ``event`` is a ``GET /poll/event`` on such a connection that parks, is woken by the
+  event, and is answered; otherwise as ``poll``.
 - ``poll`` is a ``GET /poll/message`` on such a connection that finds its list empty,
   parks, is woken by the event, finds the message, and is answered: from the first byte
   read to the last written, with the trioslock client. slock is a process of its own,
@@ -241,7 +243,12 @@ trio.run(main)
 """
 
 
-def count_poll() -> Names:
+def count_event() -> Names:
+    """Return the calls of one poll that parks and is woken."""
+    return count_poll(b"/poll/event?event=bench")
+
+
+def count_poll(target: bytes = b"/poll/message?event=bench") -> Names:
     """Return the calls of one poll that parks, is woken and takes a message."""
     with serving() as port:
         url = f"slock://{HOST}:{port}"
@@ -261,7 +268,7 @@ def count_poll() -> Names:
             async def operate(stream: trio.SocketStream) -> None:
                 store = app._services.poller._store  # type: ignore[union-attr]
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(ask, stream, b"/poll/message?event=bench")
+                    nursery.start_soon(ask, stream, target)
                     await trio.testing.wait_all_tasks_blocked(0.01)
                     # The list is filled behind the back of the counted functions.
                     sys.setprofile(None)
@@ -285,6 +292,7 @@ def count_poll() -> Names:
 COMMANDS: dict[str, Callable[[], Names]] = {
     "lock": count_lock,
     "server": count_server,
+    "event": count_event,
     "poll": count_poll,
 }
 

@@ -44,6 +44,7 @@ from poll import HOST, free_port, request, resident
 PEERS = Path(__file__).parent / "peers"
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 BASELINE = "aiohttp and Redis"
+WARM_UP = 100
 
 NCHAN_CONFIG = (
     """
@@ -293,6 +294,8 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, service in services.items():
                 with service(backends) as running_service:
+                    # What a service does only once is not counted.
+                    measure(running_service, WARM_UP)
                     rounds[name].append(measure(running_service, options.waiters))
     results = {
         name: Figures(*map(statistics.median, zip(*figures, strict=True)))
