@@ -8,13 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench.calls import count_lock, count_poll, count_server, typical
+from bench.calls import count_event, count_lock, count_poll, count_server, typical
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "bench" / "calls.py"
 PAGE = ROOT / "docs" / "explanation" / "how-a-lock-travels.md"
 MOST_FOR_A_LOCK = 64
-MOST_FOR_A_POLL = 103
+MOST_FOR_AN_EVENT = 110
+MOST_FOR_A_POLL = 133
 MOST_FOR_THE_SERVER = 35
 
 
@@ -40,6 +41,15 @@ def test_a_poll_takes_no_more_calls_than_its_bound() -> None:
     assert calls["triopoll.server.request_parser.RequestReader.next_request"] >= 1
     assert calls["trioslock.link._link.Link.succeed"] == 1
     assert calls["triopoll.server.stream.ClientStream.send"] == 1
+
+
+@pytest.mark.slow
+def test_a_poll_of_an_event_takes_no_more_calls_than_its_bound() -> None:
+    """Its task need not run when it is woken."""
+    calls = count_event()
+    assert calls.total() <= MOST_FOR_AN_EVENT, calls.most_common()
+    assert calls["triopoll.server.connection.ServerConnection.respond_now"] == 1
+    assert not calls["triopoll.server.connection.ServerConnection.call_back"]
 
 
 @pytest.mark.slow

@@ -12,11 +12,15 @@ import trio
 import trioslock
 from triopoll.core.held_keys import HeldKeys
 from triopoll.core.log_notifier import LogNotifier, group_key
+from triopoll.core.log_wait import LogWait
+from triopoll.core.outcomes import Failure
 from triopoll.core.parked_waits import ParkedWaits
 from triopoll.core.reader import Reader
 from triopoll.core.slock_backend import SlockMonitor
+from triopoll.core.wait_items import LogItem, ReadResult
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
+from triopoll.pending import wait_in_task
 from triopoll.settings import Settings
 from triopoll.store import MemoryLog, NewMessage, Page
 from trioslock.embedded import open_embedded
@@ -69,7 +73,7 @@ class SlockRig:
         self.peer = host.attach(lambda result: None, lambda: None)
         self.drain = Drain()
         self.metrics = Metrics()
-        self.waits = ParkedWaits(self.drain, limit=max_waits)
+        self.waits = ParkedWaits(self.drain, limit=max_waits, metrics=self.metrics)
         self.monitor = SlockMonitor(client.ping, self.waits, limit=LIMIT)
 
     async def waiting(self) -> int:
@@ -145,3 +149,17 @@ async def open_log_rig(
         await nursery.start(rig.notifier.run)
         yield rig
         nursery.cancel_scope.cancel()
+
+
+async def messages(
+    rig: LogRig,
+    key: str,
+    cursor: str,
+    limit: int,
+    seconds: float,
+    visitor: str | None = None,
+) -> ReadResult | Failure:
+    """Read, or wait in this task."""
+    item = LogItem(key, cursor, limit)
+    found = await rig.reader.begin_messages(item, seconds, visitor)
+    return await wait_in_task(found) if isinstance(found, LogWait) else found

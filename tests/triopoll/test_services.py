@@ -9,11 +9,14 @@ import pytest
 import trio
 
 import trioslock
+from triopoll.core.log_wait import LogWait
 from triopoll.core.outcomes import EventFired
 from triopoll.core.poll_query import GroupSending, PollQuery, Sending
 from triopoll.core.publisher import SetEvent, WakeGroup
+from triopoll.core.wait_items import LogItem
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
+from triopoll.pending import wait_in_task
 from triopoll.services import open_services
 from triopoll.settings import Settings, SettingsError
 from trioslock import to_key
@@ -68,7 +71,9 @@ async def test_a_database_for_events(free_port: int) -> None:
         assert await services.poller.wait_event(poll) == EventFired()
         names = {to_key(name) for name in "defgh"}
         assert {held.key for held in await events.keys()} == names
-        nursery.start_soon(services.reader.messages, "log", "new", 9, 60)
+        wait = await services.reader.begin_messages(LogItem("log", "new", 9), 60)
+        assert isinstance(wait, LogWait)
+        nursery.start_soon(wait_in_task, wait)
         while not (await events.db(0).state()).waiting:  # noqa: ASYNC110
             await trio.sleep(0.01)
         assert (await events.state()).waiting == 0

@@ -11,6 +11,8 @@ await. So no other request can take a place between the decision and the use of 
     if permit.ended is not None:
         return permit.ended
 
+or, for a wait without a task, between ``permit.begin(end)`` and ``permit.finish()``.
+
 A wait that is ended from here (its ticket has expired, a newer wait of its session has
 arrived) is cancelled, which leaves behind the same as a client that disconnects.
 """
@@ -24,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -122,7 +125,8 @@ class Permit:
     """The right to wait for some keys: a context manager to wait in, once.
 
     The wait is counted against the limits, and ends with its ticket. Enter it before
-    the next await, or more waits may be parked than the limits allow.
+    the next await, or more waits may be parked than the limits allow. A wait without a
+    task is between `begin` and `finish` instead.
 
     Cancellation:
         The wait is no longer counted. A block that was ended from here is left as if
@@ -138,6 +142,7 @@ class Permit:
     __slots__ = (
         "_access",
         "_claims",
+        "_end",
         "_format",
         "_grants",
         "_replaced",
@@ -169,6 +174,8 @@ class Permit:
         self._claims = claims
         self._format = format_refusal
         self._scope: trio.CancelScope | None = None
+        # Ends the wait from here.
+        self._end: Callable[[], None] | None = None
         self._replaced = False
 
     def __repr__(self) -> str:
@@ -178,15 +185,46 @@ class Permit:
         """Return whether this key may be waited for as well (websockets ask later)."""
         return self._grants.allow(key)
 
-    # Written out, since a generator and its helper cost more than the rest of it.
-    def __enter__(self) -> Self:
+    @property
+    def deadline(self) -> float:
+        """Return when the ticket ends, by trio's clock; infinite without a ticket."""
+        if self.expires is None:
+            return math.inf
+        return trio.current_time() + self.expires - self._access.clock()
+
+    def begin(self, end: Callable[[], None]) -> None:
+        """Count the wait.
+
+        Args:
+            end: Called when a newer wait of the session arrives; returns at once. The
+                caller ends the wait, as it does at `deadline`, and answers `refuse`.
+        """
         if self._claims:
             self._access.concurrency.take(self._claims)
+        if self._session is not None:
+            self._end = end
+            self._access.sessions.enter(self._session, self._replace)
+
+    def finish(self) -> None:
+        """Count the wait no longer; may be called again."""
+        if self._claims:
+            self._release_claims()
+        if self._session is not None:
+            self._access.sessions.leave(self._session, self._replace)
+
+    def refuse(self) -> Response:
+        """Return what to answer to a wait that was ended from here; count it."""
+        refusal = _REPLACED if self._replaced else _EXPIRED
+        return self._access.refuse(refusal, self._format)
+
+    # Written out, since a generator and its helper cost more than the rest of it.
+    def __enter__(self) -> Self:
         if self.expires is not None or self._session is not None:
-            self._scope = trio.CancelScope(deadline=self._deadline())
-            if self._session is not None:
-                self._access.sessions.enter(self._session, self._replace)
+            self._scope = trio.CancelScope(deadline=self.deadline)
+            self.begin(partial(self._scope.cancel, _REPLACED.code))
             self._scope.__enter__()
+        else:
+            self.begin(_nothing)
         return self
 
     def __exit__(
@@ -195,34 +233,29 @@ class Permit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        if self._claims:
-            self._release_claims()
+        self.finish()
         if self._scope is None:
             return None
-        if self._session is not None:
-            self._access.sessions.leave(self._session, self._replace)
         swallow = self._scope.__exit__(kind, error, traceback)
         if self._scope.cancelled_caught:
-            refusal = _REPLACED if self._replaced else _EXPIRED
-            self.ended = self._access.refuse(refusal, self._format)
+            self.ended = self.refuse()
         return swallow
-
-    def _deadline(self) -> float:
-        if self.expires is None:
-            return math.inf
-        return trio.current_time() + self.expires - self._access.clock()
 
     def _replace(self) -> None:
         """End the wait: a newer one of the session has arrived."""
-        if self._scope is not None:
+        if self._end is not None:
             self._replaced = True
-            self._scope.cancel(_REPLACED.code)
             # At once, not when the cancelled task runs: the newer wait needs the place.
             self._release_claims()
+            self._end()
 
     def _release_claims(self) -> None:
         claims, self._claims = self._claims, ()
         self._access.concurrency.leave(claims)
+
+
+def _nothing() -> None:
+    pass
 
 
 class AccessControl:

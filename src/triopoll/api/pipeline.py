@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,9 +30,10 @@ from ..asgi.http_adapter import (
 )
 from ..asgi.messages import (
     CANCELS,
-    RESPOND_NOW,
-    EarlyWriter,
+    PARKING,
+    Answer,
     Headers,
+    Parking,
     Request,
     Response,
     Routes,
@@ -44,7 +45,10 @@ from ..asgi.routing import RouteTable
 from ..asgi.streaming import PieceWriter, StreamBroken
 from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..ops.metrics import Metrics
+from ..pending import Pending, wait_in_task
 from .fallback import FallbackExchange
+from .finishing import SECURITY, add_headers, internal_error
+from .parked_response import ParkedResponse
 from .refusals import format_v1, refusal_format
 
 __all__ = ["BODY_SECONDS", "OTHER", "Pipeline"]
@@ -55,9 +59,6 @@ BODY_SECONDS = 5.0
 # The path in metrics of all that no endpoint serves: a label needs a bounded number of
 # values, and a client may ask for any path.
 OTHER = "other"
-# A response is what its content type says, and no browser may guess otherwise.
-_SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
-_ALLOW_ORIGIN = b"access-control-allow-origin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +87,9 @@ class Pipeline:
     fallback: ASGIApp
     max_body_bytes: int
     _table: RouteTable = field(init=False, repr=False)
-    # One bound method for all requests, each of which keeps it.
-    _respond_early: Callable[[Request, Response], None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_table", RouteTable(self.routes))
-        object.__setattr__(self, "_respond_early", self._respond_now)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request.
@@ -119,18 +117,15 @@ class Pipeline:
         elif request.route is None:
             await self._fall_back(request, scope, receive, send)
         elif CANCELS in extensions:
-            # Such a server has a limit of its own for a client that does not read.
-            writer: EarlyWriter | None = extensions.get(RESPOND_NOW)
-            if writer is not None and writer.sender is send:
-                request.writer, request.respond_now = writer, self._respond_early
-            answer = await self._respond(request)
-            if isinstance(answer, StreamingResponse):
-                await self._stream(request, scope, answer, send)
-            elif answer.is_written:
-                assert writer is not None
-                await writer.flush()
-            else:
+            answer = await self._call(request)
+            if isinstance(answer, Response):
+                self.finish(request, answer)
                 await send_response(scope, send, answer, self.metrics.sent)
+            elif isinstance(answer, StreamingResponse):
+                # Such a server has a limit of its own for a client that does not read.
+                await self._stream(request, scope, answer, send)
+            else:
+                await self._park(request, scope, answer, send)
         else:
             await serve_unless_disconnected(
                 *(scope, receive, send, self._respond, request, self.metrics.sent),
@@ -173,37 +168,62 @@ class Pipeline:
         """Take step 4 for a response that the pipeline sends."""
         path = request.path if request.path in self.websockets else request.route
         headers = self.finishing_headers(request, path or OTHER, response.status)
-        for name, _ in response.headers:
-            if name == _ALLOW_ORIGIN:
-                # What an endpoint has decided for itself stays.
-                headers = _SECURITY
-        response.headers = (*response.headers, *headers)
+        response.headers = add_headers(response.headers, headers)
 
     def finishing_headers(self, request: Request, path: str, status: int) -> Headers:
         """Count a response; return the headers to add to it."""
         self.metrics.answers[path, status] += 1
         cors = self.access.rules.cors
-        return (*_SECURITY, *cors.headers(request)) if cors.origins else _SECURITY
+        return (*SECURITY, *cors.headers(request)) if cors.origins else SECURITY
 
     async def _respond(self, request: Request) -> Response | StreamingResponse:
         """Take steps 3 and 4 for a path that has an endpoint.
 
         A streaming response is finished when its head is sent.
         """
+        answer = await self._call(request)
+        if isinstance(answer, StreamingResponse):
+            return answer
+        if not isinstance(answer, Response):
+            answer = await self._wait(request, answer)
+        self.finish(request, answer)
+        return answer
+
+    async def _call(self, request: Request) -> Answer:
+        """Take step 3 for a path that has an endpoint."""
         assert request.route is not None
         methods = self.routes[request.route]
         endpoint = methods.get(request.method)
-        response: Response | StreamingResponse
         try:
             if endpoint is None:
-                response = _method_not_allowed(request.method, methods)
-            else:
-                response = await endpoint(request)
+                return _method_not_allowed(request.method, methods)
+            return await endpoint(request)
         except Exception:  # noqa: BLE001  # one request fails; the log has the traceback
-            response = _internal_error(request)
-        if not (isinstance(response, StreamingResponse) or response.is_written):
-            self.finish(request, response)
-        return response
+            return internal_error(request.method, request.path)
+
+    async def _park(
+        self, request: Request, scope: Scope, pending: Pending[Response], send: Send
+    ) -> None:
+        """Leave the wait for a response to the connection, or wait for it here."""
+        parking: Parking | None = scope["extensions"].get(PARKING)
+        if parking is not None and parking.sender is send:
+            assert request.route is not None
+            cors = self.access.rules.cors
+            headers = (*SECURITY, *cors.headers(request)) if cors.origins else SECURITY
+            parking.parked = ParkedResponse(
+                pending, parking, self.metrics, request.route, headers
+            )
+            return
+        response = await self._wait(request, pending)
+        self.finish(request, response)
+        await send_response(scope, send, response, self.metrics.sent)
+
+    async def _wait(self, request: Request, pending: Pending[Response]) -> Response:
+        """Wait for a response where the server cannot park the request."""
+        try:
+            return await wait_in_task(pending)
+        except Exception:  # noqa: BLE001  # as in `_call`
+            return internal_error(request.method, request.path)
 
     async def _stream(
         self,
@@ -235,22 +255,12 @@ class Pipeline:
         except Exception:
             if writer.started:
                 raise
-            instead = _internal_error(request)
+            instead = internal_error(request.method, request.path)
         if writer.started:
             raise RuntimeError("a whole response comes behind the start of another")
         self.finish(request, instead)
         with trio.move_on_after(seconds):
             await send_response(scope, send, instead, self.metrics.sent)
-
-    def _respond_now(self, request: Request, response: Response) -> None:
-        """Take step 4, and write the response, in whatever task this is."""
-        assert request.writer is not None
-        self.finish(request, response)
-        headers = response.framed_headers
-        request.writer.respond_now(response.status, headers, response.body)
-        response.is_written = True
-        if response.woken is not None:
-            self.metrics.sent(response.woken)
 
     async def _fall_back(
         self, request: Request, scope: Scope, receive: Receive, send: Send
@@ -265,7 +275,7 @@ class Pipeline:
             # The server knows best what to do about half a response.
             if exchange.started or exchange.broken:
                 raise
-            response = _internal_error(request)
+            response = internal_error(request.method, request.path)
             self.finish(request, response)
             await send_response(scope, send, response, self.metrics.sent)
 
@@ -328,9 +338,3 @@ def _normalised(scope: Scope, request: Request) -> Scope:
 def _method_not_allowed(method: str, served: Collection[str]) -> Response:
     shape = {"code": "method", "message": f"{method} is not served here"}
     return json_response(shape, 405, ((b"allow", ", ".join(served).encode()),))
-
-
-def _internal_error(request: Request) -> Response:
-    """Log the exception that is being handled; return what the client gets."""
-    _log.exception("%s %s failed", request.method, request.path)
-    return json_response({"code": "internal", "message": "internal error"}, 500)

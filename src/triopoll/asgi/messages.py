@@ -2,6 +2,7 @@
 
 An endpoint is a coroutine function from `Request` to `Response` or `StreamingResponse`.
 It is cancelled when its client disconnects, and so is the body of a streaming response.
+An endpoint that waits may return a `Pending` response, which is withdrawn then.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from ..pending import Pending
 from .json import to_json
 from .query import Query, parse_query
-from .types import Send
+from .types import Scope, Send
 
 __all__ = [
     "ACKNOWLEDGED",
     "CANCELS",
-    "RESPOND_NOW",
+    "PARKING",
     "UNCACHED",
     "UNCACHED_JSON",
-    "EarlyWriter",
+    "Answer",
     "Endpoint",
     "Headers",
+    "ParkedRequest",
+    "Parking",
     "Request",
     "Response",
     "Routes",
@@ -44,8 +48,8 @@ CANCELS = "triopoll.cancels"
 # client's system has acknowledged all that was sent, once that is known.
 ACKNOWLEDGED = "triopoll.taken"
 
-# Extension of an ASGI scope: an `EarlyWriter`.
-RESPOND_NOW = "triopoll.respond_now"
+# Extension of an ASGI scope: a `Parking`.
+PARKING = "triopoll.parking"
 
 # A response to a wait is for one client and one moment: no cache may store it, and
 # nginx must not buffer it.
@@ -60,39 +64,75 @@ _WITHOUT_LENGTH = (204, 304)
 UNCACHED_JSON: Headers = (*_JSON, *UNCACHED)
 
 
-class EarlyWriter(Protocol):
-    """Writes the response to a request for the task that serves it.
+class ParkedRequest(Protocol):
+    """A request whose application has returned, and whose response is still to come.
 
-    Whoever wakes thousands of waits can write all their responses one after the other:
-    that costs half of what it costs if each task writes its own between others, and the
-    last client has its response long before the last task has run.
-
-    Attributes:
-        sender: ASGI's `send` of the request. An application that gets another one has
-            something in between, which must see the response.
+    What is woken writes the response itself, by `Parking.respond_now`: no task has to
+    run for it. Its methods but `proceed` return at once.
     """
 
-    sender: Send | None
-
-    def respond_now(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
-    ) -> None:
-        """Write a whole response, as far as that is possible without waiting.
-
-        Raises:
-            RuntimeError: The request has been responded to.
-        """
+    @property
+    def deadline(self) -> float:
+        """Return when to call `expire`, by trio's clock; may be infinite."""
         ...
 
-    async def flush(self) -> None:
-        """Write what `respond_now` has left.
+    def start(self) -> None:
+        """Wait for the response, which may be written at once."""
+        ...
+
+    def expire(self) -> None:
+        """Write what is answered when the time is over."""
+        ...
+
+    async def proceed(self, scope: Scope, send: Send) -> bool:
+        """Go on after `Parking.call_back`.
+
+        Args:
+            scope: Of the request, at least its extensions.
+            send: ASGI's.
+
+        Returns:
+            Whether the response was sent; otherwise `start` it again.
 
         Raises:
             OSError: The connection is broken.
 
         Cancellation:
-            The connection is not used for another request.
+            The request is neither parked nor responded to: withdraw it.
         """
+        ...
+
+    def withdraw(self) -> None:
+        """End the wait without a response; does nothing if it is over."""
+        ...
+
+
+class Parking(Protocol):
+    """A connection of a server that can keep a request without a task for it.
+
+    Attributes:
+        sender: ASGI's `send` of the request. An application that gets another one has
+            something in between, which must see the response.
+        parked: The request that is kept. An application sets it and returns, without a
+            response; then the server calls `ParkedRequest.start`, and later `expire` or
+            `withdraw` if that is due.
+    """
+
+    sender: Send | None
+    parked: ParkedRequest | None
+
+    def respond_now(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Write the whole response to a parked request, which is over.
+
+        Raises:
+            RuntimeError: A header is not valid.
+        """
+        ...
+
+    def call_back(self) -> None:
+        """Call `ParkedRequest.proceed`, soon, in the connection's task."""
         ...
 
 
@@ -112,8 +152,6 @@ class Request:
         visitor: The client, once the access check has found it.
         route: The template of its endpoint; None without an endpoint.
         path_values: What the parameters of the template match.
-        writer: Writes the response early; None where it cannot.
-        respond_now: Finishes a response, and writes it by the writer; None without one.
     """
 
     method: str
@@ -128,12 +166,6 @@ class Request:
     route: str | None = field(default=None, init=False, repr=False, compare=False)
     path_values: Mapping[str, str] = field(
         default_factory=dict[str, str], init=False, repr=False, compare=False
-    )
-    writer: EarlyWriter | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
-    respond_now: Callable[[Request, Response], None] | None = field(
-        default=None, init=False, repr=False, compare=False
     )
     _parameters: Query | None = field(default=None, init=False, repr=False)
 
@@ -162,7 +194,6 @@ class Response:
         nack: Called instead if the body was not handed over; returns at once, does not
             fail.
         woken: When the wait that this responds to was woken, by `metrics.monotonic`.
-        is_written: It was finished and written by `Request.respond_now`.
     """
 
     body: bytes
@@ -171,7 +202,6 @@ class Response:
     ack: Callable[[], None] | None = None
     nack: Callable[[], None] | None = None
     woken: float | None = None
-    is_written: bool = False
 
     @property
     def framed_headers(self) -> list[tuple[bytes, bytes]]:
@@ -231,7 +261,8 @@ class StreamingResponse:
     headers: Headers = ()
 
 
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response | StreamingResponse]]
+Answer: TypeAlias = "Response | StreamingResponse | Pending[Response]"
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]
 # Endpoints by path or template (see `routing`), then by method.
 Routes: TypeAlias = Mapping[str, Mapping[str, Endpoint]]
 

@@ -111,7 +111,7 @@ async def call_store(
         raise OperationFailed(store_failure(error)) from None
 
 
-def slock_failure(error: Exception) -> OperationFailed:
+def slock_failure(error: BaseException) -> OperationFailed:
     """Return the neutral form of one of `SLOCK_ERRORS`, to be raised."""
     if isinstance(error, _UNREACHABLE):
         return OperationFailed(Failure.SLOCK_UNREACHABLE)

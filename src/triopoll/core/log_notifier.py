@@ -8,9 +8,8 @@ whose task waits on slock for the group's next version and then wakes them all. 
 order of these steps makes it impossible to miss a wake:
 
 1. the subscription joins the channel (`LogSubscription.__enter__`);
-2. the channel clears the group, which adopts the group's version, and wakes its
-   subscriptions;
-3. the woken task reads the log;
+2. the channel clears the group, which adopts the group's version;
+3. the log is read, by the channel or by the tasks that it wakes;
 4. the channel waits for a version other than the one adopted in step 2.
 
 A publisher first appends a message and then raises the version. If the read in step 3
@@ -19,9 +18,9 @@ in step 4 ends; at once if the version was raised before the wait began. A test 
 both publisher steps over every point of this order
 (`test_reader.py::test_a_wake_at_every_point`).
 
-When the wait in step 4 ends, the channel wakes its subscriptions before it sends slock
-anything else, so the read follows the wake directly. The clear that comes next shows
-whether there was more than this one wake, and only then it wakes them again.
+When the wait in step 4 ends, the channel reads what its subscriptions want, each thing
+once, and wakes them before it sends slock anything else. The clear that comes next
+shows whether there was more than this one wake, and only then it wakes them again.
 
 A wake can still be lost: a publisher dies between its two steps, or slock is down. So
 every few seconds the heads of all subscribed logs are compared with the last ones (the
@@ -41,7 +40,6 @@ import logging
 import math
 import random
 from collections.abc import (
-    Callable,
     Collection,
     Iterable,
     Iterator,
@@ -66,11 +64,13 @@ from .single_flight import SingleFlight
 from .slock_backend import clear_group
 
 __all__ = [
-    "Answer",
+    "SHARED_READ",
+    "Channel",
     "Kind",
     "LogNotifier",
     "LogSubscription",
     "SharedRead",
+    "Subscriber",
     "Wake",
     "Watched",
     "group_key",
@@ -78,10 +78,8 @@ __all__ = [
 
 # What keys stand for. Keys of two kinds have two groups.
 Kind: TypeAlias = Literal["log", "state"]
-# What a task reads after a wake. Two with the same arguments read the same.
+# What is read after a wake. Two with the same arguments read the same.
 SharedRead: TypeAlias = "partial[Any]"
-# What a task does with what was read, in whatever task that is called.
-Answer: TypeAlias = "Callable[[Any, Wake], None]"
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +107,7 @@ _STARTS = 32
 _BATCH = 32
 # Seconds that all subscriptions of a log wait for what some of them read together.
 # After that each reads by itself, within its own limit.
-_SHARED_READ = 0.5
+SHARED_READ = 0.5
 
 
 def group_key(prefix: str, key: str, kind: Kind = "log") -> bytes:
@@ -149,7 +147,23 @@ class Wake:
         return flight
 
 
-class _Channel:
+class Subscriber(Protocol):
+    """What is subscribed to a log."""
+
+    @property
+    def shared_read(self) -> SharedRead | None:
+        """Return what is read after the next wake, where that is known."""
+        ...
+
+    def wake(self, key: str, wake: Wake) -> None:
+        """Take a wake of a log; return at once, and do not raise.
+
+        What was to be read may have been read (see `Wake.flight`).
+        """
+        ...
+
+
+class Channel:
     """A log with subscriptions, or whose last one has ended a moment ago."""
 
     __slots__ = ("allowed_at", "head", "key", "scope", "subscriptions")
@@ -157,7 +171,7 @@ class _Channel:
     def __init__(self, key: str) -> None:
         self.key = key
         # In the order of their arrival, which is the order of their wakes.
-        self.subscriptions: dict[LogSubscription, None] = {}
+        self.subscriptions: dict[Subscriber, None] = {}
         # Cancels the channel's task; None before the task starts. Its deadline is the
         # end of the linger.
         self.scope: trio.CancelScope | None = None
@@ -166,31 +180,23 @@ class _Channel:
         self.allowed_at = 0.0
 
     async def read_and_wake(self) -> None:
-        """Read what several subscriptions will read, answer these, then wake all.
+        """Read what the subscriptions will read, each thing once, then wake them all.
 
-        The woken tasks find what was read, so that none of them has to wait a second
-        time. An answer is written before any of them runs (see `EarlyWriter`).
+        So none of them has to wait a second time, and those without a task are done.
 
         Cancellation:
             As `wake`.
         """
         wake = Wake()
-        seen: set[tuple[Any, ...]] = set()
-        shared: dict[tuple[Any, ...], SharedRead] = {}
+        reads: dict[tuple[Any, ...], SharedRead] = {}
         for subscription in self.subscriptions:
-            if (read := subscription.read) is not None:
-                if read.args in seen:
-                    shared[read.args] = read
-                seen.add(read.args)
-        if shared:
-            with trio.move_on_after(_SHARED_READ):
+            if (read := subscription.shared_read) is not None:
+                reads[read.args] = read
+        if reads:
+            with trio.move_on_after(SHARED_READ):
                 async with trio.open_nursery() as nursery:
-                    for read in shared.values():
+                    for read in reads.values():
                         nursery.start_soon(_take_off, wake.flight(read))
-            for position, subscription in enumerate(list(self.subscriptions), 1):
-                subscription.answer(wake)
-                if position % _BATCH == 0:
-                    await trio.lowlevel.checkpoint()
         await self.wake(wake)
 
     async def wake(self, wake: Wake | None = None) -> None:
@@ -225,18 +231,17 @@ class LogSubscription:
     """One task's subscription to some logs. Made by `LogNotifier.subscribe`.
 
     Attributes:
-        read: What its task reads after the next wake, where it has said so.
+        shared_read: What its task reads after the next wake, where it has said so.
     """
 
     __slots__ = (
-        "_answer",
         "_channels",
         "_keys",
         "_notifier",
         "_task",
         "_visitor",
         "_wakes",
-        "read",
+        "shared_read",
     )
 
     def __init__(
@@ -245,12 +250,11 @@ class LogSubscription:
         self._notifier = notifier
         self._visitor = visitor
         self._keys = dict.fromkeys(keys)
-        self._channels: list[_Channel] = []
+        self._channels: list[Channel] = []
         # Wakes that have not been returned yet, by key.
         self._wakes: dict[str, Wake] = {}
         self._task: Task | None = None
-        self.read: SharedRead | None = None
-        self._answer: Answer | None = None
+        self.shared_read: SharedRead | None = None
 
     def __enter__(self) -> Self:
         self._channels = self._notifier.join(self._keys, self)
@@ -264,20 +268,14 @@ class LogSubscription:
     ) -> None:
         self._notifier.leave(self._channels, self)
 
-    async def wait(
-        self, read: SharedRead | None = None, answer: Answer | None = None
-    ) -> dict[str, Wake]:
+    async def wait(self, read: SharedRead | None = None) -> dict[str, Wake]:
         """Wait for a wake since this was entered, or since this last returned.
 
         Returns at once if there was one, and once more when the channel has begun to
         wait on slock. Read the logs after every return.
 
         Args:
-            read: What is read then: where others read the same, it may be under way,
-                or done (see `Wake.flight`).
-            answer: Called with what was read where others read the same, before this
-                returns, at most once and not after it has returned or was cancelled.
-                It returns at once.
+            read: What is read then: it may be under way, or done (see `Wake.flight`).
 
         Returns:
             The keys of the logs to read, each with its latest wake.
@@ -289,24 +287,11 @@ class LogSubscription:
         if self._wakes:
             await trio.lowlevel.checkpoint()
         else:
-            self.read, self._answer = read, answer
+            self.shared_read = read
             self._task = current_task()
             await wait_task_rescheduled(self._abort)
         wakes, self._wakes = self._wakes, {}
         return wakes
-
-    def answer(self, wake: Wake) -> None:
-        """Give the task's answer to what was read after a wake, if it was read."""
-        answer, read = self._answer, self.read
-        if answer is None or read is None:
-            return
-        found = wake.flight(read).peek()
-        if found is not None:
-            self._answer = None
-            try:
-                answer(found, wake)
-            except Exception:  # noqa: BLE001  # its task meets what is wrong with it
-                _log.exception("a wait for %r could not be answered", list(self._keys))
 
     def wake(self, key: str, wake: Wake) -> None:
         """Record a wake of a log, and resume the task if it waits."""
@@ -316,11 +301,11 @@ class LogSubscription:
             self._wakes[key] = wake
         if self._task is not None:
             task, self._task = self._task, None
-            self.read = self._answer = None
+            self.shared_read = None
             reschedule(task)
 
     def _abort(self, _raise_cancel: Any) -> Abort:
-        self._task = self.read = self._answer = None
+        self._task = self.shared_read = None
         return Abort.SUCCEEDED
 
 
@@ -379,9 +364,9 @@ class LogNotifier:
         self._held = HeldKeys() if held is None else held
         self._nursery: trio.Nursery | None = None
         self._starts = trio.CapacityLimiter(_STARTS)
-        self._channels: dict[str, _Channel] = {}
+        self._channels: dict[str, Channel] = {}
         # Channels without subscriptions, the oldest first.
-        self._lingering: dict[_Channel, None] = {}
+        self._lingering: dict[Channel, None] = {}
 
     def __repr__(self) -> str:
         lingering = len(self._lingering)
@@ -461,9 +446,7 @@ class LogNotifier:
 
     # --- called by subscriptions ----------------------------------------------------
 
-    def join(
-        self, keys: Collection[str], subscription: LogSubscription
-    ) -> list[_Channel]:
+    def join(self, keys: Collection[str], subscription: Subscriber) -> list[Channel]:
         """Add a subscription to the channels of some logs.
 
         Args:
@@ -488,7 +471,7 @@ class LogNotifier:
         for channel in list(self._lingering)[:excess]:
             self._drop(channel)
 
-    def _channel(self, key: str) -> _Channel:
+    def _channel(self, key: str) -> Channel:
         """Return the channel of a log; if it lingers, keep it."""
         channel = self._channels.get(key)
         scope = None if channel is None else channel.scope
@@ -498,13 +481,13 @@ class LogNotifier:
             self._drop(channel)
             channel = scope = None
         if channel is None:
-            channel = self._channels[key] = _Channel(key)
+            channel = self._channels[key] = Channel(key)
         if scope is not None:
             scope.deadline = math.inf
             self._lingering.pop(channel, None)
         return channel
 
-    def start(self, channels: list[_Channel], visitor: str | None) -> None:
+    def start(self, channels: list[Channel], visitor: str | None) -> None:
         """Start the tasks of those channels that have none, as far as there is room."""
         for channel in channels:
             if channel.scope is None:
@@ -517,7 +500,7 @@ class LogNotifier:
                 channel.scope = trio.CancelScope()
                 self._nursery.start_soon(self._run_channel, channel, channel.scope)
 
-    def leave(self, channels: list[_Channel], subscription: LogSubscription) -> None:
+    def leave(self, channels: list[Channel], subscription: Subscriber) -> None:
         """Remove a subscription; a channel without any lingers."""
         for channel in channels:
             channel.subscriptions.pop(subscription, None)
@@ -529,7 +512,7 @@ class LogNotifier:
                 channel.scope.deadline = trio.current_time() + _LINGER
                 self._lingering[channel] = None
 
-    def _drop(self, channel: _Channel) -> None:
+    def _drop(self, channel: Channel) -> None:
         """Remove a channel without subscriptions, and end its task."""
         assert channel.scope is not None
         channel.scope.cancel()
@@ -539,7 +522,7 @@ class LogNotifier:
 
     # --- the task of a channel --------------------------------------------------------
 
-    async def _run_channel(self, channel: _Channel, scope: trio.CancelScope) -> None:
+    async def _run_channel(self, channel: Channel, scope: trio.CancelScope) -> None:
         """Relay wakes from slock until the linger is over; restart after failures."""
         with scope:
             while True:
@@ -550,11 +533,11 @@ class LogNotifier:
                 await trio.sleep(_PAUSE * random.uniform(0.5, 1.0))
         self._drop(channel)
 
-    async def _relay_wakes(self, channel: _Channel) -> NoReturn:
+    async def _relay_wakes(self, channel: Channel) -> NoReturn:
         group = self._group(channel.key)
         async with self._starts:
             await clear_group(group)
-            await channel.wake()
+            await channel.read_and_wake()
         while True:
             known = group.version
             await group.wait()
@@ -564,7 +547,7 @@ class LogNotifier:
             woken_for = group.version if group.version != known else known + 1
             await group.clear()
             if group.version != woken_for:
-                await channel.wake()
+                await channel.read_and_wake()
             if (pause := channel.pause()) > 0:
                 await trio.sleep(pause)
 
@@ -581,10 +564,11 @@ class LogNotifier:
         for batch in batches:
             await trio.sleep(_SWEEP * random.uniform(0.8, 1.0) / len(batches))
             heads = await self._heads([channel.key for channel in batch])
-            for channel, head in zip(batch, heads, strict=False):
-                if head != channel.head:
-                    channel.head = head
-                    await channel.wake()
+            async with trio.open_nursery() as nursery:
+                for channel, head in zip(batch, heads, strict=False):
+                    if head != channel.head:
+                        channel.head = head
+                        nursery.start_soon(channel.read_and_wake)
 
     async def _heads(self, keys: list[str]) -> list[str]:
         """Return the heads of some logs; none if the store does not answer."""
@@ -602,6 +586,6 @@ class LogNotifier:
         return heads
 
 
-def _batches(channels: list[_Channel], size: int) -> Iterator[list[_Channel]]:
+def _batches(channels: list[Channel], size: int) -> Iterator[list[Channel]]:
     for start in range(0, len(channels), size):
         yield channels[start : start + size]

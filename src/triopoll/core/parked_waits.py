@@ -1,8 +1,9 @@
 """The waits that are parked in this process, and their end from outside.
 
-A parked wait costs memory for as long as it lasts, so their number is limited, and each
-is one cancel scope in one set: no timer task, no nursery. Whatever ends waits early
-(slock is down, the server drains) cancels their scopes and sets their outcomes.
+A parked wait costs memory for as long as it lasts, so their number is limited. Whatever
+ends waits early (slock is down, the server drains) sets their outcomes. A `ParkedWait`
+is a block of a task with a cancel scope. A `PendingWait` has no task: see
+`triopoll.pending`.
 """
 
 # The wait and its table are one unit in one module:
@@ -10,24 +11,36 @@ is one cancel scope in one set: no timer task, no nursery. Whatever ends waits e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import trio
 
 from ..ops.drain import Drain
 from ..ops.metrics import Kind, Metrics
+from ..pending import Waiter
 from .backend_calls import SLOCK_ERRORS, slock_failure
 from .held_keys import HeldKeys
 from .outcomes import EventFired, Failure, NothingYet, OperationFailed
 
-__all__ = ["ParkedWait", "ParkedWaits", "TooManyWaits"]
+__all__ = [
+    "FIRED",
+    "REPLACED",
+    "TICKET_EXPIRED",
+    "ParkedWait",
+    "ParkedWaits",
+    "PendingWait",
+    "TooManyWaits",
+]
 
 # Why a wait ended, in the metrics, beside the values of `Failure`.
-_FIRED, _TIMEOUT, _DRAINED = "fired", "timeout", "drained"
+FIRED, _TIMEOUT, _DRAINED = "fired", "timeout", "drained"
 _DISCONNECT, _FAILED = "disconnect", "failed"
 # The only deadline outside a wait's own scope is that of its ticket.
-_EXPIRED, _REPLACED = "ticket_expired", "replaced"
+TICKET_EXPIRED, REPLACED = "ticket_expired", "replaced"
+
+_T = TypeVar("_T")
 
 
 class TooManyWaits(OperationFailed):
@@ -65,7 +78,7 @@ class ParkedWaits:
         self._drain = drain
         self._meters = (metrics or Metrics()).waits
         self._limit = limit
-        self._parked: set[ParkedWait] = set()
+        self._parked: set[_Parked] = set()
 
     def __repr__(self) -> str:
         return f"<ParkedWaits: {len(self._parked)} of {self._limit}>"
@@ -80,9 +93,19 @@ class ParkedWaits:
 
     def end_all(self, failure: Failure) -> None:
         """End every parked wait that needs slock, with this outcome."""
-        for wait in self._parked:
+        # A copy: a wait without a task leaves at once.
+        for wait in list(self._parked):
             if wait.needs_slock:
                 wait.end(failure)
+
+
+class _Parked(Protocol):
+    """What is parked, as the registry sees it."""
+
+    needs_slock: bool
+
+    def end(self, failure: Failure) -> None:
+        """End the wait with this outcome, unless it is being ended already."""
 
 
 class ParkedWait:
@@ -159,7 +182,7 @@ class ParkedWait:
             if self._scope.cancelled_caught:
                 reason = self._reason
             else:
-                reason = _FIRED if error is None else _reason_of(error)
+                reason = FIRED if error is None else _reason_of(error)
             self._meter.end(reason)
 
     def end(self, failure: Failure) -> None:
@@ -175,6 +198,125 @@ class ParkedWait:
             self._scope.cancel()
 
 
+class PendingWait(ABC, Generic[_T]):
+    """One parked wait without a task: a `Pending` of an outcome or a failure.
+
+    It is counted from its first `start` to its end, also while its task proceeds.
+
+    Attributes:
+        deadline: When its time is over, by trio's clock.
+        needs_slock: As in `ParkedWait`.
+    """
+
+    __slots__ = (
+        "_is_counted",
+        "_meter",
+        "_waiter",
+        "_waits",
+        "deadline",
+        "needs_slock",
+    )
+
+    def __init__(
+        self, waits: ParkedWaits, deadline: float, kind: Kind, *, needs_slock: bool
+    ) -> None:
+        """Prepare it; `start` parks it.
+
+        Args:
+            waits: The registry of this process.
+            deadline: When its time is over, by trio's clock.
+            kind: What is waited for, in the metrics.
+            needs_slock: As for `ParkedWait`.
+        """
+        self.deadline = deadline
+        self.needs_slock = needs_slock
+        self._waits = waits
+        self._meter = waits._meters[kind]
+        # None while it is not parked.
+        self._waiter: Waiter[_T | Failure] | None = None
+        self._is_counted = False
+
+    def start(self, waiter: Waiter[_T | Failure]) -> None:
+        """Park; see `Pending.start`."""
+        waits = self._waits
+        if not self._is_counted:
+            if len(waits._parked) >= waits._limit:
+                self._finish()
+                self._meter.end(Failure.TOO_MANY_WAITS.value)
+                waiter.settle(Failure.TOO_MANY_WAITS)
+                return
+            self._is_counted = True
+            waits._parked.add(self)
+            self._meter.parked += 1
+        self._waiter = waiter
+        waits._drain.enter(self, self._end_by_drain)
+        # The drain may have ended it.
+        if self._is_counted:
+            self._begin()
+
+    def expire(self) -> _T | Failure:
+        """Return the outcome of a wait whose time is over; see `Pending.expire`."""
+        self._leave(_TIMEOUT)
+        return self._nothing_yet()
+
+    def withdraw(self, reason: str = _DISCONNECT) -> None:
+        """End the wait without an outcome; see `Pending.withdraw`."""
+        if self._is_counted:
+            self._leave(reason)
+        else:
+            self._finish()
+
+    def end(self, failure: Failure) -> None:
+        """End the wait with this outcome, unless its task is at work on another."""
+        self._settle(failure, failure.value)
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Begin to wait, or go on. It may settle at once."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Leave nothing behind; called at the end, and maybe again."""
+
+    @abstractmethod
+    def _nothing_yet(self) -> _T | Failure:
+        """Return the outcome of a wait that has ended before its condition was met."""
+
+    def _fire(self, outcome: _T) -> None:
+        """End the wait, which is parked, since its condition is met."""
+        waiter = self._waiter
+        assert waiter is not None
+        self._leave(FIRED)
+        waiter.settle(outcome)
+
+    def _call_back(self) -> None:
+        """Have `proceed` called; the wait is not parked until `start`."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.call_back()
+
+    def _settle(self, outcome: _T | Failure, reason: str) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._leave(reason)
+            waiter.settle(outcome)
+
+    def _end_by_drain(self) -> None:
+        if self._waiter is not None:
+            self._settle(self._nothing_yet(), _DRAINED)
+
+    def _leave(self, reason: str | None) -> None:
+        """End it, for a reason of the metrics; None where it goes on otherwise."""
+        self._waiter = None
+        self._is_counted = False
+        self._waits._parked.discard(self)
+        self._waits._drain.leave(self)
+        self._meter.parked -= 1
+        if reason is not None:
+            self._meter.end(reason)
+        self._finish()
+
+
 def _reason_of(error: BaseException) -> str:
     """Return the metrics' reason for a wait whose block raised."""
     if isinstance(error, SLOCK_ERRORS):
@@ -184,6 +326,6 @@ def _reason_of(error: BaseException) -> str:
     if isinstance(error, trio.Cancelled):
         # A cancellation without a known source or reason is a client's disconnect.
         if error.source == "deadline":
-            return _EXPIRED
-        return _REPLACED if error.reason == _REPLACED else _DISCONNECT
+            return TICKET_EXPIRED
+        return REPLACED if error.reason == REPLACED else _DISCONNECT
     return _FAILED if isinstance(error, Exception) else _DISCONNECT

@@ -22,21 +22,20 @@ import trio
 
 from trioslock import Database, Event, LockError
 
-from ..ops.metrics import Kind, Metrics, monotonic
+from ..ops.metrics import Kind, Metrics
+from ..pending import wait_in_task
 from ..settings import Settings
 from ..store import Delivery, MessageStore, StoreError
 from .backend_calls import (
-    LEAST,
     MARGIN,
-    SLOCK_ERRORS,
     call_slock,
     call_store,
     count_failure,
     limit_until,
-    slock_failure,
     store_failure,
 )
 from .empty_backoff import LONGEST_DELAY, EmptyBackoff
+from .event_wait import EventOutcome, EventWait, Then
 from .held_keys import OVERTIME
 from .outcomes import (
     EventFired,
@@ -46,7 +45,7 @@ from .outcomes import (
     Outcome,
     PoppedMessage,
 )
-from .parked_waits import ParkedWait, ParkedWaits
+from .parked_waits import ParkedWaits
 from .poll_query import PollQuery
 from .slock_backend import SlockMonitor
 
@@ -87,7 +86,7 @@ class Poller:
         return f"<Poller: {self._waits!r}, {self._monitor!r}>"
 
     async def wait_event(self, query: PollQuery, visitor: str | None = None) -> Outcome:
-        """Wait until the event is set.
+        """Wait until the event is set, in this task.
 
         Args:
             query: What to wait for.
@@ -100,9 +99,19 @@ class Poller:
         Cancellation:
             The wait is withdrawn on the slock server.
         """
+        return await _finished(await self.begin_event(query, visitor))
+
+    async def begin_event(
+        self, query: PollQuery, visitor: str | None = None
+    ) -> Outcome | EventWait:
+        """Return the outcome of `wait_event`, or a wait for it.
+
+        The wait is not parked, and leaves nothing behind if it never is.
+        """
         until = trio.current_time() + query.timeout
+        then = partial(self._reset_after, query, until) if query.reset else None
         try:
-            return await self._wait(query, "event", visitor, until)
+            return await self._begin(query, "event", visitor, until, then)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
 
@@ -126,6 +135,12 @@ class Poller:
             The wait is withdrawn on the slock server; a message that was popped
             returns to its list.
         """
+        return await _finished(await self.begin_message(query, visitor))
+
+    async def begin_message(
+        self, query: PollQuery, visitor: str | None = None
+    ) -> Outcome | EventWait:
+        """Return the outcome of `wait_message`, or a wait for it, as `begin_event`."""
         until = trio.current_time() + query.timeout
         try:
             # Not by `call_store`: a poll resumes three times, each time through every
@@ -135,11 +150,29 @@ class Poller:
             if taken is not None:
                 self._backoff.reset(query.key)
                 return self._popped(taken)
-            outcome = await self._wait(query, "message", visitor, until)
-            if not isinstance(outcome, EventFired):
-                return outcome
-            left = max(LEAST, until + MARGIN - trio.current_time())
-            with trio.fail_after(min(self._limit, left)):
+            then = partial(self._pop_after, query, until)
+            return await self._begin(query, "message", visitor, until, then)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        except (StoreError, trio.TooSlowError) as error:
+            return count_failure(self._metrics, store_failure(error))
+
+    async def _reset_after(
+        self, query: PollQuery, until: float, fired: EventFired
+    ) -> EventOutcome | Failure:
+        try:
+            await self._reset(query, until)
+        except OperationFailed as error:
+            return count_failure(self._metrics, error.failure)
+        return fired
+
+    async def _pop_after(
+        self, query: PollQuery, until: float, fired: EventFired
+    ) -> EventOutcome | Failure:
+        try:
+            if query.reset:
+                await self._reset(query, until)
+            with trio.fail_after(limit_until(self._limit, until)):
                 taken = await self._store.pop(query.key)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
@@ -147,8 +180,8 @@ class Poller:
             return count_failure(self._metrics, store_failure(error))
         if taken is None:
             self._metrics.waits["message"].empty_wakes += 1
-            return PoppedMessage(None, waited=True, woken=outcome.woken)
-        return self._popped(taken, waited=True, woken=outcome.woken)
+            return PoppedMessage(None, waited=True, woken=fired.woken)
+        return self._popped(taken, waited=True, woken=fired.woken)
 
     async def delay_empty(
         self, query: PollQuery, empty: PoppedMessage, began: float
@@ -203,39 +236,43 @@ class Poller:
             woken=woken,
         )
 
-    async def _wait(
-        self, query: PollQuery, kind: Kind, visitor: str | None, until: float
-    ) -> EventFired | NothingYet | Failure:
+    async def _begin(
+        self,
+        query: PollQuery,
+        kind: Kind,
+        visitor: str | None,
+        until: float,
+        then: Then | None,
+    ) -> EventOutcome | Failure | EventWait:
+        """Return a wait for the event, or without one what follows if it is set."""
         self._monitor.raise_if_down()
         if query.reset and query.default == "set":
             # The reset holds the key. It is counted before the wait, so that a wait
             # which may not hold it does not end as if its event had been reset.
             lease = query.timeout + query.lease + OVERTIME
             self._waits.held.hold(visitor, "event", query.key, lease)
-        event = self._events.event(query.key, default=query.default, ttl=query.lease)
-        outcome: EventFired | NothingYet | Failure
-        if query.timeout == 0:
-            is_set = await call_slock(limit_until(self._limit, until), event.is_set)
-            outcome = EventFired() if is_set else NothingYet()
-        else:
-            try:
-                seconds = until - trio.current_time()
-                with ParkedWait(self._waits, seconds, kind) as parked:
-                    await event.wait()
-                    # No await from here on: an event that fired is never reported as
-                    # a timeout.
-                    parked.outcome = EventFired(monotonic())
-                    self._metrics.waits[kind].wakes += 1
-            except SLOCK_ERRORS as error:
-                raise slock_failure(error) from None
-            outcome = parked.outcome
-        if query.reset and isinstance(outcome, EventFired):
-            await call_slock(limit_until(self._limit, until), self._reset, event)
-        return outcome
+        event = self._event(query)
+        if query.timeout > 0:
+            return EventWait(self._waits, self._metrics, event, until, kind, then)
+        if not await call_slock(limit_until(self._limit, until), event.is_set):
+            return NothingYet()
+        return EventFired() if then is None else await then(EventFired())
 
-    async def _reset(self, event: Event) -> None:
+    def _event(self, query: PollQuery) -> Event:
+        return self._events.event(query.key, default=query.default, ttl=query.lease)
+
+    async def _reset(self, query: PollQuery, until: float) -> None:
         """Clear an event after its wait, unless it is the lock of another program."""
         # `clear` knows the ids under which publishers set events. What another id
         # holds is no event: a client must not release it by naming it.
-        with contextlib.suppress(LockError):
-            await event.clear()
+        limit = limit_until(self._limit, until)
+        await call_slock(limit, _clear, self._event(query))
+
+
+async def _clear(event: Event) -> None:
+    with contextlib.suppress(LockError):
+        await event.clear()
+
+
+async def _finished(found: Outcome | EventWait) -> Outcome:
+    return await wait_in_task(found) if isinstance(found, EventWait) else found

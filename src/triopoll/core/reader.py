@@ -34,6 +34,7 @@ from .backend_calls import (
 from .followed_log import FollowedLog
 from .held_keys import OVERTIME
 from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
+from .log_wait import LogReads, LogWait
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
 from .slock_backend import SlockMonitor, clear_group
@@ -84,38 +85,33 @@ class Reader:
         self._monitor = monitor
         self._metrics = metrics
         self._limit = settings.backend_limit
+        self._reads = LogReads(
+            self._read_in_limit, self._observed, notifier, waits, metrics
+        )
 
     def __repr__(self) -> str:
         return f"<Reader: {self._waits!r}, {self._notifier!r}>"
 
-    async def messages(
+    async def begin_messages(
         self,
-        key: str,
-        cursor: str,
-        limit: int,
+        item: LogItem,
         seconds: float,
         visitor: str | None = None,
         kind: Kind = "log",
-        answer: Callable[[ReadResult], None] | None = None,
-    ) -> ReadResult | Failure:
+    ) -> ReadResult | Failure | LogWait:
         """Read a log after a cursor; if there is nothing, wait for the first message.
 
         Args:
-            key: The log.
-            cursor: From an earlier result, or `store.NEW` or `store.ALL`.
-            limit: Messages that may be returned.
+            item: The log, the cursor, and how many messages may be returned.
             seconds: Seconds to wait; 0 reads without waiting; may be infinite. It takes
                 at most `MARGIN` longer, whatever the backends do.
             visitor: Who waits, as limits by visitor are counted; None for no visitor.
             kind: What waits, in the metrics.
-            answer: Called at most once, in another task, with what is then returned,
-                where a wake has found it for several waits. If that is not returned,
-                since the wait ended at the same moment, the answer stands all the same.
 
         Returns:
             What was read; it is not `ready` when the time is over or the server
             drains. The cursor of its page continues from there. Or the `Failure` that
-            prevented the wait.
+            prevented the wait. Or a wait for one of these, to be parked or withdrawn.
 
         Raises:
             BadCursor: The text is no cursor.
@@ -123,35 +119,25 @@ class Reader:
         Cancellation:
             Nothing is left behind; the same cursor finds the same messages.
         """
+        until = trio.current_time() + seconds
         try:
-            until = trio.current_time() + seconds
-            with self._notifier.subscribe((key,), visitor) as subscription:
-                within = min(self._limit, seconds + MARGIN)
-                result = await self._read(key, cursor, limit, within)
-                if isinstance(result, Failure):
-                    raise OperationFailed(result)
-                if not result.ready and seconds != 0:
-                    left = until - trio.current_time()
-                    with ParkedWait(
-                        self._waits, left, kind, needs_slock=False
-                    ) as parked:
-                        meter = self._metrics.waits[kind]
-                        early = None if answer is None else partial(_answer, answer)
-                        while True:
-                            cursor = result.page.cursor
-                            args = key, cursor, limit, self._limit, 1
-                            read = partial(self._read, *args)
-                            wakes = await subscription.wait(read, early)
-                            meter.wakes += 1
-                            result = await _read_after(wakes[key], read)
-                            if result.ready:
-                                break
-                            meter.empty_wakes += 1
-                        parked.outcome = EventFired()
-                    self._check(parked, ready=result.ready)
+            wait = LogWait(self._reads, item, until, kind, visitor)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
-        return self._observed(result)
+        is_over = True
+        try:
+            within = min(self._limit, seconds + MARGIN)
+            result = await self._read(item.key, item.cursor, item.limit, within)
+            is_over = isinstance(result, Failure) or result.ready or seconds == 0
+        finally:
+            if is_over:
+                wait.withdraw()
+        if isinstance(result, Failure):
+            return count_failure(self._metrics, result)
+        if is_over:
+            return self._observed(result)
+        wait.found(result)
+        return wait
 
     @contextmanager
     def follow(self, item: LogItem, visitor: str | None) -> Generator[FollowedLog]:
@@ -296,6 +282,11 @@ class Reader:
         self._notifier.store_up = True
         return ReadResult(page)
 
+    async def _read_in_limit(
+        self, key: str, cursor: str, limit: int
+    ) -> ReadResult | Failure:
+        return await self._read(key, cursor, limit, self._limit)
+
     # --- several items ----------------------------------------------------------------
 
     async def _read_all(self, wait_set: WaitSet, within: float) -> None:
@@ -435,15 +426,6 @@ class Reader:
 
     def _group(self, key: str, version: int) -> trioslock.GroupEvent:
         return self._events.group_event(key, version=version, ttl=GROUP_LEASE)
-
-
-def _answer(
-    answer: Callable[[ReadResult], None], found: ReadResult | Failure, wake: Wake
-) -> None:
-    """Answer a wait with what a wake has found for it, if that ends it."""
-    if isinstance(found, ReadResult) and found.ready:
-        found.woken = wake.at
-        answer(found)
 
 
 async def _read_after(wake: Wake, read: SharedRead) -> ReadResult:

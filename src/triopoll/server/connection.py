@@ -4,6 +4,12 @@ A connection is one task: it reads a request, runs the application on it, and go
 the next. An error in here ends this connection and no other. While the application is
 at work the task is two functions deep, since each resumption of a task passes through
 all.
+
+An application may park its request and return (`Parking`). Then the task waits for the
+next bytes of the client, as it does between two requests; whatever ends the parked
+request writes the response, and the task need not run for it. The deadline of the
+parked request is that of the connection's cancel scope, which also ends the wait for
+bytes when the task has something to do. A scope that was cancelled is replaced.
 """
 
 # Addresses and buffers come from the standard library without a closer type:
@@ -18,7 +24,13 @@ from dataclasses import dataclass, field
 
 import trio
 
-from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, RESPOND_NOW, EarlyWriter
+from triopoll.asgi.messages import (
+    ACKNOWLEDGED,
+    CANCELS,
+    PARKING,
+    ParkedRequest,
+    Parking,
+)
 from triopoll.asgi.types import ASGIApp, Scope, Send
 from triopoll.ops.drain import Drain
 from triopoll.ops.logs import fields_of
@@ -65,10 +77,12 @@ class ServerContext:
 class ServerConnection:
     """Serve an ASGI application on one socket.
 
-    It is the `EarlyWriter` of its requests.
+    It is the `Parking` of its requests.
 
     Attributes:
-        busy: True while the application is at work on a request or a websocket.
+        busy: True while the application is at work on a request or a websocket, and
+            while a request is parked.
+        parked: The request that waits for its response.
         sender: What the application sends the present response with.
     """
 
@@ -76,15 +90,24 @@ class ServerConnection:
         "_base",
         "_context",
         "_cycle",
+        "_has_waited",
         "_head_deadline",
         "_idle_since",
+        "_is_ahead",
+        "_is_called",
+        "_is_over",
+        "_is_parked",
+        "_is_waiting",
         "_last",
+        "_log",
         "_peer_has_left",
         "_reader",
         "_scope",
+        "_socket",
         "_stream",
         "_writer",
         "busy",
+        "parked",
         "sender",
     )
 
@@ -95,12 +118,28 @@ class ServerConnection:
         self._stream = ClientStream(
             stream, settings.write_deadline, context.send_budget
         )
+        self._socket = stream.socket
         self._reader = RequestReader(settings.max_head_bytes, settings.max_headers)
         self._base: Scope = _base_scope(context, stream, self._stream, self)
         # When the current wait for a request began; infinite while there is none.
         self._idle_since = math.inf
         self._scope = trio.CancelScope()
         self._cycle: HttpCycle | None = None
+        self.parked: ParkedRequest | None = None
+        # The parked request has been started, and may be responded to from outside.
+        self._is_parked = False
+        # The task is in `_wait_for_bytes`.
+        self._is_waiting = False
+        # It has returned from there, with bytes of the next request.
+        self._has_waited = False
+        # No request is to be served any more.
+        self._is_over = False
+        # The task has something to do for the parked request, or for its response.
+        self._is_called = False
+        # The client has sent something while its request is parked.
+        self._is_ahead = False
+        # What the log says of a parked request: its scope, and when it began.
+        self._log: tuple[Scope, float] | None = None
         self.sender: Send | None = None
         self._peer_has_left = False
         self._writer: ResponseWriter | None = None
@@ -118,22 +157,46 @@ class ServerConnection:
         """
         descriptor = self._stream.descriptor
         try:
-            with self._scope:
-                while await self._serve_request():
-                    pass
-                await self._stream.finish(self._context.settings.linger)
+            while not await self._serve_requests() and not self._peer_has_left:
+                self._scope = trio.CancelScope()
         except* PeerGone:
             pass
         except* Exception:
             client = self._base["client"]
             logger.exception("the connection from %s failed and is closed", client)
         finally:
+            if self.parked is not None:
+                # It has this connection in it: a cycle would need the garbage
+                # collector.
+                parked, self.parked = self.parked, None
+                parked.withdraw()
             # Does nothing to a socket that has been closed in good order.
             self._stream.abort()
             self._context.disconnects.unwatch(descriptor)
             self._context.connections.discard(self)
-            # It has this connection in it: a cycle would need the garbage collector.
+            # So has this.
             self._base = {}
+
+    async def _serve_requests(self) -> bool:
+        """Serve requests until the connection ends; return False to be called again."""
+        self._is_waiting = False
+        with self._scope:
+            while not self._is_over:
+                if self._is_called:
+                    await self._answer_call()
+                elif self.parked is None:
+                    self._is_over = not await self._serve_request()
+                elif not self._is_parked:
+                    self._scope.deadline = self.parked.deadline
+                    self._is_parked = True
+                    self.parked.start()
+                elif trio.current_time() >= self.parked.deadline:
+                    self.parked.expire()
+                else:
+                    await self._wait_for_bytes()
+            await self._stream.finish(self._context.settings.linger)
+            return True
+        return False
 
     def stop(self) -> None:
         """Close when idle, else after the answer that is being made."""
@@ -151,14 +214,25 @@ class ServerConnection:
     def respond_now(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
     ) -> None:
-        """Write a whole response; see `EarlyWriter`."""
-        assert self._cycle is not None
-        self._cycle.respond_now(status, headers, body)
+        """Write the response to the parked request; see `Parking`."""
+        cycle = self._cycle
+        assert cycle is not None
+        cycle.respond_now(status, headers, body)
+        self._end_parked()
+        if cycle.reusable and not self._is_ahead and not self._last:
+            self._cycle = None
+            self._is_called = False
+            self._idle_since = trio.current_time()
+        else:
+            self.call_back()
 
-    async def flush(self) -> None:
-        """Write what `respond_now` has left; see `EarlyWriter`."""
-        assert self._cycle is not None
-        await self._cycle.flush()
+    def call_back(self) -> None:
+        """Have the task go on with the parked request; see `Parking`."""
+        self._is_called = True
+        # What else it may be waiting for must not be cancelled.
+        if self._is_waiting:
+            self._is_waiting = False
+            self._scope.cancel()
 
     def peer_left(self) -> None:
         """Cancel the application if it is at work on a request of this client.
@@ -192,14 +266,75 @@ class ServerConnection:
             except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
                 _log_error(error, scope, cycle)
             finally:
-                self._app_returned(scope, cycle, began)
+                if self.parked is None:
+                    self._app_returned(scope, cycle, began)
+            if self.parked is not None:
+                self.sender = None
+                if self._context.settings.access_log:
+                    self._log = scope, began
+                return True
             return self._end_http(cycle)
         except HttpError as error:
             await self._stream.send(plain_response(error.status, str(error)))
             return False
 
+    async def _wait_for_bytes(self) -> None:
+        """Wait for the client, or for the response to the parked request.
+
+        The task stays here when the request has its response and the next one is
+        waited for.
+
+        Cancellation:
+            No byte is lost.
+        """
+        self._is_waiting = True
+        if self._is_ahead:
+            # What the client has sent is served after the response.
+            await trio.sleep_forever()
+        await trio.lowlevel.wait_readable(self._socket)
+        self._is_waiting = False
+        data = self._stream.receive_now()
+        if data:
+            self._idle_since = math.inf
+            self._reader.receive_data(data)
+            self._is_ahead = self.parked is not None
+            self._has_waited = True
+        self._is_over = data == b""
+
+    async def _answer_call(self) -> None:
+        """Do what the task was called for: see `call_back`.
+
+        Raises:
+            PeerGone: The client has left or does not read.
+
+        Cancellation:
+            The connection is not used for another request.
+        """
+        self._is_called = self._is_parked = self._is_waiting = False
+        self._scope.deadline = math.inf
+        cycle = self._cycle
+        assert cycle is not None
+        if self.parked is not None:
+            scope = {"extensions": self._base["extensions"]}
+            if not await self.parked.proceed(scope, cycle.send):
+                return
+            self._end_parked()
+        await cycle.flush()
+        self._is_ahead = False
+        self._is_over = not self._end_http(cycle)
+
+    def _end_parked(self) -> None:
+        """Note that the parked request has its response."""
+        self.parked = None
+        self._is_parked = self.busy = False
+        self._scope.deadline = math.inf
+        if self._log is not None:
+            assert self._cycle is not None
+            (scope, began), self._log = self._log, None
+            _log_access(scope, self._cycle.status, trio.current_time() - began)
+
     async def _next_request(self) -> RequestHead | None:
-        waited = False
+        waited, self._has_waited = self._has_waited, False
         # Pipelined requests, and the beginning of one, are in the buffer already.
         while True:
             if buffered := self._reader.buffered:
@@ -325,13 +460,13 @@ def _base_scope(
     context: ServerContext,
     stream: trio.SocketStream,
     client_stream: ClientStream,
-    writer: EarlyWriter,
+    parking: Parking,
 ) -> Scope:
     """Return what the ASGI scopes of all requests of a connection share."""
     extensions: Scope = {ACKNOWLEDGED: {"wait": client_stream.wait_acknowledged}}
     if context.disconnects.noticed:
         extensions[CANCELS] = {}
-        extensions[RESPOND_NOW] = writer
+        extensions[PARKING] = parking
     return {"state": context.state, "extensions": extensions, **_addresses(stream)}
 
 

@@ -170,7 +170,7 @@ class HttpCycle:
     def respond_now(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
     ) -> None:
-        """Write a whole response; see `EarlyWriter`."""
+        """Write a whole response; see `Parking`."""
         self._writer.start(status, headers)
         if not self._reader.body_complete:
             self._writer.keep_alive = False

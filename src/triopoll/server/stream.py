@@ -78,16 +78,27 @@ class ClientStream:
                 # First wait, then read: a client rarely sends before it has read its
                 # answer, so a read that is tried first would find nothing.
                 await trio.lowlevel.wait_readable(self._socket)
-                try:
-                    data = os.read(self._socket.fileno(), _READ_BYTES)
-                except BlockingIOError:
-                    continue  # the kernel may report a socket as readable that is not
-                if not data:
-                    self.alive = False
-                return data
+                if (data := self.receive_now()) is not None:
+                    return data
         except OSError:
             self.alive = False
             return b""
+
+    def receive_now(self) -> bytes | None:
+        """Return some bytes that have arrived, b"" if the client has left.
+
+        None if nothing has arrived: the kernel may report a socket as readable that is
+        not.
+        """
+        try:
+            data = os.read(self._socket.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self.alive = False
+        return data
 
     async def send(self, data: bytes) -> None:
         """Write all of `data`, after what other tasks are writing.

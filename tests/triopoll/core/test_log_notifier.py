@@ -108,9 +108,9 @@ async def test_a_second_wake_before_the_wait_begins_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tasks that have read after the first one are woken once more."""
-    wake = module._Channel.wake
+    wake = module.Channel.wake
 
-    async def wake_twice(channel: module._Channel, first: module.Wake) -> None:
+    async def wake_twice(channel: module.Channel, first: module.Wake) -> None:
         await wake(channel, first)
         monkeypatch.undo()
         while len(seen) < 2:  # noqa: ASYNC110
@@ -120,7 +120,7 @@ async def test_a_second_wake_before_the_wait_begins_anew(
 
     async with following(rig, "a") as seen:
         await wait_all_tasks_blocked()
-        monkeypatch.setattr(module._Channel, "wake", wake_twice)
+        monkeypatch.setattr(module.Channel, "wake", wake_twice)
         await rig.wake("a")
         await wait_all_tasks_blocked()
         assert len(seen) == 3

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 import trio
-from tests.triopoll.logrig import LIMIT, PREFIX, SETTINGS, LogRig, open_log_rig
+from tests.triopoll.logrig import (
+    LIMIT,
+    PREFIX,
+    SETTINGS,
+    LogRig,
+    messages,
+    open_log_rig,
+)
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.log_notifier import group_key
@@ -48,7 +55,7 @@ def stored(result: Published) -> Stored:
 
 
 async def kept(rig: LogRig, key: str) -> list[bytes]:
-    result = await rig.reader.messages(key, ALL, 99, 0)
+    result = await messages(rig, key, ALL, 99, 0)
     assert isinstance(result, ReadResult)
     return [message.data for message in result.page.messages]
 
@@ -62,7 +69,7 @@ async def test_messages(
     assert [each.waiting for each in results] == [0, 0, 0]
     assert all(each.woken and not each.duplicate for each in results)
     assert await kept(rig, "a") == [b"1", b"3"]
-    result = await rig.reader.messages("b", ALL, 9, 0)
+    result = await messages(rig, "b", ALL, 9, 0)
     assert isinstance(result, ReadResult)
     assert result.page.messages[0].id == results[1].id
     assert rig.metrics.published == {"message": 3}
@@ -76,7 +83,7 @@ async def test_waits_are_woken(
         read_results: list[object] = []
 
         async def read() -> None:
-            read_results.append(await rig.reader.messages("a", NEW, 9, 25))
+            read_results.append(await messages(rig, "a", NEW, 9, 25))
 
         nursery.start_soon(read)
         await wait_all_tasks_blocked()
@@ -91,7 +98,7 @@ async def test_a_duplicate(
 ) -> None:
     """It is stored once, and wakes all the same: the first may have died before."""
     await rig.log.append([NewMessage("a", b"0", id="first")])
-    start = await rig.reader.messages("a", NEW, 9, 0)
+    start = await messages(rig, "a", NEW, 9, 0)
     assert isinstance(start, ReadResult)
     await rig.log.append([NewMessage("a", b"1", id="x")])
     seen: list[object] = []
@@ -143,7 +150,7 @@ async def test_slock_is_away(
     read_results: list[object] = []
 
     async def read() -> None:
-        read_results.append(await rig.reader.messages("a", NEW, 9, 25))
+        read_results.append(await messages(rig, "a", NEW, 9, 25))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
@@ -224,7 +231,7 @@ async def test_a_publisher_that_leaves(
             async with trio.open_nursery() as nursery:
 
                 async def read(read_results: list[object], rig: LogRig) -> None:
-                    read_results.append(await rig.reader.messages("a", NEW, 9, 25))
+                    read_results.append(await messages(rig, "a", NEW, 9, 25))
 
                 nursery.start_soon(read, read_results, rig)
                 await wait_all_tasks_blocked()

@@ -234,7 +234,7 @@ async def test_nothing_happens(autojump_clock: MockClock, rig: StateRig) -> None
     assert trio.current_time() == pytest.approx(25)
     assert (view.record.version, view.record.data) == (1, Raw(b"1"))
     assert view.expires_in == pytest.approx(275)
-    assert rig.metrics.waits["state"].ended == {}
+    assert rig.metrics.waits["state"].ended == {"timeout": 1}
     assert await rig.wait(1, 0) == view
 
 

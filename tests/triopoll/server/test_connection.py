@@ -25,7 +25,7 @@ from tests.triopoll.server.park_app import ParkApp, answer
 from tests.triopoll.support import eventually
 from wsproto.events import RejectConnection
 
-from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, RESPOND_NOW
+from triopoll.asgi.messages import ACKNOWLEDGED, CANCELS, PARKING
 from triopoll.asgi.types import ASGIApp
 from triopoll.ops.drain import Drain
 from triopoll.server import ServerSettings
@@ -74,7 +74,7 @@ async def test_the_scope_is_what_asgi_says() -> None:
         "client": me,
         "server": ("127.0.0.1", running.port),
         "state": {"from": "lifespan"},
-        "extensions": {CANCELS: {}, ACKNOWLEDGED: {"wait": ANY}, RESPOND_NOW: ANY},
+        "extensions": {CANCELS: {}, ACKNOWLEDGED: {"wait": ANY}, PARKING: ANY},
     }
 
 

@@ -8,16 +8,18 @@ from dataclasses import replace
 
 import trio
 
+from ...access import Permit
 from ...asgi.json import plain_text
 from ...asgi.messages import (
     UNCACHED_JSON,
+    Answer,
     Endpoint,
     Request,
     Response,
     Routes,
-    StreamingResponse,
 )
 from ...asgi.query import BadQuery, parse_query
+from ...core.event_wait import EventWait
 from ...core.outcomes import (
     EventFired,
     Failure,
@@ -27,6 +29,7 @@ from ...core.outcomes import (
 )
 from ...core.poll_query import PollQuery
 from ...services import Services
+from ..pending_response import PendingResponse
 from ..refusals import format_poll, is_openresty_poll
 from .query import parse_poll
 from .replies import encode_event_reply, encode_message_reply, encode_rejection
@@ -48,8 +51,8 @@ def poll_routes(services: Services, openresty: Routes) -> Routes:
     """
     poller = services.poller
     waits: dict[str, tuple[_Wait, _Encode]] = {
-        "/poll/event": (poller.wait_event, encode_event_reply),
-        "/poll/message": (poller.wait_message, encode_message_reply),
+        "/poll/event": (poller.begin_event, encode_event_reply),
+        "/poll/message": (poller.begin_message, encode_message_reply),
     }
     return {
         path: {"GET": _endpoint(services, wait, encode, openresty[path]["GET"])}
@@ -58,7 +61,7 @@ def poll_routes(services: Services, openresty: Routes) -> Routes:
 
 
 # The second argument is who asks, as limits by visitor are counted.
-_Wait = Callable[[PollQuery, str | None], Awaitable[Outcome]]
+_Wait = Callable[[PollQuery, str | None], Awaitable[Outcome | EventWait]]
 _Encode = Callable[[Outcome], bytes]
 
 
@@ -72,7 +75,7 @@ def _endpoint(
     def parse_cached(raw: bytes) -> PollQuery:
         return parse_poll(parse_query(raw), settings)
 
-    async def endpoint(request: Request) -> Response | StreamingResponse:
+    async def endpoint(request: Request) -> Answer:
         # The OpenResty API names the event `key`; nearly all polls have no such bytes.
         if b"key=" in request.query and is_openresty_poll(request):
             return await openresty(request)
@@ -88,22 +91,52 @@ def _endpoint(
         )
         if isinstance(permit, Response):
             return permit
-        with permit:
-            began = trio.current_time()
-            outcome = await wait(query, permit.visitor.bucket)
-            if isinstance(outcome, PoppedMessage) and outcome.data is None:
-                outcome = await _after_empty(services, query, outcome, began)
-        if permit.ended is not None:
-            return permit.ended
-        response = Response(encode(outcome), headers=UNCACHED_JSON)
+        with _PendingPoll(permit, services, query, encode) as pending:
+            found = await wait(query, permit.visitor.bucket)
+            if isinstance(found, EventWait):
+                return pending.after(found)
+            return await pending.respond(found)
+
+    return endpoint
+
+
+class _PendingPoll(PendingResponse[Outcome]):
+    """The response to a poll."""
+
+    __slots__ = ("_began", "_encode", "_has_looked", "_query", "_services")
+
+    def __init__(
+        self, permit: Permit, services: Services, query: PollQuery, encode: _Encode
+    ) -> None:
+        super().__init__(permit)
+        self._services = services
+        self._query = query
+        self._encode = encode
+        self._began = trio.current_time()
+        # For a message beside an empty list.
+        self._has_looked = False
+
+    def _respond(self, outcome: Outcome) -> Response | None:
         if isinstance(outcome, PoppedMessage):
+            if outcome.data is None and not self._has_looked:
+                return None
+            response = Response(self._encode(outcome), headers=UNCACHED_JSON)
             response.woken = outcome.woken
             response.ack, response.nack = outcome.ack, outcome.nack
-        elif isinstance(outcome, EventFired):
+            return response
+        response = Response(self._encode(outcome), headers=UNCACHED_JSON)
+        if isinstance(outcome, EventFired):
             response.woken = outcome.woken
         return response
 
-    return endpoint
+    async def _respond_in_task(self, outcome: Outcome) -> Response:
+        assert isinstance(outcome, PoppedMessage)
+        services, query, began = self._services, self._query, self._began
+        outcome = await _after_empty(services, query, outcome, began)
+        self._has_looked = True
+        response = self._respond(outcome)
+        assert response is not None
+        return response
 
 
 async def _after_empty(

@@ -10,18 +10,19 @@ from typing import Any, cast
 import trio
 from msgspec import UNSET, convert
 
-from ...asgi.messages import Request, Response, Routes, StreamingResponse
+from ...access import Permit
+from ...asgi.messages import Answer, Request, Response, Routes
 from ...asgi.query import BadQuery
+from ...core.log_wait import LogWait
 from ...core.outcomes import Failure
 from ...core.publisher import Published, Signalled, Stored, Unpublished
 from ...core.wait_items import Item, ItemState, LogItem, ReadResult
 from ...services import Services
-from ...settings import Settings
 from ...store import BadCursor
+from ..pending_response import PendingResponse
 from ..refusals import format_v1
 from ..validation import BadRequest
 from .decoding import (
-    WaitRequest,
     read_messages_query,
     read_publish,
     read_wait,
@@ -50,7 +51,6 @@ from .serializers import (
 
 __all__ = ["v1_routes"]
 
-_MESSAGES = "/v1/messages"
 # Bytes of messages from which on a response is encoded while no other one is: a page of
 # 1 MiB takes some milliseconds, and its bytes twice.
 _LARGE = 2**16
@@ -65,9 +65,10 @@ def v1_routes(services: Services) -> Routes:
     # Hundreds of clients may request a large page at once. One after the other, each
     # response is with its connection before the next one is encoded: others are served
     # in between, and the limit of unread bytes holds.
-    wait = partial(_wait, services, trio.Lock())
+    turns = trio.Lock()
+    wait = partial(_wait, services, turns)
     return {
-        _MESSAGES: {"GET": wait},
+        "/v1/messages": {"GET": partial(_messages, services, turns)},
         "/v1/wait": {"GET": wait, "POST": wait},
         "/v1/publish": {"POST": partial(_publish, services)},
     }
@@ -76,134 +77,134 @@ def v1_routes(services: Services) -> Routes:
 # --- reading --------------------------------------------------------------------------
 
 
-async def _wait(
-    services: Services, turns: trio.Lock, request: Request
-) -> Response | StreamingResponse:
-    """Serve ``/v1/messages`` and ``/v1/wait``, which differ in how they are written."""
-    # One coroutine down to the reader's: each resumption of a task passes through all
-    # of them, and each is kept as long as the request waits.
-    is_messages = request.path == _MESSAGES
+async def _messages(services: Services, turns: trio.Lock, request: Request) -> Answer:
+    """Serve ``/v1/messages``."""
     try:
-        query = _read_query(services.settings, request)
-        items, seconds = query.items, query.timeout
-        keys = [item.key for item in items]
-        permit = services.access.admit_subscriber(request, keys, format_v1)
+        query = read_messages_query(request.parameters, services.settings)
+        (item,) = query.items
+        permit = services.access.admit_subscriber(request, [item.key], format_v1)
         if isinstance(permit, Response):
             return permit
         if query.is_live:
             return stream_messages(services, turns, request, query, permit)
-        if seconds is None:
-            seconds = services.settings.v1_default_timeout
-        seconds *= 1 - random.uniform(0, JITTER)
-        since = trio.current_time()
-        early = None
-        found: ReadResult | list[ItemState] | Failure
-        with permit:
-            if is_messages:
-                log = cast("LogItem", items[0])
-                if request.respond_now is not None:
-                    early = _EarlyResponse(services, request, seconds, since)
-                found = await services.reader.messages(
-                    log.key,
-                    log.cursor,
-                    log.limit,
-                    seconds,
-                    permit.visitor.bucket,
-                    answer=early,
-                )
-            else:
-                found = await services.reader.wait_any(
-                    items, seconds, permit.visitor.bucket
-                )
+        timing = _Timing(services, query.timeout)
+        with _PendingMessages(permit, timing, turns) as pending:
+            found = await services.reader.begin_messages(
+                cast("LogItem", item), timing.seconds, permit.visitor.bucket
+            )
+            if isinstance(found, LogWait):
+                return pending.after(found)
+            return await pending.respond(found)
     except (BadRequest, BadCursor, BadQuery) as error:
         return refusal_response(error)
-    if early is not None and early.response is not None:
-        return early.response
+
+
+class _PendingMessages(PendingResponse[ReadResult | Failure]):
+    """The response of ``/v1/messages``."""
+
+    __slots__ = ("_timing", "_turns")
+
+    def __init__(self, permit: Permit, timing: _Timing, turns: trio.Lock) -> None:
+        super().__init__(permit)
+        self._timing = timing
+        self._turns = turns
+
+    def _respond(self, outcome: ReadResult | Failure) -> Response | None:
+        if isinstance(outcome, Failure):
+            return failure_response(outcome)
+        if outcome.size >= _LARGE:
+            return None
+        return self._encode(outcome)
+
+    async def _respond_in_task(self, outcome: ReadResult | Failure) -> Response:
+        assert isinstance(outcome, ReadResult)
+        async with self._turns:
+            return self._encode(outcome)
+
+    def _encode(self, found: ReadResult) -> Response:
+        body = messages_response(found, self._timing.fields(found.ready))
+        response = respond(body, 200)
+        response.woken = found.woken
+        return response
+
+
+async def _wait(services: Services, turns: trio.Lock, request: Request) -> Response:
+    """Serve ``/v1/wait``."""
+    settings = services.settings
+    try:
+        if request.method == "GET":
+            query = read_wait_query(request.parameters, settings)
+        else:
+            query = read_wait(request.body, settings)
+        keys = [item.key for item in query.items]
+        permit = services.access.admit_subscriber(request, keys, format_v1)
+        if isinstance(permit, Response):
+            return permit
+        timing = _Timing(services, query.timeout)
+        with permit:
+            found = await services.reader.wait_any(
+                query.items, timing.seconds, permit.visitor.bucket
+            )
+    except (BadRequest, BadCursor, BadQuery) as error:
+        return refusal_response(error)
     if permit.ended is not None:
         return permit.ended
     if isinstance(found, Failure):
         return failure_response(found)
-    if isinstance(found, ReadResult):
-        size, woken = found.size, found.woken
-        timing = _timing(services, found.ready, seconds, since)
-        encode_response = partial(_encode_messages, found, timing)
-    else:
-        logs = [state for state in found if isinstance(state, ReadResult)]
-        size = sum([log.size for log in logs])
-        woken = max((log.woken for log in logs if log.woken), default=None)
-        timing = _timing(services, any(state.ready for state in found), seconds, since)
-        encode_response = partial(_encode_wait, items, found, timing)
-    if size < _LARGE:
+    logs = [state for state in found if isinstance(state, ReadResult)]
+    encode_response = partial(_encode_wait, query.items, found, timing)
+    if sum([log.size for log in logs]) < _LARGE:
         response = encode_response()
     else:
         async with turns:
             response = encode_response()
-    response.woken = woken
+    response.woken = max((log.woken for log in logs if log.woken), default=None)
     return response
 
 
-class _EarlyResponse:
-    """Responds to a request for messages, in the task that has found them.
-
-    Attributes:
-        response: What was written; None if nothing was.
-    """
-
-    __slots__ = ("_request", "_seconds", "_services", "_since", "response")
-
-    def __init__(
-        self, services: Services, request: Request, seconds: float, since: float
-    ) -> None:
-        self.response: Response | None = None
-        self._services = services
-        self._request = request
-        self._seconds = seconds
-        self._since = since
-
-    def __call__(self, found: ReadResult) -> None:
-        """Write the response, unless it takes long to encode."""
-        respond_now = self._request.respond_now
-        if found.size < _LARGE and respond_now is not None:
-            timing = _timing(self._services, True, self._seconds, self._since)
-            response = _encode_messages(found, timing)
-            response.woken = found.woken
-            respond_now(self._request, response)
-            self.response = response
-
-
-def _read_query(settings: Settings, request: Request) -> WaitRequest:
-    if request.path == _MESSAGES:
-        return read_messages_query(request.parameters, settings)
-    if request.method == "GET":
-        return read_wait_query(request.parameters, settings)
-    return read_wait(request.body, settings)
-
-
-def _encode_messages(log: ReadResult, timing: dict[str, Any]) -> Response:
-    return respond(messages_response(log, timing), 200)
-
-
 def _encode_wait(
-    items: Sequence[Item], found: Sequence[ItemState], timing: dict[str, Any]
+    items: Sequence[Item], found: Sequence[ItemState], timing: _Timing
 ) -> Response:
     results = list(map(item_result, items, found))
-    return respond(WaitResponse(items=results, **timing), 200)
+    fields = timing.fields(any(state.ready for state in found))
+    return respond(WaitResponse(items=results, **fields), 200)
 
 
-def _timing(
-    services: Services, is_ready: bool, seconds: float, since: float
-) -> dict[str, Any]:
-    """Return the fields of a response that say how long was waited, and why."""
-    draining = services.drain.released
-    timing: dict[str, Any] = {
-        # The clients of a server that is being replaced reconnect at different times.
-        "retry_ms": random.randint(0, SPREAD_MS) if draining else 0,
-        "wait": round(seconds, 3),
-        "waited": round(trio.current_time() - since, 3),
-    }
-    if not is_ready:
-        timing["code"] = "draining" if draining else "timeout"
-    return timing
+class _Timing:
+    """How long a wait may take, and how long it took.
+
+    Attributes:
+        seconds: What it may take.
+    """
+
+    __slots__ = ("_services", "_since", "seconds")
+
+    def __init__(self, services: Services, seconds: float | None) -> None:
+        """Begin.
+
+        Args:
+            services: Their settings have the default, and their drain may end it.
+            seconds: What was asked for.
+        """
+        if seconds is None:
+            seconds = services.settings.v1_default_timeout
+        self.seconds = seconds * (1 - random.uniform(0, JITTER))
+        self._services = services
+        self._since = trio.current_time()
+
+    def fields(self, is_ready: bool) -> dict[str, Any]:  # positional
+        """Return the fields of a response: how long was waited, and why."""
+        draining = self._services.drain.released
+        fields: dict[str, Any] = {
+            # The clients of a server that is being replaced reconnect at different
+            # times.
+            "retry_ms": random.randint(0, SPREAD_MS) if draining else 0,
+            "wait": round(self.seconds, 3),
+            "waited": round(trio.current_time() - self._since, 3),
+        }
+        if not is_ready:
+            fields["code"] = "draining" if draining else "timeout"
+        return fields
 
 
 # --- publishing -----------------------------------------------------------------------

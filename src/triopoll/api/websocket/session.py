@@ -277,10 +277,10 @@ class WebSocketSession:
         """
         match item:
             case LogItem(key, "new"):
-                result = await self._reader.messages(key, NEW, 1, 0)
-                if isinstance(result, Failure):
-                    return result
-                return replace(item, cursor=result.page.cursor)
+                states = await self._reader.wait_any([LogItem(key, NEW, 1)], 0)
+                if isinstance(states, Failure):
+                    return states
+                return replace(item, cursor=cast("ReadResult", states[0]).page.cursor)
             case GroupItem(_, None):
                 states = await self._reader.wait_any([item], 0, self._visitor)
                 if isinstance(states, Failure):

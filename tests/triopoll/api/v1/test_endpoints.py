@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from triopoll.asgi.messages import Request, Response
 from triopoll.core.outcomes import Failure
 from triopoll.core.publisher import Published, Signalled, Stored, Unpublished
 from triopoll.core.reader import ItemState, ReadResult
+from triopoll.pending import wait_in_task
 from triopoll.services import Services
 from triopoll.settings import Settings
 from triopoll.store import NewMessage, Page, StoredMessage
@@ -46,14 +47,12 @@ async def ask(
     endpoint = v1_routes(services)[path][method]
     body = b"" if shape is None else json.dumps(shape).encode()
     headers = [(b"host", b"localhost")]
-    return await endpoint(Request(method, path, query, headers, peer, body))
+    answer = await endpoint(Request(method, path, query, headers, peer, body))
+    return answer if isinstance(answer, Response) else await wait_in_task(answer)
 
 
 def shape_of(answer: Response) -> Any:
     return json.loads(answer.body)
-
-
-FOUND = ReadResult(Page((StoredMessage("i", b"1", 2.0),), "c"), woken=7.0)
 
 
 class Ends:
@@ -62,11 +61,7 @@ class Ends:
     def __init__(self, ending: Any) -> None:
         self.ending = ending
 
-    async def messages(
-        self, *_: object, answer: Callable[[ReadResult], None] | None
-    ) -> ReadResult | Failure:
-        if answer is not None:
-            answer(FOUND)
+    async def begin_messages(self, *_: object) -> ReadResult | Failure:
         found: ReadResult | Failure = self.ending
         return found
 
@@ -114,21 +109,6 @@ async def test_failures(services: Services, failure: Failure) -> None:
         assert shape["retry_ms"] == 1000 * int(seconds) > 0
         messages.add(shape["message"])
     assert len(messages) == 1
-
-
-@pytest.mark.parametrize("then", [FOUND, ReadResult(Page((), "c")), *Failure])
-async def test_a_response_that_was_written_early_stands(
-    services: Services, then: ReadResult | Failure
-) -> None:
-    """However the wait ends that it was written for."""
-    written: list[Response] = []
-    request = Request("GET", "/v1/messages", b"key=k", [(b"host", b"h")], "127.0.0.1")
-    request.respond_now = lambda _, response: written.append(response)
-    endpoint = v1_routes(ending(services, then))["/v1/messages"]["GET"]
-    response = await endpoint(request)
-    assert written == [response]
-    assert [each["id"] for each in shape_of(response)["messages"]] == ["i"]
-    assert response.woken == 7.0
 
 
 async def test_a_wake_is_noted(services: Services) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from tests.triopoll.logrig import LogRig, open_log_rig
+from tests.triopoll.logrig import LogRig, messages, open_log_rig
 from trio.testing import MockClock
 
 from triopoll.api.websocket.codecs import Codec, PollCodec, V1Codec
@@ -147,7 +147,7 @@ async def test_the_same_messages_as_by_poll(autojump_clock: MockClock) -> None:
         await rig.log.put("k", b"a", b"\xff", b"")
         assert await peer.follow("k", "all") == "all"
         page = await peer.hear()
-        look: Any = await rig.reader.messages("k", "all", 100, 0)
+        look: Any = await messages(rig, "k", "all", 100, 0)
         assert page["cursor"] == look.page.cursor
         assert page["after"] == "all"
         assert page["messages"] == [
@@ -378,7 +378,7 @@ async def test_too_many_waits_close_it_with_1013(autojump_clock: MockClock) -> N
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 for n in range(64):
-                    nursery.start_soon(rig.reader.messages, f"{n}", "new", 1, 1e6)
+                    nursery.start_soon(messages, rig, f"{n}", "new", 1, 1e6)
                 await trio.testing.wait_all_tasks_blocked()
                 async with session(rig) as peer:
                     item = {"key": "k", "cursor": "all"}
