@@ -1,37 +1,60 @@
-"""Compare the client with PyPI's pyslock on one server, in one run.
+"""Compare the client with Go's, with PyPI's pyslock and with bare trio, in one run.
 
-    python bench/client.py --slock HOST:PORT [--seconds 3] [--tasks 1,64,512]
+    python bench/client.py --slock HOST:PORT [--go GOPATH] [--seconds 2] [--rounds 3]
 
 Each task takes and releases a lock on its own key in a loop, over one connection; a
-command is one LOCK or one UNLOCK. The baselines are pyslock's asyncio client doing the
-same, and, for the round trip of one task, a bare trio socket: once against an echo
-server in another process, once with the same prepacked commands against the same
-server. The second is the lower bound for any client, since it includes the server's
-time.
+command is one LOCK or one UNLOCK. Every round runs everything once, in turn, and the
+table shows the medians of the rounds:
 
-"calls" means ``acquire()`` and ``release()``, without a body that a loss would cancel.
-After each rate follows the CPU time of this process for a pair of LOCK and UNLOCK; it
-is more reliable than the rate when the machine has other work.
+- *async with*, *calls*: this client. Calls are ``acquire()`` and ``release()``, without
+  a body that a loss would cancel. *CPU* is the CPU time of this process for a pair of
+  LOCK and UNLOCK in an ``async with``; it depends less than the rate on what else the
+  machine does.
+- *Go*: slock's own client, with ``--go``. GOPATH is what Go calls so: one or more
+  directories, separated by colons, one of them with the source of slock in
+  ``src/github.com/snower/slock``, and with the packages that it imports. ``go`` from
+  the PATH builds ``bench/client_go`` with it in a temporary directory. Its goroutines
+  use all cores.
+- *pyslock*: the asyncio client of PyPI.
+- *bare trio*: tasks that send packed commands and park (``bare.py``). It shows what
+  trio leaves for a client that is one Python process.
+
+The ratios are of *async with*, each the median of the ratios of the rounds.
+
+The last line has the round trip of one task beside two others: that of a trio socket
+with the same commands on the same server, and that of an echo in another process.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import multiprocessing
 import os
-import socket
+import statistics
+import subprocess
+import tempfile
 import time
 import types
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import trio
+from bare import measure_echo, measure_socket, measure_tasks
+from results import Figure, Table, add_results_option, save
 
 from trioslock import Client, open_client
-from trioslock.protocol import LockCommand, encode_lock
 
-Rate = tuple[float, float]
-"""Commands a second; microseconds of this process's processor for a pair."""
+GO_SOURCE = Path(__file__).parent / "client_go" / "main.go"
+
+
+class Rate(NamedTuple):
+    """Commands a second; microseconds of this process's processor for a pair."""
+
+    commands: float
+    cpu: float = 0.0
 
 
 async def _body(client: Client, key: str, ends_at: float, count: list[int]) -> None:
@@ -49,9 +72,10 @@ async def _calls(client: Client, key: str, ends_at: float, count: list[int]) -> 
 
 
 Work = Callable[[Client, str, float, list[int]], Awaitable[None]]
+Measure = Callable[[int, float], Rate]
 
 
-def measure_trioslock(address: str, tasks: int, seconds: float, work: Work) -> Rate:
+def measure_trioslock(address: str, work: Work, tasks: int, seconds: float) -> Rate:
     """Return the client's rate and CPU time for one kind of work."""
 
     async def main() -> Rate:
@@ -65,13 +89,13 @@ def measure_trioslock(address: str, tasks: int, seconds: float, work: Work) -> R
                     nursery.start_soon(work, client, key, ends_at, count)
             used = time.process_time() - used_before
             rate = count[0] / (time.perf_counter() - started_at)
-            return rate, used / count[0] * 2e6
+            return Rate(rate, used / count[0] * 2e6)
 
     return trio.run(main)
 
 
-def measure_pyslock(address: str, tasks: int, seconds: float) -> float:
-    """Return commands per second of pyslock's asyncio client."""
+def measure_pyslock(address: str, tasks: int, seconds: float) -> Rate:
+    """Return the rate of pyslock's asyncio client."""
     # pyslock uses a name that Python 3.11 removed from asyncio.
     asyncio.coroutine = types.coroutine  # type: ignore[attr-defined]
     from pyslock import AsyncClient  # noqa: PLC0415
@@ -95,97 +119,113 @@ def measure_pyslock(address: str, tasks: int, seconds: float) -> float:
         await asyncio.gather(*(work(number) for number in range(tasks)))
         return count[0] / (time.perf_counter() - started_at)
 
-    return asyncio.run(main())
+    return Rate(asyncio.run(main()))
 
 
-def measure_bare(address: str, seconds: float) -> float:
-    """Return commands per second of a bare trio socket."""
-    host, _, port = address.rpartition(":")
-    key = os.urandom(16)
-    frames = [
-        encode_lock(LockCommand(kind, key, 0, 0, key, key, 10, 0, 10, 0, 0, 0))
-        for kind in (1, 2)
-    ]
-
-    async def main() -> float:
-        with trio.socket.socket() as sock:
-            await sock.connect((host, int(port)))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            count = 0
-            started_at = time.perf_counter()
-            while time.perf_counter() < started_at + seconds:
-                for frame in frames:
-                    await sock.send(frame)
-                    await sock.recv(64)
-                    count += 1
-            return count / (time.perf_counter() - started_at)
-
-    return trio.run(main)
-
-
-def measure_echo(seconds: float) -> float:
-    """Return round trips per second of a bare trio socket with 64 bytes."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    process = multiprocessing.get_context("fork").Process(
-        target=_echo, args=(listener,), daemon=True
+def build_go(gopath: str, directory: str) -> Path:
+    """Build the Go client's program."""
+    program = Path(directory) / "client_go"
+    subprocess.run(
+        ["go", "build", "-o", str(program), str(GO_SOURCE)],
+        env={**os.environ, "GO111MODULE": "off", "GOPATH": gopath},
+        check=True,
     )
-    process.start()
-    port = listener.getsockname()[1]
-    listener.close()
-
-    async def main() -> float:
-        with trio.socket.socket() as sock:
-            await sock.connect(("127.0.0.1", port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            count = 0
-            started_at = time.perf_counter()
-            while time.perf_counter() < started_at + seconds:
-                await sock.send(bytes(64))
-                await sock.recv(64)
-                count += 1
-            return count / (time.perf_counter() - started_at)
-
-    try:
-        return trio.run(main)
-    finally:
-        process.terminate()
-        process.join()
+    return program
 
 
-def _echo(listener: socket.socket) -> None:
-    connection, _ = listener.accept()
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while data := connection.recv(65_536):
-        connection.sendall(data)
+def measure_go(program: Path, address: str, tasks: int, seconds: float) -> Rate:
+    """Return the rate of the Go client."""
+    host, _, port = address.rpartition(":")
+    command = [str(program), "-host", host, "-port", port]
+    command += ["-tasks", str(tasks), "-seconds", str(seconds)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Rate(float(run.stdout))
+
+
+def measure_bare(address: str, tasks: int, seconds: float) -> Rate:
+    """Return the rate of bare trio."""
+    host, _, port = address.rpartition(":")
+    return Rate(measure_tasks((host, int(port)), tasks, seconds))
+
+
+def run_rounds(
+    clients: dict[str, Measure], tasks: int, options: argparse.Namespace
+) -> dict[str, list[Rate]]:
+    """Return the rates of each client, one a round."""
+    rates: dict[str, list[Rate]] = {name: [] for name in clients}
+    for _ in range(options.rounds):
+        for name, measure in clients.items():
+            rates[name].append(measure(tasks, options.seconds))
+    return rates
+
+
+def median_rate(rates: list[Rate]) -> float:
+    return statistics.median(rate.commands for rate in rates)
+
+
+def summary(tasks: int, rates: dict[str, list[Rate]]) -> list[str]:
+    """Return a row of the table."""
+    medians = [
+        statistics.median(rate.commands for rate in each) for each in rates.values()
+    ]
+    ours = rates["async with"]
+    cpu = statistics.median(rate.cpu for rate in ours)
+    ratios = [
+        statistics.median(
+            one.commands / other.commands
+            for one, other in zip(ours, rates[name], strict=True)
+        )
+        for name in list(rates)[2:]
+    ]
+    row = [str(tasks), *(f"{median:,.0f}" for median in medians), f"{cpu:.1f} us"]
+    return row + [f"{ratio:.2f}" for ratio in ratios]
+
+
+def round_trip(address: str, seconds: float) -> str:
+    """Return a sentence on the time that one task waits for an answer."""
+    host, _, port = address.rpartition(":")
+    ours = measure_trioslock(address, _body, 1, seconds).commands
+    bare = measure_socket((host, int(port)), seconds)
+    echo = measure_echo(seconds)
+    return (
+        f"one round trip: {1e6 / ours:.0f} us in async with; trio socket "
+        f"{1e6 / bare:.0f} us ({bare / ours:.2f}x), its echo {1e6 / echo:.0f} us "
+        f"({echo / ours:.2f}x)"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Compare the client with others.")
     parser.add_argument("--slock", required=True, metavar="HOST:PORT")
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--go", metavar="GOPATH", help="directories of Go's sources")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", default="1,64,512")
-    args = parser.parse_args()
-    print(f"{'tasks':>6} {'async with':>22} {'calls':>22} {'pyslock':>12} {'ratio':>7}")
-    for tasks in map(int, args.tasks.split(",")):
-        ours, body_cost = measure_trioslock(args.slock, tasks, args.seconds, _body)
-        calls, calls_cost = measure_trioslock(args.slock, tasks, args.seconds, _calls)
-        theirs = measure_pyslock(args.slock, tasks, args.seconds)
-        print(
-            f"{tasks:>6} {ours:>10.0f}/s {body_cost:>6.1f} us "
-            f"{calls:>10.0f}/s {calls_cost:>6.1f} us {theirs:>10.0f}/s "
-            f"{ours / theirs:>6.2f}x",
-            flush=True,
-        )
-        if tasks == 1:
-            bare = measure_bare(args.slock, args.seconds)
-            echo = measure_echo(args.seconds)
-            print(
-                f"       one round trip: {1e6 / ours:.0f} us in async with, "
-                f"{1e6 / calls:.0f} us in calls; bare trio socket {1e6 / bare:.0f} us "
-                f"({bare / ours:.2f}x, {bare / calls:.2f}x), "
-                f"its echo {1e6 / echo:.0f} us ({echo / ours:.2f}x)",
-                flush=True,
-            )
+    add_results_option(parser)
+    options = parser.parse_args()
+    address = options.slock
+    clients: dict[str, Measure] = {
+        "async with": partial(measure_trioslock, address, _body),
+        "calls": partial(measure_trioslock, address, _calls),
+    }
+    with ExitStack() as stack:
+        if options.go:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            clients["Go"] = partial(measure_go, build_go(options.go, folder), address)
+        clients["pyslock"] = partial(measure_pyslock, address)
+        clients["bare trio"] = partial(measure_bare, address)
+        others = list(clients)[2:]
+        table = Table(["tasks", *clients, "CPU", *(f"to {name}" for name in others)])
+        figures = []
+        for tasks in map(int, options.tasks.split(",")):
+            rates = run_rounds(clients, tasks, options)
+            table.add(summary(tasks, rates))
+            bars = {name: round(median_rate(each)) for name, each in rates.items()}
+            title = f"LOCK and UNLOCK commands/s, {tasks} tasks (bench/client.py)"
+            figures.append(Figure(title, bars))
+    trip = round_trip(address, options.seconds)
+    print(trip)
+    save(options, "client", {"client": table}, figures, notes={"client": trip})
 
 
 if __name__ == "__main__":

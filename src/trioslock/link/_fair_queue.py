@@ -14,23 +14,28 @@ which happened first.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
-from ..protocol import CommandType, LockResult, Result
+from ..protocol import RESULT_KEY, CommandType, LockResult, Result
 
 __all__ = ["FairQueue"]
 
 _PUBLISH = int(CommandType.PUBLISH)
 # Results without a key, and events of subscriptions whatever their key: a subscriber
 # gets its events in the order of the stream.
-_OTHERS = (-1, b"")
+_OTHERS = b""
+
+Item = Result | bytes
+"""A result, or the frame of a plain success, which is decoded only if it has to be."""
 
 
 class FairQueue:
     """Results in order of arrival within each key, and round-robin between keys."""
 
     def __init__(self) -> None:
-        # In order of turns: the first key is served next. No queue is empty.
-        self._queues: dict[tuple[int, bytes], deque[Result]] = {}
+        # By key, in order of turns: the first is served next. No queue is empty. Equal
+        # keys of two databases share one.
+        self._queues: dict[bytes, deque[Item]] = {}
 
     def __repr__(self) -> str:
         return f"<FairQueue: {len(self)} results of {len(self._queues)} keys>"
@@ -41,23 +46,26 @@ class FairQueue:
     def __bool__(self) -> bool:
         return bool(self._queues)
 
-    def add(self, result: Result) -> None:
-        """Append a result to the queue of its key."""
+    def add(self, item: Item) -> None:
+        """Append a result or frame to the queue of its key."""
         place = _OTHERS
-        if isinstance(result, LockResult) and result.type != _PUBLISH:
-            place = (result.db, result.key)
+        if type(item) is bytes:
+            place = item[RESULT_KEY]
+        elif isinstance(item, LockResult) and item.type != _PUBLISH:
+            place = item.key
         queue = self._queues.get(place)
         if queue is None:
-            queue = self._queues[place] = deque()
-        queue.append(result)
+            self._queues[place] = deque((item,))
+        else:
+            queue.append(item)
 
-    def take(self, count: int) -> list[Result]:
-        """Remove and return ``count`` results or all there are, one a key in turn."""
-        taken: list[Result] = []
+    def take(self, count: int) -> list[Item]:
+        """Remove and return ``count`` items or all there are, one a key in turn."""
+        taken: list[Item] = []
         queues = self._queues
         while queues and len(taken) < count:
             # Over a copy of the keys: each one served moves to the end of the dict.
-            for place in list(queues)[: count - len(taken)]:
+            for place in list(islice(queues, count - len(taken))):
                 queue = queues.pop(place)
                 taken.append(queue.popleft())
                 if queue:

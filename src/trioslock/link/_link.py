@@ -20,7 +20,7 @@ much per wake as the bare ``wait_task_rescheduled`` used here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
@@ -41,6 +41,7 @@ from ..protocol import (
     LockFlag,
     NeedData,
     PlainCommand,
+    PlainFrames,
     PreparedLock,
     Result,
     ResultCode,
@@ -298,8 +299,14 @@ class Link(BaseLink):
         # overtake it.
         if not self._queue:
             self._services.start_soon(self._guard, self._deliver_in_batches)
-        for result in self._side.results():
-            self._queue.add(result)
+        side, queue = self._side, self._queue
+        while True:
+            for frame in side.take_plain():
+                queue.add(frame)
+            event = side.next_event()
+            if isinstance(event, NeedData):
+                return
+            queue.add(event)
 
     async def _deliver_in_batches(self) -> None:
         while self._queue:
@@ -313,20 +320,36 @@ class Link(BaseLink):
                 self._batch_size = max(self._batch_size // 2, _SMALLEST_BATCH)
 
     def _deliver_queued(self, count: int) -> None:
-        for result in self._queue.take(count):
-            self.receive(result)
+        run: list[bytes] = []
+        for item in self._queue.take(count):
+            if type(item) is bytes:
+                run.append(item)
+            else:
+                self._deliver_plain(run)
+                self.receive(cast(Result, item))
+        self._deliver_plain(run)
+
+    def _deliver_plain(self, run: list[bytes]) -> None:
+        frames = PlainFrames(run)
+        run.clear()
+        # What is left of a link that has broken meanwhile is not delivered at once.
+        for number in range(self.succeed(frames), len(frames)):
+            self.receive(frames.success(number))
 
     def _deliver(self) -> None:
         """Hand what has been read to the entries, in its order."""
         side = self._side
-        while side.skip(self.succeed()):
+        while side.skip(self.succeed(side)):
             result = side.next_event()
             if isinstance(result, NeedData):
                 return
             self.receive(result)
 
-    def succeed(self) -> int:
+    def succeed(self, frames: ClientSide | PlainFrames) -> int:
         """Hand the plain successes that come next to their entries.
+
+        Args:
+            frames: Where they are.
 
         Returns:
             How many there were.
@@ -334,7 +357,7 @@ class Link(BaseLink):
         # The hot path of a client: no LockResult and no call for each of them.
         locks, unlocks, held = self.locks, self.unlocks, self.held
         number = 0
-        for head, request_id, rest in self._side.heads():
+        for head, request_id, rest in frames.heads():
             if rest != PLAIN_SUCCESS:
                 break
             if head == UNLOCKED:
@@ -356,7 +379,7 @@ class Link(BaseLink):
                     continue
             else:
                 break
-            self.receive(self._side.success(number))
+            self.receive(frames.success(number))
             number += 1
             # `receive` may have broken the link: the rest is not delivered.
             if self.ended_by is not None:

@@ -19,6 +19,7 @@ import trio
 from .._errors import ConnectionLost
 from ..protocol import (
     ID_SIZE,
+    ClientSide,
     Command,
     CommandType,
     InitResult,
@@ -26,6 +27,7 @@ from ..protocol import (
     LockCommand,
     LockResult,
     PlainCommand,
+    PlainFrames,
     Result,
     ResultCode,
     UnlockFlag,
@@ -168,9 +170,9 @@ class MemberLink(Link):
 
     # Receiving.
 
-    def succeed(self) -> int:
+    def succeed(self, frames: ClientSide | PlainFrames) -> int:
         """Hand over plain successes, unless the link is void."""
-        return 0 if self.void else super().succeed()
+        return 0 if self.void else super().succeed(frames)
 
     def receive(self, result: Result) -> None:
         """Hand over a result, unless the link is void or the node refuses."""

@@ -38,7 +38,8 @@ TESTED_TRIO = frozenset({"0.31.0", "0.32.0", "0.33.0", "0.34.0", "0.35.0"})
 SWITCH = "TRIOSLOCK_REUSE_SCOPES"
 """Environment variable: 0 to leave every scope to trio."""
 
-_MAX_FREE = 256
+# As many as tasks may leave their bodies in one pass of the scheduler: 1 MB.
+_MAX_FREE = 1024
 _reuse = trio.__version__ in TESTED_TRIO and os.environ.get(SWITCH) != "0"
 # Scopes that were entered and left, each still with its CancelStatus. Several runs in
 # several threads share it: append and pop of a list are atomic.

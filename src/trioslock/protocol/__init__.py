@@ -23,7 +23,7 @@ from ._commands import (
     SubscribeCommand,
     SubscribeResult,
 )
-from ._connection import NEED_DATA, ClientSide, NeedData
+from ._connection import NEED_DATA, ClientSide, NeedData, PlainFrames
 from ._constants import (
     FRAME_SIZE,
     ID_SIZE,
@@ -54,6 +54,7 @@ from ._frames import (
     LOCKED,
     MAY_HAVE_TRAILER,
     PLAIN_SUCCESS,
+    RESULT_KEY,
     UNLOCKED,
     check_frame,
     command_trailer_size,
@@ -82,6 +83,7 @@ __all__ = [
     "MAX_DATA_SIZE",
     "NEED_DATA",
     "PLAIN_SUCCESS",
+    "RESULT_KEY",
     "UNLOCKED",
     "BadHeader",
     "UNLIMITED_COUNT",
@@ -108,6 +110,7 @@ __all__ = [
     "NeedData",
     "PreparedLock",
     "PlainCommand",
+    "PlainFrames",
     "PlainResult",
     "PropertyCode",
     "ProtobufField",

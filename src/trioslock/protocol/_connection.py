@@ -14,7 +14,7 @@ further call raises the same error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final
 
@@ -26,6 +26,7 @@ from ._frames import (
     decode_lock_results,
     decode_result,
     encode_command,
+    plain_frames,
     read_heads,
     result_trailer_size,
 )
@@ -42,6 +43,33 @@ class NeedData(Enum):
 
 NEED_DATA: Final = NeedData.NEED_DATA
 """Returned when the next event is not whole yet."""
+
+
+class PlainFrames:
+    """Plain successes that were taken out of a `ClientSide`, to be read by their heads.
+
+    Args:
+        frames: Of 64 bytes each.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        self._buffer = bytearray().join(frames)
+
+    def __repr__(self) -> str:
+        return f"<PlainFrames: {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._buffer) // FRAME_SIZE
+
+    def heads(self) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """Return the head of each frame: see `read_heads`."""
+        return read_heads(self._buffer, 0)
+
+    def success(self, number: int) -> LockResult:
+        """Return the whole result of frame number 0, 1, ..."""
+        return decode_lock_result(self._buffer, number * FRAME_SIZE)
 
 
 class ClientSide:
@@ -133,6 +161,12 @@ class ClientSide:
         stay in the buffer until `skip`.
         """
         return iter(()) if self._error else read_heads(self._buffer, self._offset)
+
+    def take_plain(self) -> list[bytes]:
+        """Remove the plain successes that come next; return each as its frame."""
+        frames = [] if self._error else plain_frames(self._buffer, self._offset)
+        self._offset += len(frames) * FRAME_SIZE
+        return frames
 
     def success(self, number: int) -> LockResult:
         """Return the whole result of head number 0, 1, ..., a plain success."""

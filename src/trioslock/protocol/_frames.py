@@ -420,6 +420,13 @@ UNLOCKED = bytes((MAGIC, VERSION, CommandType.UNLOCK))
 PLAIN_SUCCESS = bytes(2)
 """Result 0 and no flag, so no data."""
 
+RESULT_KEY = slice(38, 54)
+"""Where the key is in a LOCK or UNLOCK result."""
+
+_SUCCEEDED = (LOCKED, UNLOCKED)
+_START = slice(3)
+_RESULT_AND_FLAG = slice(19, 21)
+
 
 def read_heads(buffer: bytearray, offset: int) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Read the heads of the frames at ``offset``, as if none had a trailer.
@@ -438,6 +445,18 @@ def read_heads(buffer: bytearray, offset: int) -> Iterator[tuple[bytes, bytes, b
     """
     size = (len(buffer) - offset) // FRAME_SIZE * FRAME_SIZE
     return _HEADS.iter_unpack(buffer[offset : offset + size])
+
+
+def plain_frames(buffer: bytearray, offset: int) -> list[bytes]:
+    """Return the plain successes at ``offset``, each as its 64 bytes."""
+    frames = []
+    data = bytes(buffer)
+    for start in range(offset, len(data) - FRAME_SIZE + 1, FRAME_SIZE):
+        frame = data[start : start + FRAME_SIZE]
+        if frame[_RESULT_AND_FLAG] != PLAIN_SUCCESS or frame[_START] not in _SUCCEEDED:
+            break
+        frames.append(frame)
+    return frames
 
 
 def decode_lock_result(

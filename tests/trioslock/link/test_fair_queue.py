@@ -12,7 +12,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioslock import Client, Event
 from trioslock.link._fair_queue import FairQueue
-from trioslock.protocol import CommandType, LockResult, PlainResult, Result
+from trioslock.protocol import (
+    CommandType,
+    LockResult,
+    PlainResult,
+    Result,
+    encode_result,
+)
 from trioslock.testing import open_network
 
 LOCK, PUBLISH = int(CommandType.LOCK), int(CommandType.PUBLISH)
@@ -24,7 +30,7 @@ def result(key: bytes, number: int, kind: int = LOCK) -> LockResult:
     return LockResult(kind, request_id, 0, 0, 0, b"", key, 0, 0, 0, 0)
 
 
-def keyed(taken: Sequence[Result]) -> list[LockResult]:
+def keyed(taken: Sequence[Result | bytes]) -> list[LockResult]:
     """Return the results that are about a key."""
     return [each for each in taken if isinstance(each, LockResult)]
 
@@ -61,6 +67,17 @@ def test_keys_take_turns() -> None:
         b"many",
     ]
     assert repr(queue) == "<FairQueue: 98 results of 1 keys>"
+
+
+def test_frames_and_results_of_a_key_share_a_queue() -> None:
+    """A frame does not overtake a result of its key that was read before it."""
+    queue = FairQueue()
+    first, last = result(b"k" * 16, 1), result(b"k" * 16, 3)
+    frame = encode_result(result(b"k" * 16, 2)._replace(lock_id=bytes(16)))
+    other = encode_result(result(b"o" * 16, 4)._replace(lock_id=bytes(16)))
+    for item in (first, frame, last, other):
+        queue.add(item)
+    assert queue.take(9) == [first, other, frame, last]
 
 
 def test_what_was_published_stays_in_order() -> None:

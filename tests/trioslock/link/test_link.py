@@ -14,8 +14,10 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trioslock import ConnectionLost, NoLeader, RemoteProtocolError, ServerError
+from trioslock._errors import LossReason
 from trioslock.link import Link
 from trioslock.link._entries import PendingLock, PendingPreparedLock
+from trioslock.link._requester import attempt_of
 from trioslock.protocol import (
     FRAME_SIZE,
     CommandType,
@@ -25,12 +27,14 @@ from trioslock.protocol import (
     PlainResult,
     PreparedLock,
     Result,
+    ResultCode,
     encode_command,
     encode_result,
 )
 from trioslock.transport import StreamTransport
 
 HEARTBEAT = 4.0
+EXPIRED = int(ResultCode.EXPRIED)
 
 
 class FakeTransport:
@@ -295,6 +299,61 @@ async def test_a_large_read_leaves_passes_to_other_tasks() -> None:
             await trio.lowlevel.checkpoint()
         # Within a pass the order of tasks is random: at most two batches between looks.
         assert max(after - before for before, after in pairwise(seen)) <= 2 * 128
+
+
+async def test_a_large_read_of_prepared_locks_is_delivered() -> None:
+    """Each task is told of its grant, beside results of other kinds, in batches."""
+    async with running() as world, trio.open_nursery() as nursery:
+        woken: list[LockResult | None] = []
+        commands = [lock(world.link) for _ in range(300)]
+        prepared = PreparedLock(commands[0], commands[0]._replace(type=2))
+
+        async def take(attempt: bytes) -> None:
+            entry = PendingPreparedLock(
+                world.link, prepared, attempt, Holder(), current_task()
+            )
+            world.link.post_lock(prepared, attempt)
+            world.link.locks[attempt] = entry
+            woken.append(await wait_task_rescheduled(entry.abort))
+
+        for number, command in enumerate(commands):
+            if number % 3:
+                nursery.start_soon(take, command.request_id)
+            else:
+                nursery.start_soon(world.acquire, command)
+        await wait_all_tasks_blocked()
+        # Every other plain command is refused, so no plain success.
+        codes = [(number % 6 == 0) * 5 for number in range(300)]
+        await world.receive(
+            *(answer(each, code) for each, code in zip(commands, codes, strict=True))
+        )
+        assert woken == [None] * 200
+        results = [each.result for each in world.results if each is not None]
+        assert sorted(results) == [0] * 50 + [5] * 50
+        assert world.link.in_flight == 0
+
+
+async def test_a_link_that_breaks_in_a_large_read_hands_over_the_rest() -> None:
+    """What was read before the end reaches its task, whatever ended the link."""
+    async with running() as world, trio.open_nursery() as nursery:
+        commands = [lock(world.link) for _ in range(200)]
+        for command in commands:
+            nursery.start_soon(world.acquire, command)
+        await wait_all_tasks_blocked()
+
+        class Breaking(Holder):
+            def lost(self, reason: LossReason) -> None:
+                world.link._break(ConnectionLost("the holder ends it"))
+
+        world.link.held[attempt_of(commands[0].request_id)] = PendingLock(
+            world.link, commands[0], Breaking(), current_task(), True
+        )
+        world.link._queue.add(answer(commands[0], EXPIRED))
+        for command in commands:
+            world.link._queue.add(encode_result(answer(command, 0)))
+        world.link._deliver_queued(500)
+        await wait_all_tasks_blocked()
+        assert len(world.results) == 200
 
 
 async def test_queued_results_are_delivered_before_the_end() -> None:

@@ -17,6 +17,7 @@ from trioslock.protocol import (
     CommandType,
     LockResult,
     PlainCommand,
+    PlainFrames,
     PlainResult,
     Result,
     encode_command,
@@ -153,9 +154,27 @@ def test_data_makes_a_success_that_is_not_plain() -> None:
     assert side.results() == [result]
 
 
+def test_plain_successes_may_be_taken_out() -> None:
+    """They are read by their heads or whole later; what follows stays in the side."""
+    expected: list[Result] = [answer(1, 1), answer(2, 2), answer(1, 3, 6), PONG]
+    side = ClientSide()
+    side.receive_data(b"".join(map(encode_result, expected))[:-1])
+    frames = PlainFrames(side.take_plain())
+    assert (len(frames), repr(frames)) == (2, "<PlainFrames: 2>")
+    assert [head for head, _, _ in frames.heads()] == [LOCKED, UNLOCKED]
+    assert [frames.success(number) for number in range(2)] == expected[:2]
+    assert side.take_plain() == []
+    assert side.results() == expected[2:3]
+    side.receive_data(encode_result(PONG)[-1:])
+    # Result 0 without a flag, but of another type.
+    assert side.take_plain() == []
+    assert side.results() == [PONG]
+
+
 def test_a_broken_side_has_no_heads() -> None:
     side = ClientSide()
     side.receive_data(bytes(64))
     with pytest.raises(RemoteProtocolError):
         side.results()
     assert list(side.heads()) == []
+    assert side.take_plain() == []
