@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from poll import HOST, free_port, request, resident, wait_until_up
+from results import Figure, add_results_option, save
 
 FEW_WAITERS = 1000
 OPENRESTY = "nginx with Lua"
@@ -263,6 +264,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--waiters", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    add_results_option(parser)
     options = parser.parse_args()
     host, port = options.slock.rsplit(":", 1)
     slock = (host, int(port))
@@ -280,8 +282,25 @@ def main() -> None:
     baseline = Figures(
         *(statistics.median(each) for each in zip(*openresty, strict=True))
     )
-    show(OPENRESTY, openresty, baseline)
-    show("triopoll serve", ours, baseline)
+    theirs = show(OPENRESTY, openresty, baseline)
+    mine = show("triopoll serve", ours, baseline)
+    titles = {
+        "requests/s on a set event, one worker": lambda each: each.rate,
+        f"KB of memory per parked poll, {options.waiters:,} parked": lambda each: (
+            each.kilobytes
+        ),
+        f"ms until the last of {options.waiters:,} is answered": lambda each: (
+            1e3 * each.wake
+        ),
+    }
+    figures = [
+        Figure(
+            f"{title} (bench/openresty.py)",
+            {OPENRESTY: round(of(theirs), 1), "triopoll serve": round(of(mine), 1)},
+        )
+        for title, of in titles.items()
+    ]
+    save(options, "openresty", figures=figures)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,10 @@ def wait_until_open(port: int) -> None:
 
 
 @contextmanager
-def servers(slock_binary: str | None) -> Iterator[Servers]:
+def servers(
+    slock_binary: str | None, *arguments: str, **settings: str
+) -> Iterator[Servers]:
+    """Run the three; the arguments and settings are further ones of the service."""
     ports = slock_port, redis_port, port = free_port(), free_port(), free_port()
     assert len(set(ports)) == 3
     with ExitStack() as stack:
@@ -106,13 +109,16 @@ def servers(slock_binary: str | None) -> Iterator[Servers]:
         ]
         service = [sys.executable, "-m", "triopoll", "serve"]
         service += ["--bind", f"{HOST}:{port}", "--max-connections", "65536"]
-        urls = {
+        service += arguments
+        environ = {
+            **SETTINGS,
+            **settings,
             "TRIOPOLL_SLOCK_URL": f"slock://{HOST}:{slock_port}",
             "TRIOPOLL_REDIS_URL": f"redis://{HOST}:{redis_port}",
         }
         slock_pid = stack.enter_context(running(slock, slock_port))
         redis_pid = stack.enter_context(running(kept, redis_port))
-        pid = stack.enter_context(running(service, port, **SETTINGS, **urls))
+        pid = stack.enter_context(running(service, port, **environ))
         wait_until_up(port)
         yield Servers(pid, slock_pid, redis_pid, port, redis_port)
 

@@ -40,6 +40,7 @@ import redis
 from openresty import NGINX_HEAD, child_of, cpu_seconds, nginx, set_event
 from parked import running, wait_until_open
 from poll import HOST, free_port, request, resident
+from results import Figure, Table, add_results_option, save
 
 PEERS = Path(__file__).parent / "peers"
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
@@ -214,34 +215,34 @@ def measure(service: Service, count: int) -> Figures:
     return Figures(kilobytes, statistics.median(times), times[-1], cpu)
 
 
-def show(results: dict[str, Figures]) -> None:
+def show(results: dict[str, Figures]) -> Table:
     baseline = results[BASELINE]
-    print(f"{'':<28}{'KB/poll':>9}{'median':>10}{'last':>10}{'CPU':>9}{'ratio':>7}")
+    table = Table(["", "KB/poll", "median", "last", "CPU", "ratio"], name_width=30)
     for name, figures in results.items():
-        row = f"{name:<28}{figures.kilobytes:>9.1f}{figures.median * 1e3:>7.0f} ms"
-        row += f"{figures.last * 1e3:>7.0f} ms{figures.cpu * 1e6:>6.0f} us"
-        print(f"{row}{figures.cpu / baseline.cpu:>7.2f}")
+        table.add(
+            [
+                name,
+                f"{figures.kilobytes:.1f}",
+                f"{figures.median * 1e3:.0f} ms",
+                f"{figures.last * 1e3:.0f} ms",
+                f"{figures.cpu * 1e6:.0f} us",
+                f"{figures.cpu / baseline.cpu:.2f}",
+            ]
+        )
+    return table
 
 
-def save(results: dict[str, Figures], path: Path, count: int) -> None:
-    """Put the figures into the file in place of those with the same titles."""
-    titles = {
-        f"us of CPU for each of {count:,} polls that one publish wakes": "cpu",
-        f"ms until the last of {count:,} polls is answered": "last",
-    }
-    stored = json.loads(path.read_text())
-    others = [
-        each for each in stored["figures"] if "(bench/peers.py)" not in each["title"]
+def figures_of(results: dict[str, Figures], count: int) -> list[Figure]:
+    """Return what is drawn: the CPU time and the last answer."""
+    cpu = {name: round(1e6 * each.cpu) for name, each in results.items()}
+    last = {name: round(1e3 * each.last) for name, each in results.items()}
+    title = f"us of CPU for each of {count:,} polls that one publish wakes"
+    return [
+        Figure(f"{title} (bench/peers.py)", cpu),
+        Figure(
+            f"ms until the last of {count:,} polls is answered (bench/peers.py)", last
+        ),
     ]
-    ours = []
-    for title, field in titles.items():
-        scale = 1e6 if field == "cpu" else 1e3
-        bars = {
-            name: round(scale * getattr(each, field)) for name, each in results.items()
-        }
-        ours.append({"title": f"{title} (bench/peers.py)", "bars": bars})
-    stored["figures"] = others + ours
-    path.write_text(json.dumps(stored, indent=2) + "\n")
 
 
 @contextmanager
@@ -270,7 +271,7 @@ def main() -> None:
     add("--lua", type=Path, metavar="DIRECTORY", help="directory of slock.lua")
     add("--waiters", type=int, default=5000)
     add("--rounds", type=int, default=3)
-    add("--results", type=Path, metavar="FILE", help="where to write the figures")
+    add_results_option(parser)
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -301,9 +302,8 @@ def main() -> None:
         name: Figures(*map(statistics.median, zip(*figures, strict=True)))
         for name, figures in rounds.items()
     }
-    show(results)
-    if options.results is not None:
-        save(results, options.results, options.waiters)
+    table = show(results)
+    save(options, "peers", {"peers": table}, figures_of(results, options.waiters))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import resource
 import signal
 import socket
@@ -25,11 +26,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import trio
+from results import Figure, add_results_option, save
 
 import trioslock
 
@@ -60,9 +62,13 @@ class Figures(NamedTuple):
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
+    """Return a port that no connection takes before a server listens on it."""
+    # Below those that Linux gives to outgoing connections, of which a bench has many.
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind((HOST, port))
+            return port
 
 
 @contextmanager
@@ -232,12 +238,14 @@ def main() -> None:
     parser.add_argument("--slock", metavar="HOST:PORT", help="use this slock server")
     parser.add_argument("--waiters", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=3.0)
+    add_results_option(parser)
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     print(f"{'':<29}{'requests':>10}{'ratio':>6}{'KB/poll':>10}", end="")
     print(f"{'wake all':>12}{'wake one, p50 / p99':>24}")
     baseline: Figures | None = None
+    rates: dict[str, float] = {}
     for name in COMMANDS:
         address = options.slock or f"{HOST}:{free_port()}"
         scheme = "slock" if options.slock else "embedded"
@@ -251,6 +259,9 @@ def main() -> None:
         )
         baseline = baseline or figures
         show(name, figures, baseline)
+        rates[name] = round(figures.rate)
+    title = "requests/s on a set event, one worker (bench/poll.py)"
+    save(options, "poll", figures=[Figure(title, rates)])
 
 
 if __name__ == "__main__":

@@ -449,7 +449,7 @@ def read_heads(buffer: bytearray, offset: int) -> Iterator[tuple[bytes, bytes, b
 
 def plain_frames(buffer: bytearray, offset: int) -> list[bytes]:
     """Return the plain successes at ``offset``, each as its 64 bytes."""
-    frames = []
+    frames: list[bytes] = []
     data = bytes(buffer)
     for start in range(offset, len(data) - FRAME_SIZE + 1, FRAME_SIZE):
         frame = data[start : start + FRAME_SIZE]
