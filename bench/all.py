@@ -48,7 +48,7 @@ COMMANDS = {
     ],
     "hostile": ["hostile.py"],
     "states": ["states.py --rate 60"],
-    "client": ["client.py --slock HOST:PORT --go GOPATH --results RESULTS"],
+    "client": ["client.py --slock HOST:PORT --go GOPATH --rounds 9 --results RESULTS"],
     "growth": ["growth.py --slock-binary PATH --results RESULTS"],
     "workers": ["workers.py --slock HOST:PORT"],
 }
