@@ -1,4 +1,4 @@
-"""Where messages lie: lists that are taken from, logs that are read, and states.
+"""Where messages lie: lists that are taken from, logs that are read, states, streams.
 
 All of them in this process, or all in Redis.
 """
@@ -20,6 +20,7 @@ from ._log_base import (
     NEW,
     Appended,
     BadCursor,
+    Cursor,
     LogLimits,
     MessageLog,
     NewMessage,
@@ -30,12 +31,34 @@ from ._log_base import (
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
 from ._memory_states import MemoryStates
+from ._memory_streams import MemoryStreams
 from ._open import Stores, open_stores
 from ._redis import RedisStore
 from ._redis_log import RedisLog
 from ._redis_states import RedisStates
+from ._redis_streams import RedisStreams
 from ._state import BackendState
 from ._states_base import FoundState, StateRecord, StateStore
+from ._streams_base import (
+    START,
+    ForkPoint,
+    NewAppend,
+    NewStream,
+    Offset,
+    Producer,
+    Refused,
+    StreamAppended,
+    StreamCreated,
+    StreamEntry,
+    StreamLimits,
+    StreamPage,
+    StreamRefusal,
+    StreamStore,
+    StreamView,
+    Where,
+    kind_of,
+    parse_offset,
+)
 from ._values import MemoryValues, RedisValues, ValueStore
 
 __all__ = [
@@ -52,20 +75,41 @@ __all__ = [
     "StoredMessage",
     "LogLimits",
     "BadCursor",
+    "Cursor",
     "ALL",
     "NEW",
     "StateStore",
     "StateRecord",
     "FoundState",
+    "StreamStore",
+    "StreamLimits",
+    "NewStream",
+    "ForkPoint",
+    "NewAppend",
+    "Producer",
+    "StreamCreated",
+    "StreamAppended",
+    "StreamEntry",
+    "StreamPage",
+    "StreamView",
+    "StreamRefusal",
+    "Refused",
+    "Offset",
+    "START",
+    "Where",
+    "kind_of",
+    "parse_offset",
     "BackendState",
     "Budget",
     "MemoryStore",
     "MemoryLog",
     "MemoryStates",
+    "MemoryStreams",
     "MemoryTaken",
     "MemoryValues",
     "RedisLog",
     "RedisStates",
+    "RedisStreams",
     "RedisStore",
     "RedisValues",
     "Stores",

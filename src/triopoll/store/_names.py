@@ -4,7 +4,8 @@ In one server all of them have the prefix and nothing else in front. In a cluste
 prefix is followed by a tag, `triopoll:{TAG}:log:KEY`, so that what one script touches
 lies in one slot:
 
-- a log's keys have one of 1,024 tags, chosen by the log's key;
+- a log's keys have one of 1,024 tags, chosen by the log's key; those of a state and of
+  a stream likewise;
 - what is held of a list has a tag that leads to the slot of that list, whose name and
   slot are its publishers' choice;
 - what is known of workers has one tag, the same for all.
@@ -38,6 +39,8 @@ class Names:
         self.workers = f"{prefix}workers"
         self.places = f"{prefix}places"
         self.probe = f"{prefix}probe"
+        # What the names of a stream's other keys begin with; scripts make them up.
+        self.stream_parts = f"{prefix}stream-"
 
     def __repr__(self) -> str:
         return f"<Names: {self.prefix!r}>"
@@ -66,6 +69,14 @@ class Names:
         """Return the hash with a state."""
         return f"{self.prefix}state:{key}"
 
+    def stream(self, path: str) -> str:
+        """Return the hash with what is known of a stream."""
+        return f"{self.prefix}stream:{path}"
+
+    def stream_entries(self, stream_id: str) -> str:
+        """Return the Redis stream with the entries of a stream."""
+        return f"{self.stream_parts}entries:{stream_id}"
+
     def seen(self, key: str, name: str) -> str:
         """Return the string with the id of a publisher's message."""
         return f"{self.prefix}seen:{len(key)}:{key}:{name}"
@@ -89,7 +100,7 @@ class Layout(Protocol):
         ...
 
     def of_log(self, key: str) -> Names:
-        """Return the names of a log's keys, or of a state's."""
+        """Return the names of a log's keys, or of a state's or a stream's."""
         ...
 
     def of_tag(self, tag: str) -> Names:

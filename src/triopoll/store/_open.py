@@ -16,13 +16,16 @@ from ._log_base import LogLimits, MessageLog
 from ._memory import MemoryStore
 from ._memory_log import MemoryLog
 from ._memory_states import MemoryStates
+from ._memory_streams import MemoryStreams
 from ._names import ClusterLayout, Layout, ServerLayout
 from ._pipeliner import Pipeliner
 from ._redis import RedisStore
 from ._redis_log import RedisLog
 from ._redis_states import RedisStates
+from ._redis_streams import RedisStreams
 from ._scripts import Scripted
 from ._states_base import StateStore
+from ._streams_base import StreamLimits, StreamStore
 from ._url import RedisAddress, parse_redis_url
 from ._values import MemoryValues, RedisValues, ValueStore
 
@@ -38,12 +41,14 @@ class Stores:
         log: For `/v1`: a message is read by every reader.
         values: For the OpenResty API: a message is kept for a while.
         states: For state waits: only the last state of a key counts.
+        streams: For Durable Streams: all of it is kept until it is deleted.
     """
 
     lists: MessageStore
     log: MessageLog
     values: ValueStore
     states: StateStore
+    streams: StreamStore
 
 
 @asynccontextmanager
@@ -54,6 +59,7 @@ async def open_stores(
     redis_prefix: str = "triopoll:",
     list_prefix: str = "",
     log_limits: LogLimits | None = None,
+    stream_limits: StreamLimits | None = None,
     max_queued: int = 65536,
     lease: float = 10.0,
 ) -> AsyncGenerator[Stores]:
@@ -65,6 +71,7 @@ async def open_stores(
         redis_prefix: All keys that begin with it are ours.
         list_prefix: What the names of lists and values begin with.
         log_limits: How much is kept in logs.
+        stream_limits: How much is kept in streams.
         max_queued: Commands that may wait for Redis at once; one more fails.
         lease: Seconds after its last sign of life at which a process counts as dead.
             What one held that was only frozen, or cut off, for as long is given out
@@ -77,6 +84,7 @@ async def open_stores(
         On the way out what is held is returned, shielded; that takes at most 2.5 s.
     """
     log_limits = log_limits or LogLimits()
+    stream_limits = stream_limits or StreamLimits()
     if url.startswith("memory://"):
         budget = Budget()
         yield Stores(
@@ -84,6 +92,7 @@ async def open_stores(
             MemoryLog(log_limits, budget=budget),
             MemoryValues(budget=budget),
             MemoryStates(budget=budget),
+            MemoryStreams(stream_limits, budget=budget),
         )
         return
     address = parse_redis_url(url, limit)
@@ -95,8 +104,13 @@ async def open_stores(
         lists = RedisStore(pipeliner, layout, list_prefix, lease=lease)
         log = RedisLog(pipeliner, layout, log_limits)
         try:
-            values = RedisValues(pipeliner, list_prefix)
-            yield Stores(lists, log, values, RedisStates(pipeliner, layout))
+            yield Stores(
+                lists,
+                log,
+                RedisValues(pipeliner, list_prefix),
+                RedisStates(pipeliner, layout),
+                RedisStreams(pipeliner, layout, stream_limits),
+            )
         finally:
             last += lists.closing_commands()
 
