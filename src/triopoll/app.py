@@ -18,6 +18,7 @@ from .api.openresty.endpoints import openresty_routes
 from .api.pipeline import BODY_SECONDS, Pipeline
 from .api.poll.endpoints import poll_routes
 from .api.status import UNLIMITED, status_routes
+from .api.stream.endpoints import STREAM_HEADERS, stream_routes
 from .api.v1.endpoints import v1_routes
 from .api.v1.state_endpoints import state_routes
 from .api.websocket.endpoint import WEBSOCKET_PATHS, WebSocketEndpoints
@@ -173,6 +174,7 @@ class Triopoll(QuartTrio):
                 **poll_routes(services, openresty),
                 **v1_routes(services),
                 **state_routes(services),
+                **stream_routes(services),
                 **status_routes(services, self.metrics),
                 **openapi_routes(),
                 **module,
@@ -180,6 +182,7 @@ class Triopoll(QuartTrio):
             websockets=WEBSOCKET_PATHS,
             unlimited=UNLIMITED,
             public=module,
+            route_headers=STREAM_HEADERS,
             access=services.access,
             metrics=self.metrics,
             fallback=self.asgi_app,  # type: ignore[arg-type]  # as loose as ASGI

@@ -11,20 +11,21 @@ from functools import partial
 
 import trio
 
-from trioslock import Database
+from trioslock import Client, Database
 
 from .access import AccessControl, access_control_from, follow_revoked
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
 from .core.held_keys import HeldKeys
 from .core.latest_message import LatestMessages
-from .core.log_notifier import LogNotifier
+from .core.log_notifier import Kind, LogNotifier, Watched
 from .core.parked_waits import ParkedWaits
 from .core.poller import Poller
 from .core.publisher import Publisher
 from .core.reader import Reader
 from .core.slock_backend import SlockMonitor, StartupError, open_slock, probe_slock
 from .core.states import States
+from .core.streams import Streams
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
@@ -35,6 +36,7 @@ from .store import (
     MemoryTaken,
     MessageLog,
     Stores,
+    StreamLimits,
     claimed_memory,
     open_stores,
 )
@@ -68,6 +70,7 @@ class Services:
         reader: The waits of `/v1` and of websockets.
         publisher: Publishing through `/v1`.
         states: State waits.
+        streams: Durable Streams.
         notifier: Wakes the waits for message logs.
         log: Messages that are read by cursor.
         health: Whether new clients are welcome.
@@ -83,6 +86,7 @@ class Services:
     reader: Reader
     publisher: Publisher
     states: States
+    streams: Streams
     notifier: LogNotifier
     log: MessageLog
     health: Health
@@ -131,23 +135,9 @@ async def open_services(
             address=settings.slock_address,
             why=lambda: client.statistics().error,
         )
-        notifier = LogNotifier(
-            client,
-            stores.log,
-            prefix=settings.redis_prefix,
-            max_keys=settings.max_watched_keys,
-            limit=limit,
-            held=held,
-        )
-        state_notifier = LogNotifier(
-            client,
-            stores.states,
-            prefix=settings.redis_prefix,
-            max_keys=settings.max_watched_keys,
-            limit=limit,
-            held=held,
-            kind="state",
-        )
+        notifier = _notifier(client, stores.log, settings, held, "log")
+        state_notifier = _notifier(client, stores.states, settings, held, "state")
+        stream_notifier = _notifier(client, stores.streams, settings, held, "stream")
         worker_metrics = worker_metrics_from(os.environ)
         _connect_metrics(metrics, access, drain, monitor, settings)
 
@@ -155,6 +145,7 @@ async def open_services(
         await nursery.start(monitor.run)
         await nursery.start(notifier.run)
         await nursery.start(state_notifier.run)
+        await nursery.start(stream_notifier.run)
         await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
         nursery.start_soon(stores.lists.run)
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
@@ -182,12 +173,29 @@ async def open_services(
             states=States(
                 stores.states, state_notifier, waits, monitor, metrics, settings
             ),
+            streams=Streams(
+                stores.streams, stream_notifier, waits, monitor, metrics, settings
+            ),
             notifier=notifier,
             log=stores.log,
             health=Health(drain, monitor, waits, stores.lists.ping, limit=limit),
             worker_metrics=worker_metrics,
         )
         nursery.cancel_scope.cancel()
+
+
+def _notifier(
+    client: Client, watched: Watched, settings: Settings, held: HeldKeys, kind: Kind
+) -> LogNotifier:
+    return LogNotifier(
+        client,
+        watched,
+        prefix=settings.redis_prefix,
+        max_keys=settings.max_watched_keys,
+        limit=settings.backend_limit,
+        held=held,
+        kind=kind,
+    )
 
 
 def _connect_metrics(
@@ -213,6 +221,7 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
         redis_prefix=settings.redis_prefix,
         list_prefix=settings.list_prefix,
         log_limits=_log_limits(settings),
+        stream_limits=StreamLimits(max_bytes=settings.stream_max_bytes),
     )
     if not settings.keeps_messages and not settings.list_prefix:
         _log.warning(_EVERY_LIST)

@@ -276,6 +276,11 @@ class Settings:
         states_create: Who may create states: ``publishers`` or ``visitors``.
         states_per_ip: States a minute that visitors of one address may create; 0 is no
             limit.
+        stream_timeout: Seconds that a long poll of a stream takes.
+        stream_max_bytes: Longest stream; an append beyond it is refused.
+        stream_max_append_bytes: Longest append to a stream, within `max_body_bytes`.
+        stream_max_ttl: Longest time to live of a stream, seconds, which one that does
+            not say has; 0 is no limit.
         demo: Whether ``/demo`` is served: ``auto`` serves it to this machine only, and
             only while no API key, ticket or proxy is configured.
     """
@@ -326,6 +331,10 @@ class Settings:
     max_message_bytes: int = _setting(262144, _count)
     states_create: str = _setting("publishers", _choice("publishers", "visitors"))
     states_per_ip: int = _setting(30, _limit)
+    stream_timeout: float = _setting(20.0, _seconds)
+    stream_max_bytes: int = _setting(2**24, _count)
+    stream_max_append_bytes: int = _setting(2**20, _count)
+    stream_max_ttl: int = _setting(0, _limit)
     demo: str = _setting("auto", _choice("auto", "on", "off"))
 
     @property

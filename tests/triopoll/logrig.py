@@ -32,33 +32,43 @@ SETTINGS = Settings()
 LIMIT = SETTINGS.backend_limit
 
 
-class CountingLog(MemoryLog):
-    """A log whose reads are counted, and which fails or hangs on demand."""
+class Faulty:
+    """A store that fails or hangs on demand.
+
+    Attributes:
+        fault: What each call raises.
+        hangs: No call returns.
+    """
 
     fault: Exception | None = None
     hangs = False
+
+    async def stumble(self) -> None:
+        if self.hangs:
+            await trio.sleep_forever()
+        if self.fault is not None:
+            raise self.fault
+
+
+class CountingLog(Faulty, MemoryLog):
+    """A log whose reads are counted, and which fails or hangs on demand."""
+
     reads = 0
 
     async def read(
         self, key: str, cursor: str, limit: int, *, share: int = 1, acks: bool = True
     ) -> Page:
         self.reads += 1
-        await self._stumble()
+        await self.stumble()
         return await super().read(key, cursor, limit, share=share, acks=acks)
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
-        await self._stumble()
+        await self.stumble()
         return await super().heads(keys)
 
     async def put(self, key: str, *data: bytes) -> None:
         """Store messages, and wake nothing."""
         await self.append([NewMessage(key, each) for each in data])
-
-    async def _stumble(self) -> None:
-        if self.hangs:
-            await trio.sleep_forever()
-        if self.fault is not None:
-            raise self.fault
 
 
 class SlockRig:

@@ -65,6 +65,10 @@ def test_each_field_is_read_from_its_variable() -> None:
         metrics_from="10.0.0.0/8 ::1 loopback",
         states_create="visitors",
         states_per_ip=16,
+        stream_timeout=3,
+        stream_max_bytes=17,
+        stream_max_append_bytes=18,
+        stream_max_ttl=19,
         demo="off",
     )
     environ = {

@@ -19,8 +19,18 @@ __all__ = ["BadOrigin", "Cors"]
 _ANY = "*"
 _ORIGIN = re.compile(r"https?://[a-z0-9._\[\]:-]+", re.ASCII)
 _METHODS = b"GET, POST"
-_REQUEST_HEADERS = b"authorization, content-type, last-event-id, triopoll-poll-secret"
-_EXPOSED = b"retry-after"
+# Those of Durable Streams, and what any endpoint reads of a page's request.
+_REQUEST_HEADERS = (
+    b"authorization, content-type, if-none-match, last-event-id, producer-epoch, "
+    b"producer-id, producer-seq, stream-closed, stream-expires-at, stream-fork-offset, "
+    b"stream-fork-sub-offset, stream-forked-from, stream-seq, stream-ttl, "
+    b"triopoll-poll-secret"
+)
+_EXPOSED = (
+    b"etag, location, producer-epoch, producer-expected-seq, producer-received-seq, "
+    b"producer-seq, retry-after, stream-closed, stream-cursor, stream-expires-at, "
+    b"stream-next-offset, stream-sse-data-encoding, stream-ttl, stream-up-to-date"
+)
 # Seconds for which a browser need not ask again; Chromium takes two hours at most.
 _MAX_AGE = b"7200"
 

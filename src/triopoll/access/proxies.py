@@ -148,6 +148,14 @@ class TrustedProxies:
             return False
         return bool(header_values(request, self._header))
 
+    def scheme(self, request: Request) -> str:
+        """Return the scheme with which a client has asked, as far as that is known."""
+        if self.has_forwarded(request):
+            schemes = header_values(request, b"x-forwarded-proto")
+            if schemes in ([b"http"], [b"https"]):
+                return schemes[0].decode()
+        return request.scheme
+
     def _client(self, request: Request, peer: _Address | None) -> _Address | None:
         """Return the first hop from the end that is not trusted, None without any."""
         hop = None

@@ -16,7 +16,7 @@ import msgspec
 from .event_stream import MEDIA_TYPE
 from .validation import BoundedInteger
 
-__all__ = ["Either", "Operation", "Schema", "document"]
+__all__ = ["ANY_TYPE", "Either", "Operation", "Schema", "document"]
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -59,6 +59,10 @@ class Either(NamedTuple):
 
     json: Any
     media_type: str
+
+
+# The media type of a body that may be of any.
+ANY_TYPE = "*/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,5 +217,7 @@ def _response(status: int, kind: Any, schemas: dict[str, Schema]) -> Schema:
 def _content(kind: Any, schemas: dict[str, Schema]) -> Schema:
     if not isinstance(kind, str):
         return {"application/json": {"schema": _schema(kind, schemas)}}
-    # Readers of a schema take a stream event by event, and an event is no text.
-    return {kind: {"schema": {} if kind == MEDIA_TYPE else {"type": "string"}}}
+    # Readers of a schema take a stream event by event, and an event is no text. What is
+    # of any type may be one.
+    is_text = kind not in (MEDIA_TYPE, ANY_TYPE)
+    return {kind: {"schema": {"type": "string"} if is_text else {}}}

@@ -19,6 +19,7 @@ from ..asgi.messages import Request, Response, Routes
 from ..core.poll_query import MAX_MESSAGE_ID
 from .javascript import module_path
 from .openapi import Operation, document
+from .stream.operations import STREAM_OPERATIONS
 from .v1.operations import V1_OPERATIONS, V1_REFERENCED
 from .v1.schemas import any_of
 from .v1.serializers import ErrorResponse
@@ -231,6 +232,7 @@ OPERATIONS: Sequence[Operation] = (
         for method in ("GET", "POST")
     ),
     *V1_OPERATIONS,
+    *STREAM_OPERATIONS,
     Operation(
         "GET",
         module_path(),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -72,6 +72,7 @@ class Pipeline:
             all probes and clients may have one address.
         public: Routes that pages of all origins may load: there is nothing of a visitor
             in them.
+        route_headers: What every response of a route has besides, refusals included.
         access: Checks requests.
         metrics: Where responses are counted.
         fallback: An ASGI application for all paths without an endpoint.
@@ -82,6 +83,7 @@ class Pipeline:
     websockets: Collection[str]
     unlimited: Collection[str]
     public: Collection[str]
+    route_headers: Mapping[str, Headers] = field(default_factory=dict[str, Headers])
     access: AccessControl
     metrics: Metrics
     fallback: ASGIApp
@@ -168,7 +170,8 @@ class Pipeline:
         """Take step 4 for a response that the pipeline sends."""
         path = request.path if request.path in self.websockets else request.route
         headers = self.finishing_headers(request, path or OTHER, response.status)
-        response.headers = add_headers(response.headers, headers)
+        more = self.route_headers.get(request.route or "", ())
+        response.headers = (*add_headers(response.headers, headers), *more)
 
     def finishing_headers(self, request: Request, path: str, status: int) -> Headers:
         """Count a response; return the headers to add to it."""

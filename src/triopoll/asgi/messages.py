@@ -150,6 +150,9 @@ class Request:
         body: Empty until the pipeline has read it.
         server: Address of this end of the connection, None where it has none.
         visitor: The client, once the access check has found it.
+        scheme: Of the connection to this server, "http" or "https". A proxy in front
+            may have been asked by another one.
+        root: The path that the application is mounted at, without a slash at its end.
         route: The template of its endpoint; None without an endpoint.
         path_values: What the parameters of the template match.
     """
@@ -162,6 +165,8 @@ class Request:
     peer: str | None = None
     body: bytes = field(default=b"", repr=False)
     server: str | None = None
+    scheme: str = "http"
+    root: str = ""
     visitor: Any = field(default=None, init=False, repr=False, compare=False)
     route: str | None = field(default=None, init=False, repr=False, compare=False)
     path_values: Mapping[str, str] = field(
@@ -291,6 +296,8 @@ def request_of(scope: Mapping[str, Any]) -> Request:
         scope["headers"],
         client[0] if client else None,
         server=server[0] if server else None,
+        scheme=scope.get("scheme", "http"),
+        root=root,
     )
 
 

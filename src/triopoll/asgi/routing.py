@@ -1,7 +1,8 @@
 """Find the route of a path: by its exact text, or by a template with parameters.
 
 A template is a path in which some segments are `{NAME}`. A parameter matches one
-segment that is not empty. A route is named by its template, also where requests are
+segment that is not empty; one with the name `path` matches all that is left, slashes
+included. A route is named by its template, also where requests are
 counted: a label of a metric needs a bounded number of values.
 """
 
@@ -15,6 +16,8 @@ from .messages import Request
 __all__ = ["RouteTable"]
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+# What a parameter of this name matches, unlike the others.
+_WHAT = {"path": r"[\s\S]+"}
 
 
 class RouteTable:
@@ -57,6 +60,6 @@ def _expression(template: str) -> str:
     # Names and the text between them, in turn.
     parts = _PARAMETER.split(template)
     texts, names = parts[::2], parts[1::2]
-    groups = [f"(?P<{name}>[^/]+)" for name in names] + [""]
+    groups = [f"(?P<{name}>{_WHAT.get(name, '[^/]+')})" for name in names] + [""]
     pairs = zip(map(re.escape, texts), groups, strict=True)
     return "".join(text + group for text, group in pairs)

@@ -1,7 +1,7 @@
 """Subscriptions to message logs: wake the waits of this process when a log changes.
 
-A second instance does the same for states: where a log is spoken of, a state is meant
-as well. A publisher changes a state where it appends to a log.
+Two more instances do the same for states and for Durable Streams: where a log is spoken
+of, these are meant as well. A publisher changes a state where it appends to a log.
 
 Each log has a group event on slock. All local subscriptions to a log share one channel,
 whose task waits on slock for the group's next version and then wakes them all. The
@@ -77,7 +77,7 @@ __all__ = [
 ]
 
 # What keys stand for. Keys of two kinds have two groups.
-Kind: TypeAlias = Literal["log", "state"]
+Kind: TypeAlias = Literal["log", "state", "stream"]
 # What is read after a wake. Two with the same arguments read the same.
 SharedRead: TypeAlias = "partial[Any]"
 
@@ -86,7 +86,7 @@ _log = logging.getLogger(__name__)
 # Seconds that a group stays cleared unless it is cleared again. When they are over, all
 # subscriptions are woken once: thousands of states that were created together would all
 # be read at the same time, so their groups stay for as long as a state does by default.
-_LEASES = {"log": 120.0, "state": 300.0}
+_LEASES = {"log": 120.0, "state": 300.0, "stream": 120.0}
 # Seconds that a channel outlives its last subscription.
 _LINGER = 5.0
 # Seconds from one sweep to the next. The place of a log within the sweep can change, so
@@ -111,7 +111,7 @@ SHARED_READ = 0.5
 
 
 def group_key(prefix: str, key: str, kind: Kind = "log") -> bytes:
-    """Return the slock key of the group event of a log, or of a state.
+    """Return the slock key of the group event of a log, a state or a stream.
 
     Publishers and readers that share Redis, slock and the prefix agree on it.
 
@@ -310,7 +310,7 @@ class LogSubscription:
 
 
 class Watched(Protocol):
-    """Where the logs or the states are."""
+    """Where the logs, the states or the streams are."""
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
         """Return a mark for each key, which is another one after each change.

@@ -10,17 +10,16 @@ Expiry needs no wake: a wait knows when its state expires, and reads it then.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias, TypeVar, TypeVarTuple
+from typing import TypeAlias
 
 import trio
 
 from ..ops.metrics import Metrics
 from ..settings import Settings
 from ..store import FoundState, StateRecord, StateStore
-from .backend_calls import call_slock, call_store, count_failure
+from .backend_calls import call_store, count_failure
 from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
@@ -40,11 +39,10 @@ from .state_rules import (
     new_record,
     view,
 )
+from .waker import Waker, complete
 
 __all__ = ["States"]
 
-_T = TypeVar("_T")
-_Args = TypeVarTuple("_Args")
 _Found: TypeAlias = StateView | StateRefusal | Failure
 
 # Seconds that an expired state is read later than its time: the store's clock and this
@@ -77,7 +75,7 @@ class States:
         self._store = store
         self._notifier = notifier
         self._waits = waits
-        self._monitor = monitor
+        self._waker = Waker(notifier, monitor, metrics, settings.backend_limit)
         self._metrics = metrics
         self._limit = settings.backend_limit
 
@@ -154,7 +152,7 @@ class States:
             It is completed all the same, and takes no longer than the limits.
         """
         try:
-            result = await _complete(self._change_and_wake, key, change)
+            result = await complete(self._change_and_wake, key, change)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         self._count_change(result)
@@ -173,7 +171,7 @@ class States:
         """
         try:
             args = key, digest, version
-            result = await _complete(self._acknowledge_and_wake, *args)
+            result = await complete(self._acknowledge_and_wake, *args)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         self._metrics.state("acknowledged" if result is None else "ack_refused")
@@ -260,7 +258,7 @@ class States:
         result = await call_store(self._limit, self._change, key, change)
         is_replaced = isinstance(result, Conflict) and result.replacement is not None
         if is_replaced or isinstance(result, StateView):
-            await self._wake(key)
+            await self._waker.wake(key)
         return result
 
     async def _acknowledge_and_wake(
@@ -270,7 +268,7 @@ class States:
         result = await call_store(self._limit, self._acknowledge, *args)
         if result is None:
             # Another page with the same secret waits in vain.
-            await self._wake(key)
+            await self._waker.wake(key)
         return result
 
     async def _change(
@@ -306,14 +304,6 @@ class States:
             if await self._store.swap(key, found, record, None):
                 return None
 
-    async def _wake(self, key: str) -> None:
-        try:
-            self._monitor.raise_if_down()
-            await call_slock(self._limit, self._notifier.notify, key)
-        except OperationFailed as error:
-            count_failure(self._metrics, error.failure)
-            await self._notifier.notify_local(key)
-
     def _count_change(
         self, result: StateView | StateRefusal | Conflict | BadChoice
     ) -> None:
@@ -321,14 +311,6 @@ class States:
             self._metrics.state("changed")
         elif isinstance(result, Conflict):
             self._metrics.state("mismatch" if result.replacement else "conflict")
-
-
-async def _complete(operation: Callable[[*_Args], Awaitable[_T]], *args: *_Args) -> _T:
-    """Carry out an operation to its end, whoever is cancelled meanwhile."""
-    results: list[_T] = []
-    with trio.CancelScope(shield=True):
-        results.append(await operation(*args))
-    return results[0]
 
 
 def _is_ready(found: _Found, version: int) -> bool:

@@ -26,7 +26,7 @@ from prometheus_client.core import (
 __all__ = ["Backend", "Histogram", "Kind", "Metrics", "WaitMeter", "monotonic"]
 
 Kind: TypeAlias = Literal[
-    "event", "message", "log", "sse", "group", "state", "websocket"
+    "event", "message", "log", "sse", "group", "state", "stream", "websocket"
 ]
 Backend: TypeAlias = Literal["slock", "store"]
 
@@ -119,6 +119,7 @@ class Metrics:
         lost: How many messages these reported as lost, where that is known.
         published: How many items were published, by their type.
         states: What became of states, by word: how many were created, and so on.
+        streams: What became of Durable Streams, by word.
         answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
         readings: What is read at a scrape, by the name of the gauge.
@@ -133,6 +134,7 @@ class Metrics:
         self.lost = 0
         self.published: dict[str, int] = {}
         self.states: Counter[str] = Counter()
+        self.streams: Counter[str] = Counter()
         self.refusals: Mapping[str, int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
         self._backend_errors: dict[tuple[Backend, str], int] = {}
@@ -150,6 +152,10 @@ class Metrics:
     def state(self, event: str) -> None:
         """Count what became of a state; `event` is one of a few words."""
         self.states[event] += 1
+
+    def stream(self, event: str) -> None:
+        """Count what became of a stream; `event` is one of a few words."""
+        self.streams[event] += 1
 
     def gap(self, lost: int | None) -> None:
         """Count a gap that was reported, with its number of messages if known."""
@@ -197,6 +203,13 @@ class Metrics:
             "states that were refused.",
             ["event"],
             [([event], count) for event, count in self.states.items()],
+        )
+        yield _counter(
+            "streams",
+            "Durable Streams that were created, appended to, closed and deleted, and "
+            "requests for them that were refused.",
+            ["event"],
+            [([event], count) for event, count in self.streams.items()],
         )
         yield _counter(
             "refusals",

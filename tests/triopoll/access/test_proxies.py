@@ -229,3 +229,21 @@ def test_the_headers_of_programs(name: str) -> None:
 def test_names_of_this_machine(host: str, local: bool) -> None:
     """Only localhost and loopback addresses count: DNS can point other names here."""
     assert is_local_name(host) is local
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "scheme"),
+    [
+        ("10.0.0.1", {"x-forwarded-for": "192.0.2.1"}, "http"),
+        ("10.0.0.1", {"x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "https"}, ""),
+        ("10.0.0.1", {"x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "x"}, "http"),
+        ("10.0.0.9", {"x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "x"}, "http"),
+    ],
+)
+def test_the_scheme_that_a_client_has_used(
+    peer: str, headers: dict[str, str], scheme: str
+) -> None:
+    """A trusted proxy says it; anything else that it says does not count."""
+    request = ask(headers=headers)
+    request.peer = peer
+    assert TrustedProxies(["10.0.0.1"]).scheme(request) == (scheme or "https")

@@ -51,7 +51,7 @@ BODIES = {
 GET_BODIES = {"/poll/message/send", "/poll/group/message/send"}
 LISTED = "https://app.example"
 # What a request that was let in is answered. 404 is about a state that is not there.
-SERVED = (0, 101, 200, 201, 404, 504)
+SERVED = (0, 101, 200, 201, 204, 404, 504)
 Headers = dict[str, str]
 
 REBOUND: list[Headers] = [
@@ -104,14 +104,19 @@ async def code(app: Triopoll, method: str, path: str, headers: Headers) -> objec
     """Call an endpoint; return the status that it says, in HTTP or in its body."""
     has_body = method in ("POST", "PUT") or path in GET_BODIES
     call = Call(
-        path.format(key=STATE)
+        path.format(key=STATE, path="s")
         if path == "/v1/wait" and method == "POST"
-        else f"{path.format(key=STATE)}?{QUERIES.get(path, '')}",
+        else f"{path.format(key=STATE, path='s')}?{QUERIES.get(path, '')}",
         method=method,
         kind="websocket" if method == "WS" else "http",
         body=BODIES.get(path, b"") if has_body else b"",
     )
-    given = {"host": "localhost", "triopoll-poll-secret": STATE, **headers}
+    given = {
+        "host": "localhost",
+        "triopoll-poll-secret": STATE,
+        "stream-closed": "true",
+        **headers,
+    }
     call.request_headers[:1] = [(k.encode(), v.encode()) for k, v in given.items()]
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -129,6 +134,8 @@ def publishes(method: str, path: str) -> bool:
     """Return whether an endpoint is for publishers."""
     if path.startswith("/v1/states"):
         return not path.endswith(("/wait", "/ack"))
+    if path.startswith("/v1/stream/"):
+        return method not in ("GET", "HEAD")
     return path.endswith(("/publish", "/emit", "/send", "/create"))
 
 
@@ -275,8 +282,9 @@ async def test_no_endpoint_takes_an_internal_name() -> None:
         assert {(method, path) for method, path, _, _ in NAMING} == {
             (method, path)
             for method, path in table(app)
-            # The service chooses the names of states.
-            if path not in WITHOUT_KEYS and not path.startswith("/v1/states")
+            # The service chooses the names of states, and streams have paths.
+            if path not in WITHOUT_KEYS
+            and not path.startswith(("/v1/states", "/v1/stream/"))
         }
         for method, path, query, body in NAMING:
             for name in INTERNAL:

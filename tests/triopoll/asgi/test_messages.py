@@ -80,3 +80,9 @@ def test_json() -> None:
     response = json_response({"a": ["ü", 1]}, 202, ((b"x", b"y"),))
     headers = ((b"content-type", b"application/json"), (b"x", b"y"))
     assert response == Response('{"a":["ü",1]}'.encode(), 202, headers)
+
+
+def test_where_an_address_begins() -> None:
+    """With the scheme of the connection, and the path of the mount."""
+    request = request_of(scope(root_path="/push/", scheme="https"))
+    assert (request.scheme, request.root) == ("https", "/push")

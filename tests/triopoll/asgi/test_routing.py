@@ -8,7 +8,15 @@ from triopoll.asgi.messages import Request
 from triopoll.asgi.routing import RouteTable
 
 TABLE = RouteTable(
-    ["/a", "/a/fixed", "/a/{key}", "/a/{key}/b.c", "/x/{one}/{two}", "/a/{other}"]
+    [
+        "/a",
+        "/a/fixed",
+        "/a/{key}",
+        "/a/{key}/b.c",
+        "/x/{one}/{two}",
+        "/a/{other}",
+        "/s/{path}",
+    ]
 )
 
 
@@ -22,6 +30,9 @@ TABLE = RouteTable(
         ("/a/{key}", "/a/{key}", {}),
         ("/a/1/b.c", "/a/{key}/b.c", {"key": "1"}),
         ("/x/1/2", "/x/{one}/{two}", {"one": "1", "two": "2"}),
+        ("/s/1", "/s/{path}", {"path": "1"}),
+        ("/s/1//2/é%2F.\n", "/s/{path}", {"path": "1//2/é%2F.\n"}),
+        ("/s/", None, {}),
         ("/a/", None, {}),
         ("/a/1/", None, {}),
         ("/a/1/bxc", None, {}),
@@ -42,4 +53,4 @@ def test_a_path(path: str, route: str | None, values: dict[str, str]) -> None:
 
 def test_representation() -> None:
     """It counts the routes."""
-    assert repr(TABLE) == "<RouteTable: 6 routes>"
+    assert repr(TABLE) == "<RouteTable: 7 routes>"

@@ -8,7 +8,14 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 from msgspec import Raw
-from tests.triopoll.logrig import LIMIT, PREFIX, SETTINGS, SlockRig, open_rig
+from tests.triopoll.logrig import (
+    LIMIT,
+    PREFIX,
+    SETTINGS,
+    Faulty,
+    SlockRig,
+    open_rig,
+)
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trioslock
@@ -35,33 +42,25 @@ from trioslock.host import EngineHost
 DIGEST, OTHER = b"d" * 32, b"o" * 32
 
 
-class FaultyStates(MemoryStates):
+class FaultyStates(Faulty, MemoryStates):
     """States whose reads are counted, and which fail or hang on demand."""
 
-    fault: Exception | None = None
-    hangs = False
     reads = 0
 
     async def read(self, key: str, digest: bytes | None = None) -> FoundState | None:
         self.reads += 1
-        await self._stumble()
+        await self.stumble()
         return await super().read(key, digest)
 
     async def swap(
         self, key: str, found: FoundState, record: StateRecord, before: float | None
     ) -> bool:
-        await self._stumble()
+        await self.stumble()
         return await super().swap(key, found, record, before)
 
     async def heads(self, keys: Sequence[str]) -> list[str]:
-        await self._stumble()
+        await self.stumble()
         return await super().heads(keys)
-
-    async def _stumble(self) -> None:
-        if self.hangs:
-            await trio.sleep_forever()
-        if self.fault is not None:
-            raise self.fault
 
 
 class StateRig(SlockRig):

@@ -24,6 +24,7 @@ def filled() -> Metrics:
     """Metrics in which each family has a sample."""
     metrics = Metrics()
     metrics.state("created")
+    metrics.stream("created")
     metrics.backend_error("slock", "unreachable")
     metrics.answers["/livez", 200] += 1
     metrics.published["message"] = 1

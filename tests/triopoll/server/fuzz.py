@@ -49,9 +49,11 @@ def _get(target: bytes, method: bytes = b"GET") -> bytes:
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, _HEAD)
 
 
-def _post(target: bytes, body: bytes) -> bytes:
-    head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n"
-    return head % (target, _HEAD, len(body)) + body
+def _post(
+    target: bytes, body: bytes, method: bytes = b"POST", headers: bytes = b""
+) -> bytes:
+    head = b"%b %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n"
+    return head % (method, target, _HEAD, headers, len(body)) + body
 
 
 PARK = Target(
@@ -76,6 +78,10 @@ PARK = Target(
 )
 
 _PLACE = "00000001.1764000000000001.0001"
+_OFFSET = b"1764000000000001_0000000000000001"
+_TEXT = b"Content-Type: text/plain\r\n"
+_PRODUCER = b"Producer-Id: p\r\nProducer-Epoch: 0\r\nProducer-Seq: 0\r\n"
+_FORK = b"Stream-Forked-From: /v1/stream/s/1\r\nStream-Fork-Sub-Offset: 1\r\n"
 APP = Target(
     requests=[
         _get(b"/poll/event?event=a&timeout=60"),
@@ -102,6 +108,21 @@ APP = Target(
             b'{"items":[{"key":"k","data_base64":"/w=="},{"type":"group","key":"g"},'
             b'{"type":"event","key":"a","ttl":1},{"type":"clear","key":"a"}]}',
         ),
+        _post(b"/v1/stream/s/1", b"x", b"PUT", _TEXT + b"Stream-TTL: 60\r\n"),
+        _post(b"/v1/stream/s/%2F1", b"x", b"PUT", b"Stream-Closed: true\r\n"),
+        _post(b"/v1/stream/s/1-f", b"", b"PUT", _FORK + b"Stream-TTL: 1\r\n"),
+        _post(b"/v1/stream/s/1", b"hello", headers=_TEXT + b"Stream-Seq: 1\r\n"),
+        _post(b"/v1/stream/s/1", b"hello", headers=_TEXT + _PRODUCER),
+        _post(
+            b"/v1/stream/s/1", b"[1,2]", headers=b"Content-Type: application/json\r\n"
+        ),
+        _get(b"/v1/stream/s/1?offset=-1"),
+        _get(b"/v1/stream/s/1?offset=" + _OFFSET + b"&live=long-poll&cursor=7"),
+        _get(b"/v1/stream/s/1?offset=now&live=sse"),
+        _get(b"/v1/stream/s/1?offset=-1&live=sse", b"HEAD"),
+        _get(b"/v1/stream/log/k?offset=-1&live=sse"),
+        _get(b"/v1/stream/s/1", b"DELETE"),
+        _get(b"/v1/stream/__ds/../s//1", b"PUT"),
         _get(b"/livez"),
         _get(b"/readyz", b"HEAD"),
         _get(b"/metrics"),
