@@ -5,8 +5,6 @@ They start ``triopoll serve`` and headless Chromium themselves.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -15,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.npm import installed_packages
 from tests.services import find_tool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,21 +29,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(LIMIT + 60)]
 @pytest.fixture(scope="session")
 def modules(request: pytest.FixtureRequest) -> Path:
     """The packages of the lock file, installed once for all runs."""
-    npm = find_tool("npm")
-    lock = SOURCE / "package-lock.json"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    directory = request.config.cache.mkdir(f"npm-{digest}")
-    with (directory / "lock").open("w") as turn:
-        # Other processes run tests too.
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        done = directory / "done"
-        if not done.exists():
-            for name in ("package.json", lock.name):
-                shutil.copy(SOURCE / name, directory)
-            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(command, cwd=directory, check=True, timeout=LIMIT)
-            done.touch()
-    return directory / "node_modules"
+    return installed_packages(request.config.cache, SOURCE)
 
 
 @pytest.fixture

@@ -219,10 +219,13 @@ async def requesting(
     method: str = "GET",
     body: bytes | None = None,
     bearer: str = "",
+    headers: str = "",
     **args: Any,
 ) -> AsyncIterator[Request]:
     """Send a request; `args` are its parameters, unless a raw query is given."""
-    more = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    more = headers.encode()
+    if body is not None:
+        more += b"Content-Length: %d\r\n" % len(body)
     if bearer:
         more += b"Authorization: Bearer %b\r\n" % bearer.encode()
     raw = query.encode("latin-1") if isinstance(query, str) else query
