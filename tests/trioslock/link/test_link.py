@@ -16,7 +16,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trioslock import ConnectionLost, NoLeader, RemoteProtocolError, ServerError
 from trioslock._errors import LossReason
 from trioslock.link import Link
-from trioslock.link._entries import PendingLock, PendingPreparedLock
+from trioslock.link._entries import PendingCallback, PendingLock, PendingPreparedLock
 from trioslock.link._requester import attempt_of
 from trioslock.protocol import (
     FRAME_SIZE,
@@ -282,6 +282,33 @@ async def test_every_result_of_a_read_is_delivered(size: int) -> None:
         ids = [each.request_id for each in world.results if each is not None]
         assert sorted(ids) == sorted(command.request_id for command in commands)
         assert world.link.in_flight == 0
+
+
+async def test_functions_that_take_long_get_small_batches(
+    mock_clock: MockClock,
+) -> None:
+    """What the results of waits without a task cause belongs to the pass."""
+    async with running() as world:
+        ended = 0
+
+        def end(_: object) -> None:
+            nonlocal ended
+            ended += 1
+            mock_clock.jump(0.001)
+
+        commands = [lock(world.link) for _ in range(600)]
+        for command in commands:
+            entry = PendingCallback(world.link, command, end)
+            world.link.register(command, entry)
+        wire = b"".join(encode_result(answer(command, 0)) for command in commands)
+        await world.transport.feed.send(wire)
+        seen = [0]
+        while ended < len(commands):
+            seen.append(ended)
+            await trio.lowlevel.checkpoint()
+        batches = [after - before for before, after in pairwise(seen)]
+        assert max(batches) <= 32
+        assert max(batches[-20:]) <= 16
 
 
 async def test_a_large_read_leaves_passes_to_other_tasks() -> None:
