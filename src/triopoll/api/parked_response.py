@@ -65,16 +65,20 @@ class ParkedResponse:
 
     def settle(self, response: Response) -> None:
         """Write the response; see `Waiter.settle`."""
-        if response.ack is not None:
-            # It is kept until the client has acknowledged it.
-            self._ready = response
-            self._parking.call_back()
-            return
-        self._finish(response)
-        headers = response.framed_headers
-        self._parking.respond_now(response.status, headers, response.body)
-        if response.woken is not None:
-            self._metrics.sent(response.woken)
+        if response.ack is None:
+            try:
+                self._finish(response)
+                headers = response.framed_headers
+                self._parking.respond_now(response.status, headers, response.body)
+            except Exception:  # noqa: BLE001  # what has woken it serves others, too
+                response = internal_error("GET", self._route)
+            else:
+                if response.woken is not None:
+                    self._metrics.sent(response.woken)
+                return
+        # Kept until the client has acknowledged it, or an error of ours.
+        self._ready = response
+        self._parking.call_back()
 
     def call_back(self) -> None:
         """Go on in the connection's task; see `Waiter.call_back`."""

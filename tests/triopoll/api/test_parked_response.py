@@ -92,6 +92,24 @@ def test_a_response_is_written_at_once() -> None:
     assert sum(metrics.wake_to_sent.counts) == 1
 
 
+async def test_a_response_that_cannot_be_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The connection's task has the error, and not what has woken the wait."""
+    parked, connection, _ = park(Pending())
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no such header")
+
+    connection.respond_now = refuse  # type: ignore[method-assign]
+    parked.settle(Response(b"done"))
+    assert connection.call_backs == 1
+    send = Sent()
+    assert await parked.proceed({}, send)
+    assert send.messages[0]["status"] == 500
+    assert "no such header" in caplog.text
+
+
 def test_the_end_of_the_time() -> None:
     parked, connection, metrics = park(Pending())
     parked.expire()
