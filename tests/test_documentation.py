@@ -20,12 +20,12 @@ from tests.documents import (
     Block,
     Place,
     all_blocks,
-    environment,
     running,
     split_assignments,
     wait_for_answer,
 )
-from tests.services import RedisServer, find_free_port, find_tool, wait_for_port
+from tests.nginx import find_nginx, nginx_file, running_nginx
+from tests.services import RedisServer, find_free_port, find_tool
 
 from triopoll.settings import settings_from
 
@@ -55,6 +55,7 @@ NOT_RUN = {
     "pre-commit": "changes the clone",
     "slock": "a real slock server, which no package registry has",
 }
+DEPLOY = "docs/how-to/deploy.md"
 SERVERS = ("triopoll serve", "python -m trioslock serve", "uvicorn", "granian")
 SERVERS += ("hypercorn",)
 RUN = ("curl", "redis-cli", "python", "triopoll", "openssl")
@@ -255,18 +256,11 @@ def nginx_configuration(block: Block, folder: Path, place: Place, port: int) -> 
     """Write a whole configuration around a sample, on ports of this place."""
     text = place.moved(block.text).replace("listen 443", f"listen 127.0.0.1:{port}")
     text = re.sub(r"/etc/ssl/poll\.example", str(folder / "poll"), text)
+    text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    text = text.replace("/var/cache/nginx", str(folder))
     if "server {" not in text:
         text = f"server {{ listen 127.0.0.1:{port}; location / {{ {text} }} }}"
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    file = folder / "nginx.conf"
-    file.write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}{text}\n}}\n"
-    )
-    return file
+    return nginx_file(text, folder)
 
 
 def make_certificate(folder: Path) -> None:
@@ -285,7 +279,7 @@ def test_nginx_accepts_its_configuration(
     make_certificate(tmp_path)
     file = nginx_configuration(block, tmp_path, place, find_free_port())
     done = subprocess.run(
-        [find_tool("nginx", NGINX_PATH), "-t", "-q", "-c", str(file)],
+        [find_nginx(), "-t", "-q", "-c", str(file)],
         capture_output=True,
         text=True,
         check=False,
@@ -293,32 +287,21 @@ def test_nginx_accepts_its_configuration(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# Debian has nginx where only root looks.
-NGINX_PATH = f"{environment()['PATH']}:/usr/sbin"
-
-
 @pytest.mark.slow
 def test_nginx_forwards_the_service_and_nothing_else(
     place: Place, tmp_path: Path
 ) -> None:
     """Polls, /v1 and websockets pass; what is for the operator does not."""
-    (block,) = [one for one in of_language("nginx") if "server {" in one.text]
+    (block,) = [one for one in of_language("nginx") if one.page == DEPLOY]
     port = find_free_port()
     make_certificate(tmp_path)
     file = nginx_configuration(block, tmp_path, place, port)
-    command = [find_tool("nginx", NGINX_PATH), "-c", str(file)]
-    with subprocess.Popen(command) as nginx:
-        try:
-            wait_for_port(port, nginx)
-            assert status(port, "/poll/event?event=nginx&timeout=0.1") == "200"
-            assert (
-                status(port, "/v1/messages?key=nginx&cursor=all&timeout=0.1") == "200"
-            )
-            assert status(port, "/v1/ws", *UPGRADE) == "101"
-            for path in ("/metrics", "/readyz", "/livez", "/openapi.json"):
-                assert status(port, path) == "404"
-        finally:
-            nginx.terminate()
+    with running_nginx(file, port):
+        assert status(port, "/poll/event?event=nginx&timeout=0.1") == "200"
+        assert status(port, "/v1/messages?key=nginx&cursor=all&timeout=0.1") == "200"
+        assert status(port, "/v1/ws", *UPGRADE) == "101"
+        for path in ("/metrics", "/readyz", "/livez", "/openapi.json"):
+            assert status(port, path) == "404"
 
 
 UPGRADE = (
