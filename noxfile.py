@@ -47,6 +47,8 @@ ASYNC_EXCEPTIONS = {
     "tests/trioslock/test_other_task.py": f"{TESTS},ASYNC114,ASYNC119",
     "tests/triopoll/client/test_other_task.py": f"{TESTS},ASYNC114,ASYNC119",
     "tests/trioslock/test_wrong_arguments.py": f"{TESTS},ASYNC104",
+    # The client that it shows uses httpx.
+    "examples/streams/follow.py": "ASYNC127",
     # Announces itself when the application has started, in another method.
     "src/triopoll/server/lifespan.py": "ASYNC128",
     # Its way out is shielded where it is awaited, and waits for no answer.
