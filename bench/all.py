@@ -48,6 +48,7 @@ COMMANDS = {
     ],
     "hostile": ["hostile.py"],
     "states": ["states.py --rate 60"],
+    "streams": ["streams.py --slock-binary PATH --results RESULTS"],
     "client": ["client.py --slock HOST:PORT --go GOPATH --rounds 9 --results RESULTS"],
     "growth": ["growth.py --slock-binary PATH --results RESULTS"],
     "workers": ["workers.py --slock HOST:PORT"],
