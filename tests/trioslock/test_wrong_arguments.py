@@ -121,6 +121,7 @@ BY_ANNOTATION = {
     "Data": NOTHING,
     "LockCommand": Kind(lambda value: False, COMMAND),
     "Default": NOTHING,
+    "Callable[[outcome.Outcome[Data | None]], object]": Kind(callable, print),
     "Fsync": NOTHING,
     "Literal['default', 'at-once', 'never']": NOTHING,
     **{
@@ -169,7 +170,7 @@ GRANTS = {
 }
 NOT_CALLED = {
     *("SessionStatistics", "Change", "DatabaseState", "HeldKey", "Holder", "Waiter"),
-    *("MemberState", "Role", "SetState", "Changes", "Subscription"),
+    *("MemberState", "Role", "SetState", "Changes", "Subscription", "BegunWait"),
 }
 """Made by the library alone; their methods take nothing."""
 

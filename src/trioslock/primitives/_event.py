@@ -23,7 +23,7 @@ from typing import Literal
 
 import outcome
 
-from .._arguments import check_choice
+from .._arguments import check_choice, shown
 from ..link import BegunWait
 from ..protocol import (
     ID_SIZE,
@@ -164,11 +164,14 @@ class Event(Handle):
             The wait; ``withdraw()`` ends it, here and on the server.
 
         Raises:
+            TypeError: ``ended`` cannot be called.
             trio.WouldBlock: Too many requests are under way: `wait` waits for room
                 first.
             ConnectionLost: The client does not reconnect.
             trio.ClosedResourceError: The client is closed.
         """
+        if not callable(ended):
+            raise TypeError(f"ended must be callable, not {shown(ended)}")
 
         def end(answer: outcome.Outcome[LockResult]) -> None:
             if isinstance(answer, outcome.Error):
