@@ -150,8 +150,9 @@ class Pipeline:
         if refusal is not None:
             return (format_refusal or refusal_format(request))(refusal)
         if request.route is None and request.path not in self.websockets:
-            # The application behind has pages and rules of its own.
-            return None
+            # The application behind has pages and rules of its own, and an error of its
+            # own for a host that has no name.
+            return None if _has_host_name(request) else _bad_host()
         if request.method == "OPTIONS":
             methods = self.routes.get(request.route or "", ("GET",))
             preflight = self.access.rules.cors.preflight(
@@ -330,6 +331,22 @@ class Pipeline:
 
 _DENIAL = "websocket.http.response"
 _POLICY = 1008  # RFC 6455, section 7.4.1
+
+
+def _has_host_name(request: Request) -> bool:
+    """Return whether each Host header is the name of a host, or none is there."""
+    hosts = [value for name, value in request.headers if name == b"host"]
+    try:
+        for host in hosts:
+            host.decode("latin-1").partition(":")[0].encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _bad_host() -> Response:
+    message = "the Host header is not the name of a host"
+    return json_response({"code": "bad_request", "message": message}, 400)
 
 
 def _normalised(scope: Scope, request: Request) -> Scope:

@@ -767,3 +767,36 @@ async def test_a_client_on_a_socket_that_does_not_read_is_cut() -> None:
         assert len(pieces) < 200
         await running.settle()
         await client.stream.aclose()
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    ("host", "is_name"),
+    [
+        (b"a.example:80", True),
+        (b"[::1]:80", True),
+        (b"\xff.example", True),
+        (b"a..example", False),
+        (b".", False),
+        (b"x" * 64 + b".example", False),
+    ],
+)
+async def test_a_host_that_has_no_name(
+    free_port: int,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    host: bytes,
+    is_name: bool,
+) -> None:
+    """A clear refusal, and nothing in the log, where no endpoint has the path."""
+    app = Triopoll(Settings(slock_url=f"embedded://127.0.0.1:{free_port}"))
+    async with serving(app):
+        request = call("/nowhere", kind=kind)
+        request.request_headers = [(b"host", host)]
+        await request.run(app)
+        if is_name:
+            assert request.status in (404, 101)
+        else:
+            assert request.status == 400
+            assert json.loads(request.body)["code"] == "bad_request"
+    assert "Traceback" not in caplog.text
