@@ -219,7 +219,7 @@ async def publish_for_sure(port: int, key: str, number: int) -> None:
 CUTTING = [each for each in SERVERS if each not in ("hypercorn", "granian")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("server", CUTTING)
 async def test_a_client_that_does_not_read_is_cut(
     slock_url: str, redis_server: RedisServer, key: str, server: str
