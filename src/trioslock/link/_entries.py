@@ -272,13 +272,13 @@ class PendingCallback(PendingLock):
     def __init__(
         self, table: EntryTable, command: LockCommand, ended: WaitEnded
     ) -> None:
-        self.table = table
+        self.table: EntryTable = table
         self._command = command
-        self.result = None
-        self.listener = None
-        self.replay = True
-        self.sequence = 0
-        self.in_doubt = False
+        self.result: LockResult | None = None
+        self.listener: LossListener | None = None
+        self.replay: bool = True
+        self.sequence: int = 0
+        self.in_doubt: bool = False
         self._ended = ended
 
     def settle(self, result: LockResult) -> None:

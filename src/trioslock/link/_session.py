@@ -61,7 +61,7 @@ from ._entries import (
 from ._link import Link
 from ._orphans import OrphanRequest
 from ._request_table import BaseLink, Disconnected, RequestTable
-from ._requester import SEQUENCE_BYTES, LossListener, WaitEnded, attempt_of
+from ._requester import SEQUENCE_BYTES, BegunWait, LossListener, WaitEnded, attempt_of
 from ._settings import SessionSettings, SessionStatistics, reason_of
 
 # An id is a random prefix of the session, a counter, and two bytes of zeros that
@@ -182,7 +182,7 @@ class ClientSession:
         return result
 
     @enable_ki_protection
-    def begin_acquire(self, command: LockCommand, ended: WaitEnded) -> PendingCallback:
+    def begin_acquire(self, command: LockCommand, ended: WaitEnded) -> BegunWait:
         """Send a LOCK and return: see `Requester.begin_acquire`."""
         if self._refusal is not None:
             raise _copy_of(self._refusal)
