@@ -13,6 +13,7 @@ _log = logging.getLogger("triopoll")
 # A response is what its content type says, and no browser may guess otherwise.
 SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
 _ALLOW_ORIGIN = b"access-control-allow-origin"
+_FOR_ORIGINS = (b"access-control-", b"vary")
 
 
 def add_headers(headers: Headers, more: Headers) -> Headers:
@@ -20,12 +21,12 @@ def add_headers(headers: Headers, more: Headers) -> Headers:
 
     Args:
         headers: Of the response.
-        more: `SECURITY`, and those for other origins.
+        more: `SECURITY`, those of the route, and those for other origins. These are
+            left out where the endpoint has decided for itself.
     """
     for name, _ in headers:
         if name == _ALLOW_ORIGIN:
-            # What an endpoint has decided for itself stays.
-            more = SECURITY
+            more = [each for each in more if not each[0].startswith(_FOR_ORIGINS)]
     return (*headers, *more)
 
 

@@ -120,14 +120,21 @@ class Pipeline:
             await self._fall_back(request, scope, receive, send)
         elif CANCELS in extensions:
             answer = await self._call(request)
-            if isinstance(answer, Response):
-                self.finish(request, answer)
-                await send_response(scope, send, answer, self.metrics.sent)
-            elif isinstance(answer, StreamingResponse):
+            if isinstance(answer, StreamingResponse):
                 # Such a server has a limit of its own for a client that does not read.
                 await self._stream(request, scope, answer, send)
-            else:
-                await self._park(request, scope, answer, send)
+                return
+            if not isinstance(answer, Response):
+                parking: Parking | None = extensions.get(PARKING)
+                if parking is not None and parking.sender is send:
+                    headers = self._own_headers(request)
+                    parking.parked = ParkedResponse(
+                        answer, parking, self.metrics, request.route, headers
+                    )
+                    return
+                answer = await self._wait(request, answer)
+            self.finish(request, answer)
+            await send_response(scope, send, answer, self.metrics.sent)
         else:
             await serve_unless_disconnected(
                 *(scope, receive, send, self._respond, request, self.metrics.sent),
@@ -171,14 +178,19 @@ class Pipeline:
         """Take step 4 for a response that the pipeline sends."""
         path = request.path if request.path in self.websockets else request.route
         headers = self.finishing_headers(request, path or OTHER, response.status)
-        more = self.route_headers.get(request.route or "", ())
-        response.headers = (*add_headers(response.headers, headers), *more)
+        response.headers = add_headers(response.headers, headers)
 
     def finishing_headers(self, request: Request, path: str, status: int) -> Headers:
         """Count a response; return the headers to add to it."""
         self.metrics.answers[path, status] += 1
+        return self._own_headers(request)
+
+    def _own_headers(self, request: Request) -> Headers:
+        """Return what is added to each response to a request."""
+        more = self.route_headers.get(request.route or "", ())
         cors = self.access.rules.cors
-        return (*SECURITY, *cors.headers(request)) if cors.origins else SECURITY
+        own = cors.headers(request) if cors.origins else ()
+        return (*SECURITY, *more, *own)
 
     async def _respond(self, request: Request) -> Response | StreamingResponse:
         """Take steps 3 and 4 for a path that has an endpoint.
@@ -204,23 +216,6 @@ class Pipeline:
             return await endpoint(request)
         except Exception:  # noqa: BLE001  # one request fails; the log has the traceback
             return internal_error(request.method, request.path)
-
-    async def _park(
-        self, request: Request, scope: Scope, pending: Pending[Response], send: Send
-    ) -> None:
-        """Leave the wait for a response to the connection, or wait for it here."""
-        parking: Parking | None = scope["extensions"].get(PARKING)
-        if parking is not None and parking.sender is send:
-            assert request.route is not None
-            cors = self.access.rules.cors
-            headers = (*SECURITY, *cors.headers(request)) if cors.origins else SECURITY
-            parking.parked = ParkedResponse(
-                pending, parking, self.metrics, request.route, headers
-            )
-            return
-        response = await self._wait(request, pending)
-        self.finish(request, response)
-        await send_response(scope, send, response, self.metrics.sent)
 
     async def _wait(self, request: Request, pending: Pending[Response]) -> Response:
         """Wait for a response where the server cannot park the request."""

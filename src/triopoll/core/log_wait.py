@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from ..ops.metrics import Kind, Metrics
+from ..ops.metrics import Metrics
 from .backend_calls import count_failure
 from .log_notifier import Channel, LogNotifier, SharedRead, Wake
 from .outcomes import Failure
@@ -53,7 +53,6 @@ class LogWait(PendingWait[ReadResult]):
         reads: LogReads,
         item: LogItem,
         deadline: float,
-        kind: Kind,
         visitor: str | None,
     ) -> None:
         """Subscribe to the log: read it from now on, and give the result to `found`.
@@ -61,7 +60,7 @@ class LogWait(PendingWait[ReadResult]):
         Raises:
             TooManyWaits: There is no room for one more log.
         """
-        super().__init__(reads.waits, deadline, kind, needs_slock=False)
+        super().__init__(reads.waits, deadline, "log", needs_slock=False)
         self._reads = reads
         self._item = item
         self._visitor = visitor

@@ -97,7 +97,6 @@ class Reader:
         item: LogItem,
         seconds: float,
         visitor: str | None = None,
-        kind: Kind = "log",
     ) -> ReadResult | Failure | LogWait:
         """Read a log after a cursor; if there is nothing, wait for the first message.
 
@@ -106,7 +105,6 @@ class Reader:
             seconds: Seconds to wait; 0 reads without waiting; may be infinite. It takes
                 at most `MARGIN` longer, whatever the backends do.
             visitor: Who waits, as limits by visitor are counted; None for no visitor.
-            kind: What waits, in the metrics.
 
         Returns:
             What was read; it is not `ready` when the time is over or the server
@@ -121,7 +119,7 @@ class Reader:
         """
         until = trio.current_time() + seconds
         try:
-            wait = LogWait(self._reads, item, until, kind, visitor)
+            wait = LogWait(self._reads, item, until, visitor)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
         is_over = True
@@ -145,7 +143,7 @@ class Reader:
 
         Args:
             item: What to read, and from where.
-            visitor: As for `messages`.
+            visitor: As for `begin_messages`.
 
         Raises:
             OperationFailed: Too many logs are watched.
@@ -160,15 +158,15 @@ class Reader:
     async def next_page(self, log: FollowedLog, seconds: float) -> ReadResult | Failure:
         """Read the next page of a log that is followed, or wait for it.
 
-        A wait is parked, so the drain ends it. `messages` does the same for one page,
-        with fewer functions that each of thousands of waits has to keep.
+        A wait is parked, so the drain ends it. `begin_messages` does the same for one
+        page, without a task.
 
         Args:
             log: From `follow`.
-            seconds: As for `messages`, but 0 reads nothing behind an empty page.
+            seconds: As for `begin_messages`, but 0 reads nothing behind an empty page.
 
         Returns:
-            As `messages`.
+            As `begin_messages`, but no wait.
 
         Raises:
             BadCursor: The log is followed from a text that is no cursor.
@@ -211,8 +209,8 @@ class Reader:
 
         Args:
             items: What to wait for.
-            seconds: As for `messages`.
-            visitor: As for `messages`.
+            seconds: As for `begin_messages`.
+            visitor: As for `begin_messages`.
             kind: What waits, in the metrics; default: by the items.
 
         Returns:

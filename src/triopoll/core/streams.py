@@ -8,9 +8,10 @@ told by the sweep of the notifier.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import trio
 
@@ -29,7 +30,7 @@ from ..store import (
     Where,
 )
 from .backend_calls import MARGIN, call_store, count_failure
-from .log_notifier import LogNotifier, Wake
+from .log_notifier import LogNotifier, LogSubscription, Wake
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
 from .slock_backend import SlockMonitor
@@ -185,14 +186,23 @@ class Streams:
         except OperationFailed as error:
             return count_failure(self.metrics, error.failure)
 
+    @contextmanager
     def follow(
         self, path: str, after: Where, visitor: str | None = None
-    ) -> StreamFollower:
-        """Return a context manager that reads a stream page by page; see `read`.
+    ) -> Generator[StreamFollower]:
+        """Read a stream page by page within the block; see `read`.
 
-        Raises `OperationFailed` on entry if there is no room for one more wait.
+        It is subscribed to before it is read, so no wake is missed, and stays so while
+        its pages are being sent.
+
+        Raises:
+            OperationFailed: There is no room for one more wait.
+
+        Cancellation:
+            Nothing is left behind.
         """
-        return StreamFollower(self, path, after, visitor)
+        with self.notifier.subscribe((path,), visitor) as subscription:
+            yield StreamFollower(self, path, after, subscription)
 
     async def page(
         self, path: str, after: Where, within: float, touches: bool
@@ -258,33 +268,17 @@ class Streams:
 
 
 class StreamFollower:
-    """Reads a stream from an offset on, page by page. Made by `Streams.follow`.
-
-    It is subscribed to the stream before it reads, so no wake is missed, and stays so
-    while its pages are being sent.
-    """
+    """Reads a stream from an offset on, page by page. Made by `Streams.follow`."""
 
     def __init__(
-        self, streams: Streams, path: str, after: Where, visitor: str | None
+        self, streams: Streams, path: str, after: Where, subscription: LogSubscription
     ) -> None:
         """Only `Streams` makes one."""
         self._streams = streams
         self._path = path
         self._after = after
-        self._subscription = streams.notifier.subscribe((path,), visitor)
+        self._subscription = subscription
         self._page: StreamPage | None = None
-
-    def __enter__(self) -> Self:
-        self._subscription.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._subscription.__exit__(kind, error, traceback)
 
     async def next(self, seconds: float) -> StreamRead | Refused | Failure:
         """Return the next page; if there is nothing, wait for something.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import random
 import time
 from dataclasses import dataclass, field
 
@@ -18,7 +17,7 @@ from ...ops.drain import Drain
 from ...settings import Settings
 from ...store import Refused, StreamPage, kind_of
 from ..event_stream import MEDIA_TYPE, encode_comment, encode_event
-from ..v1.responses import JITTER, failure_response
+from ..v1.responses import failure_response, shortened
 from ..v1.serializers import encode
 from .cursors import next_cursor
 from .decoding import JSON, StreamQuery
@@ -89,8 +88,7 @@ class EventStream:
         if not isinstance(found, StreamRead):
             return found
         self.response.headers = headers_of(found.page)
-        lifetime = self.settings.sse_lifetime * (1 - random.uniform(0, JITTER))
-        until = trio.current_time() + lifetime
+        until = trio.current_time() + shortened(self.settings.sse_lifetime)
         cursor = next_cursor(self.query.cursor, time.time())
         await self._send_page(writer, found, cursor)
         while not (found.page.view.closed and found.page.up_to_date):

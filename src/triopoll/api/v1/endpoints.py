@@ -31,12 +31,13 @@ from .decoding import (
 from .live_messages import stream_messages
 from .responses import (
     FAILURES,
-    JITTER,
+    LARGE,
     SPREAD_MS,
     error_response,
     failure_response,
     refusal_response,
     respond,
+    shortened,
 )
 from .serializers import (
     FailedResult,
@@ -50,10 +51,6 @@ from .serializers import (
 )
 
 __all__ = ["v1_routes"]
-
-# Bytes of messages from which on a response is encoded while no other one is: a page of
-# 1 MiB takes some milliseconds, and its bytes twice.
-_LARGE = 2**16
 
 
 def v1_routes(services: Services) -> Routes:
@@ -112,7 +109,7 @@ class _PendingMessages(PendingResponse[ReadResult | Failure]):
     def _respond(self, outcome: ReadResult | Failure) -> Response | None:
         if isinstance(outcome, Failure):
             return failure_response(outcome)
-        if outcome.size >= _LARGE:
+        if outcome.size >= LARGE:
             return None
         return self._encode(outcome)
 
@@ -153,7 +150,7 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
         return failure_response(found)
     logs = [state for state in found if isinstance(state, ReadResult)]
     encode_response = partial(_encode_wait, query.items, found, timing)
-    if sum([log.size for log in logs]) < _LARGE:
+    if sum([log.size for log in logs]) < LARGE:
         response = encode_response()
     else:
         async with turns:
@@ -188,11 +185,11 @@ class _Timing:
         """
         if seconds is None:
             seconds = services.settings.v1_default_timeout
-        self.seconds = seconds * (1 - random.uniform(0, JITTER))
+        self.seconds = shortened(seconds)
         self._services = services
         self._since = trio.current_time()
 
-    def fields(self, is_ready: bool) -> dict[str, Any]:  # positional
+    def fields(self, is_ready: bool) -> dict[str, Any]:
         """Return the fields of a response: how long was waited, and why."""
         draining = self._services.drain.released
         fields: dict[str, Any] = {

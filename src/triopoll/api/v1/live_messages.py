@@ -27,7 +27,7 @@ from ...services import Services
 from ...store import ALL, NEW, BadCursor, Page, parse_cursor
 from ..event_stream import EVENT_STREAM, encode_comment, encode_event
 from .decoding import WaitRequest
-from .responses import JITTER, SPREAD_MS, failure_response
+from .responses import LARGE, SPREAD_MS, failure_response, shortened
 from .serializers import CursorEvent, EndEvent, GapEvent, encode, log_message
 
 __all__ = ["stream_messages"]
@@ -40,8 +40,6 @@ _RETRY_MS = (500, 1500)
 # The same after a stream that the client may not have any longer, for pages that do not
 # end it: a second page with the same session would end theirs in turn.
 _REFUSED_MS = 30_000
-# As in `endpoints`: from here on one page is encoded after the other.
-_LARGE = 2**16
 
 
 def stream_messages(
@@ -65,12 +63,11 @@ def stream_messages(
     """
     item = cast("LogItem", wait.items[0])
     seconds = services.settings.sse_lifetime if wait.timeout is None else wait.timeout
-    seconds *= 1 - random.uniform(0, JITTER)
     cursor = _last_event_id(request) or item.cursor
     if cursor not in (NEW, ALL):
         parse_cursor(cursor)
     stream = _MessageStream(
-        services, turns, permit, replace(item, cursor=cursor), seconds
+        services, turns, permit, replace(item, cursor=cursor), shortened(seconds)
     )
     return StreamingResponse(stream.write, headers=EVENT_STREAM)
 
@@ -149,7 +146,7 @@ class _MessageStream:
 
     async def _events(self, found: ReadResult) -> bytes:
         """Return a page as events, encoded once for all who read it."""
-        if found.events is not None or found.size < _LARGE:
+        if found.events is not None or found.size < LARGE:
             return _events_of(found)
         async with self.turns:
             return _events_of(found)

@@ -13,21 +13,26 @@ from .serializers import ErrorResponse, encode
 
 __all__ = [
     "FAILURES",
-    "JITTER",
+    "LARGE",
     "SPREAD_MS",
     "error_response",
     "failure_response",
     "refusal_response",
     "respond",
+    "shortened",
 ]
 
 # The largest part of a wait that is subtracted at random, so that many clients that
 # were answered at the same time do not all poll at the same time from then on.
-JITTER = 0.1
+_JITTER = 0.1
 # Milliseconds over which the clients of a server that is being replaced reconnect.
 SPREAD_MS = 2000
 # The same for a server whose backend is away, in the seconds of Retry-After.
 _RETRY_AFTER = (1, 4)
+
+# Bytes of messages from which on a response is encoded while no other one is: a page of
+# 1 MiB takes some milliseconds, and its bytes twice.
+LARGE = 2**16
 
 FAILURES = {
     Failure.SLOCK_UNREACHABLE: "slock cannot be reached",
@@ -37,6 +42,11 @@ FAILURES = {
     Failure.TOO_MANY_WAITS: "the limit of parked waits has been reached",
     Failure.TOO_MANY_HELD_KEYS: "the limit of keys held by waits has been reached",
 }
+
+
+def shortened(seconds: float) -> float:
+    """Return how long a wait of so many seconds takes: somewhat less, at random."""
+    return seconds * (1 - random.uniform(0, _JITTER))
 
 
 def refusal_response(error: BadRequest | BadCursor | BadQuery) -> Response:

@@ -18,7 +18,7 @@ from ...core.state_secrets import digest_of, new_token
 from ...services import Services
 from ..refusals import format_v1
 from ..validation import BadRequest, StrictStruct
-from .responses import JITTER, SPREAD_MS, failure_response
+from .responses import SPREAD_MS, failure_response, shortened
 from .serializers import ErrorResponse, encode
 from .state_decoding import (
     BadSecret,
@@ -114,7 +114,7 @@ class _StateEndpoints:
         seconds = settings.v1_default_timeout
         if not isinstance(body.timeout, UnsetType):
             seconds = min(body.timeout, settings.v1_max_timeout)
-        seconds *= 1 - random.uniform(0, JITTER)
+        seconds = shortened(seconds)
         since = trio.current_time()
         found = await self._states.wait(body.key, digest, body.version, seconds)
         if not isinstance(found, StateView):
