@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from tests.triopoll.waiters import Calls
 from trio.testing import MockClock
 
 from triopoll.access import AccessControl, Permit, Refusal, Rules
@@ -58,20 +59,8 @@ class Shown(PendingResponse[str]):
         return Response(f"{outcome} in a task".encode())
 
 
-class Calls:
-    def __init__(self) -> None:
-        self.responses: list[Response] = []
-        self.call_backs = 0
-
-    def settle(self, response: Response) -> None:
-        self.responses.append(response)
-
-    def call_back(self) -> None:
-        self.call_backs += 1
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [each.body for each in self.responses]
+def bodies(calls: Calls) -> list[bytes]:
+    return [each.body for each in calls.results]
 
 
 ACCESS = AccessControl(Rules())
@@ -95,13 +84,13 @@ def begin(given: Permit | None = None) -> tuple[Shown, Wait, Calls]:
 async def test_an_outcome(autojump_clock: MockClock) -> None:
     _, wait, calls = begin()
     wait.waiter.settle("done")
-    assert calls.bodies == [b"done"]
+    assert bodies(calls) == [b"done"]
 
 
 async def test_an_outcome_that_takes_a_task(autojump_clock: MockClock) -> None:
     pending, wait, calls = begin()
     wait.waiter.settle("slow")
-    assert (calls.bodies, calls.call_backs) == ([], 1)
+    assert (bodies(calls), calls.call_backs) == ([], 1)
     response = await pending.proceed()
     assert response is not None
     assert response.body == b"slow in a task"
@@ -113,7 +102,7 @@ async def test_an_outcome_that_cannot_be_written(
     """What wakes it is not disturbed."""
     _, wait, calls = begin()
     wait.waiter.settle("bad")
-    assert [each.status for each in calls.responses] == [500]
+    assert [each.status for each in calls.results] == [500]
     assert "RuntimeError: bad" in caplog.text
 
 
@@ -165,11 +154,11 @@ async def test_a_newer_wait_of_the_session(
             wait.waiter.call_back()
         permit(access, b"session=s")
         if when == "at work":
-            assert calls.responses == []
+            assert calls.results == []
             assert await pending.proceed() is None
-    if not calls.responses:
+    if not calls.results:
         pending.start(calls)
-    assert [each.status for each in calls.responses] == [409]
+    assert [each.status for each in calls.results] == [409]
     assert wait.withdrawn == ["replaced"]
     assert len(access.sessions) == 0
 
@@ -181,7 +170,7 @@ async def test_a_withdrawal(autojump_clock: MockClock) -> None:
     assert wait.withdrawn == ["disconnect"]
     wait.waiter.settle("late")
     wait.waiter.call_back()
-    assert (calls.bodies, calls.call_backs) == ([], 0)
+    assert (bodies(calls), calls.call_backs) == ([], 0)
 
 
 async def test_a_look_that_makes_a_wait_unnecessary(autojump_clock: MockClock) -> None:

@@ -9,6 +9,7 @@ import outcome
 import pytest
 import trio
 from tests.triopoll.logrig import SlockRig, open_rig
+from tests.triopoll.waiters import Calls
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.event_wait import EventWait, Then
@@ -20,20 +21,6 @@ from trioslock import ConnectionLost, Data, Event
 async def rig() -> AsyncIterator[SlockRig]:
     async with open_rig(lambda client, host: SlockRig(client, host, max_waits=2)) as it:
         yield it
-
-
-class Calls:
-    """A waiter that notes how it is called."""
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-        self.call_backs = 0
-
-    def settle(self, result: Any) -> None:
-        self.results.append(result)
-
-    def call_back(self) -> None:
-        self.call_backs += 1
 
 
 def event_of(rig: SlockRig) -> Event:

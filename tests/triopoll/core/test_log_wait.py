@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from tests.triopoll.logrig import LIMIT, LogRig
+from tests.triopoll.waiters import Calls
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.log_notifier import SHARED_READ, Wake
@@ -17,24 +18,10 @@ from triopoll.core.wait_items import LogItem, ReadResult
 from triopoll.store import ALL, NEW, StoreUnreachable
 
 
-class Calls:
-    """A waiter that notes how it is called."""
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-        self.call_backs = 0
-
-    def settle(self, result: Any) -> None:
-        self.results.append(result)
-
-    def call_back(self) -> None:
-        self.call_backs += 1
-
-    @property
-    def data(self) -> list[bytes]:
-        (result,) = self.results
-        assert isinstance(result, ReadResult)
-        return [message.data for message in result.page.messages]
+def data(calls: Calls) -> list[bytes]:
+    (result,) = calls.results
+    assert isinstance(result, ReadResult)
+    return [message.data for message in result.page.messages]
 
 
 async def begin(rig: LogRig, key: str = "k", seconds: float = 25) -> LogWait:
@@ -66,7 +53,7 @@ async def test_one_read_settles_all(
     await rig.log.put("k", b"1")
     await rig.wake("k")
     await wait_all_tasks_blocked()
-    assert [calls.data for _, calls in waits] == [[b"1"]] * 40
+    assert [data(calls) for _, calls in waits] == [[b"1"]] * 40
     assert rig.log.reads == 1
     assert parked_now(rig) == (0, 0)
     assert rig.metrics.waits["log"].ended == {"fired": 40}
@@ -86,7 +73,7 @@ async def test_a_wake_without_a_message(
     await rig.log.put("k", b"1")
     await rig.wake("k")
     await wait_all_tasks_blocked()
-    assert calls.data == [b"1"]
+    assert data(calls) == [b"1"]
     wait.withdraw()
     assert rig.metrics.waits["log"].ended == {"fired": 1}
 
@@ -222,7 +209,7 @@ async def test_the_drain(
         assert calls.results == []
         assert await wait.proceed() is None
         wait.start(calls)
-    assert calls.data == []
+    assert data(calls) == []
     assert rig.metrics.waits["log"].ended == {"drained": 1}
     assert parked_now(rig) == (0, 0)
 

@@ -80,6 +80,15 @@ class Client:
                 pass
         return bytes(data)
 
+    async def leave_by(self, how: str) -> None:
+        """Leave by FIN, by RST, or by closing the sending side only."""
+        if how == "FIN":
+            await self.stream.aclose()
+        elif how == "RST":
+            self.reset()
+        else:
+            await self.stream.send_eof()
+
     def reset(self) -> None:
         """Leave with RST."""
         self.stream.socket.setsockopt(

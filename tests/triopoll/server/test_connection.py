@@ -78,15 +78,6 @@ async def test_the_scope_is_what_asgi_says() -> None:
     }
 
 
-async def leave_by(how: str, client: Client) -> None:
-    if how == "FIN":
-        await client.stream.aclose()
-    elif how == "RST":
-        client.reset()
-    else:
-        await client.stream.send_eof()
-
-
 @pytest.mark.parametrize("leave", ["FIN", "RST", "half close"])
 @pytest.mark.parametrize("pipelined", [b"", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 3])
 async def test_a_parked_poll_ends_when_its_client_leaves(
@@ -101,7 +92,7 @@ async def test_a_parked_poll_ends_when_its_client_leaves(
             await client.send(pipelined)
         await eventually(lambda: app.parked == 20)
         for client in clients:
-            await leave_by(leave, client)
+            await client.leave_by(leave)
         await wait_seen(app, "gone", 20)
         await running.settle()
     assert app.parked == 0
@@ -122,7 +113,7 @@ async def test_an_application_that_does_not_listen_is_cancelled(
             await client.send(pipelined)
         await wait_seen(app, "stubborn", 20)
         for client in clients:
-            await leave_by(leave, client)
+            await client.leave_by(leave)
         await wait_seen(app, "cancelled", 20)
         await running.settle()
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
-from tests.triopoll.server.harness import (
-    HASTY,
-    QUICK,
-    Client,
-    run_server,
-)
+from tests.triopoll.server.harness import HASTY, QUICK, Client, Running, run_server
 from tests.triopoll.support import eventually
 
 from triopoll.asgi.messages import PARKING, Parking
+from triopoll.server import ServerSettings
 
 OK = [(b"content-length", b"2")]
 NEXT = b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -94,6 +92,18 @@ async def body_of(client: Client) -> bytes:
     return (await client.read_answer()).rpartition(b"\r\n\r\n")[2]
 
 
+@asynccontextmanager
+async def polling(
+    settings: ServerSettings = QUICK,
+) -> AsyncGenerator[tuple[App, Running, Client, Parked]]:
+    """Run the server, with a client whose request is parked."""
+    app = App()
+    async with run_server(app, settings) as running:
+        client = await running.connect()
+        await client.get("/park")
+        yield app, running, client, await app.wait()
+
+
 async def test_a_response_from_outside() -> None:
     """It is on the wire when the call returns, and the connection goes on."""
     app = App()
@@ -124,11 +134,7 @@ async def test_a_response_at_once() -> None:
 
 async def test_what_the_client_sends_meanwhile_is_served_next() -> None:
     """And read once only, however much it is: the rest waits in the kernel."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (app, running, client, parked):
         await client.send(NEXT * 2)
         (connection,) = running.server._connections
         await eventually(lambda: connection._is_ahead)
@@ -148,18 +154,9 @@ async def test_what_the_client_sends_meanwhile_is_served_next() -> None:
 @pytest.mark.parametrize("ahead", [b"", NEXT * 3])
 async def test_a_client_that_leaves(leave: str, ahead: bytes) -> None:
     """Its request is withdrawn, and what it sent before is not served."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (app, running, client, parked):
         await client.send(ahead)
-        if leave == "FIN":
-            await client.stream.aclose()
-        elif leave == "RST":
-            client.reset()
-        else:
-            await client.stream.send_eof()
+        await client.leave_by(leave)
         await eventually(lambda: "withdraw" in parked.seen)
         await running.settle()
     assert parked.seen == ["start", "withdraw"]
@@ -184,11 +181,7 @@ async def test_the_deadline() -> None:
 
 async def test_a_call_back() -> None:
     """The connection's task goes on with the request, and parks it again."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (app, _running, client, parked):
         parked.proceeds = [False]
         parked.parking.call_back()
         await eventually(lambda: parked.seen == ["start", "proceed", "start"])
@@ -218,11 +211,7 @@ async def test_a_call_back_at_once() -> None:
 
 async def test_a_client_that_leaves_while_the_task_is_at_work() -> None:
     """The work is cancelled, and the request withdrawn."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (app, running, client, parked):
         parked.parking.call_back()
         await app.wait(what="proceed")
         client.reset()
@@ -232,11 +221,7 @@ async def test_a_client_that_leaves_while_the_task_is_at_work() -> None:
 
 async def test_a_response_that_the_kernel_does_not_take_whole() -> None:
     """The task writes the rest, and the connection goes on."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (_app, _running, client, parked):
         parked.respond(b"x" * 20_000_000)
         assert len(await body_of(client)) == 20_000_000
         await client.get()
@@ -245,11 +230,8 @@ async def test_a_response_that_the_kernel_does_not_take_whole() -> None:
 
 async def test_a_client_that_does_not_read() -> None:
     """It is cut at the write deadline."""
-    app = App()
-    async with run_server(app, HASTY) as running:
-        client = await running.connect()
-        await client.get("/park")
-        (await app.wait()).respond(b"x" * 20_000_000)
+    async with polling(HASTY) as (_app, running, _client, parked):
+        parked.respond(b"x" * 20_000_000)
         await running.settle()
 
 
@@ -269,11 +251,7 @@ async def test_a_request_that_ends_its_connection() -> None:
 
 async def test_a_server_that_stops() -> None:
     """The request has its response, which says that the connection ends."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (_app, running, client, parked):
         (connection,) = running.server._connections
         connection.stop()
         parked.respond()
@@ -284,22 +262,16 @@ async def test_a_server_that_stops() -> None:
 
 async def test_a_server_that_is_cut() -> None:
     """The request is withdrawn."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (_app, running, _client, parked):
         running.nursery.cancel_scope.cancel()
     assert parked.seen == ["start", "withdraw"]
 
 
 async def test_an_idle_connection_after_a_response() -> None:
     """It is closed as any other one."""
-    app = App()
-    async with run_server(app, replace(HASTY, write_deadline=5)) as running:
-        client = await running.connect()
-        await client.get("/park")
-        (await app.wait()).respond()
+    settings = replace(HASTY, write_deadline=5)
+    async with polling(settings) as (_app, running, client, parked):
+        parked.respond()
         assert (await client.read_all()).endswith(b"ok")
         await running.settle()
 
@@ -322,11 +294,7 @@ async def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_a_stale_call_does_nothing() -> None:
     """One that comes with the response, before the task has run."""
-    app = App()
-    async with run_server(app) as running:
-        client = await running.connect()
-        await client.get("/park")
-        parked = await app.wait()
+    async with polling() as (_app, _running, client, parked):
         parked.parking.call_back()
         parked.respond()
         assert await body_of(client) == b"ok"
