@@ -1,10 +1,4 @@
-"""One wait for the first message of one log, without a task of its own.
-
-The task of the log's channel reads for all its waits, and settles those for which there
-is something new. What it could not read in time is read by each waiter itself
-(`proceed`), with a limit of its own. The wait stays subscribed meanwhile, so a wake in
-between is not missed: the wait reads once more.
-"""
+"""One wait for the first message of one log, without a task of its own."""
 
 from __future__ import annotations
 
@@ -12,13 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-import trio
-
 from ..ops.metrics import Metrics
-from .backend_calls import count_failure
-from .log_notifier import Channel, LogNotifier, SharedRead, Wake
+from .log_notifier import LogNotifier, SharedRead, Wake
 from .outcomes import Failure
-from .parked_waits import FIRED, ParkedWaits, PendingWait
+from .parked_waits import ParkedWaits
+from .read_wait import ReadWait
 from .wait_items import LogItem, ReadResult
 
 __all__ = ["LogReads", "LogWait"]
@@ -43,10 +35,10 @@ class LogReads:
     metrics: Metrics
 
 
-class LogWait(PendingWait[ReadResult]):
+class LogWait(ReadWait[ReadResult]):
     """Wait until there is something after a cursor: a `Pending`."""
 
-    __slots__ = ("_channels", "_found", "_item", "_reads", "_visitor", "_wake")
+    __slots__ = ("_found", "_item", "_reads")
 
     def __init__(
         self,
@@ -60,14 +52,11 @@ class LogWait(PendingWait[ReadResult]):
         Raises:
             TooManyWaits: There is no room for one more log.
         """
-        super().__init__(reads.waits, deadline, "log", needs_slock=False)
+        parts = reads.notifier, reads.waits, reads.metrics
+        super().__init__(item.key, *parts, deadline, "log", visitor)
         self._reads = reads
         self._item = item
-        self._visitor = visitor
-        # The wake after which the log has still to be read.
-        self._wake: Wake | None = None
         self._found: ReadResult | None = None
-        self._channels: list[Channel] | None = reads.notifier.join((item.key,), self)
 
     @property
     def shared_read(self) -> SharedRead | None:
@@ -81,64 +70,13 @@ class LogWait(PendingWait[ReadResult]):
         """Note what was read: its cursor continues from there."""
         self._found = result
 
-    def wake(self, key: str, wake: Wake) -> None:
-        """Settle with what was read after a wake, if there is something new."""
-        found: ReadResult | Failure | None = None
-        read = None if self._waiter is None else self.shared_read
-        if read is not None:
-            found = wake.flight(read).peek()
-        if not isinstance(found, ReadResult):
-            self._wake = wake
-            self._call_back()
-            return
-        self._meter.wakes += 1
-        if found.ready:
-            self._fire(self._ready(found, wake))
-        else:
-            self._meter.empty_wakes += 1
+    def _take(self, found: ReadResult, wake: Wake) -> ReadResult | None:
+        if not found.ready:
             self._found = found
-
-    async def proceed(self) -> ReadResult | Failure | None:
-        """Read after the latest wake; see `Pending.proceed`."""
-        wake, self._wake = self._wake, None
-        read = self.shared_read
-        if wake is None or read is None:
             return None
-        self._meter.wakes += 1
-        result: ReadResult | Failure | None = None
-        with trio.CancelScope(deadline=self.deadline):
-            result = await wake.flight(read).result()
-        if result is None:
-            return self.expire()
-        if isinstance(result, Failure):
-            self._leave(result.value)
-            return count_failure(self._reads.metrics, result)
-        if result.ready:
-            self._leave(FIRED)
-            return self._ready(result, wake)
-        self._meter.empty_wakes += 1
-        self._found = result
-        return None
+        found.woken = wake.at
+        return self._reads.observe(found)
 
-    def _begin(self) -> None:
-        if self._wake is not None:
-            self._call_back()
-        elif self._channels is not None:
-            self._reads.notifier.start(self._channels, self._visitor)
-
-    def _finish(self) -> None:
-        if self._channels is not None:
-            channels, self._channels = self._channels, None
-            self._reads.notifier.leave(channels, self)
-
-    def _nothing_yet(self) -> ReadResult | Failure:
-        # A store that is down at the end of a wait must not look like a timeout.
-        if not self._reads.notifier.store_up:
-            failure = Failure.STORE_UNREACHABLE
-            return count_failure(self._reads.metrics, failure)
+    def _last(self) -> ReadResult:
         assert self._found is not None
         return self._reads.observe(self._found)
-
-    def _ready(self, result: ReadResult, wake: Wake) -> ReadResult:
-        result.woken = wake.at
-        return self._reads.observe(result)

@@ -92,6 +92,23 @@ class Reader:
     def __repr__(self) -> str:
         return f"<Reader: {self._waits!r}, {self._notifier!r}>"
 
+    async def read_messages(self, item: LogItem) -> ReadResult | Failure:
+        """Read a log after a cursor, without waiting.
+
+        Args:
+            item: The log, the cursor, and how many messages may be returned.
+
+        Raises:
+            BadCursor: The text is no cursor.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        result = await self._read_in_limit(item.key, item.cursor, item.limit)
+        if isinstance(result, Failure):
+            return count_failure(self._metrics, result)
+        return self._observed(result)
+
     async def begin_messages(
         self,
         item: LogItem,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple, TypeAlias
 
 import trio
 
@@ -34,31 +33,13 @@ from .log_notifier import LogNotifier, LogSubscription, Wake
 from .outcomes import EventFired, Failure, OperationFailed
 from .parked_waits import ParkedWait, ParkedWaits
 from .slock_backend import SlockMonitor
+from .stream_wait import StreamFound, StreamRead, StreamReads, StreamWait
 from .waker import Waker, complete
 
-__all__ = ["StreamFollower", "StreamRead", "Streams"]
+__all__ = ["StreamFollower", "Streams"]
 
-_Found: TypeAlias = StreamPage | Refused | Failure
 # Seconds that a fork may take: it copies what its source has.
 _FORK_SECONDS = 30.0
-
-
-class StreamRead(NamedTuple):
-    """What a reader found.
-
-    Attributes:
-        page: With entries, or at the end of a closed stream, or else when the time is
-            over or the server drains.
-        woken: When the wait for it was over, by `metrics.monotonic`; None without one.
-    """
-
-    page: StreamPage
-    woken: float | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to answer a wait with."""
-        return bool(self.page.entries) or self.page.view.closed
 
 
 class Streams:
@@ -87,6 +68,9 @@ class Streams:
         self.waits = waits
         self.metrics = metrics
         self.limit = settings.backend_limit
+        self.reads = StreamReads(
+            self._read_after_wake, self._count, notifier, waits, metrics
+        )
         self._store = store
         self._waker = Waker(notifier, monitor, metrics, settings.backend_limit)
 
@@ -162,35 +146,61 @@ class Streams:
             return None
         return self._count(refused)
 
-    async def read(
-        self,
-        path: str,
-        after: Where,
-        seconds: float,
-        visitor: str | None = None,
-    ) -> StreamRead | Refused | Failure:
+    async def read(self, path: str, after: Where) -> StreamRead | Refused | Failure:
+        """Read a page, without waiting.
+
+        Args:
+            path: Of the stream.
+            after: Where to begin; None: at the end.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        return self._noted(await self.page(path, after, self.limit, touches=True))
+
+    async def begin_read(
+        self, path: str, after: Where, seconds: float, visitor: str | None = None
+    ) -> StreamRead | Refused | Failure | StreamWait:
         """Read a page; if there is nothing, wait for something.
 
         Args:
             path: Of the stream.
             after: Where to begin; None: at the end.
-            seconds: Seconds to wait; 0 reads without waiting; may be infinite.
+            seconds: Seconds to wait, above 0; may be infinite.
             visitor: Who waits, as limits by visitor are counted; None for no visitor.
+
+        Returns:
+            What was read, or why it could not be; or a wait for one of these, to be
+            parked or withdrawn. When its time is over or the server drains, its page
+            has no entries.
 
         Cancellation:
             Nothing is left behind; the same offset finds the same.
         """
+        until = trio.current_time() + seconds
         try:
-            with self.follow(path, after, visitor) as follower:
-                return await follower.next(seconds)
+            wait = StreamWait(self.reads, path, until, visitor)
         except OperationFailed as error:
             return count_failure(self.metrics, error.failure)
+        is_over = True
+        try:
+            within = min(self.limit, seconds + MARGIN)
+            found = await self.page(path, after, within, touches=True)
+            read = self._noted(found)
+            is_over = not isinstance(read, StreamRead) or read.ready
+        finally:
+            if is_over:
+                wait.withdraw()
+        if isinstance(read, StreamRead) and not is_over:
+            wait.found(read.page)
+            return wait
+        return read
 
     @contextmanager
     def follow(
         self, path: str, after: Where, visitor: str | None = None
     ) -> Generator[StreamFollower]:
-        """Read a stream page by page within the block; see `read`.
+        """Read a stream page by page within the block.
 
         It is subscribed to before it is read, so no wake is missed, and stays so while
         its pages are being sent.
@@ -206,7 +216,7 @@ class Streams:
 
     async def page(
         self, path: str, after: Where, within: float, touches: bool
-    ) -> _Found:
+    ) -> StreamFound:
         """Read a page within so many seconds.
 
         A failure is returned, not raised, so that the tasks of one flight share it.
@@ -224,6 +234,18 @@ class Streams:
         # The sweep notices that the store is back only while a stream is subscribed to.
         self.notifier.store_up = True
         return found
+
+    async def _read_after_wake(self, path: str, after: Where) -> StreamFound:
+        # A request makes the stream's time begin anew, and a wake does not.
+        return await self.page(path, after, self.limit, touches=False)
+
+    def _noted(self, found: StreamFound) -> StreamRead | Refused | Failure:
+        """Return what was read by a request, and count why it was not."""
+        if isinstance(found, StreamPage):
+            return StreamRead(found)
+        if isinstance(found, Refused):
+            return self._count(found)
+        return count_failure(self.metrics, found)
 
     def _count(self, refused: Refused) -> Refused:
         self.metrics.stream(refused.reason.value)
@@ -284,7 +306,7 @@ class StreamFollower:
         """Return the next page; if there is nothing, wait for something.
 
         Args:
-            seconds: As for `Streams.read`.
+            seconds: As for `Streams.begin_read`, but 0 reads without waiting.
 
         Cancellation:
             The next call returns what this one would have.
@@ -322,8 +344,7 @@ class StreamFollower:
         streams = self._streams
         meter = streams.metrics.waits["stream"]
         while True:
-            args = self._path, self._after, streams.limit, False
-            read = partial(streams.page, *args)
+            read = partial(streams.reads.read, self._path, self._after)
             wake = (await self._subscription.wait(read))[self._path]
             meter.wakes += 1
             found = self._note(await wake.flight(read).result(), wake)
@@ -331,11 +352,12 @@ class StreamFollower:
                 return found
             meter.empty_wakes += 1
 
-    def _note(self, found: _Found, wake: Wake | None = None) -> StreamRead | Refused:
+    def _note(
+        self, found: StreamFound, wake: Wake | None = None
+    ) -> StreamRead | Refused:
         if isinstance(found, Failure):
             raise OperationFailed(found)
         if isinstance(found, Refused):
-            self._streams.metrics.stream(found.reason.value)
-            return found
+            return self._streams.reads.count(found)
         self._after, self._page = found.end, found
         return StreamRead(found, None if wake is None else wake.at)

@@ -2,131 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
 import pytest
 import trio
-from tests.triopoll.logrig import (
-    LIMIT,
-    PREFIX,
-    SETTINGS,
-    Faulty,
-    SlockRig,
-    open_rig,
-)
+from tests.triopoll.logrig import LIMIT
+from tests.triopoll.streamrig import TEXT, StreamRig, open_stream_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-import trioslock
-from triopoll.core.log_notifier import LogNotifier
 from triopoll.core.outcomes import Failure
-from triopoll.core.streams import StreamRead, Streams
+from triopoll.core.stream_wait import StreamRead
 from triopoll.store import (
     START,
     ForkPoint,
-    MemoryStreams,
     NewAppend,
     NewStream,
-    Offset,
     Producer,
     Refused,
     StoreFull,
     StoreUnreachable,
-    StreamAppended,
     StreamCreated,
-    StreamPage,
     StreamRefusal,
-    StreamView,
-    Where,
 )
-from trioslock.embedded import open_embedded
-from trioslock.host import EngineHost
-
-TEXT = NewStream(content_type="text/plain")
-
-
-class FaultyStreams(Faulty, MemoryStreams):
-    """Streams whose reads are counted, and which fail or hang on demand."""
-
-    reads = 0
-
-    async def read(
-        self, path: str, after: Where, *, touches: bool = True
-    ) -> StreamPage | Refused:
-        self.reads += 1
-        await self.stumble()
-        return await super().read(path, after, touches=touches)
-
-    async def append(self, path: str, new: NewAppend) -> StreamAppended | Refused:
-        await self.stumble()
-        return await super().append(path, new)
-
-    async def create(self, path: str, new: NewStream) -> StreamCreated | Refused:
-        await self.stumble()
-        return await super().create(path, new)
-
-    async def look(self, path: str) -> StreamView | Refused:
-        await self.stumble()
-        return await super().look(path)
-
-    async def delete(self, path: str) -> Refused | None:
-        await self.stumble()
-        return await super().delete(path)
-
-    async def heads(self, keys: Sequence[str]) -> list[str]:
-        await self.stumble()
-        return await super().heads(keys)
-
-
-class StreamRig(SlockRig):
-    """The streams of one process, and those of another over the same store."""
-
-    def __init__(self, client: trioslock.Client, host: EngineHost) -> None:
-        super().__init__(client, host, max_waits=8)
-        self.store = FaultyStreams(clock=trio.current_time)
-        self.notifier = self._notifier(client)
-        self.streams = self._streams(self.notifier)
-        self.elsewhere: Streams
-
-    def connect(self, publisher: trioslock.Client) -> None:
-        """Let another process append; it has no waits."""
-        self.elsewhere = self._streams(self._notifier(publisher))
-
-    def _notifier(self, client: trioslock.Client) -> LogNotifier:
-        return LogNotifier(
-            client, self.store, prefix=PREFIX, max_keys=8, limit=LIMIT, kind="stream"
-        )
-
-    def _streams(self, notifier: LogNotifier) -> Streams:
-        return Streams(
-            self.store, notifier, self.waits, self.monitor, self.metrics, SETTINGS
-        )
-
-    async def append(self, data: bytes, *, closes: bool = False) -> Offset:
-        new = NewAppend(kind="text/plain", data=data, closes=closes)
-        outcome = await self.elsewhere.append("s", new)
-        assert isinstance(outcome, StreamAppended), outcome
-        return outcome.tail
-
-    async def read(self, after: Where = START, seconds: float = 25) -> StreamRead:
-        found = await self.streams.read("s", after, seconds)
-        assert isinstance(found, StreamRead), found
-        return found
 
 
 @pytest.fixture
 async def rig() -> AsyncIterator[StreamRig]:
-    async with (
-        open_rig(StreamRig) as rig,
-        open_embedded(rig.host) as publisher,
-        trio.open_nursery() as nursery,
-    ):
-        rig.connect(publisher)
-        await nursery.start(rig.notifier.run)
-        made = await rig.streams.create("s", TEXT)
-        assert isinstance(made, StreamCreated)
+    async with open_stream_rig() as rig:
         yield rig
-        nursery.cancel_scope.cancel()
 
 
 def texts(read: StreamRead) -> list[bytes]:
@@ -189,7 +93,7 @@ async def test_the_last_append_comes_with_the_close(
     async with trio.open_nursery() as nursery:
 
         async def wait_for_end() -> None:
-            gone = await rig.streams.read("t", START, 25)
+            gone = await rig.wait("t")
             assert gone == Refused(reason=StreamRefusal.UNKNOWN)
 
         nursery.start_soon(wait_for_end)
@@ -261,7 +165,7 @@ async def test_a_stream_whose_time_is_over(
 ) -> None:
     """Its readers are told within seconds."""
     await rig.streams.create("t", NewStream(content_type="a/b", ttl=5))
-    found = await rig.streams.read("t", START, 25)
+    found = await rig.wait("t")
     assert found == Refused(reason=StreamRefusal.UNKNOWN)
     assert 5 <= trio.current_time() < 10
 
@@ -272,7 +176,7 @@ async def test_a_path_that_is_free_again(rig: StreamRig) -> None:
     again = NewStream(content_type="", fork=ForkPoint("s", None, 0))
     for ask in (
         lambda: rig.streams.look("s"),
-        lambda: rig.streams.read("s", START, 0),
+        lambda: rig.streams.read("s", START),
         lambda: rig.streams.delete("s"),
         lambda: rig.streams.append("s", NewAppend(closes=True)),
         lambda: rig.streams.create("g", again),
@@ -307,7 +211,7 @@ async def test_what_is_counted(rig: StreamRig) -> None:
     await streams.append("s", new)
     await streams.append("s", NewAppend(closes=True))
     await streams.append("s", NewAppend(kind="text/plain", data=b"y"))
-    await streams.read("u", START, 0)
+    await streams.read("u", START)
     await streams.delete("s")
     assert dict(rig.metrics.streams) == {
         "created": 1,
@@ -339,7 +243,7 @@ async def test_a_store_that_fails(
         await rig.streams.append("s", NewAppend(closes=True)),
         await rig.streams.look("s"),
         await rig.streams.delete("s"),
-        await rig.streams.read("s", START, 5),
+        await rig.wait("s", START, 5),
     ):
         assert outcome is failure
     assert sum(rig.metrics._backend_errors.values()) == 5
@@ -352,7 +256,7 @@ async def test_a_store_that_fails_during_a_wait(
     async with trio.open_nursery() as nursery:
 
         async def wait() -> None:
-            outcome = await rig.streams.read("s", START, 25)
+            outcome = await rig.wait("s")
             assert outcome is Failure.STORE_UNREACHABLE
 
         nursery.start_soon(wait)
@@ -367,7 +271,7 @@ async def test_a_store_that_hangs(autojump_clock: MockClock, rig: StreamRig) -> 
         await rig.streams.append("s", NewAppend(closes=True))
     assert trio.current_time() == pytest.approx(LIMIT)
     assert not scope.cancelled_caught or scope.cancel_called
-    assert await rig.streams.read("s", START, 0) is Failure.STORE_UNREACHABLE
+    assert await rig.streams.read("s", START) is Failure.STORE_UNREACHABLE
 
 
 async def test_an_append_that_is_cancelled(
@@ -409,7 +313,8 @@ async def test_too_many_streams(rig: StreamRig) -> None:
     with ExitStack() as stack:
         for n in range(8):
             stack.enter_context(rig.streams.follow(f"s{n}", START))
-        assert await rig.streams.read("s", START, 0) is Failure.TOO_MANY_WAITS
+        assert await rig.wait("s") is Failure.TOO_MANY_WAITS
+        assert isinstance(await rig.streams.read("s", START), StreamRead)
 
 
 async def test_too_many_waits(autojump_clock: MockClock, rig: StreamRig) -> None:
@@ -419,7 +324,7 @@ async def test_too_many_waits(autojump_clock: MockClock, rig: StreamRig) -> None
             nursery.start_soon(rig.read)
         await wait_all_tasks_blocked()
         await trio.sleep(0.1)
-        outcome = await rig.streams.read("s", START, 25)
+        outcome = await rig.wait("s")
         assert outcome is Failure.TOO_MANY_WAITS
         with rig.streams.follow("s", START) as follower:
             assert await follower.next(25) is Failure.TOO_MANY_WAITS

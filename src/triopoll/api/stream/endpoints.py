@@ -9,23 +9,29 @@ from functools import partial
 from typing import TypeAlias
 from urllib.parse import quote
 
+import trio
+
 from ...access import AdmittedPublisher, Permit
 from ...access.headers import header_values
 from ...asgi.messages import (
     UNCACHED,
+    Answer,
     Headers,
     Request,
     Response,
     Routes,
-    StreamingResponse,
 )
 from ...asgi.query import BadQuery
+from ...core.log_wait import LogWait
 from ...core.outcomes import Failure
-from ...core.streams import StreamRead, Streams
+from ...core.stream_wait import StreamRead, StreamWait
+from ...core.streams import Streams
+from ...core.wait_items import ReadResult
 from ...services import Services
-from ...store import Refused, StreamRefusal, StreamView
+from ...store import Refused, StreamCreated, StreamRefusal, StreamView, Where
+from ..pending_response import PendingResponse
 from ..refusals import format_v1
-from ..v1.responses import failure_response
+from ..v1.responses import LARGE, failure_response
 from ..validation import BadRequest, check_key
 from .cursors import next_cursor
 from .decoding import (
@@ -38,7 +44,7 @@ from .decoding import (
     read_query,
 )
 from .events import EventStream
-from .log_view import LogView
+from .log_view import LogView, stream_read
 from .replies import (
     STREAM_HEADERS_OF_ANSWERS,
     append_response,
@@ -66,8 +72,8 @@ _HOST = re.compile(
 )
 _SAFE = "/-._~!$&'()*+,;=:@"
 
-_Answer: TypeAlias = Response | StreamingResponse
-_Method: TypeAlias = Callable[[Request, str], Awaitable[_Answer]]
+_Found: TypeAlias = StreamRead | Refused | Failure
+_Method: TypeAlias = Callable[[Request, str], Awaitable[Answer]]
 
 
 def stream_routes(services: Services) -> Routes:
@@ -88,7 +94,7 @@ def stream_routes(services: Services) -> Routes:
     return {STREAM_ROUTE: answers}
 
 
-async def _answer(method: _Method, request: Request) -> _Answer:
+async def _answer(method: _Method, request: Request) -> Answer:
     try:
         path = check_path(request.path_values["path"])
         if path.partition("/")[0] == _RESERVED:
@@ -116,13 +122,11 @@ class _StreamEndpoints:
         if isinstance(refusal := self._admit(request, *paths), Response):
             return refusal
         made = await self._streams.create(path, new)
-        if isinstance(made, Refused):
-            if made.reason is StreamRefusal.DELETED:
-                # The path is not free.
-                made = Refused(reason=StreamRefusal.CONFLICT)
-            return refusal_response(made)
-        if isinstance(made, Failure):
-            return failure_response(made)
+        if isinstance(made, Refused) and made.reason is StreamRefusal.DELETED:
+            # The path is not free.
+            made = Refused(reason=StreamRefusal.CONFLICT)
+        if not isinstance(made, StreamCreated):
+            return _not_done(made)
         return created_response(made, self._location(request))
 
     async def append(self, request: Request, path: str) -> Response:
@@ -141,25 +145,22 @@ class _StreamEndpoints:
         if isinstance(refusal := self._admit(request, path), Response):
             return refusal
         refused = await self._streams.delete(path)
-        if isinstance(refused, Refused):
-            return refusal_response(refused)
-        if isinstance(refused, Failure):
-            return failure_response(refused)
-        return Response(b"", 204, UNCACHED)
+        return Response(b"", 204, UNCACHED) if refused is None else _not_done(refused)
 
     async def look(self, request: Request, path: str) -> Response:
         source, name = self._source(path)
         permit = self._services.access.admit_subscriber(request, (name,), format_v1)
         if isinstance(permit, Response):
             return permit
-        found: StreamView | Refused | Failure | None = None
         with permit:
             found = await source.look(name)
+        if permit.ended is not None:
+            return permit.ended
         if isinstance(found, StreamView):
             return head_response(found)
-        return _not_found(found, permit)
+        return _not_done(found)
 
-    async def read(self, request: Request, path: str) -> _Answer:
+    async def read(self, request: Request, path: str) -> Answer:
         query = read_query(request)
         source, name = self._source(path)
         permit = self._services.access.admit_subscriber(request, (name,), format_v1)
@@ -168,28 +169,24 @@ class _StreamEndpoints:
         if query.live == "sse":
             drain, settings = self._services.drain, self._services.settings
             return EventStream(source, name, query, permit, drain, settings).response
-        read = partial(source.read, name, query.after)
-        return await self._read(request, query, permit, read)
-
-    async def _read(
-        self,
-        request: Request,
-        query: StreamQuery,
-        permit: Permit,
-        read: Callable[..., Awaitable[StreamRead | Refused | Failure]],
-    ) -> Response:
-        seconds = self._services.settings.stream_timeout if query.live else 0
-        found: StreamRead | Refused | Failure | None = None
-        with permit:
-            found = await read(seconds, permit.visitor.bucket)
-        if isinstance(found, StreamRead):
-            return self._page_response(request, query, found)
-        return _not_found(found, permit)
+        page_response = partial(self._page_response, request, query)
+        if not query.live:
+            with permit:
+                found = await source.read(name, query.after)
+            return page_response(found) if permit.ended is None else permit.ended
+        seconds, visitor = self._services.settings.stream_timeout, permit.visitor
+        with _PendingPage(permit, query.after, page_response) as pending:
+            begun = await source.begin_read(name, query.after, seconds, visitor.bucket)
+            if isinstance(begun, (StreamWait, LogWait)):
+                return pending.after(begun)
+            return await pending.respond(begun)
 
     def _page_response(
-        self, request: Request, query: StreamQuery, found: StreamRead
+        self, request: Request, query: StreamQuery, found: _Found
     ) -> Response:
-        """Return the answer to a read that has found something or was too long."""
+        """Return the answer to what a read has found."""
+        if not isinstance(found, StreamRead):
+            return _not_done(found)
         cursor = next_cursor(query.cursor, time.time())
         shared = self._is_shared
         response = page_response(found.page, query, cursor, shared=shared)
@@ -224,11 +221,35 @@ class _StreamEndpoints:
         return f"{scheme}://{hosts[0].decode()}{path}"
 
 
-def _not_found(found: Refused | Failure | None, permit: Permit) -> Response:
-    """Return why nothing was found; None if the permit has ended meanwhile."""
-    if isinstance(found, Failure):
-        return failure_response(found)
-    if isinstance(found, Refused):
-        return refusal_response(found)
-    assert permit.ended is not None
-    return permit.ended
+class _PendingPage(PendingResponse[_Found | ReadResult]):
+    """The response to a long poll, of a stream or of a log."""
+
+    __slots__ = ("_after", "_page_response")
+
+    def __init__(
+        self, permit: Permit, after: Where, page_response: Callable[[_Found], Response]
+    ) -> None:
+        super().__init__(permit)
+        self._after = after
+        self._page_response = page_response
+
+    def _respond(self, outcome: _Found | ReadResult) -> Response | None:
+        if not isinstance(outcome, ReadResult):
+            return self._page_response(outcome)
+        return None if outcome.size >= LARGE else self._encode(outcome)
+
+    async def _respond_in_task(self, outcome: _Found | ReadResult) -> Response:
+        assert isinstance(outcome, ReadResult)
+        # Others are served before each of the readers that wake at once.
+        await trio.lowlevel.checkpoint()
+        return self._encode(outcome)
+
+    def _encode(self, outcome: ReadResult) -> Response:
+        return self._page_response(stream_read(outcome, self._after))
+
+
+def _not_done(why: Refused | Failure) -> Response:
+    """Return why nothing was done or found."""
+    if isinstance(why, Failure):
+        return failure_response(why)
+    return refusal_response(why)

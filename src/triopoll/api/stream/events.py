@@ -12,7 +12,8 @@ from ...access import Permit
 from ...asgi.messages import Headers, Response, StreamingResponse, StreamWriter
 from ...core.backend_calls import count_failure
 from ...core.outcomes import Failure, OperationFailed
-from ...core.streams import StreamFollower, StreamRead, Streams
+from ...core.stream_wait import StreamRead
+from ...core.streams import StreamFollower, Streams
 from ...ops.drain import Drain
 from ...settings import Settings
 from ...store import Refused, StreamPage, kind_of

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from ...core.backend_calls import count_failure
 from ...core.followed_log import FollowedLog
-from ...core.outcomes import Failure, OperationFailed
+from ...core.log_wait import LogWait
+from ...core.outcomes import Failure
 from ...core.reader import Reader
-from ...core.streams import StreamRead
+from ...core.stream_wait import StreamRead
 from ...core.wait_items import LogItem, ReadResult
 from ...services import Services
 from ...store import (
@@ -36,7 +36,7 @@ from ...store import (
 from ..v1.serializers import encode, log_message
 from .decoding import JSON
 
-__all__ = ["LogFollower", "LogView", "cursor_of", "offset_of"]
+__all__ = ["LogFollower", "LogView", "cursor_of", "offset_of", "stream_read"]
 
 # Messages of a page; it also ends by its bytes.
 _LIMIT = 1000
@@ -53,19 +53,41 @@ class LogView:
         self.metrics = services.streams.metrics
         self._reader = services.reader
 
-    async def read(
-        self, key: str, after: Where, seconds: float, visitor: str | None = None
-    ) -> StreamRead | Refused | Failure:
+    async def read(self, key: str, after: Where) -> StreamRead | Refused | Failure:
         """Read a page; see `Streams.read`.
 
         Cancellation:
             Nothing is left behind.
         """
-        try:
-            with self.follow(key, after, visitor) as follower:
-                return await follower.next(seconds)
-        except OperationFailed as error:
-            return count_failure(self.metrics, error.failure)
+        cursor = cursor_of(after)
+        if cursor is None:
+            return _GONE
+        found = await self._reader.read_messages(LogItem(key, cursor, _LIMIT))
+        return stream_read(found, after)
+
+    async def begin_read(
+        self, key: str, after: Where, seconds: float, visitor: str | None = None
+    ) -> LogWait | ReadResult | Refused | Failure:
+        """Read a page; if there is nothing, wait for something.
+
+        Args:
+            key: Of the log.
+            after: As for `Streams.begin_read`.
+            seconds: As for `Streams.begin_read`.
+            visitor: As for `Streams.begin_read`.
+
+        Returns:
+            What `stream_read` makes a page of, why there is none, or a wait for one of
+            these.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        cursor = cursor_of(after)
+        if cursor is None:
+            return _GONE
+        item = LogItem(key, cursor, _LIMIT)
+        return await self._reader.begin_messages(item, seconds, visitor)
 
     async def look(self, key: str) -> StreamView | Refused | Failure:
         """Return a log as it is; one without messages is an empty stream.
@@ -73,7 +95,7 @@ class LogView:
         Cancellation:
             Nothing is left behind.
         """
-        found = await self.read(key, None, 0)
+        found = await self.read(key, None)
         return found.page.view if isinstance(found, StreamRead) else found
 
     @contextmanager
@@ -107,7 +129,9 @@ class LogFollower:
         """
         if not self._is_known:
             return _GONE
-        read = _read(await self._reader.next_page(self._log, seconds), self._after)
+        read = stream_read(
+            await self._reader.next_page(self._log, seconds), self._after
+        )
         if isinstance(read, StreamRead):
             self._after = read.page.end
         return read
@@ -133,7 +157,10 @@ def offset_of(text: str) -> Offset:
     return Offset(cursor.n, f"{bits:016d}")
 
 
-def _read(found: ReadResult | Failure, after: Where) -> StreamRead | Refused | Failure:
+def stream_read(
+    found: ReadResult | Failure, after: Where
+) -> StreamRead | Refused | Failure:
+    """Return what was read of a log, as what was read of a stream."""
     if isinstance(found, Failure):
         return found
     if found.page.gap:

@@ -84,7 +84,7 @@ async def test_a_long_poll_and_events(api: StreamsApi) -> None:
         nursery.start_soon(poll.run, api.app)
         nursery.start_soon(events.run, api.app)
         waits = api.app.metrics.waits
-        await until(lambda: waits["sse"].parked == 2)
+        await until(lambda: waits["sse"].parked == waits["log"].parked == 1)
         await publish(api, "a", "x")
         await until(lambda: poll.sent and b'"x"' in events.body)
         events.leave()
@@ -104,7 +104,7 @@ async def test_a_gap_is_gone(api: StreamsApi) -> None:
     for live in ("", "&live=long-poll", "&live=sse"):
         call = await api.get(f"log/a?offset={offset_of(first)}{live}")
         assert (call.status, json.loads(call.body)["code"]) == (410, "offset_gone")
-    for live in ("", "&live=sse"):
+    for live in ("", "&live=long-poll", "&live=sse"):
         none = await api.get(f"log/a?offset={'0' * 16}_{'9' * 16}{live}")
         assert none.status == 410
     assert data_of((await api.get("log/a?offset=-1")).body) == [3, 4, 5]
