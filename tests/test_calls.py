@@ -64,7 +64,7 @@ def test_the_typical_run_is_one_that_was_counted() -> None:
     assert typical([Counter(f=number) for number in (9, 1, 5)])["f"] == 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_the_number_and_the_names() -> None:
     output = subprocess.run(
         [sys.executable, str(BENCH), "lock", "--names"],

@@ -122,7 +122,7 @@ async def test_opened_is_not_works(free_port: int) -> None:
             assert proxy.upgrades == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_transports_change_under_load_without_loss_or_repetition(
     free_port: int,
 ) -> None:

@@ -50,7 +50,7 @@ async def gather(port: int, key: str, slock: trioslock.Client) -> list[socket.so
     return socks
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_one_set_wakes_all(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:
@@ -62,7 +62,7 @@ async def test_one_set_wakes_all(
     await until_waiting(slock, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_none_is_left_when_all_are_killed(
     service: Process, slock: trioslock.Client, key: str
 ) -> None:

@@ -30,6 +30,8 @@ SLACK = 2.0
 # Far above margin and slack, so that a wait for the limit shows.
 LIMIT = 6.0
 CLOSING = 8.0
+FROZEN = ["redis", "slock", pytest.param("both", marks=pytest.mark.long)]
+WORKERS = pytest.param("triopoll workers", marks=pytest.mark.long)
 ITEMS = b'{"items":[{"key":"k","data":"1"}]}'
 
 
@@ -88,7 +90,7 @@ def needs_redis(target: str) -> bool:
     return "message" in target
 
 
-@pytest.mark.parametrize("frozen", ["redis", "slock", "both"])
+@pytest.mark.parametrize("frozen", FROZEN)
 async def test_requests_end_in_time(
     service: Process, own_redis: RedisServer, slock: Process, frozen: str
 ) -> None:
@@ -109,7 +111,7 @@ async def test_requests_end_in_time(
                 nursery.start_soon(check, target)
 
 
-@pytest.mark.parametrize("frozen", ["redis", "slock", "both"])
+@pytest.mark.parametrize("frozen", FROZEN)
 async def test_a_publish_and_a_probe_end_in_time(
     service: Process, own_redis: RedisServer, slock: Process, frozen: str
 ) -> None:
@@ -147,8 +149,8 @@ async def test_a_read_that_is_slow_is_part_of_its_timeout(
         assert trio.current_time() - began < 6 + SLACK
 
 
-@pytest.mark.parametrize("service", ["triopoll", "triopoll workers"], indirect=True)
-@pytest.mark.parametrize("frozen", ["redis", "slock", "both"])
+@pytest.mark.parametrize("service", ["triopoll", WORKERS], indirect=True)
+@pytest.mark.parametrize("frozen", FROZEN)
 async def test_a_shutdown_ends_in_time(
     service: Process, own_redis: RedisServer, slock: Process, frozen: str
 ) -> None:

@@ -34,6 +34,7 @@ include-path = "/v1/stream/{path}"
 checks.positive_data_acceptance.enabled = false
 checks.negative_data_rejection.enabled = false
 """
+_BOUNDS_OF_CHARACTERS = "negative_data_rejection,positive_data_acceptance"
 # Waits must end soon, or a generated timeout is one.
 QUICK = {
     "default_timeout": 0.01,
@@ -94,9 +95,12 @@ def schemathesis(
             *("--generation-codec", "ascii", "--phases", "coverage,fuzzing"),
             *("--exclude-path-regex", "^/poll/"),
         ),
-        (
-            *("--phases", "examples,fuzzing"),
-            *("--exclude-checks", "negative_data_rejection,positive_data_acceptance"),
+        pytest.param(
+            (
+                *("--phases", "examples,fuzzing"),
+                *("--exclude-checks", _BOUNDS_OF_CHARACTERS),
+            ),
+            marks=pytest.mark.long,
         ),
     ],
     ids=["bounds", "all of Unicode"],

@@ -67,7 +67,9 @@ async def test_slock_is_down_at_the_start(free_port: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["kill", "freeze"])
+@pytest.mark.parametrize(
+    "fault", ["kill", pytest.param("freeze", marks=pytest.mark.long)]
+)
 async def test_slock_is_lost_during_a_wait(
     service: Process, slock_server: Process, fault: str
 ) -> None:

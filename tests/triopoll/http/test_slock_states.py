@@ -48,7 +48,7 @@ def slock() -> Iterator[Process]:
     slock.kill()
 
 
-@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("hosts", [pytest.param(1, marks=pytest.mark.long), 2])
 async def test_each_change_of_slock(tmp_path: Path, slock: Process, hosts: int) -> None:
     """With its address and the reason: not up yet, up, killed, up again, frozen."""
     ports = [slock.port, *(find_free_port() for _ in range(hosts - 1))]

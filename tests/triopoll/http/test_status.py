@@ -246,9 +246,9 @@ async def test_one_answer_covers_all_workers(
             os.kill(workers[0], signal.SIGKILL)
             with trio.fail_after(10):
                 while sum(await answered()) != 1:
-                    await trio.sleep(0.01)
+                    await trio.sleep(0.02)
                 while await answered() != [1, 1]:
-                    await trio.sleep(0.05)
+                    await trio.sleep(0.3)
     assert os.listdir(tmp_path) == []
 
 

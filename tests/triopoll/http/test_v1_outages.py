@@ -92,7 +92,9 @@ async def test_one_worker_wakes_the_other(workers: Workers, key: str) -> None:
     assert trio.current_time() - published < 1
 
 
-@pytest.mark.parametrize("fault", ["kill", "freeze"])
+@pytest.mark.parametrize(
+    "fault", ["kill", pytest.param("freeze", marks=pytest.mark.long)]
+)
 async def test_slock_goes_and_comes(workers: Workers, key: str, fault: str) -> None:
     """Without slock messages still arrive, some seconds late, and none is lost."""
     cursor = await start_cursor(workers.second, key)
