@@ -165,8 +165,9 @@ def test_index_describes_each_page(index: Path) -> None:
     rows = re.findall(
         r"^\| \[[^]]+\]\(([^)]+)\) \| \S.* \|$", index.read_text(), re.MULTILINE
     )
-    pages = [path.name for path in index.parent.glob("*.md") if path != index]
-    assert sorted(rows) == sorted(pages)
+    folder = index.parent
+    found = {*folder.glob("*.md"), *folder.glob("*/index.md")} - {index}
+    assert sorted(rows) == sorted(str(path.relative_to(folder)) for path in found)
 
 
 def test_workflow_runs_what_the_noxfile_has() -> None:

@@ -12,7 +12,7 @@ from ._event import Default, Event
 from ._fencing import FencedLock
 from ._flags import NO_FLAGS, Flags
 from ._flows import ConcurrencyLimiter, TokenBucket
-from ._grant import Grant
+from ._grant import Grant, release_unusable
 from ._group_event import GroupEvent
 from ._guesses import Guessed
 from ._holder import Holder, Waiter
@@ -81,5 +81,6 @@ __all__ = [
     "list_waiters",
     "read_state",
     "refusal",
+    "release_unusable",
     "wire_lease",
 ]

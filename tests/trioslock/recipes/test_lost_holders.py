@@ -1,0 +1,131 @@
+"""Each recipe with its holder killed, and frozen: processes of their own.
+
+With the holder cut off they are tested in virtual time, in the recipe's own file.
+A frozen process is let go on at the end, and says what has become of it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+import trio
+from bench.lost_holder import Address, running, serving, url_of
+
+from trioslock import Client, open_client
+from trioslock.recipes import Election, Leader, leader
+
+pytestmark = pytest.mark.slow
+
+LEASE = 1
+# A lease of N seconds ends within N + 3; the rest is for a loaded machine.
+PATIENCE = LEASE + 3 + 10
+
+PROGRAM = f"""
+    import sys, trio
+    from trioslock import LockLost, open_client, recipes
+
+    LEASE = {LEASE}
+
+    def ready():
+        print("ready", flush=True)
+
+    async def lead(client, key):
+        async with recipes.leader(client, key, name="lost", lease=LEASE):
+            ready()
+            await trio.sleep_forever()
+
+    async def main():
+        url, key, recipe = sys.argv[1:]
+        async with open_client(url, session_ttl=2) as client:
+            try:
+                await globals()[recipe](client, key)
+            except LockLost:
+                await client.event(key + "/noticed", ttl=60).set()
+
+    trio.run(main)
+"""
+
+
+@pytest.fixture(params=["embedded", pytest.param("live", marks=pytest.mark.live)])
+async def server(request: pytest.FixtureRequest) -> AsyncGenerator[Address]:
+    if request.param == "live":
+        yield request.getfixturevalue("slock_address")
+        return
+    async with serving() as address:
+        yield address
+
+
+@dataclass
+class Lost:
+    """A process that runs a recipe, and a client of the same server.
+
+    Attributes:
+        key: The recipe's key.
+        client: The other client.
+        how: The signal that the process gets.
+        pid: The process.
+    """
+
+    key: str
+    client: Client
+    how: signal.Signals
+    pid: int
+
+    def lose(self) -> None:
+        os.kill(self.pid, self.how)
+
+    async def notices(self) -> None:
+        """If it is frozen, let it go on; wait until it ends with `LockLost`."""
+        if self.how == signal.SIGSTOP:
+            os.kill(self.pid, signal.SIGCONT)
+            await self.client.event(self.key + "/noticed", ttl=60).wait()
+
+
+@asynccontextmanager
+async def losing(
+    server: Address, recipe: str, how: signal.Signals
+) -> AsyncGenerator[Lost]:
+    url, key = url_of(server), f"lost-{secrets.token_hex(4)}"
+    async with running(PROGRAM, url, key, recipe) as (_, pid), open_client(url) as one:
+        with trio.fail_after(2 * PATIENCE):
+            yield Lost(key, one, how, pid)
+
+
+async def killed_and_frozen(
+    server: Address, recipe: str, check: Callable[[Lost], Awaitable[None]]
+) -> None:
+    """Check a recipe in both cases at the same time: leases take seconds."""
+
+    async def run(how: signal.Signals) -> None:
+        async with losing(server, recipe, how) as lost:
+            await check(lost)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, signal.SIGKILL)
+        nursery.start_soon(run, signal.SIGSTOP)
+
+
+async def test_another_leads_after_the_lease(server: Address) -> None:
+    """With a larger token; a leader that was frozen stops when it goes on."""
+
+    async def check(lost: Lost) -> None:
+        changes = Election(lost.client, lost.key).changes()
+        former = await anext(changes)
+        assert former is not None
+        assert former.name == "lost"
+        lost.lose()
+        with trio.fail_after(PATIENCE):
+            async with leader(lost.client, lost.key, name="next") as term:
+                assert term.token > former.token
+                while (present := await anext(changes)) is None:
+                    pass
+                assert present == Leader("next", term.token)
+                await lost.notices()
+
+    await killed_and_frozen(server, "lead", check)
