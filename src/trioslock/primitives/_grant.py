@@ -364,6 +364,22 @@ class Grant(Guessed):
 
     # The end.
 
+    def detach(self) -> None:
+        """Leave the key held until its lease ends, even if this client closes.
+
+        No loss is reported any more, and no lease renewed. `release` still works. For
+        a grant with a lease of seconds that has not been entered.
+
+        Raises:
+            RuntimeError: It has been entered, or would be held for ever.
+        """
+        if self._entered or not self._limited:
+            raise RuntimeError(
+                f"{self!r} cannot be detached: only a grant with a lease of seconds, "
+                "as `acquire` returns it"
+            )
+        self._requester.forget(self._attempt)
+
     async def release(self, data: DataLike | None = None) -> None:
         """Release the key; do nothing if it is released or lost already.
 

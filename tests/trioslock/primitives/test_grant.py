@@ -342,3 +342,47 @@ async def test_a_grant_that_cannot_be_used_is_released_without_an_error() -> Non
         await release_unusable(grant)
         assert not grant.held
         assert len(requester.sent) == 1
+
+
+async def test_a_detached_grant_outlives_its_client(
+    backend: Backend, other: Client
+) -> None:
+    """The client neither counts nor releases it; `release` still works."""
+    key = backend.key("lock")
+    async with backend.open_client() as client:
+        grant = await client.lock(key, lease=60, renew=False).try_acquire()
+        grant.detach()
+        assert grant.held
+        assert client.statistics().held == 0
+        await grant.release()
+        (await client.lock(key, lease=60).acquire()).detach()
+    with pytest.raises(trio.WouldBlock):
+        await other.lock(key).try_acquire()
+    await other.lock(key).release_head()
+
+
+async def test_the_lease_of_a_detached_grant_ends(
+    memory: MemoryBackend, autojump_clock: MockClock
+) -> None:
+    async with memory.open_client() as client:
+        (await client.lock("k", lease=10).acquire()).detach()
+        await trio.sleep(12)
+        assert await memory.claims("k") == NOTHING
+
+
+async def test_only_a_lease_of_seconds_is_detached(
+    backend: Backend, client: Client
+) -> None:
+    """And none whose body runs, which its client would go on to renew."""
+    key = backend.key("lock")
+    async with client.lock(key) as grant:
+        with pytest.raises(RuntimeError, match="cannot be detached"):
+            grant.detach()
+    grant = await client.lock(key).acquire()
+    with pytest.raises(RuntimeError, match="cannot be detached"):
+        grant.detach()
+    await grant.release()
+    async with client.lock(key, lease=60) as grant:
+        with pytest.raises(RuntimeError, match="cannot be detached"):
+            grant.detach()
+    assert await backend.claims(key) == NOTHING
