@@ -45,6 +45,7 @@ async def use_locks(client: Client) -> None:
     with trio.move_on_after(1):
         assert_type(await client.lock("name").try_acquire(), Grant)
     assert_type(await client.lock("name").show(), Holder | None)
+    (await client.lock("name", lease=60, renew=False).acquire()).detach()
 
 
 async def use_kinds_of_locks(client: Client) -> None:
@@ -76,6 +77,7 @@ async def use_counts(client: Client) -> None:
     assert_type(bucket, TokenBucket)
     await bucket.acquire()
     await bucket.try_acquire()
+    assert_type(client.token_bucket("name", 10, 60, sliding=True).sliding, bool)
 
 
 def use_begun_wait(client: Client) -> None:

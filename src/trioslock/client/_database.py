@@ -238,6 +238,7 @@ class Database(Guessed):
         tokens: int,
         per: float,
         *,
+        sliding: bool = False,
         priority: int | None = None,
         flags: Flags | None = None,
     ) -> TokenBucket:
@@ -247,9 +248,12 @@ class Database(Guessed):
             tokens: How many may be taken in each period, 1 to 65,535; all clients that
                 use the key must agree on it.
             per: Seconds of the period; from 3 on rounded up to whole ones.
+            sliding: Each token comes back a whole period after it was taken. Otherwise
+                those of three seconds and more come back at the same time, the next
+                multiple of the period.
         """
         options = self._options(key, SESSION, flags, priority=priority)
-        return TokenBucket(options, tokens, per)
+        return TokenBucket(options, tokens, per, sliding=sliding)
 
     def tree(
         self,

@@ -8,8 +8,8 @@ hands out no grants.
 Periods of three seconds and more are fixed windows: a token that is free at
 once comes back at the next multiple of the period since 1970, the same for all
 clients whose clocks agree. One that has to be waited for comes back a period
-after it was granted. In both cases the server's clock ticks in whole seconds
-and may take up to one more.
+after it was granted, and so does each token of a sliding bucket. In both cases the
+server's clock ticks in whole seconds and may take up to one more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from math import ceil
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._arguments import check_seconds
+from .._arguments import check_bool, check_seconds
 from ..protocol import (
     ExpiryFlag,
     LockResult,
@@ -63,6 +63,8 @@ class TokenBucket(CountedHandle):
         options: The key, and how to ask for it; without its lease.
         tokens: 1 to 65,535; all clients that use the key must agree on it.
         per: Seconds of the period; from 3 on rounded up to whole ones.
+        sliding: Each token comes back a whole period after it was taken, however long
+            the period is.
         wall_clock: Returns Unix seconds; the start of a window depends on it.
     """
 
@@ -72,12 +74,14 @@ class TokenBucket(CountedHandle):
         tokens: int,
         per: float,
         *,
+        sliding: bool = False,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(options)
         check_seconds(per, "per")
         self.tokens = tokens
         self.per = per
+        self.sliding: bool = check_bool(sliding, "sliding")
         self._count = check_count(tokens, "tokens")
         self._wall_clock = wall_clock
         self._period = _period(per)
@@ -129,7 +133,7 @@ class TokenBucket(CountedHandle):
 
     @property
     def _windowed(self) -> bool:
-        return not self._period.flag & ExpiryFlag.MILLISECONDS
+        return not (self.sliding or self._period.flag & ExpiryFlag.MILLISECONDS)
 
     def _rest_of_window(self) -> WireDuration:
         """Return the lease of a token that is taken now."""

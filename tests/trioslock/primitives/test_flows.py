@@ -108,6 +108,20 @@ async def test_the_first_tokens_last_until_the_window_ends(
     assert 42 <= holder.until - holder.since <= 43
 
 
+async def test_each_token_of_a_sliding_bucket_lasts_a_whole_period(
+    backend: Backend, client: Client
+) -> None:
+    """Also one that is free at once."""
+    key = backend.key("bucket")
+    for acquire in ("acquire", "try_acquire"):
+        bucket = client.token_bucket(key, 3, 60, sliding=True)
+        await getattr(bucket, acquire)()
+        *_, holder = await client.holders(key)
+        assert holder.since is not None
+        assert holder.until is not None
+        assert 60 <= holder.until - holder.since <= 61
+
+
 @pytest.mark.slow
 async def test_a_token_that_was_waited_for_lasts_a_whole_period(
     autojump_clock: trio.testing.MockClock,
