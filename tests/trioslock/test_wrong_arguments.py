@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from math import inf, nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import trio
 from trio.testing import MockClock
 
 import trioslock
-from trioslock import Backoff, Client, Data, Flags, LocalProtocolError
+from trioslock import Backoff, Client, Data, Flags, LocalProtocolError, recipes
 from trioslock._arguments import shown
 from trioslock.embedded import open_embedded
 from trioslock.engine import EngineLimits
@@ -67,6 +68,7 @@ def carried(value: Any) -> bool:
     return isinstance(value, str | bytes) or number or value == {}
 
 
+SECONDS = seconds(most=1e15)
 COMMAND = LockCommand(int(CommandType.LOCK), b"r" * 16, 0, 0, b"l" * 16, b"k" * 16)
 NAME = Kind(lambda value: isinstance(value, str | bytes) and bool(value), "name")
 VALUE = Kind(carried, "value")
@@ -103,10 +105,17 @@ BY_NAME = {
         lambda value: value is None or isinstance(value, str | bytes)
     ),
     "name of to_key": TEXT_OR_BYTES,
+    "slot": Kind(
+        lambda value: SECONDS.accepts(value) or (type(value) is str and value != ""),
+        "slot",
+    ),
+    "keep of barrier": SECONDS,
 }
 BY_ANNOTATION = {
     "Key": NAME,
     "str | bytes": NAME,
+    "str | None": Kind(lambda value: value is None or isinstance(value, str)),
+    "float | None": Kind(lambda value: value is None or SECONDS.accepts(value)),
     "bytes | str": TEXT_OR_BYTES,
     "Lease": seconds(),
     "float": seconds(),
@@ -162,6 +171,11 @@ HANDLES: dict[str, Callable[[Client], Any]] = {
     "TreeLock": lambda client: client.tree("tree"),
     "TreeLeaf": lambda client: client.tree("tree").leaf(),
     "Value": lambda client: client.value("value"),
+}
+RECIPES = {
+    name: getattr(recipes, name)
+    for name in recipes.__all__
+    if "db" in inspect.signature(getattr(recipes, name)).parameters
 }
 GRANTS = {
     "Grant": "Lock",
@@ -294,6 +308,21 @@ async def network(autojump_clock: MockClock) -> AsyncIterator[Network]:
 async def test_a_function_refuses_wrong_arguments(name: str, network: Network) -> None:
     async with network.open_client() as client:
         assert await report(calls_of(name, PLAIN_FUNCTIONS[name]), client) == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+async def test_a_recipe_refuses_wrong_arguments(name: str, network: Network) -> None:
+    """Also what is no client and no database."""
+    async with network.open_client() as client:
+        recipe = partial(RECIPES[name], client)
+        assert await report(calls_of(name, recipe), client) == []
+        arguments = [
+            kind_of(name, each).good
+            for each in inspect.signature(recipe).parameters.values()
+            if each.default is each.empty
+        ]
+        with pytest.raises(TypeError, match="db must be a Client or a Database"):
+            await RECIPES[name](1, *arguments)
 
 
 @pytest.mark.parametrize("name", HANDLES)

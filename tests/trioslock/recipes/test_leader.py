@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend, MemoryBackend
+from tests.trioslock.recipes.sides import open_two_sides
 from tests.trioslock.sweep import Way, sweep
 from tests.trioslock.worlds import world_of
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -16,8 +15,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioslock import Client, Flags, LockLost, open_client
 from trioslock.recipes import Election, Leader, leader
 from trioslock.recipes._keys import derived_key
-from trioslock.server import open_server
-from trioslock.testing import Network, open_network
 
 
 async def test_one_leads_and_the_next_takes_over(
@@ -266,20 +263,9 @@ async def test_following_is_cancelled_at_each_step(
     assert await sweep(follow, partial(world.assert_idle, key), way) > 5
 
 
-@asynccontextmanager
-async def open_two_sides() -> AsyncGenerator[tuple[Network, Client, Client]]:
-    """Two clients of one server; only the first is behind the network."""
-    async with (
-        open_server(host=None) as server,
-        open_network(server) as network,
-        open_network(server) as quiet,
-        network.open_client(client_id=b"a" * 16) as client,
-        quiet.open_client(client_id=b"b" * 16) as other,
-    ):
-        yield network, client, other
-
-
-async def test_a_candidate_survives_a_lost_connection(memory: MemoryBackend) -> None:
+async def test_a_candidate_survives_a_lost_connection(
+    memory: MemoryBackend, autojump_clock: MockClock
+) -> None:
     """It asks again; a fenced wait alone would end with the connection."""
     async with memory.open_client() as client, memory.open_client() as other:
         async with trio.open_nursery() as nursery:

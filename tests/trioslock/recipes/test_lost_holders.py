@@ -17,8 +17,17 @@ import pytest
 import trio
 from bench.lost_holder import Address, running, serving, url_of
 
-from trioslock import Client, open_client
-from trioslock.recipes import Election, Leader, leader
+from trioslock import Client, Data, open_client
+from trioslock.recipes import (
+    Election,
+    Leader,
+    barrier,
+    cache_lock,
+    leader,
+    once_per,
+    rate_limit,
+    worker_pool,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -40,13 +49,41 @@ PROGRAM = f"""
             ready()
             await trio.sleep_forever()
 
+    async def claim(client, key):
+        async with client.lock(key + "/alive", lease=LEASE):
+            assert await recipes.once_per(client, key, "slot", keep=60)
+            ready()
+            await trio.sleep_forever()
+
+    async def work(client, key):
+        async with recipes.worker_pool(client, key, 1, lease=LEASE):
+            ready()
+            await trio.sleep_forever()
+
+    async def limit(client, key):
+        ready()
+        await recipes.rate_limit(client, key, 1, 1).acquire()
+
+    async def arrive(client, key):
+        ready()
+        await recipes.barrier(client, key, 3, lease=LEASE)
+
+    async def cache(client, key):
+        async def compute():
+            ready()
+            await trio.sleep_forever()
+
+        read = client.value(key + "/cache").get
+        await recipes.cache_lock(client, key, lease=LEASE).get(read, compute)
+
     async def main():
         url, key, recipe = sys.argv[1:]
         async with open_client(url, session_ttl=2) as client:
             try:
                 await globals()[recipe](client, key)
             except LockLost:
-                await client.event(key + "/noticed", ttl=60).set()
+                pass
+            await client.event(key + "/noticed", ttl=60).set()
 
     trio.run(main)
 """
@@ -81,7 +118,7 @@ class Lost:
         os.kill(self.pid, self.how)
 
     async def notices(self) -> None:
-        """If it is frozen, let it go on; wait until it ends with `LockLost`."""
+        """If it is frozen, let it go on; wait until its body has ended."""
         if self.how == signal.SIGSTOP:
             os.kill(self.pid, signal.SIGCONT)
             await self.client.event(self.key + "/noticed", ttl=60).wait()
@@ -129,3 +166,90 @@ async def test_another_leads_after_the_lease(server: Address) -> None:
                 await lost.notices()
 
     await killed_and_frozen(server, "lead", check)
+
+
+async def test_a_slot_is_not_run_twice(server: Address) -> None:
+    """It is kept when the process and its connection are gone."""
+
+    async def check(lost: Lost) -> None:
+        lost.lose()
+        with trio.fail_after(PATIENCE):
+            async with lost.client.lock(lost.key + "/alive"):
+                assert not await once_per(lost.client, lost.key, "slot", keep=60)
+                await lost.notices()
+
+    await killed_and_frozen(server, "claim", check)
+
+
+async def test_another_worker_has_the_place_after_the_lease(server: Address) -> None:
+    """And a worker that was frozen stops when it goes on."""
+
+    async def check(lost: Lost) -> None:
+        lost.lose()
+        with trio.fail_after(PATIENCE):
+            async with worker_pool(lost.client, lost.key, 1, lease=LEASE) as worker:
+                assert worker.number == 0
+                await lost.notices()
+
+    await killed_and_frozen(server, "work", check)
+
+
+async def test_a_lost_process_blocks_no_turns(server: Address) -> None:
+    """A turn that it waited for is at most spent, and comes back."""
+
+    async def check(lost: Lost) -> None:
+        limit = rate_limit(lost.client, lost.key, 1, 1)
+        lost.lose()
+        with trio.fail_after(PATIENCE):
+            for _ in range(3):
+                await limit.acquire()
+            await lost.notices()
+
+    await killed_and_frozen(server, "limit", check)
+
+
+async def test_a_lost_party_does_not_count_after_the_lease(server: Address) -> None:
+    """One that was frozen finds the barrier open when it goes on."""
+
+    async def check(lost: Lost) -> None:
+        async def until_arrived(count: int) -> None:
+            while len(await lost.client.holders(lost.key)) != count:
+                await trio.sleep(0.01)
+
+        async def arrive() -> None:
+            await barrier(lost.client, lost.key, 3, keep=60)
+            passed.append(True)
+
+        passed: list[bool] = []
+        with trio.fail_after(PATIENCE):
+            await until_arrived(1)
+            lost.lose()
+            await until_arrived(0)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(arrive)
+                nursery.start_soon(arrive)
+                await until_arrived(2)
+                assert passed == []
+                nursery.start_soon(arrive)
+            await lost.notices()
+
+    await killed_and_frozen(server, "arrive", check)
+
+
+async def test_another_computes_after_the_lease(server: Address) -> None:
+    """One that was frozen reads that value when it goes on."""
+
+    async def check(lost: Lost) -> None:
+        stored = lost.client.value(lost.key + "/cache", ttl=60)
+
+        async def compute() -> Data:
+            await stored.set("value")
+            return Data.set("value")
+
+        lost.lose()
+        with trio.fail_after(PATIENCE):
+            value = await cache_lock(lost.client, lost.key).get(stored.get, compute)
+            assert value.text == "value"
+            await lost.notices()
+
+    await killed_and_frozen(server, "cache", check)
