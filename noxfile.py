@@ -75,6 +75,12 @@ ASYNC_EXCEPTIONS = {
     "src/trioslock/primitives/_grant.py": "ASYNC102,ASYNC103,ASYNC104,ASYNC910",
     "src/trioslock/primitives/_rlock.py": "ASYNC102,ASYNC103,ASYNC104,ASYNC910",
     "src/trioslock/primitives/_tree_lock.py": "ASYNC102,ASYNC910",
+    # Release what cannot be used, as in primitives. What is refused has been asked for.
+    "src/trioslock/recipes/_holding.py": "ASYNC102",
+    "src/trioslock/recipes/_leader.py": "ASYNC102",
+    "src/trioslock/recipes/_once_per.py": "ASYNC910",
+    "src/trioslock/recipes/_waiting.py": "ASYNC910",
+    "src/trioslock/recipes/_worker_pool.py": "ASYNC102",
     # Below the public doors a coroutine waits only if there is something to wait
     # for: an unneeded checkpoint there is a pass of the scheduler for each request.
     "src/trioslock/primitives/_subscription.py": "ASYNC910",

@@ -18,17 +18,16 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import trio
-from trio.lowlevel import enable_ki_protection
 
 from .._arguments import check_type
 from .._errors import ConnectionLost, LockLost, RemoteProtocolError
 from ..client import Database, Key
 from ..primitives import Grant, Lease, release_unusable
 from ..protocol import Data
+from ._holding import Holding
 from ._keys import DEFAULT_LEASE, derived_key
 from ._waiting import ChangeSignal, wait_first
 
@@ -120,7 +119,7 @@ class Election:
             On entering: the candidacy is withdrawn. On leaving: held back until the
             key is released, for at most the client's grace.
         """
-        return _Leadership(self._campaign)
+        return Holding(self._campaign)
 
     async def current(self) -> Leader | None:
         """Return who leads now.
@@ -152,7 +151,7 @@ class Election:
         holder = await self._lock.show()
         return holder is not None, None if holder is None else _leader(holder.data)
 
-    async def _campaign(self) -> Term:
+    async def _campaign(self) -> tuple[Term, Grant]:
         """Wait until the key is granted and the followers know of it."""
         signal = ChangeSignal(self._db, self._signal_key)
         while True:
@@ -165,7 +164,7 @@ class Election:
                 await release_unusable(grant)
                 raise
             if term is not None:
-                return term
+                return term, grant
             await release_unusable(grant)
 
     async def _acquire(self) -> Grant:
@@ -251,34 +250,6 @@ class LeaderChanges:
             if held:
                 waits.append(self._wait_free)
             await wait_first(*waits)
-
-
-class _Leadership(AbstractAsyncContextManager[Term, bool]):
-    """A campaign and the term after it, around the body of an ``async with``."""
-
-    def __init__(self, campaign: Callable[[], Awaitable[Term]]) -> None:
-        self._campaign = campaign
-        self._grant: Grant | None = None
-
-    @enable_ki_protection
-    async def __aenter__(self) -> Term:
-        if self._grant is not None:
-            raise RuntimeError("this leadership has been entered already: make another")
-        term = await self._campaign()
-        self._grant = term.grant
-        # No checkpoint in between: the grant cannot get lost before its scope.
-        term.grant.enter()
-        return term
-
-    @enable_ki_protection
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        assert self._grant is not None
-        return await self._grant.__aexit__(exc_type, exc, traceback)
 
 
 def _leader(data: Data | None) -> Leader | None:

@@ -7,18 +7,17 @@ free, but for the numbers of workers that were lost, whose leases end a little l
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 
 import trio
-from trio.lowlevel import enable_ki_protection
 
 from .._arguments import check_type
 from .._errors import LockLost
 from ..client import Database, Key
 from ..primitives import Grant, Lease, release_unusable
+from ._holding import Holding
 from ._keys import DEFAULT_LEASE, derived_key
 from ._waiting import wait_first
 
@@ -68,49 +67,30 @@ def worker_pool(
         the place is free, for at most the client's grace.
     """
     check_type(db, Database, "db", "a Client or a Database")
-    return _Place(db, key, permits, lease)
+    return Holding(_Pool(db, key, permits, lease).take)
 
 
-class _Place(AbstractAsyncContextManager[Worker, bool]):
-    """A permit and a number, held around the body of an ``async with``."""
+class _Pool:
+    """The semaphore of a pool, and the locks of its numbers."""
 
     def __init__(self, db: Database, key: Key, permits: int, lease: Lease) -> None:
         self._db = db
         self._permits = db.semaphore(key, permits, lease=lease)
         self._number_key = partial(derived_key, key)
         self._lease: Lease = lease
-        self._held: AsyncExitStack | None = None
 
-    @enable_ki_protection
-    async def __aenter__(self) -> Worker:
-        if self._held is not None:
-            raise RuntimeError("this place has been entered already: make another")
-        self._held = AsyncExitStack()
-        permit, number, grant = await self._take()
-        # No checkpoint in between. The number is left first: whoever gets the permit
-        # finds a number that is free.
-        for each in (permit, grant):
-            each.enter()
-            self._held.push_async_exit(each)
-        return Worker(number, permit)
+    async def take(self) -> tuple[Worker, Grant, Grant]:
+        """Wait for a permit, and take a number.
 
-    @enable_ki_protection
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        assert self._held is not None
-        return bool(await self._held.__aexit__(exc_type, exc, traceback))
-
-    async def _take(self) -> tuple[Grant, int, Grant]:
+        The number is released first: whoever gets the permit finds one that is free.
+        """
         while True:
             permit = await self._permits.acquire()
             try:
                 # It is not renewed until it is entered.
                 with trio.CancelScope(deadline=permit.expires_at):
-                    return permit, *(await self._take_number())
+                    number, grant = await self._take_number()
+                    return Worker(number, permit), permit, grant
             except BaseException:
                 await release_unusable(permit)
                 raise

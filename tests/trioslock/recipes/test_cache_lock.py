@@ -142,7 +142,7 @@ async def test_one_that_is_cut_off_waits_with_the_rest(
 async def test_a_slow_computation_keeps_its_key(autojump_clock: MockClock) -> None:
     """Its lease is renewed as long as it takes."""
     async with open_two_sides() as (_, client, other):
-        cache = Cache(seconds=3600)
+        cache = Cache(seconds=100)
         async with trio.open_nursery() as nursery:
             for who in (client, other):
                 lock = cache_lock(who, "k", lease=9)

@@ -12,9 +12,10 @@ from tests.trioslock.sweep import Way, sweep
 from tests.trioslock.worlds import world_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioslock import Client, Flags, LockLost, open_client
+from trioslock import SESSION, Client, Flags, Grant, LockLost, open_client
 from trioslock.recipes import Election, Leader, leader
 from trioslock.recipes._keys import derived_key
+from trioslock.recipes._waiting import ChangeSignal
 
 
 async def test_one_leads_and_the_next_takes_over(
@@ -83,21 +84,21 @@ async def test_a_slow_follower_gets_the_latest(
 
 
 async def test_a_follower_waits_without_asking_again(
-    backend: Backend, client: Client, other: Client
+    autojump_clock: MockClock,
 ) -> None:
     """While nothing changes the server grants and releases nothing."""
-    key = backend.key("leader")
-    async with leader(other, key), trio.open_nursery() as nursery:
-        changes = Election(client, key).changes()
-        await anext(changes)
-        nursery.start_soon(changes.__anext__)
-        while len(await client.waiters(key)) < 1:
-            await trio.sleep(0.002)
-        before = await client.state()
-        await trio.sleep(0.2)
-        assert await client.state() == before
-        nursery.cancel_scope.cancel()
-    assert await backend.claims(key) == NOTHING
+    async with open_two_sides() as (_, client, other):
+        async with leader(other, "k", lease=SESSION), trio.open_nursery() as nursery:
+            changes = Election(client, "k").changes()
+            await anext(changes)
+            nursery.start_soon(changes.__anext__)
+            await wait_all_tasks_blocked()
+            before = await client.state()
+            await trio.sleep(600)
+            assert await client.state() == before
+            assert len(await client.waiters("k")) == 1
+            nursery.cancel_scope.cancel()
+        assert await client.waiters("k") == []
 
 
 async def test_the_name_is_the_host_and_the_process(
@@ -125,14 +126,12 @@ async def test_a_name_may_be_any_text(backend: Backend, client: Client) -> None:
             assert await Election(client, key).current() == Leader(name, term.token)
 
 
-async def test_a_leadership_is_entered_once(backend: Backend, client: Client) -> None:
+async def test_an_election_can_be_used_again(backend: Backend, client: Client) -> None:
     election = Election(client, backend.key("leader"), name="a")
-    leadership = election.lead()
-    async with leadership:
-        with pytest.raises(RuntimeError, match="entered already"):
-            await leadership.__aenter__()
-    async with election.lead():
+    async with election.lead() as first:
         pass
+    async with election.lead() as second:
+        assert second.token > first.token
     assert "'a'" in repr(election)
 
 
@@ -230,6 +229,48 @@ async def test_a_server_that_forgot_all_wakes_its_followers(
             following = await anext(changes)
             assert following is not None
             assert following.name == "b"
+
+
+async def test_a_key_that_is_lost_before_the_term_begins_is_waited_for_again(
+    backend: Backend, client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client has released it before the leader could say its name."""
+    key = backend.key("leader")
+    election = Election(client, key, name="a")
+    acquire, tokens = election._acquire, []
+
+    async def acquire_and_lose() -> Grant:
+        grant = await acquire()
+        tokens.append(grant.token)
+        if len(tokens) == 1:
+            await other.lock(key).release_head()
+        return grant
+
+    monkeypatch.setattr(election, "_acquire", acquire_and_lose)
+    async with election.lead() as term:
+        assert term.grant.held
+        assert len(tokens) == 2
+        assert term.token == tokens[1]
+    assert await backend.claims(key) == NOTHING
+
+
+async def test_a_leader_that_cannot_say_its_name_within_the_lease_does_not_lead(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is not renewed meanwhile; it is a candidate again."""
+    send, calls = ChangeSignal.send, []
+
+    async def send_late(signal: ChangeSignal) -> None:
+        calls.append(trio.current_time())
+        if len(calls) == 1:
+            await trio.sleep_forever()
+        await send(signal)
+
+    monkeypatch.setattr(ChangeSignal, "send", send_late)
+    async with open_two_sides() as (_, client, other):
+        async with leader(client, "k", name="a", lease=9) as term:
+            assert calls[1] - calls[0] <= 9
+            assert await Election(other, "k").current() == Leader("a", term.token)
 
 
 @pytest.mark.parametrize("way", ["parked", "awake"])

@@ -51,23 +51,6 @@ async def test_the_lowest_free_number_is_taken(
             assert third.number == 1
 
 
-async def test_a_place_is_entered_once(backend: Backend, client: Client) -> None:
-    place = worker_pool(client, backend.key("pool"), 1)
-    async with place:
-        with pytest.raises(RuntimeError, match="entered already"):
-            await place.__aenter__()
-
-
-async def test_a_body_that_fails_keeps_its_error(
-    backend: Backend, client: Client
-) -> None:
-    key = backend.key("pool")
-    with pytest.raises(ValueError, match="mine"):
-        async with worker_pool(client, key, 1):
-            raise ValueError("mine")
-    assert await backend.claims(key) == NOTHING
-
-
 async def test_a_worker_that_is_cut_off_stops_before_another_has_its_place(
     autojump_clock: MockClock,
 ) -> None:
