@@ -19,7 +19,9 @@ async def candidate(client: trioslock.Client, name: str) -> None:
 
 async def follow(client: trioslock.Client) -> None:
     async for leader in recipes.Election(client, "scheduler").changes():
-        print("nobody leads" if leader is None else f"the leader is {leader.name}")
+        print(
+            "there is no leader" if leader is None else f"the leader is {leader.name}"
+        )
 
 
 async def main(url: str = "slock://127.0.0.1:5658") -> None:

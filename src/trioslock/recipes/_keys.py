@@ -1,8 +1,11 @@
-"""Further keys of a recipe, derived from the one that its user names."""
+"""What the recipes share about their keys: names, leases, and what is logged."""
 
 from __future__ import annotations
 
-from ..client import Key
+from dataclasses import replace
+
+from ..client import Database, Key
+from ..primitives import Flags
 from ..protocol import key_of, to_key
 
 DEFAULT_LEASE = 15.0
@@ -18,3 +21,12 @@ def derived_key(key: Key, purpose: str) -> bytes:
         ValueError: It is empty.
     """
     return to_key(f"recipes:{purpose}:".encode() + key_of(key))
+
+
+def logged_at_once(db: Database) -> Flags:
+    """Return the flags of a database, so that a grant outlives a crash of the server.
+
+    By default the server logs a grant after a while, and one with a short lease never.
+    """
+    log = "at-once" if db.flags.log == "default" else db.flags.log
+    return replace(db.flags, log=log)

@@ -3,12 +3,11 @@
 The leader holds a fenced lock. Its name and its token are the value of the lock's key.
 They are stored after the grant, because the token is known only then; until that is
 done, followers see no leader. The leader then wakes the followers with a change signal.
-A leader that is killed wakes nobody, so followers also wait for the key to be free.
+A leader that is killed wakes none, so they also wait for the key to be free.
 
-What the recipes of other systems leave to their users, and this one does: etcd's
-``Campaign`` goes on without its session (etcd-io/etcd#11007), kazoo's ``Election``
-does not stop the function of a leader that has lost its session, and etcd's ``Observe``
-does not report that there is no leader.
+What users of etcd's election have to do themselves, and what is done here: its
+``Campaign`` returns as if elected when its session has ended (mailgun/holster#38), and
+its ``Observe`` does not report that there is no leader (cagriekin/charts#326).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..client import Database, Key
 from ..primitives import Grant, Lease, release_unusable
 from ..protocol import Data
 from ._holding import Holding
-from ._keys import DEFAULT_LEASE, derived_key
+from ._keys import DEFAULT_LEASE, derived_key, logged_at_once
 from ._waiting import ChangeSignal, wait_first
 
 
@@ -90,7 +89,8 @@ class Election:
         if name is None:
             name = f"{socket.gethostname()}:{os.getpid()}"
         self.name: str = check_type(name, str, "name", "text")
-        self._lock = db.lock(key, lease=lease, fenced=True)
+        # A server that restarts must not let another lead while this one does.
+        self._lock = db.lock(key, lease=lease, fenced=True, flags=logged_at_once(db))
         self._free = db.event(key, default="set", ttl=1)
         self._db = db
         self._signal_key = derived_key(key, "leader")
@@ -101,9 +101,10 @@ class Election:
     def lead(self) -> AbstractAsyncContextManager[Term, bool]:
         """Wait until this process leads; lead for the body of an ``async with``.
 
-        The body is cancelled when the leadership is lost, and in any case before
-        another process can lead; `LockLost` is then raised from the exit. At its end
-        the process steps down: the candidate that has waited longest leads.
+        The body is cancelled when the leadership is lost, and with a lease of seconds
+        in any case before another process can lead; `LockLost` is then raised from the
+        exit. At its end the process steps down: the candidate that has waited longest
+        leads.
 
         Returns:
             A context manager that gives the `Term`. Make one for each use.

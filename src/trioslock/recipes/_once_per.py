@@ -9,7 +9,6 @@ ShedLock's users ask for that (lukas-krecan/ShedLock#6) and get a minimal time.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -17,7 +16,7 @@ from trio.lowlevel import enable_ki_protection
 from .._arguments import check_seconds, check_type
 from ..client import Database, Key
 from ..primitives import Grant
-from ._keys import derived_key
+from ._keys import derived_key, logged_at_once
 
 _DAY = 86_400.0
 _LONGEST = 65_535 * 60.0
@@ -60,13 +59,12 @@ class OncePer:
             raise ValueError(
                 f"keep must be at least the period of {period:g} seconds, not {keep!r}"
             )
-        # At once: a server that restarts must not hand the slot out again.
-        log = "at-once" if db.flags.log == "default" else db.flags.log
+        # A server that restarts must not hand the slot out again.
         self._lock = db.lock(
             derived_key(key, f"once:{slot}"),
             lease=keep,
             renew=False,
-            flags=replace(db.flags, log=log),
+            flags=logged_at_once(db),
         )
         self._grant: Grant | None = None
 

@@ -42,7 +42,7 @@ async def test_all_pass_when_the_last_has_arrived(
     assert await backend.claims(key) == NOTHING
 
 
-async def test_one_party_waits_for_nobody(backend: Backend, client: Client) -> None:
+async def test_a_single_party_passes_at_once(backend: Backend, client: Client) -> None:
     await barrier(client, backend.key("barrier"), 1, keep=1)
 
 

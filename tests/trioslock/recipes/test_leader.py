@@ -45,7 +45,7 @@ async def test_one_leads_and_the_next_takes_over(
 async def test_followers_see_each_change(
     backend: Backend, client: Client, other: Client
 ) -> None:
-    """Nobody leads, one leads, another takes over, nobody leads."""
+    """None leads, one leads, another takes over, none leads."""
     key = backend.key("leader")
     election = Election(client, key, name="a")
     changes = election.changes()
@@ -177,7 +177,7 @@ async def test_a_leader_that_is_cut_off_stops_before_another_leads(
 async def test_followers_see_that_a_leader_without_a_successor_is_gone(
     autojump_clock: MockClock,
 ) -> None:
-    """It could wake nobody; its lease ends, and that they see."""
+    """It could wake none of them; they see the end of its lease."""
     async with open_two_sides() as (network, client, other):
         changes = Election(other, "k").changes()
         with pytest.raises(LockLost):

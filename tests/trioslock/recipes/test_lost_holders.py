@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trio
 from bench.lost_holder import Address, running, serving, url_of
 
-from trioslock import Client, Data, open_client
+from trioslock import Client, ConnectionLost, Data, open_client
 from trioslock.recipes import (
     Election,
     Leader,
@@ -252,3 +254,46 @@ async def test_another_computes_after_the_lease(server: Address) -> None:
             await lost.notices()
 
     await killed_and_frozen(server, "cache", check)
+
+
+@pytest.mark.long
+async def test_a_leader_and_a_slot_outlive_a_killed_server(
+    tmp_path: Path, free_port: int
+) -> None:
+    """It is started again with what it had stored; a candidate goes on waiting."""
+    command = [sys.executable, "-m", "trioslock", "serve", "--port", str(free_port)]
+    command += ["--data", str(tmp_path / "held")]
+
+    async def lead(client: Client) -> None:
+        async with leader(client, "k", name="b"):
+            pytest.fail("another leads")
+
+    async def until_another_waits() -> None:
+        while True:
+            with suppress(ConnectionLost):
+                if len(await other.waiters("k")) == 1:
+                    return
+            await trio.sleep(0.01)
+
+    server = await trio.lowlevel.open_process(command)
+    url = url_of(("127.0.0.1", free_port))
+    async with (
+        open_client(url, wait_connected=False) as client,
+        open_client(url, wait_connected=False) as other,
+        trio.open_nursery() as nursery,
+    ):
+        async with leader(client, "k", name="a") as term:
+            assert await once_per(client, "job", "slot")
+            nursery.start_soon(lead, other)
+            await until_another_waits()
+            server.kill()
+            await server.wait()
+            server = await trio.lowlevel.open_process(command)
+            # The server stores no waits: it is connected and waits again.
+            await until_another_waits()
+            assert await Election(client, "k").current() == Leader("a", term.token)
+            assert not await once_per(other, "job", "slot")
+            assert term.grant.held
+            nursery.cancel_scope.cancel()
+    server.kill()
+    await server.wait()

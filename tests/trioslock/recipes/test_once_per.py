@@ -11,7 +11,7 @@ from tests.trioslock.sweep import Way, sweep
 from tests.trioslock.worlds import world_of
 from trio.testing import MockClock
 
-from trioslock import Client, Flags, LocalProtocolError, NotHeld
+from trioslock import Client, LocalProtocolError, NotHeld
 from trioslock.recipes import OncePer, once_per
 
 
@@ -139,17 +139,6 @@ async def test_a_claim_is_cancelled_at_each_step(
 
     assert await sweep(run, partial(world.assert_idle, key), way) >= 1
     assert all(claims)
-
-
-async def test_a_slot_is_logged_at_once(
-    backend: Backend, client: Client, other: Client
-) -> None:
-    """Unless the database says otherwise; its other flags hold as well."""
-    quiet = client.db(client.number, flags=Flags(log="never", publish=True))
-    for db, log in ((client, "at-once"), (quiet, "never")):
-        flags = OncePer(db, backend.key("job"), "a")._lock.flags
-        assert flags.log == log
-        assert flags.publish == db.flags.publish
 
 
 async def test_what_cannot_be_kept_is_refused(backend: Backend, client: Client) -> None:
