@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
-from trioslock import Client, Data, NotHeld
+from trioslock import Client, Data, NotHeld, recipes
+from trioslock.recipes._keys import derived_key
 
 Operation = Callable[[], Awaitable[object]]
 
@@ -128,6 +129,58 @@ def clear_and_set(client: Client, key: str) -> Operation:
     return run
 
 
+def lead(client: Client, key: str) -> Operation:
+    # The signal for followers, which an election leaves.
+    signal = client.group_event(derived_key(key, "leader"), ttl=60)
+
+    async def run() -> None:
+        try:
+            async with recipes.leader(client, key, name="a"):
+                await trio.lowlevel.checkpoint()
+        finally:
+            with trio.CancelScope(shield=True):
+                await signal.set()
+
+    return run
+
+
+def work_in_pool(client: Client, key: str) -> Operation:
+    async def run() -> None:
+        async with recipes.worker_pool(client, key, 1):
+            await trio.lowlevel.checkpoint()
+
+    return run
+
+
+def compute(client: Client, key: str) -> Operation:
+    async def run() -> None:
+        cached: list[str] = []
+
+        async def read() -> str | None:
+            await trio.lowlevel.checkpoint()
+            return cached[0] if cached else None
+
+        async def store() -> str:
+            await trio.lowlevel.checkpoint()
+            cached.append("x")
+            return "x"
+
+        await recipes.cache_lock(client, key).get(read, store)
+
+    return run
+
+
+def claim_and_give_back(client: Client, key: str) -> Operation:
+    async def run() -> None:
+        job = recipes.OncePer(client, key, "slot", keep=60)
+        try:
+            await job.claim()
+        finally:
+            await job.give_back()
+
+    return run
+
+
 class Program(NamedTuple):
     """Several operations on keys.
 
@@ -192,6 +245,10 @@ PROGRAMS: dict[str, Program] = {
     "event, reset": Program(set_and_reset, ("/event",)),
     "value": Program(set_and_unset),
     "group event": Program(clear_and_set),
+    "leader": Program(lead, waits=True),
+    "worker pool": Program(work_in_pool, waits=True),
+    "cache lock": Program(compute, waits=True),
+    "time slot": Program(claim_and_give_back),
     "holders": Program(lambda client, key: lambda: client.holders(key)),
     "state": Program(lambda client, key: client.state),
 }

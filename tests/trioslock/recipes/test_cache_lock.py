@@ -7,8 +7,6 @@ import pytest
 import trio
 from tests.trioslock.backends import NOTHING, Backend
 from tests.trioslock.recipes.sides import open_two_sides
-from tests.trioslock.sweep import Way, sweep
-from tests.trioslock.worlds import world_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioslock import Client, LockLost
@@ -156,16 +154,3 @@ async def test_what_cannot_be_called_is_refused(
 ) -> None:
     with pytest.raises(TypeError, match="must be callable, not 1"):
         await cache_lock(client, "k").get(*wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("way", ["parked", "awake"])
-async def test_it_is_cancelled_at_each_step(
-    backend: Backend, client: Client, other: Client, way: Way
-) -> None:
-    world, key = world_of(backend, client, other), backend.key("sweep")
-
-    async def run() -> None:
-        cache = Cache(seconds=0)
-        await cache_lock(client, key).get(cache.read, cache.compute)
-
-    assert await sweep(run, partial(world.assert_idle, key), way) >= 4

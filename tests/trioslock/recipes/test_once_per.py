@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 
 import pytest
 import trio
 from tests.trioslock.backends import Backend, MemoryBackend
 from tests.trioslock.recipes.sides import open_two_sides
-from tests.trioslock.sweep import Way, sweep
-from tests.trioslock.worlds import world_of
 from trio.testing import MockClock
 
 from trioslock import Client, LocalProtocolError, NotHeld
@@ -122,23 +119,6 @@ async def test_a_claim_over_a_lost_connection_is_answered(
             assert await once_per(other, "k", "b")
             network.up()
         assert claims == [False]
-
-
-@pytest.mark.parametrize("way", ["parked", "awake"])
-async def test_a_claim_is_cancelled_at_each_step(
-    backend: Backend, client: Client, other: Client, way: Way
-) -> None:
-    """The slot is not taken."""
-    world, key = world_of(backend, client, other), backend.key("sweep")
-    claims = []
-
-    async def run() -> None:
-        job = OncePer(client, key, "a", keep=60)
-        claims.append(await job.claim())
-        await job.give_back()
-
-    assert await sweep(run, partial(world.assert_idle, key), way) >= 1
-    assert all(claims)
 
 
 async def test_what_cannot_be_kept_is_refused(backend: Backend, client: Client) -> None:
