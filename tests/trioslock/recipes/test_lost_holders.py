@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
-from bench.lost_holder import Address, running, serving, url_of
+from bench.lost_holder import Address, running, url_of
+from tests.services import wait_for_line
 
 from trioslock import Client, ConnectionLost, Data, open_client
 from trioslock.recipes import (
@@ -91,13 +93,23 @@ PROGRAM = f"""
 """
 
 
+@pytest.fixture(scope="module")
+def embedded_server() -> Iterator[Address]:
+    """One process for all tests: they use keys of their own."""
+    command = [sys.executable, "-m", "trioslock", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = wait_for_line(process, "listening on ")
+        yield "127.0.0.1", int(line.rpartition(":")[2])
+        process.terminate()
+
+
 @pytest.fixture(params=["embedded", pytest.param("live", marks=pytest.mark.live)])
-async def server(request: pytest.FixtureRequest) -> AsyncGenerator[Address]:
-    if request.param == "live":
-        yield request.getfixturevalue("slock_address")
-        return
-    async with serving() as address:
-        yield address
+def server(request: pytest.FixtureRequest) -> Address:
+    live = request.param == "live"
+    address: Address = request.getfixturevalue(
+        "slock_address" if live else "embedded_server"
+    )
+    return address
 
 
 @dataclass
