@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.documents import PAGES
 from tests.services import wait_for_line
+
+import trioslock
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,6 +26,7 @@ FRAGMENTS = sorted(
     path for path in (ROOT / "newsfragments").iterdir() if path.suffix == ".md"
 )
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+API = ROOT / "docs" / "reference" / "api"
 # The decisions' titles say what they are about, so their index is only a list.
 INDEXES = sorted(
     path
@@ -73,12 +77,58 @@ def test_tutorial_begins_with_the_readme_command() -> None:
     assert f"```console\n{readme_commands()[0]}\n```" in tutorial
 
 
-def test_readme_links_lead_somewhere() -> None:
-    """Each relative link of the README is a file of the repository."""
-    targets = re.findall(r"\]\(([^)#]+)", README)
-    files = [target for target in targets if "://" not in target]
-    assert len(files) > 5
-    assert [name for name in files if not (ROOT / name).exists()] == []
+def links() -> Iterator[tuple[Path, Path, str]]:
+    """Each relative link of a page: the page, the file, and the title of the link."""
+    for page in PAGES:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+        for target, title in re.findall(
+            r"\]\(([^)#\s]+)[^)\s]*(?: \"(.*?)\")?\)", text
+        ):
+            if ":" not in target:
+                yield page, page.parent / target, title
+
+
+def test_links_lead_somewhere() -> None:
+    """Each relative link is a file of the repository."""
+    found = list(links())
+    assert len(found) > 200
+    assert [
+        (str(page), str(file)) for page, file, _ in found if not file.exists()
+    ] == []
+
+
+def test_links_to_tests_name_one() -> None:
+    """Where a link to a file of tests has a title, that is one of its tests."""
+    named = [
+        (file, title) for _, file, title in links() if title and file.suffix == ".py"
+    ]
+    assert len(named) > 60
+    for file, title in named:
+        assert f"def {title}(" in file.read_text(), (file, title)
+
+
+def test_each_public_name_is_on_one_page_of_the_api() -> None:
+    """``trioslock.__all__`` and the pages name the same, each name once."""
+    pages = "".join(path.read_text() for path in API.glob("*.md"))
+    described = re.findall(
+        r"^\.\. auto(?:class|data|exception|function):: trioslock\.(\w+)(?:\(\))?$",
+        pages,
+        re.MULTILINE,
+    )
+    assert sorted(described) == sorted(trioslock.__all__)
+
+
+def test_the_index_of_the_api_names_each_page() -> None:
+    """A row of the table for each page, in the order of the contents."""
+    text = (API / "index.md").read_text()
+    rows = re.findall(r"^\| \[[^]]+\]\((\S+)\.md\) \| \S.* \|$", text, re.MULTILINE)
+    assert sorted(rows) == sorted(
+        path.stem for path in API.glob("*.md") if path.stem != "index"
+    )
+    (contents,) = re.findall(
+        r"^```\{toctree\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    )
+    assert contents.split("\n\n")[1].split() == rows
 
 
 def test_readme_and_wheel_test_set_the_event_alike() -> None:
