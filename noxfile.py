@@ -210,8 +210,9 @@ def docs(session: nox.Session) -> None:
         *("sphinx-build", "-W", "--keep-going", "-E", "-q"),
         *("-b", "html", "docs", "docs/_build/html"),
     )
-    pages = ("tests/test_repository.py", "tests/test_documentation.py")
-    session.run("pytest", "-q", *pages)
+    pages = ("test_repository", "test_documentation", "test_move_to_trioslock")
+    files = [f"tests/{name}.py" for name in (*pages, "examples/test_locks")]
+    session.run("pytest", "-q", *files)
 
 
 @nox.session
