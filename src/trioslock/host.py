@@ -260,6 +260,11 @@ class EngineHost:
         self.dispatch(self.engine.advance(self.now()))
         self.settle()
 
+    def end_leases(self, db: int, key: bytes) -> None:
+        """End the leases of a key now, and deliver the replies."""
+        self.dispatch(self.engine.end_leases(db, key, self.now()))
+        self.settle()
+
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -237,3 +237,19 @@ def test_flushing_a_database_reaches_everybody(
         ("a", (to_key("a"), ResultCode.EXPRIED)),
         ("a", "flush"),
     ]
+
+
+def test_the_end_of_a_lease_is_delivered(
+    host: EngineHost, log: list[tuple[str, object]]
+) -> None:
+    """The holder gets 9, the waiter its grant, and both are flushed."""
+    a = Inbox(host, log, "a")
+    a.peer.submit(lock_command("k", "a"))
+    a.peer.submit(lock_command("k", "b", wait=9))
+    log.clear()
+    host.end_leases(0, to_key("k"))
+    assert log == [
+        ("a", (to_key("a"), ResultCode.EXPRIED)),
+        ("a", (to_key("b"), ResultCode.SUCCED)),
+        ("a", "flush"),
+    ]

@@ -207,6 +207,19 @@ class Engine:
             self._run_deferred()
         return table.replies
 
+    def end_leases(self, db: int, key: bytes, now: float) -> list[Reply]:
+        """End the leases of a key as if they had run out, whatever keeps them.
+
+        Its holders get result 9, and those that wait for it their turn.
+        """
+        table = self._begin(now)
+        found = table.keyspace.find_key(db, key)
+        # A copy: the first end may grant the key to waiters, whose leases go on.
+        for claim in tuple(found.holders) if found is not None else ():
+            _expiry.end_lease(table, claim)
+        self._run_deferred()
+        return table.replies
+
     # Reading.
 
     def database_exists(self, db: int) -> bool:

@@ -126,3 +126,22 @@ def test_flush_ends_waits_before_leases(talk: Talk) -> None:
     assert [codes_of(each) for each in replies] == [8, 9]
     assert talk.engine.flush(7, talk.now) == []
     assert talk.engine.statistics().timers == 0
+
+
+def test_ended_leases_let_the_next_waiter_in(talk: Talk) -> None:
+    """9 for the holder, keep-alive or not, and a grant that stays for the waiter."""
+    talk.send(lock("a", expiry_flag=0x8000))
+    talk.send(lock("b", timeout=5))
+    talk.send(lock("c", timeout=5))
+    replies = talk.engine.end_leases(0, KEY, talk.now)
+    assert [codes_of(each) for each in replies] == [9, 0]
+    view = talk.engine.inspect(0, KEY)
+    assert view is not None
+    assert (len(view.holders), len(view.waiters)) == (1, 1)
+
+
+def test_a_key_without_holders_has_no_lease_to_end(talk: Talk) -> None:
+    """Neither has a key of another database."""
+    talk.send(lock("a"))
+    assert talk.engine.end_leases(0, OTHER_KEY, talk.now) == []
+    assert talk.engine.end_leases(3, KEY, talk.now) == []
