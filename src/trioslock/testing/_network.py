@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +15,7 @@ from ..link import Backoff, SessionSettings, connector
 from ..protocol import ID_SIZE
 from ..server import Server, open_server
 from ..transport import StreamTransport
-from ._faults import FaultyStream
+from ._connections import Connections
 
 
 class _Settings(TypedDict, total=False):
@@ -28,7 +27,7 @@ class _Settings(TypedDict, total=False):
     max_inflight: int
 
 
-class Network:
+class Network(Connections):
     """Connections to one server over memory streams; made by `open_network`.
 
     No socket is involved, so it works with a clock that jumps (pytest-trio's
@@ -40,15 +39,8 @@ class Network:
     """
 
     def __init__(self, server: Server, nursery: trio.Nursery) -> None:
-        self.server = server
-        self.streams: list[FaultyStream] = []
+        super().__init__(server)
         self._nursery = nursery
-        self._down = False
-        self._sends = self._receives = math.inf
-
-    def __repr__(self) -> str:
-        state = "down" if self._down else "up"
-        return f"<Network: {state}, {len(self.streams)} connections so far>"
 
     def open_client(
         self,
@@ -84,7 +76,7 @@ class Network:
             ConnectionRefusedError: The network is down.
         """
         await trio.lowlevel.checkpoint()
-        if self._down:
+        if self._is_down:
             raise ConnectionRefusedError("the network is down")
         ours, theirs = trio.testing.memory_stream_pair()
 
@@ -92,32 +84,9 @@ class Network:
             ours.send_stream.close()
             ours.receive_stream.close()
 
-        stream = FaultyStream(ours, cut, sends=self._sends, receives=self._receives)
-        self._sends = self._receives = math.inf
-        self.streams.append(stream)
+        stream = self._add(ours, cut)
         self._nursery.start_soon(self.server.serve_stream, theirs)
         return StreamTransport(stream)
-
-    def cut_next(self, *, sends: float = math.inf, receives: float = math.inf) -> None:
-        """Cut the next connection after that many messages; see `FaultyStream`.
-
-        The first message of the client, and that of the server, are the handshake.
-        """
-        self._sends, self._receives = sends, receives
-
-    def cut(self) -> None:
-        """Break all connections; new ones can be made."""
-        for stream in self.streams:
-            stream.cut()
-
-    def down(self) -> None:
-        """Break all connections, and refuse new ones until `up`."""
-        self._down = True
-        self.cut()
-
-    def up(self) -> None:
-        """Let connections be made again."""
-        self._down = False
 
 
 @asynccontextmanager

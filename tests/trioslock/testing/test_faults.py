@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trioslock.testing import FaultyStream
 
@@ -102,3 +102,33 @@ async def test_garbage_comes_before_the_next_message_once() -> None:
         await other.send_all(b"text")
     assert await stream.receive_some(4) == b"junktext"
     assert await stream.receive_some(4) == b"text"
+
+
+async def test_a_delayed_message_survives_a_cancelled_receive(
+    autojump_clock: MockClock,
+) -> None:
+    """It takes its time, and is for the next call."""
+    stream, other = pair()
+    stream.delay(2)
+    await other.send_all(b"late")
+    with trio.move_on_after(1) as impatient:
+        await stream.receive_some()
+    assert impatient.cancelled_caught
+    assert await stream.receive_some() == b"late"
+    assert trio.current_time() == 3
+
+
+async def test_a_cut_loses_what_is_held_back() -> None:
+    """What had arrived before is not received after it."""
+    stream, other = pair()
+    await other.send_all(b"early")
+    stream.hang()
+    async with trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            with pytest.raises(trio.BrokenResourceError, match="was cut"):
+                await stream.receive_some()
+
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        stream.cut()
