@@ -1,7 +1,8 @@
 """Try a built wheel as its users would, in virtual environments of its own.
 
 The base install must bring trio and nothing else and serve slock; the install with
-the ``poll`` extra must serve a poll that a publisher wakes.
+the ``poll`` extra must serve a poll that a publisher wakes; pytest must find the
+plugins, and be told that the one of triopoll needs the extra.
 
 Usage: ``python .ci/try_wheel.py dist/trioslock-*.whl``
 """
@@ -40,6 +41,16 @@ trio.run(limited)
 """
 
 
+USE_PLUGIN = """
+import pytest
+
+def test_server(slock_server, request):
+    assert slock_server.claims("k") == (0, 0)
+    with pytest.raises(pytest.fail.Exception, match="poll"):
+        request.getfixturevalue("triopoll_server")
+"""
+
+
 def main() -> None:
     wheel = Path(sys.argv[1]).resolve()
     # Away from the source tree, so that nothing is imported from it.
@@ -47,7 +58,8 @@ def main() -> None:
         os.chdir(folder)
         try_base(wheel, Path(folder) / "base")
         try_poll(wheel, Path(folder) / "poll")
-    print(f"{wheel.name}: base install and poll extra work")
+        try_plugin(wheel, Path(folder) / "test")
+    print(f"{wheel.name}: base install, poll extra and pytest plugin work")
 
 
 def try_base(wheel: Path, home: Path) -> None:
@@ -92,6 +104,13 @@ def try_poll(wheel: Path, home: Path) -> None:
         assert '"err_code":0' in answer, f"the woken poll answered {answer!r}"
         module = f"http://127.0.0.1:{web}/js/{wheel.name.split('-')[1]}/triopoll.js"
         assert "class Triopoll" in output(["curl", "-sSf", module])
+
+
+def try_plugin(wheel: Path, home: Path) -> None:
+    python = make_environment(home, f"{wheel}[test]")
+    test = home.with_name("test_plugin.py")
+    test.write_text(USE_PLUGIN)
+    subprocess.run([str(python), "-m", "pytest", "-q", str(test)], check=True)
 
 
 def make_environment(home: Path, requirement: str) -> Path:

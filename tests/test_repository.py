@@ -259,7 +259,8 @@ def test_contributing_shows_where_things_are() -> None:
 def test_each_dependency_has_a_lower_bound() -> None:
     """``nox -s lowest`` can pin each dependency to its lower bound."""
     project = PROJECT["project"]
-    bounds = [*project["dependencies"], *project["optional-dependencies"]["poll"]]
+    extras = project["optional-dependencies"].values()
+    bounds = [*project["dependencies"], *(one for extra in extras for one in extra)]
     form = re.compile(r"[a-z0-9-]+(\[[a-z]+\])?>=\d+(\.\d+)*(,<\d+(\.\d+)*)?")
     assert [bound for bound in bounds if not form.fullmatch(bound)] == []
 
@@ -289,9 +290,12 @@ def imported_from_outside(node: ast.AST) -> list[str]:
 
 
 def test_wheel_has_both_packages_and_their_types() -> None:
-    """Both packages are in the wheel and are marked as typed."""
-    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert packages == ["src/trioslock", "src/triopoll"]
+    """Both packages, marked as typed, are in the wheel, and both plugins."""
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    packages = ["src/trioslock", "src/triopoll"]
+    plugins = PROJECT["project"]["entry-points"]["pytest11"].values()
+    modules = [f"src/{module}.py" for module in plugins]
+    assert wheel["only-include"] == [*packages, *modules]
     for package in packages:
         assert (ROOT / package / "py.typed").exists()
 
