@@ -1,4 +1,4 @@
-"""The command line: ``trioslock serve`` runs a server without a slock binary."""
+"""The command line: a server without a slock binary, and locks around commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import trio
 
 import trioslock
 
+from .cli import add_hold_options, hold
 from .engine import EngineLimits
 from .server import DEFAULT_PORT, ServerLimits, open_server
 from .storage import Storage, StorageError, open_storage
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command; by default those of this process.
     """
     options = _parser().parse_args(arguments)
+    if options.name != "serve":
+        return hold(options, _fail)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     failures: list[Exception] = []
     try:
@@ -36,8 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # From a task of the server it comes in a group.
         failures = _leaves(group)
     for failure in failures:
-        print(f"trioslock: {_text_of(failure)}", file=sys.stderr)
+        _fail(_text_of(failure))
     return 1 if failures else 0
+
+
+def _fail(text: str) -> None:
+    print(f"trioslock: {text}", file=sys.stderr)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
@@ -54,12 +61,14 @@ def _text_of(error: Exception) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="trioslock", description="A slock server in Python, for one node."
+        prog="trioslock",
+        description="A slock server in Python, and locks around commands.",
     )
     parser.add_argument(
         "--version", action="version", version=f"trioslock {trioslock.__version__}"
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    _add_holds(commands)
     serve = commands.add_parser(
         "serve",
         help="serve the slock protocol on TCP",
@@ -103,6 +112,33 @@ def _parser() -> argparse.ArgumentParser:
         + _DEFAULT,
     )
     return parser
+
+
+def _add_holds(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
+    lock = commands.add_parser(
+        "lock",
+        help="run a command while a lock is held",
+        description="Run a command while a lock is held, as flock does on one machine.",
+        epilog="example: trioslock lock --no-wait report -- ./report.sh",
+    )
+    lock.add_argument("key", metavar="KEY")
+    lock.add_argument(
+        "--fence-env", metavar="NAME", help="variable that gets the fencing token"
+    )
+    lock.set_defaults(permits=None)
+    add_hold_options(lock)
+    semaphore = commands.add_parser(
+        "semaphore",
+        help="run a command while one of several permits is held",
+        description="Run a command while one of PERMITS permits is held.",
+        epilog="example: trioslock semaphore backups 2 -- ./backup.sh",
+    )
+    semaphore.add_argument("key", metavar="KEY")
+    semaphore.add_argument("permits", type=_whole_number(1, 65_535), metavar="PERMITS")
+    semaphore.set_defaults(fence_env=None)
+    add_hold_options(semaphore)
 
 
 def _whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
