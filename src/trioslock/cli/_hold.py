@@ -90,11 +90,10 @@ def hold(options: argparse.Namespace, fail: Callable[[str], None]) -> int:
     return return_code
 
 
-def _text_of(group: BaseExceptionGroup[BaseException]) -> str:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)
+def _text_of(group: BaseExceptionGroup[Exception]) -> str:
+    """Return the text of the first error of a group."""
+    error = group.exceptions[0]
+    return _text_of(error) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
 async def _hold(options: argparse.Namespace, fail: Callable[[str], None]) -> int:
@@ -164,7 +163,8 @@ class _Run:
         try:
             self.code = await self._child.wait()
         except trio.Cancelled:
-            await self._end(self._child)
+            # It is shielded, and lasts as long as the command does.
+            await self._end(self._child)  # noqa: ASYNC102
             raise
 
     async def _end(self, child: Child) -> None:

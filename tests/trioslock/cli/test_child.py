@@ -32,6 +32,6 @@ async def test_an_interrupt_of_the_terminal_is_not_sent_again() -> None:
     assert await running.wait() == 143
 
 
-async def test_a_program_that_is_not_there_is_an_oserror() -> None:
+def test_a_program_that_is_not_there_is_an_oserror() -> None:
     with pytest.raises(FileNotFoundError):
         Child(["/no/such"], {})

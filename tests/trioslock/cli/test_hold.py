@@ -33,29 +33,29 @@ def run(*words: str, stdin: str = "") -> tuple[int, str, str]:
 
 
 # {lock} stands for the locking command with its options and key, for a nested one.
-TABLE = {
-    "exit code": ([], "exit 3", 3, ""),
-    "success": ([], "true", 0, ""),
-    "killed by a signal": ([], "kill -KILL $$", 137, ""),
-    "stdin and stdout": ([], "cat", 0, "typed"),
-    "nested, no wait": ([], "{lock} -n {key} {end} true", 1, ""),
-    "nested, conflict code": ([], "{lock} -n -E 9 {key} {end} true", 9, ""),
-    "nested, timeout": ([], "{lock} -w 0.2 {key} {end} true", 1, ""),
-    "nested, timeout and code": ([], "{lock} -w 0.2 -E 8 {key} {end} true", 8, ""),
+TABLE: dict[str, tuple[str, int, str]] = {
+    "exit code": ("exit 3", 3, ""),
+    "success": ("true", 0, ""),
+    "killed by a signal": ("kill -KILL $$", 137, ""),
+    "stdin and stdout": ("cat", 0, "typed"),
+    "nested, no wait": ("{lock} -n {key} {end} true", 1, ""),
+    "nested, conflict code": ("{lock} -n -E 9 {key} {end} true", 9, ""),
+    "nested, timeout": ("{lock} -w 0.2 {key} {end} true", 1, ""),
+    "nested, timeout and code": ("{lock} -w 0.2 -E 8 {key} {end} true", 8, ""),
 }
 
 
 @pytest.mark.skipif(FLOCK is None, reason="flock(1) is not installed")
 @pytest.mark.parametrize("row", TABLE)
 def test_it_does_what_flock_does(row: str, url: str, tmp_path: Path) -> None:
-    options, script, code, output = TABLE[row]
+    script, code, output = TABLE[row]
     ours = [*LOCK, "--url", url]
     for words, key, end in (
         (ours, row, "--"),
         (["flock"], str(tmp_path / "file"), ""),
     ):
         text = script.format(lock=" ".join(words), key=f"'{key}'", end=end)
-        command = [*words, *options, key, *([end] if end else []), "sh", "-c", text]
+        command = [*words, key, *end.split(), "sh", "-c", text]
         assert run(*command, stdin="typed")[:2] == (code, output)
 
 
