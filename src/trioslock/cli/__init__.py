@@ -1,5 +1,5 @@
-"""The commands of ``trioslock`` that are clients of a server."""
+"""The command ``trioslock``: one module for each family of commands."""
 
-from ._hold import add_hold_options, hold
+from ._main import main, make_parser
 
-__all__ = ["add_hold_options", "hold"]
+__all__ = ["main", "make_parser"]

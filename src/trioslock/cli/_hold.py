@@ -5,54 +5,79 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import trio
 
-from .._errors import LockLost, SlockError
 from ..client import Client, open_client
 from ..primitives import SESSION, Grant, Lock, Semaphore
 from ._child import Child
+from ._common import (
+    CONFLICT,
+    DEFAULT,
+    NOT_STARTED,
+    Commands,
+    add_url,
+    fail,
+    run,
+    seconds,
+    whole_number,
+)
 
-__all__ = ["LOST", "NOT_STARTED", "UNREACHABLE", "add_hold_options", "hold"]
-
-NOT_STARTED = 69
-"""Exit code: the command cannot be started; flock has the same."""
-
-UNREACHABLE = 74
-"""Exit code: the server cannot be reached, or has refused."""
-
-LOST = 75
-"""Exit code: the lock was lost while the command ran."""
+__all__ = ["add_commands"]
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-_DEFAULT = " (default: %(default)s)"
 
 
-def add_hold_options(parser: argparse.ArgumentParser) -> None:
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``lock`` and ``semaphore``."""
+    lock = commands.add_parser(
+        "lock",
+        help="run a command while a lock is held",
+        description="Run a command while a lock is held, as flock does on one machine.",
+        epilog="example: trioslock lock --no-wait report -- ./report.sh",
+    )
+    lock.add_argument("key", metavar="KEY")
+    lock.add_argument(
+        "--fence-env", metavar="NAME", help="variable that gets the fencing token"
+    )
+    lock.set_defaults(run=_run, permits=None)
+    _add_options(lock)
+    semaphore = commands.add_parser(
+        "semaphore",
+        help="run a command while one of several permits is held",
+        description="Run a command while one of PERMITS permits is held.",
+        epilog="example: trioslock semaphore backups 2 -- ./backup.sh",
+    )
+    semaphore.add_argument("key", metavar="KEY")
+    semaphore.add_argument("permits", type=whole_number(1, 65_535), metavar="PERMITS")
+    semaphore.set_defaults(run=_run, fence_env=None)
+    _add_options(semaphore)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that lock and semaphore share, and the command."""
     add = parser.add_argument
-    url = os.environ.get("TRIOSLOCK_URL", "slock://127.0.0.1:5658/0")
-    add("--url", default=url, help="server, or TRIOSLOCK_URL" + _DEFAULT)
+    add_url(parser)
     waits = parser.add_mutually_exclusive_group()
     waits.add_argument(
         "-n", "--no-wait", action="store_true", help="fail at once if it is held"
     )
     waits.add_argument(
-        "-w", "--timeout", type=_seconds, metavar="SECONDS", help="wait no longer"
+        "-w", "--timeout", type=seconds, metavar="SECONDS", help="wait no longer"
     )
     add(
         "-E",
         "--conflict-exit-code",
         type=int,
         choices=range(256),
-        default=1,
+        default=CONFLICT,
         metavar="CODE",
-        help="exit code when it was not granted" + _DEFAULT,
+        help="exit code when it was not granted" + DEFAULT,
     )
     add(
         "--lease",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="renewed lease; without it, the lock lasts as long as the connection",
     )
@@ -60,63 +85,40 @@ def add_hold_options(parser: argparse.ArgumentParser) -> None:
         "--on-lost",
         choices=("term", "kill", "ignore"),
         default="term",
-        help="what the command gets when the lock is lost" + _DEFAULT,
+        help="what the command gets when the lock is lost" + DEFAULT,
     )
     add(
         "--grace",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="from SIGTERM to SIGKILL when the lock is lost" + _DEFAULT,
+        help="from SIGTERM to SIGKILL when the lock is lost" + DEFAULT,
     )
     add("command", nargs="+", metavar="COMMAND", help="command and its words, after --")
 
 
-def hold(options: argparse.Namespace, fail: Callable[[str], None]) -> int:
-    """Run the command while the key is held; return the exit code.
-
-    Args:
-        options: What `add_hold_options` has read, with ``key``.
-        fail: Called with one line about each failure.
-    """
-    try:
-        return trio.run(_hold, options, fail)
-    except* LockLost as group:
-        fail(_text_of(group))
-        return_code = LOST
-    except* (SlockError, ValueError) as group:
-        fail(_text_of(group))
-        return_code = UNREACHABLE
-    return return_code
+def _run(options: argparse.Namespace) -> int:
+    return run(_hold, options)
 
 
-def _text_of(group: BaseExceptionGroup[Exception]) -> str:
-    """Return the text of the first error of a group."""
-    error = group.exceptions[0]
-    return _text_of(error) if isinstance(error, BaseExceptionGroup) else str(error)
-
-
-async def _hold(options: argparse.Namespace, fail: Callable[[str], None]) -> int:
+async def _hold(options: argparse.Namespace) -> int:
     # What the caller ignores, as nohup does, the command ignores too.
     caught = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-    run = _Run(options, fail)
+    held = _Run(options)
     with trio.open_signal_receiver(*caught) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run.follow, signals, nursery.cancel_scope)
-            await run.hold()
+            nursery.start_soon(held.follow, signals, nursery.cancel_scope)
+            await held.hold()
             nursery.cancel_scope.cancel()
-    return run.code
+    return held.code
 
 
 class _Run:
     """One run of the command, from the wait for the key to the exit code."""
 
-    def __init__(
-        self, options: argparse.Namespace, fail: Callable[[str], None]
-    ) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         self.code: int = options.conflict_exit_code
         self._options = options
-        self._fail = fail
         self._child: Child | None = None
 
     async def follow(
@@ -157,7 +159,7 @@ class _Run:
         try:
             self._child = Child(self._options.command, environment)
         except OSError as error:
-            self._fail(f"{self._options.command[0]}: {error.strerror}")
+            fail(f"{self._options.command[0]}: {error.strerror}")
             self.code = NOT_STARTED
             return
         try:
@@ -170,7 +172,7 @@ class _Run:
     async def _end(self, child: Child) -> None:
         """Do what --on-lost says."""
         if self._options.on_lost == "ignore":
-            self._fail("the lock is lost; the command runs on")
+            fail("the lock is lost; the command runs on")
             with trio.CancelScope(shield=True):
                 await child.wait()
         else:
@@ -184,13 +186,3 @@ def _handle(client: Client, options: argparse.Namespace) -> Lock | Semaphore:
         return client.semaphore(options.key, options.permits, lease=lease)
     fenced = options.fence_env is not None
     return client.lock(options.key, lease=lease, fenced=fenced)
-
-
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds above 0")
-    return seconds

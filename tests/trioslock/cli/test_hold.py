@@ -84,7 +84,6 @@ def test_a_semaphore_has_as_many_holders_as_permits(url: str) -> None:
     ("address", "code", "text"),
     [
         ("slock://127.0.0.1:1", 74, "cannot connect"),
-        ("http://localhost", 74, "starts with slock://"),
     ],
 )
 def test_a_server_that_is_not_there_is_one_line(

@@ -7,15 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from tests.trioslock.server.programs import serving
 from tests.trioslock.server.world import request
 
-import trioslock
-from trioslock.__main__ import main
+from trioslock.cli import main
+from trioslock.cli._serve import LIMITS
+from trioslock.engine import EngineLimits
+from trioslock.server import DEFAULT_PORT, ServerLimits
 
 pytestmark = pytest.mark.slow
 
@@ -85,8 +86,6 @@ def test_an_address_in_use_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([], "COMMAND"),
-        (["fly"], "fly"),
         (["serve", "--port", "x"], "'x' is not a whole number from 0 to 65535"),
         (["serve", "--port", "99999"], "'99999' is not a whole number from 0 to 65535"),
         (["serve", "--port", "\u0661"], "is not a whole number from 0 to 65535"),
@@ -111,23 +110,10 @@ def test_help_names_defaults_and_no_more(capsys: pytest.CaptureFixture[str]) -> 
         main(["serve", "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "(default: 5658)" in text
+    assert f"(default: {DEFAULT_PORT})" in text
     assert "None" not in text
     assert "False" not in text
     assert "Without --data, locks are kept in memory only" in text
-
-
-def test_the_version_is_that_of_the_distribution(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Of the package and of the command; other unknown names stay errors."""
-    assert trioslock.__version__ == version("trioslock")
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert caught.value.code == 0
-    assert capsys.readouterr().out == f"trioslock {version('trioslock')}\n"
-    with pytest.raises(AttributeError, match="no attribute 'versoin'"):
-        _ = trioslock.versoin  # type: ignore[attr-defined]
 
 
 def test_a_storage_that_cannot_be_used_is_an_error(
@@ -140,3 +126,15 @@ def test_a_storage_that_cannot_be_used_is_an_error(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("trioslock: ")
     assert str(file) in line
+
+
+def test_the_limits_are_those_of_the_server_and_the_engine() -> None:
+    """They are written down twice, so that other commands need not import them."""
+    server, engine = ServerLimits(), EngineLimits()
+    assert {name: default for name, default, _ in LIMITS} == {
+        "connections": server.connections,
+        "output-bytes": server.output_bytes,
+        "keys": engine.keys,
+        "waiters": engine.waiters,
+        "data-bytes": engine.data_size,
+    }
