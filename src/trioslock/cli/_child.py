@@ -39,6 +39,11 @@ class Child:
             preexec_fn=_death_signal(),  # noqa: PLW1509  # it calls libc only
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def wait(self) -> int:
         """Wait until it ends; return its exit code, 128 + n for signal n.
 
@@ -54,6 +59,10 @@ class Child:
         if signum not in _FROM_TERMINAL:
             self._process.send_signal(signum)
 
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._process.kill()
+
     async def end(self, grace: float) -> None:
         """Send SIGTERM, and SIGKILL after ``grace`` seconds; wait for its end.
 
@@ -64,7 +73,7 @@ class Child:
             self._process.terminate()
             with trio.move_on_after(grace):
                 await self.wait()
-            self._process.kill()
+            self.kill()
             await self.wait()
 
 

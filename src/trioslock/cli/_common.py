@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # argparse has no public name for what add_subparsers returns.
-Commands = argparse._SubParsersAction
+Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 """What the families of commands add their parsers to."""
 
 CONFLICT = 1
