@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import trioslock
 
-from . import _hold, _serve
+from . import _hold, _leader, _serve
 
 __all__ = ["main", "make_parser"]
 
-_FAMILIES = (_hold, _serve)
+_FAMILIES = (_hold, _leader, _serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -89,7 +89,7 @@ def test_a_signal_after_the_loss_reaches_the_command(slock: SlockServer) -> None
         assert rest(process)[:2] == (5, "TERM\n")
 
 
-# Exits with 40 and the number of interrupts, when it gets SIGHUP.
+# Exits with 40 and the number of interrupts, when it gets SIGTERM.
 COUNT = """
 import signal, sys
 
@@ -100,7 +100,8 @@ def count(*_):
 
 n = 40
 signal.signal(signal.SIGINT, count)
-signal.signal(signal.SIGHUP, lambda *_: sys.exit(n))
+signal.signal(signal.SIGHUP, lambda *_: print("HUP", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(n))
 print("runs", flush=True)
 while True:
     signal.pause()
@@ -133,6 +134,8 @@ def test_a_ctrl_c_of_a_terminal_comes_once(slock: SlockServer) -> None:
         seen += read_until(ours, b"INT\r\n")
         # Passed on after the interrupt, if that is passed on.
         process.send_signal(signal.SIGHUP)
+        seen += read_until(ours, b"HUP\r\n")
+        process.terminate()
         assert process.wait(20) == 41
         assert b"Traceback" not in seen
     finally:
