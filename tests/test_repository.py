@@ -290,12 +290,14 @@ def imported_from_outside(node: ast.AST) -> list[str]:
 
 
 def test_wheel_has_both_packages_and_their_types() -> None:
-    """Both packages, marked as typed, are in the wheel, and both plugins."""
+    """Both packages, marked as typed, are in the wheel, the script and both plugins."""
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
     packages = ["src/trioslock", "src/triopoll"]
     plugins = PROJECT["project"]["entry-points"]["pytest11"].values()
-    modules = [f"src/{module}.py" for module in plugins]
+    names = ["_trioslock_script", *plugins]
+    modules = [f"src/{name}.py" for name in names]
     assert wheel["only-include"] == [*packages, *modules]
+    assert PROJECT["project"]["scripts"]["trioslock"] == f"{names[0]}:main"
     for package in packages:
         assert (ROOT / package / "py.typed").exists()
 
