@@ -124,7 +124,7 @@ def run(
         code = trio.run(function, options)
         # What does not fit into a closed pipe fails here, not after this.
         sys.stdout.flush()
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103  # no trio run is left to cancel
         codes = [_exit_code(leaf) for leaf in leaves(error)]
         if None in codes:
             raise
