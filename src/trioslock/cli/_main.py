@@ -7,11 +7,20 @@ from collections.abc import Sequence
 
 import trioslock
 
-from . import _hold, _leader, _serve
+from . import _completion, _events, _hold, _info, _leader, _serve, _values, _watch
 
 __all__ = ["main", "make_parser"]
 
-_FAMILIES = (_hold, _leader, _serve)
+_FAMILIES = (
+    _hold,
+    _leader,
+    _events,
+    _values,
+    _info,
+    _watch,
+    _serve,
+    _completion,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
-    What it reads has ``run``, a function of the options that returns the exit code.
+    What it reads has ``run``, a function of the options that returns the exit code,
+    and ``parser``, this parser.
     """
     parser = argparse.ArgumentParser(
         prog="trioslock",
@@ -37,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"trioslock {trioslock.__version__}"
     )
+    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for family in _FAMILIES:
         family.add_commands(commands)
