@@ -7,7 +7,7 @@ on `Acquirable`.
 
 from __future__ import annotations
 
-from ._acquirable import Acquirable
+from ._acquirable import Acquirable, ExclusiveHandle
 from ._event import Default, Event
 from ._fencing import FencedLock
 from ._flags import NO_FLAGS, Flags
@@ -15,6 +15,7 @@ from ._flows import ConcurrencyLimiter, TokenBucket
 from ._grant import Grant, release_unusable
 from ._group_event import GroupEvent
 from ._guesses import Guessed
+from ._handle import Handle
 from ._holder import Holder, Waiter
 from ._lease import SESSION, Lease, SessionLease, wire_lease
 from ._lists import (
@@ -27,8 +28,8 @@ from ._lists import (
 )
 from ._lock import Lock
 from ._options import HandleOptions
-from ._results import refusal
-from ._rlock import LevelGrant, ReentrantHolds, RLock
+from ._results import loss, raise_outcome, refusal
+from ._rlock import LevelGrant, ReentrantHolds, RLock, reentrant_owner
 from ._rwlock import ReadSide, RWLock, WriteSide
 from ._semaphore import Semaphore
 from ._subscription import (
@@ -50,11 +51,13 @@ __all__ = [
     "DatabaseState",
     "Default",
     "Event",
+    "ExclusiveHandle",
     "FencedLock",
     "Flags",
     "Grant",
     "GroupEvent",
     "Guessed",
+    "Handle",
     "HandleOptions",
     "HeldKey",
     "Holder",
@@ -79,7 +82,10 @@ __all__ = [
     "list_holders",
     "list_keys",
     "list_waiters",
+    "loss",
+    "raise_outcome",
     "read_state",
+    "reentrant_owner",
     "refusal",
     "release_unusable",
     "wire_lease",

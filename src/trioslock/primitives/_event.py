@@ -65,7 +65,7 @@ class Event(Handle):
         if default not in ("clear", "set"):
             check_choice(default, "default", "clear", "set")
         super().__init__(options)
-        self.default = default
+        self.default: Default = default
         self._ttl = options.wire_lease(whole_seconds=True)
         self._set_is_held = default == "clear"
         # A waiter of a held key must fit beside its holder, hence a count of two.

@@ -133,6 +133,11 @@ class Grant(Guessed):
         return not self._released and self._lost is None
 
     @property
+    def loss_reason(self) -> LossReason | None:
+        """Why the grant is lost; None if it is not, as known here."""
+        return self._lost
+
+    @property
     def expires_at(self) -> float:
         """Time on trio's clock when the lease can end.
 

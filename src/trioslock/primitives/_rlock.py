@@ -16,10 +16,11 @@ neither frees the key early, and neither leaves it held.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import trio
-from trio.lowlevel import Task, current_task
+from trio.lowlevel import current_task
 
 from .._errors import ConnectionLost, LossReason
 from ..protocol import (
@@ -42,12 +43,16 @@ _NOT_HELD = (int(ResultCode.UNLOCK_ERROR), int(ResultCode.UNOWN_ERROR))
 _REFUSED = int(ResultCode.TIMEOUT)
 
 
+reentrant_owner: ContextVar[object | None] = ContextVar("reentrant_owner", default=None)
+"""Who owns the levels that a task takes, if it takes them for something else."""
+
+
 class _Owner(NamedTuple):
-    """A key, and a task that holds it or asks for it."""
+    """A key, and what holds it or asks for it: a task, unless it is set otherwise."""
 
     db: int
     key: bytes
-    task: Task
+    task: object
 
 
 class ReentrantHolds:
@@ -240,7 +245,7 @@ class RLock(ExclusiveHandle):
         return 0 if hold is None else len(hold.levels)
 
     def _owner(self) -> _Owner:
-        return _Owner(self.db, self.key, current_task())
+        return _Owner(self.db, self.key, reentrant_owner.get() or current_task())
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         owner = self._owner()
