@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from trioslock import Client
+    from trioslock import Client, sync
     from trioslock.testing import Network, SlockServer
 
 
@@ -51,6 +51,18 @@ async def slock_client(
             yield client
         finally:
             # The end of the client must not wait for a server that is frozen.
+            slock_server.heal()
+
+
+@pytest.fixture
+def slock_sync_client(slock_server: SlockServer) -> Iterator[sync.Client]:
+    """A blocking client of slock_server."""
+    from trioslock import sync  # noqa: PLC0415
+
+    with sync.open_client(slock_server.url) as client:
+        try:
+            yield client
+        finally:
             slock_server.heal()
 
 

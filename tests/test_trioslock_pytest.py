@@ -46,6 +46,10 @@ async def test_leaves_the_server_frozen(slock_server, slock_client):
     await slock_client.lock("k").acquire()
     slock_server.freeze()
 
+def test_blocking_leaves_the_server_frozen(slock_server, slock_sync_client):
+    slock_sync_client.lock("k").acquire()
+    slock_server.freeze()
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_anyio(slock_client, slock_network, anyio_backend):
