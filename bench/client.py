@@ -15,6 +15,7 @@ table shows the medians of the rounds:
   ``src/github.com/snower/slock``, and with the packages that it imports. ``go`` from
   the PATH builds ``bench/client_go`` with it in a temporary directory. Its goroutines
   use all cores.
+- *sync*: ``trioslock.sync``, a thread for each task; above 64 left out (nan).
 - *pyslock*: the asyncio client of PyPI.
 - *bare trio*: tasks that send packed commands and park (``bare.py``). It shows what
   trio leaves for a client that is one Python process.
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import statistics
 import subprocess
@@ -36,6 +38,7 @@ import tempfile
 import time
 import types
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -45,8 +48,9 @@ import trio
 from bare import measure_echo, measure_socket, measure_tasks
 from results import Figure, Table, add_results_option, save
 
-from trioslock import Client, open_client
+from trioslock import Client, open_client, sync
 
+MOST_THREADS = 64
 GO_SOURCE = Path(__file__).parent / "client_go" / "main.go"
 
 
@@ -92,6 +96,27 @@ def measure_trioslock(address: str, work: Work, tasks: int, seconds: float) -> R
             return Rate(rate, used / count[0] * 2e6)
 
     return trio.run(main)
+
+
+def measure_sync(address: str, tasks: int, seconds: float) -> Rate:
+    """Return the rate of the blocking client, with a thread for each task."""
+    if tasks > MOST_THREADS:
+        return Rate(math.nan)
+
+    def work(number: int) -> int:
+        lock, count = client.lock(f"bench-{os.getpid()}-{number}"), 0
+        while time.perf_counter() < ends_at:
+            with lock:
+                pass
+            count += 2
+        return count
+
+    with sync.open_client(f"slock://{address}") as client:
+        started_at = time.perf_counter()
+        ends_at = started_at + seconds
+        with ThreadPoolExecutor(tasks) as pool:
+            commands = sum(pool.map(work, range(tasks)))
+        return Rate(commands / (time.perf_counter() - started_at))
 
 
 def measure_pyslock(address: str, tasks: int, seconds: float) -> Rate:
@@ -212,6 +237,7 @@ def main() -> None:
         if options.go:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             clients["Go"] = partial(measure_go, build_go(options.go, folder), address)
+        clients["sync"] = partial(measure_sync, address)
         clients["pyslock"] = partial(measure_pyslock, address)
         clients["bare trio"] = partial(measure_bare, address)
         others = list(clients)[2:]
@@ -220,7 +246,11 @@ def main() -> None:
         for tasks in map(int, options.tasks.split(",")):
             rates = run_rounds(clients, tasks, options)
             table.add(summary(tasks, rates))
-            bars = {name: round(median_rate(each)) for name, each in rates.items()}
+            bars = {
+                name: round(median)
+                for name, each in rates.items()
+                if not math.isnan(median := median_rate(each))
+            }
             title = f"LOCK and UNLOCK commands/s, {tasks} tasks (bench/client.py)"
             figures.append(Figure(title, bars))
     trip = round_trip(address, options.seconds)
