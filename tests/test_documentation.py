@@ -53,6 +53,7 @@ NOT_RUN = {
     "nox": "runs these tests; that its sessions exist is tested",
     "pytest": "runs these tests",
     "pre-commit": "changes the clone",
+    "trioslock": "runs a command of the reader's; tests/trioslock/cli does so",
     "slock": "a real slock server, which no package registry has",
 }
 DEPLOY = "docs/how-to/deploy.md"

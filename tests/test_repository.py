@@ -137,12 +137,23 @@ def test_readme_and_wheel_test_set_the_event_alike() -> None:
     assert f'SET_EVENT = "{command}"' in (ROOT / ".ci" / "try_wheel.py").read_text()
 
 
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
 @pytest.mark.slow
 def test_readme_snippet_runs(served_port: int) -> None:
     """The README's Python example runs unchanged, on another port."""
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert "127.0.0.1:5658" in snippet
-    run_python("-c", snippet.replace("127.0.0.1:5658", f"127.0.0.1:{served_port}"))
+    run_snippet(SNIPPETS[0], served_port)
+
+
+@pytest.mark.slow
+def test_readme_snippet_of_blocking_code_runs(served_port: int) -> None:
+    run_snippet(SNIPPETS[1], served_port)
+
+
+def run_snippet(code: str, port: int) -> None:
+    assert "127.0.0.1:5658" in code
+    run_python("-c", code.replace("127.0.0.1:5658", f"127.0.0.1:{port}"))
 
 
 @pytest.mark.slow
