@@ -34,8 +34,8 @@ def give_up_in_children(thing: Inherited) -> None:
 
 def _in_child() -> None:
     for thing in tuple(_inherited):
-        # A descriptor that cannot be closed must not keep the others open.
-        with suppress(OSError):
+        # One that fails must not keep the others open and usable.
+        with suppress(Exception):
             thing.forked()
     _inherited.clear()
 

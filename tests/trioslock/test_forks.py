@@ -162,6 +162,26 @@ def test_what_has_ended_is_not_given_up() -> None:
     assert run_in_child(lambda: True) == 0
 
 
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_one_that_fails_keeps_no_other_from_being_given_up(
+    error: type[Exception],
+) -> None:
+    class Thing:
+        given_up = False
+
+        def forked(self) -> None:
+            Thing.given_up, was = True, Thing.given_up
+            if not was:
+                raise error
+            self.given_up = True
+
+    things = [Thing(), Thing()]
+    for thing in things:
+        give_up_in_children(thing)
+    # Whichever came first has failed.
+    assert run_in_child(lambda: [vars(one) for one in things].count({}) == 1) == 0
+
+
 async def test_a_client_without_a_heartbeat_may_be_silent(
     autojump_clock: MockClock,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -41,7 +42,9 @@ class TcpConnections(Connections):
 
     def forked(self) -> None:
         """Listen no more in a child, which would keep the port open."""
-        self._socket.close()
+        # Not by way of trio: the thread that forks may not run it.
+        if self._socket.fileno() >= 0:
+            os.close(self._socket.detach())
 
     def down(self) -> None:
         """Break all connections, and refuse new ones until `up`."""

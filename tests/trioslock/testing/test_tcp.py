@@ -33,13 +33,18 @@ async def test_a_port_that_is_down_refuses_and_stays_the_same() -> None:
         await (await connect(tcp.port)).aclose()
 
 
-async def test_a_child_does_not_keep_the_port() -> None:
-    """It closes its copy of the listening socket."""
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_child_does_not_keep_the_port(elsewhere: bool) -> None:
+    """It closes its copy of the listening socket, whatever thread has forked."""
     async with open_tcp() as tcp:
-        pid = os.fork()
-        if not pid:
-            os._exit(tcp._socket.fileno() >= 0)
-        assert os.waitpid(pid, 0)[1] == 0  # noqa: ASYNC222  # it ends at once
+
+        def fork() -> int:
+            pid = os.fork()
+            if not pid:
+                os._exit(tcp._socket.fileno() >= 0)
+            return os.waitpid(pid, 0)[1]
+
+        assert (await trio.to_thread.run_sync(fork) if elsewhere else fork()) == 0
         await (await connect(tcp.port)).aclose()
 
 
