@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 
 import pytest
+from tests.services import find_tool
 
 from trioslock.cli import main
 
@@ -44,10 +44,8 @@ def test_the_shell_completes_a_command(
     script = f"{tmp_path}/_trioslock"
     with open(script, "w") as file:
         file.write(capsys.readouterr().out)
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
     name = [] if shell == "fish" else [shell]
-    words = [shell, *FLAGS[shell], TRIALS[shell], *name, script]
+    words = [find_tool(shell), *FLAGS[shell], TRIALS[shell], *name, script]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.split()[0] == "lock"
     assert not done.stderr
