@@ -248,6 +248,8 @@ _INNER = {
 }
 _BY_HAND = {
     "Acquirable": "the base of those that are swept",
+    "CountedHandle": "the base of those that are swept",
+    "ExclusiveHandle": "the base of those that are swept",
     "Changes": "of a replica set: swept with it",
 }
 
