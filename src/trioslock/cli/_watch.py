@@ -76,7 +76,8 @@ _Show = Callable[[Snapshot, Snapshot | None], None]
 
 async def _run(options: argparse.Namespace) -> int:
     async with open_client(options.url, backoff=Backoff(limit=1.0)) as client:
-        with _output(options) as output, _keys_of_terminal() as terminal:
+        # In this order: the screen puts something else in the place of sys.stdout.
+        with _keys_of_terminal() as terminal, _output(options) as output:
             async with trio.open_nursery() as nursery:
                 if terminal is not None:
                     nursery.start_soon(_quit, terminal, nursery.cancel_scope)
