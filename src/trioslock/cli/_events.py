@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from math import inf
 
 import trio
 
 from ..client import open_client
 from ..primitives import Event
-from ..protocol import FOREVER, Data
-from ._common import CONFLICT, DEFAULT, Commands, add_url, run, seconds
-from ._output import add_json, show_data, show_json, typed
+from ..protocol import Data
+from ._actions import add_action, add_actions, add_ttl
+from ._common import CONFLICT, DEFAULT, Commands, seconds
+from ._output import show_data, show_json, typed
 
 __all__ = ["add_commands"]
 
@@ -22,53 +22,34 @@ examples:
   version=$(trioslock event wait built --timeout 600) && ./deploy "$version"
   trioslock event clear built
 """
+_TTL = "time until it falls back to its default (without it: never)"
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``event`` and its commands."""
-    event = commands.add_parser(
-        "event",
-        help="set or clear an event, or wait until it is set",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = event.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "set or clear an event, or wait until it is set"
+    actions = add_actions(commands, "event", text, _EXAMPLES)
     setter = _add(actions, "set", "set it, and wake all that wait for it")
     setter.add_argument("--data", metavar="TEXT", help="value that waiters get")
-    _add_ttl(setter)
-    _add_ttl(_add(actions, "clear", "clear it: whoever waits from now on, waits"))
+    add_ttl(setter, _TTL)
+    add_ttl(_add(actions, "clear", "clear it: whoever waits from now on, waits"), _TTL)
     waiter = _add(actions, "wait", "wait until it is set, and print its value")
     waiter.add_argument(
         "-w", "--timeout", type=seconds, metavar="SECONDS", help="wait no longer"
     )
-    waiter.set_defaults(ttl=FOREVER)
 
 
 def _add(
     actions: Commands[argparse.ArgumentParser], name: str, text: str
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=text, description=text.capitalize() + ".")
-    add_url(parser)
-    add_json(parser)
+    parser = add_action(actions, name, text, _run)
     parser.add_argument(
         "--default",
         choices=("set", "clear"),
         default="clear",
         help="state without any set or clear; the same for all its users" + DEFAULT,
     )
-    parser.add_argument("key", metavar="KEY")
-    parser.set_defaults(run=partial(run, _run))
     return parser
-
-
-def _add_ttl(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ttl",
-        type=seconds,
-        default=FOREVER,
-        metavar="SECONDS",
-        help="time until it falls back to its default (without it: never)",
-    )
 
 
 async def _run(options: argparse.Namespace) -> int:

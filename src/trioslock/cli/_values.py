@@ -8,10 +8,10 @@ from functools import partial
 
 from ..client import open_client
 from ..primitives import Value
-from ..protocol import FOREVER
 from ..protocol import Value as PlainValue
-from ._common import CONFLICT, DEFAULT, Commands, add_url, run, seconds
-from ._output import add_json, show, show_data, show_json, typed
+from ._actions import add_action, add_actions, add_ttl
+from ._common import CONFLICT, DEFAULT, Commands
+from ._output import show, show_data, show_json, typed
 
 __all__ = ["add_commands"]
 
@@ -23,19 +23,14 @@ examples:
   trioslock value set --type map limits cpu=2 memory=4G
   trioslock value get --json limits
 """
+_TTL = "time that it is kept after the change (without it: for good)"
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``value`` and its commands."""
-    value = commands.add_parser(
-        "value",
-        help="read or change a value",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = value.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add(actions, "get", _get, "print the value")
-    setter = _add(actions, "set", _set, "replace the value")
+    actions = add_actions(commands, "value", "read or change a value", _EXAMPLES)
+    add_action(actions, "get", "print the value", partial(_run, _get))
+    setter = add_action(actions, "set", "replace the value", partial(_run, _set))
     setter.add_argument(
         "--type",
         choices=tuple(_READERS),
@@ -43,35 +38,16 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         help="array: each VALUE is an item; map: each is NAME=TEXT" + DEFAULT,
     )
     setter.add_argument("value", nargs="+", metavar="VALUE")
-    _add_ttl(setter)
-    adder = _add(actions, "incr", _incr, "add to a number, and print the sum")
+    add_ttl(setter, _TTL)
+    text = "add to a number, and print the sum"
+    adder = add_action(actions, "incr", text, partial(_run, _incr))
     adder.add_argument("by", nargs="?", type=int, default=1, metavar="BY")
-    _add_ttl(adder)
-    _add(actions, "unset", _unset, "remove the value, if there is one")
+    add_ttl(adder, _TTL)
+    text = "remove the value, if there is one"
+    add_action(actions, "unset", text, partial(_run, _unset))
 
 
 _Action = Callable[[Value, argparse.Namespace], Awaitable[int]]
-
-
-def _add(
-    actions: Commands[argparse.ArgumentParser], name: str, action: _Action, text: str
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=text, description=text.capitalize() + ".")
-    add_url(parser)
-    add_json(parser)
-    parser.add_argument("key", metavar="KEY")
-    parser.set_defaults(run=partial(run, partial(_run, action)), ttl=FOREVER)
-    return parser
-
-
-def _add_ttl(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ttl",
-        type=seconds,
-        default=FOREVER,
-        metavar="SECONDS",
-        help="time that it is kept after the change (without it: for good)",
-    )
 
 
 async def _run(action: _Action, options: argparse.Namespace) -> int:
