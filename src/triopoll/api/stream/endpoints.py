@@ -28,10 +28,17 @@ from ...core.stream_wait import StreamRead, StreamWait
 from ...core.streams import Streams
 from ...core.wait_items import ReadResult
 from ...services import Services
-from ...store import Refused, StreamCreated, StreamRefusal, StreamView, Where
+from ...store import (
+    Refused,
+    StreamAppended,
+    StreamCreated,
+    StreamRefusal,
+    StreamView,
+    Where,
+)
 from ..pending_response import PendingResponse
 from ..refusals import format_v1
-from ..v1.responses import LARGE, failure_response
+from ..v1.responses import LARGE
 from ..validation import BadRequest, check_key
 from .cursors import next_cursor
 from .decoding import (
@@ -126,7 +133,7 @@ class _StreamEndpoints:
             # The path is not free.
             made = Refused(reason=StreamRefusal.CONFLICT)
         if not isinstance(made, StreamCreated):
-            return _not_done(made)
+            return refusal_response(made)
         return created_response(made, self._location(request))
 
     async def append(self, request: Request, path: str) -> Response:
@@ -134,18 +141,18 @@ class _StreamEndpoints:
         if isinstance(refusal := self._admit(request, path), Response):
             return refusal
         appended = await self._streams.append(path, new)
-        if isinstance(appended, Refused):
-            received = None if new.producer is None else new.producer.seq
-            return refusal_response(appended, received)
-        if isinstance(appended, Failure):
-            return failure_response(appended)
-        return append_response(new, appended)
+        if isinstance(appended, StreamAppended):
+            return append_response(new, appended)
+        received = None if new.producer is None else new.producer.seq
+        return refusal_response(appended, received)
 
     async def delete(self, request: Request, path: str) -> Response:
         if isinstance(refusal := self._admit(request, path), Response):
             return refusal
         refused = await self._streams.delete(path)
-        return Response(b"", 204, UNCACHED) if refused is None else _not_done(refused)
+        if refused is None:
+            return Response(b"", 204, UNCACHED)
+        return refusal_response(refused)
 
     async def look(self, request: Request, path: str) -> Response:
         source, name = self._source(path)
@@ -158,7 +165,7 @@ class _StreamEndpoints:
             return permit.ended
         if isinstance(found, StreamView):
             return head_response(found)
-        return _not_done(found)
+        return refusal_response(found)
 
     async def read(self, request: Request, path: str) -> Answer:
         query = read_query(request)
@@ -186,7 +193,7 @@ class _StreamEndpoints:
     ) -> Response:
         """Return the answer to what a read has found."""
         if not isinstance(found, StreamRead):
-            return _not_done(found)
+            return refusal_response(found)
         cursor = next_cursor(query.cursor, time.time())
         shared = self._is_shared
         response = page_response(found.page, query, cursor, shared=shared)
@@ -246,10 +253,3 @@ class _PendingPage(PendingResponse[_Found | ReadResult]):
 
     def _encode(self, outcome: ReadResult) -> Response:
         return self._page_response(stream_read(outcome, self._after))
-
-
-def _not_done(why: Refused | Failure) -> Response:
-    """Return why nothing was done or found."""
-    if isinstance(why, Failure):
-        return failure_response(why)
-    return refusal_response(why)

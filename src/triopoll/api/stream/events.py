@@ -18,7 +18,7 @@ from ...ops.drain import Drain
 from ...settings import Settings
 from ...store import Refused, StreamPage, kind_of
 from ..event_stream import MEDIA_TYPE, encode_comment, encode_event
-from ..v1.responses import failure_response, shortened
+from ..v1.responses import shortened
 from ..v1.serializers import encode
 from .cursors import next_cursor
 from .decoding import JSON, StreamQuery
@@ -77,8 +77,6 @@ class EventStream:
                 refused = count_failure(source.metrics, error.failure)
         if writer.started:
             return None
-        if isinstance(refused, Failure):
-            return failure_response(refused)
         return self.permit.ended if refused is None else refusal_response(refused)
 
     async def _send_pages(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...asgi.messages import UNCACHED, Headers, Response
+from ...core.outcomes import Failure
 from ...store import (
     NewAppend,
     Refused,
@@ -15,7 +16,7 @@ from ...store import (
     StreamView,
     kind_of,
 )
-from ..v1.responses import respond
+from ..v1.responses import failure_response, respond
 from ..v1.serializers import ErrorResponse
 from .decoding import JSON, StreamQuery
 
@@ -180,13 +181,17 @@ def _end(view: StreamView) -> list[tuple[bytes, bytes]]:
 # --- refusals -------------------------------------------------------------------------
 
 
-def refusal_response(refused: Refused, received: int | None = None) -> Response:
-    """Answer what was refused.
+def refusal_response(
+    refused: Refused | Failure, received: int | None = None
+) -> Response:
+    """Answer what was refused, or has failed.
 
     Args:
         refused: Why.
         received: The sequence number that the producer has sent.
     """
+    if isinstance(refused, Failure):
+        return failure_response(refused)
     status, message = _STATUSES[refused.reason]
     headers: list[tuple[bytes, bytes]] = []
     if refused.tail is not None:

@@ -14,6 +14,8 @@ from triopoll.api.stream.replies import (
     page_response,
     refusal_response,
 )
+from triopoll.api.v1.responses import failure_response
+from triopoll.core.outcomes import Failure
 from triopoll.store import (
     START,
     Offset,
@@ -124,3 +126,11 @@ def test_each_refusal_has_its_answer(reason: StreamRefusal) -> None:
     shape = json.loads(response.body)
     assert shape["code"] == reason.value
     assert shape["message"]
+
+
+def test_a_failure_is_answered_as_elsewhere() -> None:
+    """With the status and the body of `/v1`."""
+    failure = Failure.STORE_UNREACHABLE
+    response, expected = refusal_response(failure), failure_response(failure)
+    assert (response.status, response.body) == (expected.status, expected.body)
+    assert response.status == 503
