@@ -29,7 +29,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     lock.add_argument(
         "--fence-env", metavar="NAME", help="variable that gets the fencing token"
     )
-    lock.set_defaults(run=_run, permits=None)
+    lock.set_defaults(run=partial(run, _hold), permits=None)
     _add_options(lock)
     semaphore = commands.add_parser(
         "semaphore",
@@ -39,7 +39,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     semaphore.add_argument("key", metavar="KEY")
     semaphore.add_argument("permits", type=whole_number(1, 65_535), metavar="PERMITS")
-    semaphore.set_defaults(run=_run, fence_env=None)
+    semaphore.set_defaults(run=partial(run, _hold), fence_env=None)
     _add_options(semaphore)
 
 
@@ -73,10 +73,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="renewed lease; without it, the lock lasts as long as the connection",
     )
     add_held_options(parser)
-
-
-def _run(options: argparse.Namespace) -> int:
-    return run(_hold, options)
 
 
 async def _hold(options: argparse.Namespace) -> int:

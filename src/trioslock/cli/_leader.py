@@ -23,7 +23,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "When the command ends by itself, step down and exit with its exit code.",
         epilog="example: trioslock leader --again scheduler -- ./scheduler",
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=partial(run, _lead))
     add = parser.add_argument
     add("key", metavar="KEY")
     add("--name", help="what followers see; without it, the host and the process id")
@@ -40,10 +40,6 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         help="renewed lease, after which another can lead (default: 15)",
     )
     add_held_options(parser)
-
-
-def _run(options: argparse.Namespace) -> int:
-    return run(_lead, options)
 
 
 async def _lead(options: argparse.Namespace) -> int:
