@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import string
 from typing import Any
 
 import jwt
@@ -173,6 +174,21 @@ def test_no_algorithm_and_no_signature_get_nothing() -> None:
     for text in (none, none.rstrip("."), f"{head}.{payload}.", f"{head}.{payload}"):
         with pytest.raises(BadTicket):
             reader().read(text, NOW)
+
+
+def test_a_signature_has_one_encoding() -> None:
+    """The same signature in another encoding is refused, whatever its last bits are."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    for number in range(64):
+        good = ticket("a", id=str(number))
+        reader().read(good, NOW)
+        last = alphabet.index(good[-1])
+        same_bytes = {good[:-1] + alphabet[last + unused] for unused in (1, 2, 3)}
+        others = {good + "=", good + "==", good + "!", f"{good[:-9]}\n{good[-9:]}"}
+        standard = good.replace("-", "+").replace("_", "/")
+        for bad in same_bytes | others | ({standard} - {good}):
+            with pytest.raises(BadTicket, match="signature"):
+                reader().read(bad, NOW)
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
