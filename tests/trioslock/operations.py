@@ -242,6 +242,11 @@ _INNER = {
         for grant in ("Grant", "LevelGrant", "LeafGrant")
         for step in ("confirm", "give_up")
     },
+    **{
+        f"{grant}.{step}": "a step of release, for trioslock.aio"
+        for grant in ("Grant", "LevelGrant", "LeafGrant")
+        for step in ("end_body", "end_body_in_trio", "finish_release")
+    },
     "LevelGrant.accept": "a step of RLock.acquire",
     "LevelGrant.abandon": "a step of RLock.acquire",
     "TreeLeaf.take": "a step of TreeLock.acquire",

@@ -260,6 +260,9 @@ INTERNAL = {
     ),
     *(("any", name) for name in ("renewed", "mark_lost", "mark_renewed", "unlock_of")),
     *(("any", name) for name in ("accept", "take", "link")),
+    *(("any", name) for name in ("begin_attempt", "begin_body", "begin_leave")),
+    *(("any", name) for name in ("end_body", "end_body_in_trio", "finish_release")),
+    ("Client", "write_by"),
     ("Data", "decode"),
 }
 

@@ -14,6 +14,7 @@ from trio.lowlevel import enable_ki_protection
 from .._arguments import check_bool, check_int, check_seconds, check_type
 from ..link import (
     Backoff,
+    CallSoon,
     Changes,
     ClientSession,
     Connector,
@@ -36,6 +37,14 @@ class Client(Database):
 
     def __repr__(self) -> str:
         return f"<Client of database {self.number}: {self._session!r}>"
+
+    def write_by(self, call_soon: CallSoon) -> None:
+        """Let connections write from the loop whose guest trio is.
+
+        Args:
+            call_soon: Calls a function in the next pass of that loop.
+        """
+        self._session.write_by(call_soon)
 
     @property
     def client_id(self) -> bytes:

@@ -14,6 +14,7 @@ cancelled the body.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TypeVar
 
@@ -43,7 +44,7 @@ class Service:
         self._settle = settle
         self._grace = grace
         self._scope = trio.CancelScope(shield=True)
-        self._manager = trio.open_nursery()
+        self._manager: AbstractAsyncContextManager[trio.Nursery, bool | None]
         self._nursery: trio.Nursery | None = None
         self._task: Task
 
@@ -61,6 +62,8 @@ class Service:
             BaseException: What ``ready`` has raised; the service has ended.
         """
         self._task = current_task()
+        # Not in `__init__`: a client may be made outside of the trio run that opens it.
+        self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._serve)
         try:

@@ -11,8 +11,16 @@ from ._backoff import Backoff
 from ._entries import Owner
 from ._link import Link
 from ._replset import Changes, OpenTransport, ReplicaSession, ReplicaSet
-from ._request_table import BaseLink, RequestTable
-from ._requester import BegunWait, Expectation, LossListener, Requester, WaitEnded
+from ._request_table import BaseLink, CallSoon, RequestTable
+from ._requester import (
+    BegunRelease,
+    BegunWait,
+    Expectation,
+    LossListener,
+    PreparedEnded,
+    Requester,
+    WaitEnded,
+)
 from ._session import ClientSession, Connector, connector
 from ._settings import SessionSettings, SessionStatistics
 from ._topology import MemberState, Role, SetState
@@ -20,7 +28,9 @@ from ._topology import MemberState, Role, SetState
 __all__ = [
     "Backoff",
     "BaseLink",
+    "BegunRelease",
     "BegunWait",
+    "CallSoon",
     "Changes",
     "ClientSession",
     "Connector",
@@ -30,6 +40,7 @@ __all__ = [
     "MemberState",
     "OpenTransport",
     "Owner",
+    "PreparedEnded",
     "ReplicaSession",
     "ReplicaSet",
     "RequestTable",

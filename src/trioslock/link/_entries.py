@@ -44,7 +44,7 @@ from ..protocol import (
     ResultCode,
     describe_key,
 )
-from ._requester import LossListener, WaitEnded, attempt_of
+from ._requester import LossListener, PreparedEnded, WaitEnded, attempt_of
 
 _T = TypeVar("_T")
 
@@ -327,6 +327,44 @@ class PendingPreparedLock(PendingLock):
         return self._prepared.lock(self.attempt)
 
 
+class BegunLock(PendingPreparedLock):
+    """The LOCK of a prepared lock for which no task waits."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(
+        self,
+        table: EntryTable,
+        prepared: PreparedLock,
+        attempt: bytes,
+        listener: LossListener,
+        ended: PreparedEnded,
+    ) -> None:
+        # Without super().__init__(), as in PendingPreparedLock.
+        self.table = table
+        self._command = None
+        self._prepared = prepared
+        self.attempt = attempt
+        self.listener = listener
+        self.replay = True
+        self.sequence = 0
+        self.in_doubt = False
+        self._ended = ended
+
+    def wake(self, result: LockResult | None) -> None:
+        """Give the reply to the function."""
+        self._ended(outcome.Value(result))
+
+    def fail(self, error: Exception) -> None:
+        """Give an error to the function."""
+        self._ended(outcome.Error(error))
+
+    def withdraw(self) -> None:
+        """End the wait here and on the server; do nothing after its end."""
+        if self.table.has(self.command, self):
+            self.table.withdraw(self.command)
+
+
 class PendingCall(PendingRequest):
     """A command that the server answers at once.
 
@@ -456,6 +494,43 @@ class PendingPreparedUnlock(PendingUnlock):
 
     def _make(self) -> LockCommand:
         return self._prepared.unlock(self._attempt)
+
+
+class BegunUnlock(PendingPreparedUnlock):
+    """The UNLOCK of a prepared lock for which no task waits."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(
+        self,
+        table: EntryTable,
+        prepared: PreparedLock,
+        attempt: bytes,
+        ended: PreparedEnded,
+    ) -> None:
+        # Without super().__init__(), as in PendingPreparedLock.
+        self.table = table
+        self._command = None
+        self._prepared = prepared
+        self._attempt = attempt
+        self.replay = True
+        self.linger = True
+        self.raise_cancel = None
+        self.repeated = False
+        self._ended = ended
+
+    def wake(self, result: LockResult | None) -> None:
+        """Give the reply to the function."""
+        self._ended(outcome.Value(result))
+
+    def fail(self, error: Exception) -> None:
+        """Give an error to the function."""
+        self._ended(outcome.Error(error))
+
+    def leave(self) -> None:
+        """Wait no longer for the reply; the UNLOCK takes effect all the same."""
+        if self.table.has(self.command, self):
+            self._leave()
 
 
 class PendingUpdate(PendingCall):

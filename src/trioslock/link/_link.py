@@ -49,9 +49,15 @@ from ..protocol import (
     encode_command,
 )
 from ..transport import NETWORK_ERRORS, Transport
-from ._entries import Owner, PendingPreparedLock, PendingPreparedUnlock
+from ._entries import (
+    BegunLock,
+    BegunUnlock,
+    Owner,
+    PendingPreparedLock,
+    PendingPreparedUnlock,
+)
 from ._fair_queue import FairQueue
-from ._request_table import BaseLink
+from ._request_table import BaseLink, CallSoon
 
 _DATA = int(LockFlag.DATA)
 # More results than this in one read are delivered in batches, one in each pass of the
@@ -94,6 +100,9 @@ class Link(BaseLink):
         # The writer while it waits for frames. None also before it has started and
         # while it writes: then frames are only collected.
         self._writer: Task | None = None
+        # Set in guest mode: calls `_flush` in the next pass of the host's loop.
+        self._call_soon: CallSoon | None = None
+        self._flush_due = False
         self._idle = False
         self._queue = FairQueue()
         self._batch_size = 2 * _SMALLEST_BATCH
@@ -229,7 +238,28 @@ class Link(BaseLink):
             self._send_now(frame)
         else:
             self._unsent[frame] = None
+            self._collected()
+
+    def write_by(self, call_soon: CallSoon) -> None:
+        """Write from the host's loop: see `BaseLink.write_by`."""
+        self._call_soon = call_soon
+
+    def _collected(self) -> None:
+        """Let the frames of this pass be written in the next one."""
+        if self._call_soon is None:
             self._wake_writer()
+        elif not self._flush_due:
+            self._flush_due = True
+            self._call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        # A writer that is busy takes what was collected meanwhile.
+        if self._unsent and self._writer is not None and self.ended_by is None:
+            data = b"".join(self._unsent)
+            self._unsent = {}
+            self.owner.load_reduced()
+            self._send_now(data)
 
     def _wake_writer(self) -> None:
         if self._writer is not None:
@@ -368,6 +398,11 @@ class Link(BaseLink):
                     reschedule(entry.task, entry)
                     number += 1
                     continue
+                if type(entry) is BegunUnlock:
+                    del unlocks[request_id]
+                    entry.wake(None)
+                    number += 1
+                    continue
             elif head == LOCKED:
                 entry = locks.get(request_id)
                 # An attempt that was sent again has an id that its task does not
@@ -376,6 +411,12 @@ class Link(BaseLink):
                     del locks[request_id]
                     held[request_id] = entry
                     reschedule(entry.task, entry)
+                    number += 1
+                    continue
+                if type(entry) is BegunLock and entry.attempt == request_id:
+                    del locks[request_id]
+                    held[request_id] = entry
+                    entry.wake(None)
                     number += 1
                     continue
             else:

@@ -72,6 +72,9 @@ _TYPES: dict[type, int] = {
 
 Entry = StandbyEntry | OrphanRequest
 
+CallSoon = Callable[[Callable[[], object]], object]
+"""The ``call_soon`` of a loop whose guest trio is."""
+
 
 class RequestTable(ABC):
     """Match replies with entries.
@@ -381,6 +384,13 @@ class BaseLink(RequestTable):
     @abstractmethod
     async def aclose(self) -> None:
         """Close a connection that does not run."""
+
+    def write_by(self, call_soon: CallSoon) -> None:
+        """Write from the loop whose guest trio is, without a turn of trio.
+
+        Args:
+            call_soon: Calls a function in the next pass of that loop.
+        """
 
 
 class Disconnected(RequestTable):

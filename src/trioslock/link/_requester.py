@@ -108,11 +108,23 @@ return at once and must not raise.
 """
 
 
+PreparedEnded = Callable[[outcome.Outcome[LockResult | None]], object]
+"""As `WaitEnded`; the answer is None where it has nothing to add."""
+
+
 class BegunWait(Protocol):
     """A LOCK that waits on the server, and for which no task waits here."""
 
     def withdraw(self) -> None:
         """End the wait, here and on the server; does nothing after its end."""
+        ...
+
+
+class BegunRelease(Protocol):
+    """An UNLOCK for whose answer no task waits."""
+
+    def leave(self) -> None:
+        """Let it take effect without its caller; its answer is dropped."""
         ...
 
 
@@ -221,6 +233,40 @@ class Requester(Protocol):
 
         Returns:
             The answer; or None for a release whose answer has nothing to add.
+        """
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a connection with room, as `begin_prepared` needs it."""
+        ...
+
+    def begin_prepared(
+        self,
+        prepared: PreparedLock,
+        attempt: bytes,
+        listener: LossListener,
+        ended: PreparedEnded,
+    ) -> BegunWait:
+        """Send a prepared LOCK and return; for callers that are no trio tasks.
+
+        Args:
+            prepared: The LOCK, but for its id.
+            attempt: A new id.
+            listener: Gets the loss of the grant reported.
+            ended: Gets what ``acquire_prepared`` returns or raises.
+        """
+        ...
+
+    def begin_release(
+        self, prepared: PreparedLock, attempt: bytes, ended: PreparedEnded
+    ) -> BegunRelease:
+        """Send a prepared UNLOCK and return; for callers that are no trio tasks.
+
+        Args:
+            prepared: The lock.
+            attempt: The id of its grant.
+            ended: Gets what ``release_prepared`` returns or raises.
         """
         ...
 

@@ -49,6 +49,8 @@ from ..transport import NETWORK_ERRORS, Transport
 from ._backoff import Backoff, Retries
 from ._client_ids import ClientIds
 from ._entries import (
+    BegunLock,
+    BegunUnlock,
     ExpectedReply,
     PendingCall,
     PendingCallback,
@@ -60,8 +62,16 @@ from ._entries import (
 )
 from ._link import Link
 from ._orphans import OrphanRequest
-from ._request_table import BaseLink, Disconnected, RequestTable
-from ._requester import SEQUENCE_BYTES, BegunWait, LossListener, WaitEnded, attempt_of
+from ._request_table import BaseLink, CallSoon, Disconnected, RequestTable
+from ._requester import (
+    SEQUENCE_BYTES,
+    BegunRelease,
+    BegunWait,
+    LossListener,
+    PreparedEnded,
+    WaitEnded,
+    attempt_of,
+)
 from ._settings import SessionSettings, SessionStatistics, reason_of
 
 # An id is a random prefix of the session, a counter, and two bytes of zeros that
@@ -106,6 +116,7 @@ class ClientSession:
         ttl = ceil(settings.session_ttl)
         self._wait = WireDuration(ttl, int(TimeoutFlag.KEEPALIVE))
         self._session_lease = WireDuration(ttl, int(ExpiryFlag.KEEPALIVE))
+        self._call_soon: CallSoon | None = None
         self._process = os.getpid()
         give_up_in_children(self)
 
@@ -257,6 +268,56 @@ class ClientSession:
         table.post_unlock(prepared, attempt)
         table.unlocks[attempt] = entry
         return wait_task_rescheduled(entry.abort)  # noqa: ASYNC105 - by the caller
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a connection with room: see `Requester.ready`."""
+        return (
+            self._link is not None
+            and self._table.load < self._limit
+            and self._refusal is None
+        )
+
+    @enable_ki_protection
+    def begin_prepared(
+        self,
+        prepared: PreparedLock,
+        attempt: bytes,
+        listener: LossListener,
+        ended: PreparedEnded,
+    ) -> BegunWait:
+        """Send a prepared LOCK and return: see `Requester.begin_prepared`."""
+        table = self._table
+        entry = BegunLock(table, prepared, attempt, listener, ended)
+        table.post_lock(prepared, attempt)
+        table.locks[attempt] = entry
+        return entry
+
+    @enable_ki_protection
+    def begin_release(
+        self, prepared: PreparedLock, attempt: bytes, ended: PreparedEnded
+    ) -> BegunRelease:
+        """Send a prepared UNLOCK and return: see `Requester.begin_release`."""
+        table = self._table
+        table.held.pop(attempt, None)
+        entry = BegunUnlock(table, prepared, attempt, ended)
+        if self._link is None and (refusal := self._refuse_release()):
+            table.release_later(entry.command)
+            entry.fail(refusal)
+            return entry
+        table.post_unlock(prepared, attempt)
+        table.unlocks[attempt] = entry
+        return entry
+
+    def write_by(self, call_soon: CallSoon) -> None:
+        """Let connections write from the loop whose guest trio is.
+
+        Args:
+            call_soon: Calls a function in the next pass of that loop.
+        """
+        self._call_soon = call_soon
+        if self._link is not None:
+            self._link.write_by(call_soon)
 
     def forget(self, request_id: bytes) -> None:
         """End the notices about a grant that ends without a release."""
@@ -429,6 +490,8 @@ class ClientSession:
         assert isinstance(disconnected, Disconnected)
         # First, so that an entry that resumes and a task that it wakes use the link.
         self._table = self._link = link
+        if self._call_soon is not None:
+            link.write_by(self._call_soon)
         self._connections += 1
         self._error = None
         disconnected.resume_all(link)

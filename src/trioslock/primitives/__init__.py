@@ -7,15 +7,15 @@ on `Acquirable`.
 
 from __future__ import annotations
 
-from ._acquirable import Acquirable, ExclusiveHandle
+from ._acquirable import Acquirable, BegunAttempt, ExclusiveHandle
 from ._event import Default, Event
 from ._fencing import FencedLock
 from ._flags import NO_FLAGS, Flags
 from ._flows import ConcurrencyLimiter, TokenBucket
-from ._grant import Grant, release_unusable
+from ._grant import BodyScope, Grant, release_unusable
 from ._group_event import GroupEvent
 from ._guesses import Guessed
-from ._handle import Handle
+from ._handle import CountedHandle, Handle
 from ._holder import Holder, Waiter
 from ._lease import SESSION, Lease, SessionLease, wire_lease
 from ._lists import (
@@ -46,9 +46,12 @@ __all__ = [
     "NO_FLAGS",
     "SESSION",
     "Acquirable",
+    "BegunAttempt",
+    "BodyScope",
     "Change",
     "ConcurrencyLimiter",
     "DatabaseState",
+    "CountedHandle",
     "Default",
     "Event",
     "ExclusiveHandle",

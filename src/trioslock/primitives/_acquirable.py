@@ -8,13 +8,16 @@ finds it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
+import outcome
 import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
-from .._errors import ConnectionLost, LockLost, NotHeld
+from .._errors import ConnectionLost, LockLost, NotHeld, SlockError
+from ..link import BegunWait
 from ..protocol import (
     FOREVER,
     CommandType,
@@ -31,7 +34,7 @@ from ..protocol import (
 )
 from ._flags import Flags
 from ._grant import Grant
-from ._handle import NO_ID, Handle
+from ._handle import NO_ID, NO_TIME, Handle
 from ._holder import Holder
 from ._lease import SessionLease
 from ._options import HandleOptions
@@ -42,6 +45,64 @@ _LOCK = int(CommandType.LOCK)
 _OK = int(ResultCode.SUCCED)
 _REFUSED = int(ResultCode.TIMEOUT)
 _NOT_THERE = (ResultCode.UNLOCK_ERROR, ResultCode.UNKNOWN_DB)
+
+
+class BegunAttempt:
+    """An attempt for which no trio task waits; made by `Acquirable.begin_attempt`.
+
+    Args:
+        grant: What is granted.
+        waits: Whether it waits for the key.
+        ended: Called once at its end, unless it was withdrawn.
+
+    Attributes:
+        wait: The LOCK that was sent, until its answer has come.
+    """
+
+    def __init__(self, grant: Grant, waits: bool, ended: Callable[[], object]) -> None:
+        self.wait: BegunWait | None = None
+        self._grant = grant
+        self._waits = waits
+        self._ended = ended
+        self._answer: outcome.Outcome[LockResult | None] | None = None
+
+    def end(self, answer: outcome.Outcome[LockResult | None]) -> None:
+        """Note the answer."""
+        self._answer = answer
+        # It refers to this object: without the circle both are freed at once.
+        self.wait = None
+        self._ended()
+
+    def result(self) -> Grant:
+        """Return the grant, once it has ended.
+
+        Raises:
+            Exception: What `Acquirable.acquire` or `Acquirable.try_acquire` raises.
+        """
+        assert self._answer is not None
+        result = self._answer.unwrap()
+        if result is not None:
+            if result.result == _REFUSED and not self._waits:
+                raise trio.WouldBlock
+            if result.result != _OK:
+                raise refusal(result, self._grant.key)
+            self._grant.granted(result)
+        return self._grant
+
+    def withdraw(self) -> None:
+        """End the wait, here and on the server; release what was granted."""
+        if self._answer is None:
+            assert self.wait is not None
+            self.wait.withdraw()
+            return
+        with suppress(SlockError, trio.WouldBlock, trio.ClosedResourceError):
+            grant = self.result()
+            if grant.held:
+                grant.begin_leave(_ignore).leave()
+
+
+def _ignore(_answer: object) -> None:
+    """Take the answer to a release that nothing depends on."""
 
 
 class Acquirable(Handle):
@@ -135,6 +196,37 @@ class Acquirable(Handle):
             As for `acquire`.
         """
         return await self._attempt(0, 0, as_data(data))
+
+    def begins(self) -> bool:
+        """Return whether `begin_attempt` can be used now, and does all there is to do.
+
+        Not so for a lease that ends by itself, for handles whose attempt is more than
+        one LOCK, and without a connection that has room.
+        """
+        return (
+            not self._limited
+            and type(self)._attempt is Acquirable._attempt
+            and self._requester.ready
+        )
+
+    def begin_attempt(
+        self, ended: Callable[[], object], *, waits: bool
+    ) -> BegunAttempt:
+        """Ask for the key for a caller that is no trio task.
+
+        Args:
+            ended: Called once at the end, on the trio thread; it must not raise.
+            waits: As `acquire`, or as `try_acquire`.
+        """
+        requester = self._requester
+        prepared = self._waiting if waits else self._trying
+        if prepared is None:
+            prepared = self._prepare(*(requester.wait if waits else NO_TIME))
+        attempt = requester.new_id()
+        grant = self._grant_type(requester, prepared, attempt)
+        begun = BegunAttempt(grant, waits, ended)
+        begun.wait = requester.begin_prepared(prepared, attempt, grant, begun.end)
+        return begun
 
     async def _attempt(self, wait: int, wait_flag: int, data: Data | None) -> Grant:
         prepared = self._waiting if wait else self._trying

@@ -9,16 +9,16 @@ of one object, so they stay in one class.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Protocol, Self
 
 import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
 from .._errors import ConnectionLost, LockLost, LossReason, NotHeld, SlockError
-from ..link import Requester
+from ..link import BegunRelease, PreparedEnded, Requester
 from ..protocol import (
     FOREVER,
     CommandType,
@@ -53,6 +53,21 @@ _UNLOCK = int(CommandType.UNLOCK)
 _UPDATE = int(LockFlag.UPDATE)
 
 
+class BodyScope(Protocol):
+    """What a loss cancels: a ``trio.CancelScope``, or what does the same elsewhere."""
+
+    @property
+    def deadline(self) -> float:
+        """Time on trio's clock at which it cancels by itself."""
+        ...
+
+    @deadline.setter
+    def deadline(self, deadline: float, /) -> None: ...
+
+    def cancel(self) -> None:
+        """Cancel the body. Called on the trio thread."""
+
+
 class Grant(Guessed):
     """One holding of a key, owned by the task that acquired it.
 
@@ -79,7 +94,7 @@ class Grant(Guessed):
     _lost: LossReason | None = None
     _released = False
     _entered = False
-    _scope: trio.CancelScope | None = None
+    _scope: BodyScope | None = None
     _loss: trio.Event | None = None
     _task: Task | None = None
     outer: Grant | None = None
@@ -170,12 +185,15 @@ class Grant(Guessed):
 
     def lost(self, reason: LossReason) -> None:
         """Note that the grant has ended, and cancel the body."""
-        self._lost = reason
+        self._note_loss(reason)
         # Without a scope the body has not begun, or has ended: `enter` and `__aexit__`
         # look at the reason.
         if self._scope is not None:
             self._scope.cancel()
         self._stop_renewal()
+
+    def _note_loss(self, reason: LossReason) -> None:
+        self._lost = reason
         if self._loss is not None:
             self._loss.set()
 
@@ -413,13 +431,29 @@ class Grant(Guessed):
         # finds the grant released.
         self._released = True
         self._stop_renewal()
-        result: LockResult | None
-        if frame is None:
-            result = await self._requester.release_prepared(
-                self._prepared, self._attempt
-            )
-        else:
-            result = await self._requester.release(self._unlock(frame))
+        await self.finish_release(
+            self._requester.release_prepared(self._prepared, self._attempt)
+            if frame is None
+            else self._requester.release(self._unlock(frame))
+        )
+
+    def begin_leave(self, ended: PreparedEnded) -> BegunRelease:
+        """Send the UNLOCK for a caller that is no trio task.
+
+        Args:
+            ended: Gets the answer, for `finish_release`.
+        """
+        self._released = True
+        self._stop_renewal()
+        return self._requester.begin_release(self._prepared, self._attempt, ended)
+
+    async def finish_release(self, answer: Awaitable[LockResult | None]) -> None:
+        """Wait for the answer to the UNLOCK.
+
+        Raises:
+            NotHeld: The server says that the grant had ended before.
+        """
+        result = await answer
         if result is not None and result.result != _OK:
             raise refusal(result, self.key)
 
@@ -438,28 +472,50 @@ class Grant(Guessed):
     @enable_ki_protection
     def enter(self) -> None:
         """Begin the body, which a loss cancels. Not async, so nothing can interrupt."""
+        self._check_not_entered()
+        self._task = current_task()
+        if self._limited:
+            scope = trio.CancelScope(deadline=self.expires_at).__enter__()
+        else:
+            scope = enter_scope()
+        self._begin(scope)
+
+    @enable_ki_protection
+    def begin_body(self, scope: BodyScope) -> None:
+        """Begin a body that runs in no trio task; `end_body` must follow.
+
+        Args:
+            scope: Cancels the body.
+
+        Raises:
+            RuntimeError: The grant has been entered already.
+        """
+        self._check_not_entered()
+        if self._limited:
+            scope.deadline = self.expires_at
+        self._begin(scope)
+
+    def _check_not_entered(self) -> None:
         if self._entered:
             raise RuntimeError(f"{self!r} has been entered already")
         self._entered = True
-        self._task = current_task()
-        if self._limited:
-            self._scope = trio.CancelScope(deadline=self.expires_at).__enter__()
-        else:
-            self._scope = enter_scope()
+
+    def _begin(self, scope: BodyScope) -> None:
+        self._scope = scope
         if self._lost is not None:
-            self._scope.cancel()
+            scope.cancel()
         if self._renewer is not None:
             self._requester.start_soon(self._renewer.run)
 
     @enable_ki_protection
-    async def __aexit__(  # noqa: C901 - each branch is one way in which a body ends
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
         scope = self._scope
-        assert scope is not None
+        assert isinstance(scope, trio.CancelScope)
         if self._task is not current_task():
             await self._leave_elsewhere(exc)
         # From here on a loss has no body to cancel.
@@ -471,30 +527,41 @@ class Grant(Guessed):
         except BaseException as rest:  # noqa: BLE001 - raised again below
             # A group of which the scope's own cancellations were taken out.
             error = rest
-        if self._renewer is not None:
-            self._renewer.stop()
-        release_error: BaseException | None = None
-        if self._lost is None and not self._released:
-            # By this side's clock the lease is over: the scope's deadline has passed.
-            late = (self._limited or exc is not None) and scope.cancel_called
-            try:
-                result = await (self._leave_late() if late else self._leave())
-                if result is not None and result.result != _OK:
-                    raise refusal(result, self.key)
-            except NotHeld:
-                # The server sends no notice when another client releases the key.
-                self._lost = "expired"
-            except ConnectionLost:
-                self._lost = "disconnected"
-            except BaseException as failure:  # noqa: BLE001 - raised again below
-                release_error = failure
-            if late and self._lost is None:
-                self._lost = "expired"
-        if self._lost is not None:
-            release_error = loss(self.key, self._lost)
+        # By this side's clock the lease is over: the scope's deadline has passed.
+        late = (self._limited or exc is not None) and scope.cancel_called
+        release_error = await self.end_body_in_trio(late=late)
         if error is None and release_error is None:
             return exc is not None
         return raise_outcome(exc, error, release_error)
+
+    async def end_body(
+        self, leave: Callable[[], Awaitable[LockResult | None]], *, late: bool
+    ) -> BaseException | None:
+        """Release at the end of a body.
+
+        Args:
+            leave: Sends the UNLOCK and waits for its answer.
+            late: Whether the lease may have ended already, by this side's clock.
+
+        Returns:
+            What is to be raised: `LockLost`, or what the release has raised.
+        """
+        self._scope = None
+        self._stop_renewal()
+        release_error: BaseException | None = None
+        if self._lost is None and not self._released:
+            try:
+                await self.finish_release(leave())
+            except NotHeld:
+                # The server sends no notice when another client releases the key.
+                self._note_loss("expired")
+            except ConnectionLost:
+                self._note_loss("disconnected")
+            except BaseException as failure:  # noqa: BLE001 - raised again below
+                release_error = failure
+            if late and self._lost is None:
+                self._note_loss("expired")
+        return release_error if self._lost is None else loss(self.key, self._lost)
 
     def with_outer(self) -> Iterator[Grant]:
         """Yield this grant and those that the task had entered before it."""
@@ -510,7 +577,7 @@ class Grant(Guessed):
             RuntimeError: Always: the scope of the body is that task's.
         """
         scope, self._scope = self._scope, None
-        assert scope is not None
+        assert isinstance(scope, trio.CancelScope)
         assert self._task is not None
         abandon_scope(scope)
         await release_unusable(self)
@@ -520,6 +587,11 @@ class Grant(Guessed):
             "in the task that has begun it; close an async generator in the task that "
             "iterates over it (contextlib.aclosing)"
         ) from exc
+
+    async def end_body_in_trio(self, *, late: bool) -> BaseException | None:
+        """Release at the end of a body, as `end_body` does, in a trio task."""
+        leave = self._leave_late if late else self._leave
+        return await self.end_body(leave, late=late)
 
     async def _leave_late(self) -> LockResult | None:
         """Release a grant whose lease may have ended already.

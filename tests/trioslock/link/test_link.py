@@ -187,6 +187,35 @@ async def test_commands_of_one_pass_are_written_together() -> None:
         assert (world.link.load, world.owner.load_reductions) == (0, 1)
 
 
+async def test_a_host_loop_writes_what_is_collected() -> None:
+    """In its next pass, at once for a single command; what is left, trio writes."""
+    async with running() as world:
+        due: list[Callable[[], object]] = []
+        world.link.write_by(due.append)
+        commands = [lock(world.link) for _ in range(4)]
+        for command in commands:
+            world.link.post(command)
+        await wait_all_tasks_blocked()
+        first, *rest = map(encode_command, commands)
+        assert world.transport.writes == [first]
+        (flush,) = due
+        world.transport.accepts = 10
+        flush()
+        assert world.transport.writes[1] == b"".join(rest)
+        await wait_all_tasks_blocked()
+        # 10 bytes of each write are taken; a stream gets what is left at the end.
+        assert bytes(world.transport.rest) == b"".join(rest)[20:]
+        # Nothing is left to be written, and nothing is by a link that has ended.
+        world.transport.writes.clear()
+        flush()
+        world.transport.accepts = None
+        for command in commands[:2]:
+            world.link.post(command)
+        world.link._break(ConnectionLost("cut"))
+        flush()
+        assert len(world.transport.writes) <= 1
+
+
 async def test_a_busy_link_does_not_write_at_once() -> None:
     """After a read with several replies, the next commands are collected."""
     async with running() as world:

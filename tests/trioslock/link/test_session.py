@@ -10,8 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioslock import Client, ConnectionLost, Data, LockLost, NotHeld
+from trioslock import Client, ConnectionLost, Data, Grant, LockLost, NotHeld
 from trioslock.engine import Engine
+from trioslock.link import BegunWait
 from trioslock.protocol import to_key
 from trioslock.testing import Network, open_network
 
@@ -575,3 +576,106 @@ async def test_closing_ends_the_waits_of_other_tasks(
                 assert claims(network, "k") == (1, 1)
         assert len(errors) == 1
         assert claims(network, "k") == (1, 0)
+
+
+def begin(client: Client, key: str, answers: list[object]) -> tuple[Grant, BegunWait]:
+    """Send the LOCK of a handle without a task that waits for its answer."""
+    lock, session = client.lock(key), client._session
+    prepared = lock._prepare(*session.wait)
+    grant = Grant(session, prepared, session.new_id())
+    return grant, session.begin_prepared(prepared, grant.lock_id, grant, answers.append)
+
+
+async def test_a_lock_and_its_release_without_a_task(
+    network: Network, client: Client
+) -> None:
+    answers: list[object] = []
+    assert client._session.ready
+    grant, begun = begin(client, "k", answers)
+    await wait_all_tasks_blocked()
+    (answer,) = answers
+    assert isinstance(answer, outcome.Value)
+    # Nothing waits any more.
+    begun.withdraw()
+    assert claims(network, "k") == (1, 0)
+    release = grant.begin_leave(answers.append)
+    await wait_all_tasks_blocked()
+    release.leave()
+    assert len(answers) == 2
+    assert claims(network, "k") == (0, 0)
+    assert_idle(client)
+
+
+async def test_a_lock_without_a_task_is_withdrawn(
+    network: Network, client: Client
+) -> None:
+    answers: list[object] = []
+    async with network.open_client() as other, other.lock("k"):
+        _, begun = begin(client, "k", answers)
+        await wait_all_tasks_blocked()
+        assert claims(network, "k") == (1, 1)
+        begun.withdraw()
+        await wait_all_tasks_blocked()
+        assert claims(network, "k") == (1, 0)
+    assert answers == []
+    assert_idle(client)
+
+
+async def test_a_lock_without_a_task_goes_on_over_a_cut(
+    autojump_clock: MockClock, network: Network, client: Client
+) -> None:
+    answers: list[object] = []
+    async with network.open_client() as other:
+        holder = await other.lock("k").acquire()
+        begin(client, "k", answers)
+        await wait_all_tasks_blocked()
+        network.streams[0].cut()
+        assert not answers
+        await trio.sleep(0.1)
+        assert claims(network, "k") == (1, 1)
+        await holder.release()
+        await wait_all_tasks_blocked()
+    assert len(answers) == 1
+    assert claims(network, "k") == (1, 0)
+
+
+async def test_a_release_without_a_task_takes_effect_all_the_same(
+    network: Network, client: Client
+) -> None:
+    """Its caller has left before the answer."""
+    answers: list[object] = []
+    grant = await client.lock("k").acquire()
+    grant.begin_leave(answers.append).leave()
+    await wait_all_tasks_blocked()
+    assert claims(network, "k") == (0, 0)
+    assert answers == []
+    assert_idle(client)
+
+
+async def test_locks_and_releases_without_a_task_fail_with_their_client(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    answers: list[object] = []
+    async with network.open_client() as other, other.lock("k"):
+        async with network.open_client() as client:
+            held = await client.lock("held").acquire()
+            begin(client, "k", answers)
+            await wait_all_tasks_blocked()
+        assert not client._session.ready
+        held.begin_leave(answers.append)
+        errors = [answer.error for answer in answers]  # type: ignore[attr-defined]
+        assert [type(error) for error in errors] == 2 * [trio.ClosedResourceError]
+
+
+async def test_the_host_writes_for_every_connection(
+    autojump_clock: MockClock, network: Network, client: Client
+) -> None:
+    """For the present one, and for those to come."""
+    calls: list[object] = []
+    client.write_by(calls.append)
+    for number in range(2):
+        assert client._session._link is not None
+        assert client._session._link._call_soon is not None  # type: ignore[attr-defined]
+        network.streams[number].cut()
+        await trio.sleep(0.1)
+    await client.wait_connected()

@@ -165,3 +165,79 @@ async def test_a_wait_that_the_server_refuses_is_not_would_block() -> None:
         await lock.try_acquire()
     with pytest.raises(LockError, match="refused"):
         await lock.acquire()
+
+
+class Ends:
+    """Counts the end of an attempt that no task waits for."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+
+    def __call__(self) -> None:
+        self.event.set()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_attempt_without_a_task(
+    backend: Backend, client: Client, waits: bool
+) -> None:
+    lock = client.lock(backend.key("lock"))
+    ended = Ends()
+    assert lock.begins()
+    begun = lock.begin_attempt(ended, waits=waits)
+    await ended.event.wait()
+    grant = begun.result()
+    assert await backend.claims(lock.key) == (1, 0)
+    await grant.release()
+    assert await backend.claims(lock.key) == NOTHING
+
+
+@pytest.mark.parametrize("withdrawn", [True, False])
+async def test_an_attempt_without_a_task_that_is_refused(
+    backend: Backend, client: Client, withdrawn: bool
+) -> None:
+    lock = client.lock(backend.key("lock"))
+    async with lock:
+        ended = Ends()
+        begun = lock.begin_attempt(ended, waits=False)
+        await ended.event.wait()
+        if withdrawn:
+            # There is nothing to withdraw any more.
+            begun.withdraw()
+        else:
+            with pytest.raises(trio.WouldBlock):
+                begun.result()
+    assert await backend.claims(lock.key) == NOTHING
+
+
+@pytest.mark.parametrize("granted", [True, False])
+async def test_an_attempt_without_a_task_is_withdrawn(
+    backend: Backend, client: Client, granted: bool
+) -> None:
+    """Also if it was granted before: then the grant is released."""
+    lock = client.lock(backend.key("lock"))
+    ended = Ends()
+    async with lock:
+        begun = lock.begin_attempt(ended, waits=True)
+        await backend.until(lock.key, 1, 1)
+        if not granted:
+            begun.withdraw()
+            await backend.until(lock.key, 1, 0)
+    if granted:
+        await ended.event.wait()
+        begun.withdraw()
+    await backend.until(lock.key, 0, 0)
+    assert ended.event.is_set() == granted
+
+
+async def test_which_attempts_begin_without_a_task(client: Client) -> None:
+    """Those that are one LOCK with a lease that does not end by itself."""
+    assert client.semaphore("key", 2).begins()
+    for handle in (
+        client.lock("key", lease=30),
+        client.lock("key", fenced=True),
+        client.rlock("key"),
+        client.rwlock("key").write(),
+        client.tree("key"),
+    ):
+        assert not handle.begins()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from tests.trioslock.backends import NOTHING, Backend, MemoryBackend
 from tests.trioslock.primitives.answering import answered
 from trio.testing import MockClock, assert_checkpoints
@@ -386,3 +387,22 @@ async def test_only_a_lease_of_seconds_is_detached(
         with pytest.raises(RuntimeError, match="cannot be detached"):
             grant.detach()
     assert await backend.claims(key) == NOTHING
+
+
+async def test_a_late_loss_is_reported_to_other_tasks(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    """A loss that only the end of the body finds, since nobody has reported it."""
+    key = backend.key("lock")
+    lost: list[str] = []
+
+    async def wait(grant: Grant) -> None:
+        lost.append((await grant.wait_lost()).reason)
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(LockLost):
+            async with client.lock(key) as grant:
+                nursery.start_soon(wait, grant)
+                await trio.testing.wait_all_tasks_blocked()
+                await other.lock(key).release_head()
+    assert lost == ["expired"]
