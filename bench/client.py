@@ -15,6 +15,7 @@ table shows the medians of the rounds:
   ``src/github.com/snower/slock``, and with the packages that it imports. ``go`` from
   the PATH builds ``bench/client_go`` with it in a temporary directory. Its goroutines
   use all cores.
+- *aio*: ``async with`` of ``trioslock.aio`` in asyncio tasks.
 - *sync*: ``trioslock.sync``, a thread for each task; above 64 left out (nan).
 - *pyslock*: the asyncio client of PyPI.
 - *bare trio*: tasks that send packed commands and park (``bare.py``). It shows what
@@ -48,7 +49,7 @@ import trio
 from bare import measure_echo, measure_socket, measure_tasks
 from results import Figure, Table, add_results_option, save
 
-from trioslock import Client, open_client, sync
+from trioslock import Client, aio, open_client, sync
 
 MOST_THREADS = 64
 GO_SOURCE = Path(__file__).parent / "client_go" / "main.go"
@@ -96,6 +97,31 @@ def measure_trioslock(address: str, work: Work, tasks: int, seconds: float) -> R
             return Rate(rate, used / count[0] * 2e6)
 
     return trio.run(main)
+
+
+def measure_aio(address: str, tasks: int, seconds: float) -> Rate:
+    """Return the rate and CPU time of the asyncio client."""
+
+    async def main() -> Rate:
+        async with aio.open_client(f"slock://{address}") as client:
+            count = [0]
+            started_at, used_before = time.perf_counter(), time.process_time()
+            ends_at = started_at + seconds
+
+            async def work(key: str) -> None:
+                while time.perf_counter() < ends_at:
+                    async with client.lock(key):
+                        pass
+                    count[0] += 2
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(tasks):
+                    group.create_task(work(f"bench-{os.getpid()}-{number}"))
+            used = time.process_time() - used_before
+            rate = count[0] / (time.perf_counter() - started_at)
+            return Rate(rate, used / count[0] * 2e6)
+
+    return asyncio.run(main())
 
 
 def measure_sync(address: str, tasks: int, seconds: float) -> Rate:
@@ -194,7 +220,10 @@ def summary(tasks: int, rates: dict[str, list[Rate]]) -> list[str]:
         statistics.median(rate.commands for rate in each) for each in rates.values()
     ]
     ours = rates["async with"]
-    cpu = statistics.median(rate.cpu for rate in ours)
+    cpus = [
+        f"{statistics.median(rate.cpu for rate in rates[name]):.1f} us"
+        for name in ("async with", "aio")
+    ]
     ratios = [
         statistics.median(
             one.commands / other.commands
@@ -202,7 +231,7 @@ def summary(tasks: int, rates: dict[str, list[Rate]]) -> list[str]:
         )
         for name in list(rates)[2:]
     ]
-    row = [str(tasks), *(f"{median:,.0f}" for median in medians), f"{cpu:.1f} us"]
+    row = [str(tasks), *(f"{median:,.0f}" for median in medians), *cpus]
     return row + [f"{ratio:.2f}" for ratio in ratios]
 
 
@@ -237,11 +266,14 @@ def main() -> None:
         if options.go:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             clients["Go"] = partial(measure_go, build_go(options.go, folder), address)
+        clients["aio"] = partial(measure_aio, address)
         clients["sync"] = partial(measure_sync, address)
         clients["pyslock"] = partial(measure_pyslock, address)
         clients["bare trio"] = partial(measure_bare, address)
         others = list(clients)[2:]
-        table = Table(["tasks", *clients, "CPU", *(f"to {name}" for name in others)])
+        table = Table(
+            ["tasks", *clients, "CPU", "CPU of aio", *(f"to {name}" for name in others)]
+        )
         figures = []
         for tasks in map(int, options.tasks.split(",")):
             rates = run_rounds(clients, tasks, options)
