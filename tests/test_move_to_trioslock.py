@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -17,11 +18,11 @@ from tests.services import wait_for_line
 from trio.testing import MockClock
 
 import trioslock
-from trioslock import sync
+from trioslock import aio, sync
 from trioslock.embedded import open_embedded
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "move-to-trioslock.md"
-OURS = ("trio", "blocking")
+OURS = ("trio", "asyncio", "blocking")
 # A call that only tries says by them that a key is free, or taken.
 ANSWERS = (trioslock.NotHeld, trio.WouldBlock)
 
@@ -30,7 +31,7 @@ class Call(NamedTuple):
     """A cell of a table.
 
     Attributes:
-        way: The column: trio or blocking.
+        way: The column: trio, asyncio or blocking.
         code: What stands there.
     """
 
@@ -71,6 +72,7 @@ def function(code: str, prefix: str = "", **more: object) -> Any:
     space: dict[str, Any] = {
         "trio": trio,
         "trioslock": trioslock,
+        "asyncio": asyncio,
         **more,
     }
     exec(compile(source, code, "exec"), space)
@@ -104,7 +106,27 @@ def url() -> Iterator[str]:
 
 def hurried(code: str) -> str:
     """Return the code with a time limit of a moment."""
-    return code.replace("=5)", "=0.05)")
+    return code.replace("timeout(5)", "timeout(0.05)").replace("=5)", "=0.05)")
+
+
+@pytest.mark.slow
+def test_with_asyncio(url: str) -> None:
+    """What stands under trio runs here too, but for the time limits."""
+    codes = [
+        code.replace("with trio.move_on_after", "async with asyncio.timeout")
+        for code in (*of_way("trio"), *of_way("asyncio"))
+    ]
+
+    async def run() -> None:
+        async with aio.open_client(url) as client:
+            for code in map(hurried, codes):
+                lock, grant = client.lock(code), await client.lock("other").acquire()
+                with suppress(*ANSWERS, TimeoutError):
+                    await function(code, "async ")(client, lock, grant)
+                with suppress(*ANSWERS):
+                    await grant.release()
+
+    asyncio.run(run())
 
 
 @pytest.mark.slow

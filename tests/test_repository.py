@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,8 +148,15 @@ def test_readme_snippet_runs(served_port: int) -> None:
 
 
 @pytest.mark.slow
+def test_readme_snippet_of_asyncio_runs(served_port: int) -> None:
+    body = textwrap.indent(SNIPPETS[1], "    ")
+    code = f"async def main():\n{body}\nimport asyncio\nasyncio.run(main())"
+    run_snippet(code, served_port)
+
+
+@pytest.mark.slow
 def test_readme_snippet_of_blocking_code_runs(served_port: int) -> None:
-    run_snippet(SNIPPETS[1], served_port)
+    run_snippet(SNIPPETS[2], served_port)
 
 
 def run_snippet(code: str, port: int) -> None:
