@@ -34,6 +34,7 @@ class Facade:
         bases: Its bases.
         skip: Methods that are written by hand or left out.
         attributes: Attributes of the trio object, each with its type and its sentence.
+        inside: The name under which the package itself gets the trio object.
     """
 
     native: type
@@ -41,6 +42,7 @@ class Facade:
     bases: tuple[str, ...] = ("Handle",)
     skip: frozenset[str] = frozenset()
     attributes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    inside: str | None = None
 
 
 NOT_FOR_USERS = frozenset(
@@ -168,6 +170,7 @@ MODULES: dict[str, list[Facade]] = {
                 "number": ("int", "0 to 254."),
                 "flags": ("Flags", "The flags of handles that are made without flags."),
             },
+            inside="trio_database",
         ),
         Facade(client.Client, "Client", ("Database",), frozenset({"write_by"})),
     ],
@@ -290,7 +293,22 @@ def write_class(facade: Facade) -> str:
                 f'        return f"<trioslock.aio: {{self.{own}!r}}>"',
                 "",
             ]
+        if facade.inside is not None:
+            lines += [*write_inside(facade.inside, qualified, own), ""]
     return "\n".join([*lines, *members])
+
+
+def write_inside(name: str, qualified: str, own: str) -> Iterator[str]:
+    """Yield what the recipes use: the trio object and the way to it."""
+    for attribute, kind, sentence, value in (
+        ("portal", "Portal", "The way to its trio run.", "_portal"),
+        (name, qualified, "The same for trio tasks.", own),
+    ):
+        yield textwrap.indent(
+            f"@property\ndef {attribute}(self) -> {kind}:\n"
+            f'    """{sentence}"""\n    return self.{value}\n',
+            "    ",
+        )
 
 
 def write_attributes(facade: Facade, own: str) -> Iterator[str]:

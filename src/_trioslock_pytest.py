@@ -7,13 +7,14 @@ a fixture that is used.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from trioslock import Client, sync
+    from trioslock import Client, aio, sync
     from trioslock.testing import Network, SlockServer
 
 
@@ -60,6 +61,58 @@ def slock_sync_client(slock_server: SlockServer) -> Iterator[sync.Client]:
     from trioslock import sync  # noqa: PLC0415
 
     with sync.open_client(slock_server.url) as client:
+        try:
+            yield client
+        finally:
+            slock_server.heal()
+
+
+@pytest.fixture
+def slock_aio_client(request: pytest.FixtureRequest) -> aio.Client:
+    """An asyncio client of slock_server (pytest-asyncio, or anyio's plugin)."""
+    if "anyio_backend" in request.fixturenames:
+        plugin = "anyio"
+    elif request.config.pluginmanager.hasplugin("asyncio"):
+        plugin = "asyncio"
+    else:
+        pytest.fail(
+            "slock_aio_client needs pytest-asyncio, or a test of anyio's plugin",
+            pytrace=False,
+        )
+    client: aio.Client = request.getfixturevalue(f"_slock_aio_client_of_{plugin}")
+    return client
+
+
+@pytest.fixture
+async def _slock_aio_client_of_anyio(
+    slock_server: SlockServer,
+) -> AsyncIterator[aio.Client]:
+    async with _open_aio_client(slock_server) as client:
+        yield client
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the fixture of pytest-asyncio, which has to be marked by its decorator."""
+    if not config.pluginmanager.hasplugin("asyncio"):
+        return
+    import pytest_asyncio  # noqa: PLC0415 - loaded already
+
+    class Fixtures:
+        @pytest_asyncio.fixture
+        async def _slock_aio_client_of_asyncio(
+            self, slock_server: SlockServer
+        ) -> AsyncIterator[aio.Client]:
+            async with _open_aio_client(slock_server) as client:
+                yield client
+
+    config.pluginmanager.register(Fixtures(), "trioslock_asyncio")
+
+
+@asynccontextmanager
+async def _open_aio_client(slock_server: SlockServer) -> AsyncGenerator[aio.Client]:
+    from trioslock import aio  # noqa: PLC0415
+
+    async with aio.open_client(slock_server.url) as client:
         try:
             yield client
         finally:

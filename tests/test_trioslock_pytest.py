@@ -66,6 +66,17 @@ async def test_asyncio(slock_server):
     assert await reader.read() == b""
     writer.close()
 
+@pytest.mark.asyncio
+async def test_asyncio_leaves_the_server_frozen(slock_server, slock_aio_client):
+    await slock_aio_client.lock("k").acquire()
+    slock_server.freeze()
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_anyio_on(slock_aio_client, anyio_backend):
+    async with slock_aio_client.lock("k"):
+        pass
+
 @pytest.mark.trio
 async def test_mock_clock(autojump_clock, slock_client):
     pass
@@ -126,7 +137,7 @@ def test_the_examples_pass_in_two_processes() -> None:
     """Those of the page about tests, with warnings as errors."""
     folder = ROOT / "examples" / "testing"
     out = run_pytest(folder, "-n", "2", code=0)
-    assert re.search(r"\b13 passed", out), out
+    assert re.search(r"\b15 passed", out), out
 
 
 @pytest.mark.slow
@@ -135,9 +146,11 @@ def test_nothing_is_left_however_a_test_ends(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(PROJECT)
     (tmp_path / "test_endings.py").write_text(ENDINGS)
     out = run_pytest(tmp_path, "--durations=3", code=1)
-    assert re.search(r"\b2 failed, 7 passed", out), out
+    assert re.search(r"\b2 failed, 9 passed, 1 error", out), out
     assert "AssertionError: in the middle" in out
     assert "slock_client is connected over TCP" in out
+    # Anyio's plugin on trio.
+    assert "trioslock.aio is for asyncio programs" in out
 
 
 @pytest.mark.slow
@@ -147,3 +160,11 @@ def test_the_plugins_can_be_left_out(tmp_path: Path) -> None:
     (tmp_path / "test_none.py").write_text("def test_it(slock_server): pass\n")
     out = run_pytest(tmp_path, "-p", "no:trioslock", "-p", "no:triopoll", code=1)
     assert "fixture 'slock_server' not found" in out
+
+
+@pytest.mark.slow
+def test_an_asyncio_client_needs_a_plugin(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    (tmp_path / "test_none.py").write_text("def test_it(slock_aio_client): pass\n")
+    out = run_pytest(tmp_path, "-p", "no:asyncio", code=1)
+    assert "slock_aio_client needs pytest-asyncio" in out

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import trioslock
-from trioslock import aio, primitives
+from trioslock import aio, primitives, recipes
 from trioslock.aio import _handles
+from trioslock.aio import recipes as aio_recipes
 
 ROOT = Path(__file__).parent.parent.parent
 WRITER = ROOT / ".ci" / "write_facades.py"
@@ -125,6 +126,24 @@ def test_open_client_has_the_same_parameters() -> None:
         inspect.signature(aio.open_client).parameters
         == inspect.signature(trioslock.open_client).parameters
     )
+
+
+def test_every_recipe_is_there_with_its_parameters() -> None:
+    assert set(aio_recipes.__all__) == set(recipes.__all__)
+    for name in recipes.__all__:
+        ours, theirs = getattr(aio_recipes, name), getattr(recipes, name)
+        for method in ["", *(each for each in vars(theirs) if each[0] != "_")]:
+            assert not method or hasattr(ours, method), f"{name}.{method}"
+            pair = [getattr(each, method, each) for each in (ours, theirs)]
+            # The package itself makes LeaderChanges.
+            if callable(pair[1]) and (name, method) != ("LeaderChanges", ""):
+                found, expected = map(parameters, pair)
+                assert found == expected, f"{name}.{method}"
+
+
+def parameters(function: Any) -> list[tuple[str, object, object]]:
+    found = inspect.signature(function).parameters.values()
+    return [(each.name, each.kind, each.default) for each in found]
 
 
 def test_what_is_left_out_exists() -> None:

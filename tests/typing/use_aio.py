@@ -6,6 +6,7 @@ import asyncio
 from typing import assert_type
 
 from trioslock import aio
+from trioslock.aio import recipes
 
 
 async def use() -> None:
@@ -34,3 +35,23 @@ async def use() -> None:
                 assert_type(change, aio.Change)
         async for state in client.changes():
             assert_type(state, aio.SetState)
+        async with recipes.leader(client, "name", name="a", lease=30) as term:
+            assert_type(term, recipes.Term)
+            assert_type(term.grant, aio.Grant)
+        election = recipes.Election(client.db(3), "name")
+        assert_type(await election.current(), recipes.Leader | None)
+        async for leader in election.changes():
+            assert_type(leader, recipes.Leader | None)
+        assert_type(await recipes.once_per(client, "name", 3600), bool)
+        async with recipes.worker_pool(client, "name", 3) as worker:
+            assert_type(worker, recipes.Worker)
+        assert_type(recipes.rate_limit(client, "name", 100, 60), aio.TokenBucket)
+        await recipes.barrier(client, "name", 3)
+
+        async def read() -> int | None:
+            return 3
+
+        async def compute() -> int:
+            return 3
+
+        assert_type(await recipes.cache_lock(client, "name").get(read, compute), int)

@@ -59,6 +59,16 @@ class Database:
         return f"<trioslock.aio: {self._database!r}>"
 
     @property
+    def portal(self) -> Portal:
+        """The way to its trio run."""
+        return self._portal
+
+    @property
+    def trio_database(self) -> native.Database:
+        """The same for trio tasks."""
+        return self._database
+
+    @property
     def number(self) -> int:
         """0 to 254."""
         return self._database.number

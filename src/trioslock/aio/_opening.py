@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -78,12 +80,40 @@ class Opening(AbstractAsyncContextManager[F, None], Generic[N, F]):
             raise cancelled
 
 
-async def next_of(portal: Portal, iterator: AsyncIterator[N]) -> N:
-    """Return the next item of an iterator, which ends when trio has ended."""
-    try:
-        return await portal.call(partial(anext, iterator))
-    except trio.ClosedResourceError:
-        raise StopAsyncIteration from None
+class Items(Generic[N]):
+    """The items of a trio iterator, for asyncio tasks.
+
+    Args:
+        portal: The way to trio.
+        iterator: The iterator.
+    """
+
+    def __init__(self, portal: Portal, iterator: AsyncIterator[N]) -> None:
+        self._portal = portal
+        self._iterator = iterator
+        self._kept: deque[N] = deque()
+
+    async def next(self) -> N:
+        """Return the next item.
+
+        Raises:
+            StopAsyncIteration: The iterator or the client has ended.
+
+        Cancellation:
+            No item is lost: one that has come at the same moment is the next one.
+        """
+        if self._kept:
+            await asyncio.sleep(0)
+            return self._kept.popleft()
+        try:
+            return await self._portal.call_or_undo(
+                partial(anext, self._iterator), self._keep
+            )
+        except trio.ClosedResourceError:
+            raise StopAsyncIteration from None
+
+    async def _keep(self, item: N) -> None:
+        self._kept.append(item)
 
 
 class Changes:
@@ -94,8 +124,7 @@ class Changes:
     """
 
     def __init__(self, portal: Portal, changes: NativeChanges) -> None:
-        self._portal = portal
-        self._changes = changes
+        self._items = Items(portal, changes)
 
     def __aiter__(self) -> Self:
         return self
@@ -106,7 +135,7 @@ class Changes:
         Cancellation:
             No change is missed.
         """
-        return await next_of(self._portal, self._changes)
+        return await self._items.next()
 
 
 class Subscription:
@@ -117,7 +146,7 @@ class Subscription:
     """
 
     def __init__(self, portal: Portal, subscription: NativeSubscription) -> None:
-        self._portal = portal
+        self._items = Items(portal, subscription)
         self._subscription = subscription
 
     def __repr__(self) -> str:
@@ -149,6 +178,6 @@ class Subscription:
                 reconnecting.
 
         Cancellation:
-            A message that has arrived at the same moment is lost.
+            No message is missed.
         """
-        return await next_of(self._portal, self._subscription)
+        return await self._items.next()

@@ -199,6 +199,31 @@ class Portal:
             self._calls.start_soon(release_unusable, result)
         raise cancelled
 
+    async def call_or_undo(
+        self, function: Callable[[], Awaitable[T]], undo: Callable[[T], Awaitable[None]]
+    ) -> T:
+        """Run an async function in trio whose result must not get lost.
+
+        Args:
+            function: The function.
+            undo: Takes back what it has returned. It runs in a cancelled scope: it must
+                shield what it waits for, and limit it.
+
+        Cancellation:
+            The function is cancelled, and has ended; what it has returned all the same
+            is taken back.
+        """
+        call = self.start(function)
+        cancelled = await call.pause(never)
+        result = call.result()
+        if cancelled is None:
+            return result
+        if self._calls is not None:
+            undoing = self.start(partial(undo, result))
+            undoing.cancel()
+            await undoing.pause(never)
+        raise cancelled
+
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that does not wait, for the calling asyncio task."""
         token = reentrant_owner.set(asyncio.current_task())

@@ -25,7 +25,7 @@ class Holding(AbstractAsyncContextManager[T, bool]):
     def __init__(
         self, take: Callable[[], Awaitable[tuple[T, *tuple[Grant, ...]]]]
     ) -> None:
-        self._take = take
+        self.take = take
         self._held: AsyncExitStack | None = None
 
     @enable_ki_protection
@@ -33,7 +33,7 @@ class Holding(AbstractAsyncContextManager[T, bool]):
         if self._held is not None:
             raise RuntimeError("this has been entered already: make another for it")
         self._held = AsyncExitStack()
-        given, *grants = await self._take()
+        given, *grants = await self.take()
         # No checkpoint in between: no grant can get lost before its scope.
         for grant in grants:
             grant.enter()

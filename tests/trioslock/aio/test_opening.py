@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 from tests.trioslock.aio.conftest import Run
 from tests.trioslock.outside import Outside, open_outside
 
 from trioslock import aio
+from trioslock.aio._opening import Items
 
 
 def test_a_server_that_is_not_there(run: Run, free_port: int) -> None:
@@ -143,3 +145,29 @@ def test_the_changes_of_a_replica_set(run: Run) -> None:
 
     with open_outside(None) as outside, open_outside(None) as other:
         run(main(outside, other))
+
+
+def test_an_item_that_comes_with_a_cancellation_is_the_next_one(run: Run) -> None:
+    async def main(outside: Outside) -> None:
+        async with aio.open_client(outside.url) as client:
+
+            async def numbers() -> AsyncGenerator[int]:
+                for number in range(3):
+                    if number == 1:
+                        reader.cancel()
+                    yield number
+
+            async def read() -> int:
+                return await items.next()
+
+            items = Items(client.portal, numbers())
+            assert await items.next() == 0
+            reader = asyncio.create_task(read())
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            assert [await items.next() for _ in range(2)] == [1, 2]
+            with pytest.raises(StopAsyncIteration):
+                await items.next()
+
+    with open_outside(None) as outside:
+        run(main(outside))

@@ -103,6 +103,36 @@ def test_a_thread_with_another_guest_is_refused(run: Run) -> None:
     run(main())
 
 
+def test_a_result_that_comes_with_a_cancellation_is_undone(run: Run) -> None:
+    """The asyncio task goes on when that is done, or has failed."""
+    undone: list[int] = []
+
+    async def main(outside: Outside) -> None:
+        async with aio.open_client(outside.url) as client:
+
+            async def number() -> int:
+                task.cancel()
+                return 7
+
+            async def undo(result: int) -> None:
+                with trio.CancelScope(shield=True):
+                    await client.trio_database.lock("key").locked()
+                undone.append(result)
+                raise aio.NotHeld("gone", key=b"key")
+
+            async def use() -> None:
+                await client.portal.call_or_undo(number, undo)
+
+            task = asyncio.create_task(use())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert undone == [7]
+            await client.ping()
+
+    with open_outside(None) as outside:
+        run(main(outside))
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_loop_that_ends_takes_open_clients_with_it(loop: str) -> None:
     """Opened and not closed: nothing hangs, and nothing is left on the server."""
