@@ -149,6 +149,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", *([] if fix else ["--check"]), ".")
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
     session.run("codespell")
+    session.run("python", ".ci/write_facades.py", "--check")
     for schema in (
         "vendor.github-workflows",
         "custom.github-workflows-require-timeout",

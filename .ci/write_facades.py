@@ -1,9 +1,10 @@
 """Write what `trioslock.aio` has in common with the trio API.
 
-Usage: ``python .ci/write_facades.py``; ``tests/trioslock/test_facades.py`` checks that
-it has been run. Names, parameters and docstrings are those of the trio classes, so that
-editors show them; the bodies call the trio object by way of a portal. What asyncio
-tasks do in another way is written by hand in ``_base.py`` and ``_opening.py``.
+Usage: ``python .ci/write_facades.py``; with ``--check``, as in ``nox -s lint``, it only
+looks whether the files are in date. Names, parameters and docstrings are those of the
+trio classes, so that editors show them; the bodies call the trio object by way of a
+portal. What asyncio tasks do in another way is written by hand in ``_base.py`` and
+``_opening.py``.
 """
 
 from __future__ import annotations
@@ -433,11 +434,23 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def main() -> None:
-    """Write all modules."""
+def main() -> int:
+    """Write all modules, or look whether they are in date.
+
+    Returns:
+        The exit code: 1 if one is not in date.
+    """
+    check = "--check" in sys.argv[1:]
+    stale = False
     for name in MODULES:
-        (FOLDER / f"{name}.py").write_text(write_module(name))
+        path, source = FOLDER / f"{name}.py", write_module(name)
+        if not check:
+            path.write_text(source)
+        elif path.read_text() != source:
+            stale = True
+            print(f"{path.relative_to(ROOT)} is stale: python .ci/write_facades.py")
+    return int(stale)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

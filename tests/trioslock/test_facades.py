@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,9 +11,6 @@ import trioslock
 from trioslock import aio, primitives, recipes
 from trioslock.aio import _handles
 from trioslock.aio import recipes as aio_recipes
-
-ROOT = Path(__file__).parent.parent.parent
-WRITER = ROOT / ".ci" / "write_facades.py"
 
 NAMES_LEFT_OUT = {
     "BegunWait": "a wait without a task is for trio programs with very many waits",
@@ -40,26 +34,6 @@ INTERNAL = {
     "Acquirable": ["begins", "begin_attempt"],
     "Subscription": ["subscribe", "unsubscribe"],
 }
-
-
-def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_facades", WRITER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["write_facades"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["_plain", "_handles", "_database"])
-def test_what_is_generated_is_in_date(name: str) -> None:
-    """If not: ``python .ci/write_facades.py``."""
-    path = ROOT / "src" / "trioslock" / "aio" / f"{name}.py"
-    assert path.read_text() == writer().write_module(name)
 
 
 def test_every_name_is_there() -> None:
