@@ -529,7 +529,8 @@ class Grant(Guessed):
             error = rest
         # By this side's clock the lease is over: the scope's deadline has passed.
         late = (self._limited or exc is not None) and scope.cancel_called
-        release_error = await self.end_body_in_trio(late=late)
+        leave = self._leave_late if late else self._leave
+        release_error = await self.end_body(leave, late=late)
         if error is None and release_error is None:
             return exc is not None
         return raise_outcome(exc, error, release_error)
