@@ -253,7 +253,10 @@ def docs(session: nox.Session) -> None:
         *("sphinx-build", "-W", "--keep-going", "-E", "-q"),
         *("-b", "html", "docs", "docs/_build/html"),
     )
-    pages = ("test_repository", "test_documentation", "test_move_to_trioslock")
+    pages = (
+        *("test_repository", "test_documentation", "test_site"),
+        "test_move_to_trioslock",
+    )
     files = [f"tests/{name}.py" for name in (*pages, "examples/test_locks")]
     session.run("pytest", "-q", *files)
 

@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "myst_parser",
+    "sphinx_copybutton",
     "error_table",
 ]
 exclude_patterns = ["_build"]
@@ -36,3 +37,7 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 
 myst_heading_anchors = 3
+
+# A copied command has no prompt: of a block with prompts, only their lines are copied.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
