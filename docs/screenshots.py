@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from tests.triopoll.pages.browser import Tab, chromium  # noqa: E402
 from tests.triopoll.service import poll_process  # noqa: E402
 
-WIDTH, HEIGHT = 760, 860
+WIDE, NARROW = (760, 860), (500, 780)
 
 
 def main(folder: Path) -> None:
@@ -26,23 +28,52 @@ def main(folder: Path) -> None:
         poll_process() as service,
         chromium(Path(profile)) as driver,
     ):
-        driver.set_window_size(WIDTH, HEIGHT)
+        driver.set_window_size(*WIDE)
         site = f"http://127.0.0.1:{service.port}"
         computer, phone = Tab(driver), Tab(driver)
         computer.open(f"{site}/demo/login")
         computer.until_state("pending")
         computer.until(lambda: computer.run("return document.images[0].complete"))
         save(computer, folder / "qr-login.png")
+        steps = [narrow(computer)]
         phone.open(computer.find("#phone").get_attribute("href"))
         phone.until_state("scanned")
         save(phone, folder / "qr-login-phone.png")
+        steps.append(narrow(phone))
         phone.click("#approve")
         computer.until_state("approved")
         save(computer, folder / "qr-login-numbers.png")
+        (folder / "demo.png").write_bytes(beside(Tab(driver), steps))
 
 
 def save(tab: Tab, file: Path) -> None:
     file.write_bytes(tab.driver.get_screenshot_as_png())
+
+
+def narrow(tab: Tab) -> bytes:
+    """Return a picture of the page in a window of half the README's width."""
+    tab.driver.set_window_size(*NARROW)
+    # A bar for scrolling would be all that the picture shows of the rest of the page.
+    tab.run("document.documentElement.style.overflow = 'hidden'")
+    picture = tab.driver.get_screenshot_as_png()
+    tab.run("document.documentElement.style.overflow = ''")
+    tab.driver.set_window_size(*WIDE)
+    return picture
+
+
+def beside(tab: Tab, pictures: Sequence[bytes]) -> bytes:
+    """Return one picture of several, from the left to the right."""
+    images = "".join(
+        f'<img src="data:image/png;base64,{b64encode(one).decode()}">'
+        for one in pictures
+    )
+    style = (
+        "main{display:flex;width:max-content;gap:8px;background:#8a94a0;padding:8px}"
+    )
+    page = f"<!doctype html><style>{style}</style><main>{images}</main>"
+    tab.driver.set_window_size(NARROW[0] * len(pictures) + 100, NARROW[1] + 200)
+    tab.open(f"data:text/html;base64,{b64encode(page.encode()).decode()}")
+    return tab.find("main").screenshot_as_png
 
 
 if __name__ == "__main__":
