@@ -1,16 +1,16 @@
-"""Run the benchmarks of the performance page, and write their results into it.
+"""Run the benchmarks of performance and sizing pages, and write their results there.
 
     python bench/all.py --slock-binary PATH [--go GOPATH] [--lua DIRECTORY]
         [--only peers,client,growth]
 
-Each bench runs with the command that the page shows beside its results, on a slock
+Each bench runs with the command that its page shows beside its results, on a slock
 server that is started here. What it prints, its tables and its figures go to
-``bench/results.json``; then ``plot.py`` draws the figures, and the page gets the
+``bench/results.json``; then ``plot.py`` draws the figures, and the pages get the
 tables. A bench that is not run keeps its earlier results: so do those that need Go or
-nginx with Lua, if these are not given. ``--only none`` runs nothing, and writes page
+nginx with Lua, if these are not given. ``--only none`` runs nothing, and writes pages
 and plots from the stored results.
 
-In the page, the results of a bench stand between ``<!-- bench: NAME -->`` and
+In a page, the results of a bench stand between ``<!-- bench: NAME -->`` and
 ``<!-- end -->``: its tables if it hands them to ``results.py``, else what it printed.
 """
 
@@ -33,7 +33,8 @@ from poll import HOST, free_port
 
 BENCH = Path(__file__).parent
 RESULTS = BENCH / "results.json"
-PAGE = BENCH.parent / "docs" / "explanation" / "performance.md"
+DOCS = BENCH.parent / "docs"
+PAGES = [DOCS / "explanation/performance.md", DOCS / "how-to/size-a-deployment.md"]
 
 # Words in capitals are replaced by options; a bench whose options are not given is left
 # out.
@@ -51,13 +52,14 @@ COMMANDS = {
     "streams": ["streams.py --slock-binary PATH --results RESULTS"],
     "client": ["client.py --slock HOST:PORT --go GOPATH --rounds 9 --results RESULTS"],
     "growth": ["growth.py --slock-binary PATH --results RESULTS"],
+    "parked": ["parked.py --slock-binary PATH --polls 9000 --results RESULTS"],
     "workers": ["workers.py --slock HOST:PORT"],
 }
 PLACE = re.compile(r"(<!-- bench: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Regenerate the performance page.")
+    parser = argparse.ArgumentParser(description="Regenerate the figures.")
     add = parser.add_argument
     add("--slock-binary", metavar="PATH", required=True)
     add("--go", metavar="GOPATH", help="as for client.py")
@@ -73,7 +75,7 @@ def main() -> None:
         for name in names:
             run(name, words)
     plot.main()
-    write_page()
+    write_pages()
 
 
 @contextmanager
@@ -118,8 +120,8 @@ def printed_by(words: list[str]) -> str:
     return output
 
 
-def write_page() -> None:
-    """Put the stored results into their places in the page."""
+def write_pages() -> None:
+    """Put the stored results into their places in the pages."""
     benches = json.loads(RESULTS.read_text())["benches"]
 
     def results_of(place: re.Match[str]) -> str:
@@ -130,7 +132,8 @@ def write_page() -> None:
             return place[0]
         return f"{head}\n{shown(bench)}\n\n{end}"
 
-    PAGE.write_text(PLACE.sub(results_of, PAGE.read_text()))
+    for page in PAGES:
+        page.write_text(PLACE.sub(results_of, page.read_text()))
 
 
 def shown(bench: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Measure idle parked polls: memory and CPU of the service, slock and Redis.
 
     python bench/parked.py [--slock-binary PATH] [--polls 10000] [--seconds 10]
+        [--results FILE]
 
 Parks polls of one kind after the other on a ``triopoll serve`` with its own Redis
 server and slock server (the embedded one, or a real one by its path). The baseline is
@@ -8,7 +9,7 @@ the same three processes without polls.
 
 - *memory*: resident, of each of the three, for all polls together.
 - *CPU*: in percent of a core, while nothing happens.
-- *commands*: commands per second that Redis received in that time.
+- *load on Redis*: commands per second that it received in that time.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import NamedTuple
 import redis
 from openresty import cpu_seconds
 from poll import HOST, free_port, request, resident, wait_until_up
+from results import Table, add_results_option, save
 
 KINDS = {
     "none": "",
@@ -137,7 +139,8 @@ def commands(port: int) -> int:
         return int(client.info("stats")["total_commands_processed"])  # type: ignore[index]
 
 
-def measure(kind: str, options: argparse.Namespace) -> str:
+def measure(kind: str, options: argparse.Namespace) -> list[str]:
+    """Return the row of one kind of polls."""
     with ExitStack() as stack:
         them = stack.enter_context(servers(options.slock_binary))
         pids = (them.service, them.slock, them.redis)
@@ -155,10 +158,11 @@ def measure(kind: str, options: argparse.Namespace) -> str:
             100 * (cpu_seconds(pid) - was) / options.seconds
             for pid, was in zip(pids, used, strict=True)
         ]
-    row = f"{kind:<25}"
-    for size, share in zip(grown, shares, strict=True):
-        row += f"{size:>8.0f} MB{share:>6.1f} %"
-    return f"{row}{asked / options.seconds:>10.0f}/s"
+    cells = [
+        f"{size:.0f} MB, {share:.1f} %"
+        for size, share in zip(grown, shares, strict=True)
+    ]
+    return [kind, *cells, f"{asked / options.seconds:,.0f}/s"]
 
 
 def main() -> None:
@@ -166,13 +170,17 @@ def main() -> None:
     parser.add_argument("--slock-binary", metavar="PATH")
     parser.add_argument("--polls", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=10.0)
+    add_results_option(parser)
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     print(f"{options.polls:,} polls, {options.seconds:g} s without events")
-    print(f"{'':<25}{'triopoll':>19}{'slock':>19}{'redis':>19}{'commands':>12}")
+    slock = "slock (real)" if options.slock_binary else "slock (embedded)"
+    head = ["polls", "triopoll serve", slock, "Redis server", "load on Redis"]
+    table = Table(head, name_width=25)
     for kind in KINDS:
-        print(measure(kind, options), flush=True)
+        table.add(measure(kind, options))
+    save(options, "parked", {"parked": table})
 
 
 if __name__ == "__main__":
