@@ -98,6 +98,23 @@ def test_links_lead_somewhere() -> None:
     ] == []
 
 
+def test_no_page_is_a_dead_end() -> None:
+    """Tutorials, how-to guides and explanations link to another page."""
+    folders = [ROOT / "docs" / name for name in ("tutorials", "how-to", "explanation")]
+    pages = {page for folder in folders for page in folder.rglob("*.md")}
+    assert len(pages) > 40
+    go_on = {page for page, file, _ in links() if file.suffix == ".md"}
+    assert [str(page) for page in sorted(pages - go_on)] == []
+
+
+def test_pictures_are_small() -> None:
+    """Each is below 150 KB, and the README shows one of them."""
+    pictures = list((ROOT / "docs" / "_static").glob("*.png"))
+    assert "](docs/_static/demo.png)" in README
+    assert ROOT / "docs" / "_static" / "demo.png" in pictures
+    assert [file.name for file in pictures if file.stat().st_size > 150_000] == []
+
+
 def test_links_to_tests_name_one() -> None:
     """Where a link to a file of tests has a title, that is one of its tests."""
     named = [
