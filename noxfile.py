@@ -155,6 +155,13 @@ def lint(session: nox.Session) -> None:
         "custom.github-workflows-require-timeout",
     ):
         session.run("check-jsonschema", f"--builtin-schema={schema}", WORKFLOW)
+    session.run(
+        *("check-jsonschema", "--builtin-schema=vendor.compose-spec"),
+        "deploy/compose.yaml",
+    )
+    session.run("hadolint", "deploy/Containerfile")
+    manifests = sorted(map(str, Path("deploy/kubernetes").glob("*.yaml")))
+    session.run("kubernetes-validate", "--strict", *manifests)
     flake8 = (
         *("flake8", "--isolated", "--max-line-length=88"),
         f"--startable-in-context-manager={STARTABLE}",

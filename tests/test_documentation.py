@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ast
-import configparser
 import json
 import re
 import subprocess
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from tests.documents import (
     IS_ALIVE,
     ROOT,
@@ -24,8 +20,8 @@ from tests.documents import (
     split_assignments,
     wait_for_answer,
 )
-from tests.nginx import find_nginx, nginx_file, running_nginx
-from tests.services import RedisServer, find_free_port, find_tool
+from tests.nginx import find_nginx, nginx_file
+from tests.services import RedisServer, find_free_port
 
 from triopoll.settings import settings_from
 
@@ -34,13 +30,11 @@ LANGUAGES = {
     "",
     "text",
     "console",
-    "ini",
     "js",
     "json",
     "nginx",
     "python",
     "sh",
-    "yaml",
 }
 # A program that is not run here, and where it is run, or why it cannot be.
 NOT_RUN = {
@@ -56,7 +50,6 @@ NOT_RUN = {
     "trioslock": "runs a command of the reader's; tests/trioslock/cli does so",
     "slock": "a real slock server, which no package registry has",
 }
-DEPLOY = "docs/how-to/deploy.md"
 # tests/examples/test_locks.py runs its programs, which wait for each other.
 IN_TERMINALS = "docs/tutorials/a-lock-across-machines.md"
 SERVERS = ("triopoll serve", "python -m trioslock serve", "uvicorn", "granian")
@@ -174,108 +167,13 @@ def test_python_compiles(block: Block) -> None:
     compile(block.text, str(block), "exec", flags=flags, dont_inherit=True)
 
 
-def yaml_block(key: str) -> Any:
-    (found,) = [
-        document
-        for block in of_language("yaml")
-        if key in (document := yaml.safe_load(block.text))
-    ]
-    return found
-
-
-def test_every_yaml_block_is_checked() -> None:
-    """There is a test for each of them, by its kind."""
-    first_keys = [next(iter(yaml.safe_load(one.text))) for one in of_language("yaml")]
-    assert sorted(first_keys) == ["apiVersion", "scrape_configs"]
-
-
-@pytest.mark.slow
-def test_kubernetes_manifest(place: Place) -> None:
-    """The pod starts with the sample's arguments, and its probes are answered."""
-    manifest = yaml_block("apiVersion")
-    assert (manifest["apiVersion"], manifest["kind"]) == ("apps/v1", "Deployment")
-    spec = manifest["spec"]
-    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
-    (container,) = spec["template"]["spec"]["containers"]
-    assert re.fullmatch(r"[\w./-]+:[\w.-]+", container["image"])
-    place.serve(" ".join(container["args"]))
-    settings_from({one["name"]: one["value"] for one in container["env"]})
-    (port,) = container["ports"]
-    for probe in (container["livenessProbe"], container["readinessProbe"]):
-        assert probe["httpGet"]["port"] == port["containerPort"]
-        place.run([f"curl http://127.0.0.1:8000{probe['httpGet']['path']}"])
-
-
-def test_kubernetes_gives_the_pod_its_time() -> None:
-    """The grace period is above the delay, the window, the grace and the shutdown."""
-    pod = yaml_block("apiVersion")["spec"]["template"]["spec"]
-    arguments = pod["containers"][0]["args"]
-    delay = float(dict(pairwise(arguments))["--drain-delay"])
-    assert pod["terminationGracePeriodSeconds"] > delay + 10 + 2 + 10
-
-
-def test_prometheus_configuration() -> None:
-    """The jobs have a name and targets of the form host:port."""
-    (job,) = yaml_block("scrape_configs")["scrape_configs"]
-    assert job.keys() == {"job_name", "static_configs"}
-    (static,) = job["static_configs"]
-    assert static.keys() == {"targets"}
-    assert all(re.fullmatch(r"[\w.-]+:\d+", target) for target in static["targets"])
-
-
-def unit() -> tuple[str, dict[str, list[str]]]:
-    """The text of the systemd unit, and the values of each key of its service."""
-    (block,) = of_language("ini")
-    service = block.text.partition("[Service]")[2].partition("\n[")[0]
-    values: dict[str, list[str]] = {}
-    for line in service.split():
-        values.setdefault(line.partition("=")[0], [])
-    for key in values:
-        values[key] = re.findall(rf"^{re.escape(key)}=(.*)$", service, re.MULTILINE)
-    return block.text, values
-
-
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """systemd knows each key of the unit and accepts its value."""
-    text, _ = unit()
-    configparser.ConfigParser(strict=False).read_string(text)
-    file = tmp_path / "triopoll.service"
-    file.write_text(
-        re.sub(r"(?<=^ExecStart=)\S+", "/bin/true", text, flags=re.MULTILINE)
-    )
-    done = subprocess.run(
-        [find_tool("systemd-analyze"), "verify", "--man=no", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.slow
-def test_systemd_unit_starts(place: Place) -> None:
-    """The service starts with the unit's command and its variables."""
-    _, service = unit()
-    place.serve(" ".join([*service["Environment"], *service["ExecStart"]]))
-
-
 def nginx_configuration(block: Block, folder: Path, place: Place, port: int) -> Path:
     """Write a whole configuration around a sample, on ports of this place."""
-    text = place.moved(block.text).replace("listen 443", f"listen 127.0.0.1:{port}")
-    text = re.sub(r"/etc/ssl/poll\.example", str(folder / "poll"), text)
-    text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    text = place.moved(block.text).replace("listen 80;", f"listen 127.0.0.1:{port};")
     text = text.replace("/var/cache/nginx", str(folder))
     if "server {" not in text:
         text = f"server {{ listen 127.0.0.1:{port}; location / {{ {text} }} }}"
     return nginx_file(text, folder)
-
-
-def make_certificate(folder: Path) -> None:
-    """Make the certificate that the sample names, signed by itself."""
-    command = [find_tool("openssl"), "req", "-x509", "-newkey", "ed25519", "-nodes"]
-    command += ["-subj", "/CN=poll.example", "-days", "2"]
-    command += ["-keyout", f"{folder}/poll.key", "-out", f"{folder}/poll.pem"]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("block", of_language("nginx"), ids=str)
@@ -283,7 +181,6 @@ def test_nginx_accepts_its_configuration(
     block: Block, place: Place, tmp_path: Path
 ) -> None:
     """nginx knows each directive and accepts it where it stands."""
-    make_certificate(tmp_path)
     file = nginx_configuration(block, tmp_path, place, find_free_port())
     done = subprocess.run(
         [find_nginx(), "-t", "-q", "-c", str(file)],
@@ -292,36 +189,3 @@ def test_nginx_accepts_its_configuration(
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.slow
-def test_nginx_forwards_the_service_and_nothing_else(
-    place: Place, tmp_path: Path
-) -> None:
-    """Polls, /v1 and websockets pass; what is for the operator does not."""
-    (block,) = [one for one in of_language("nginx") if one.page == DEPLOY]
-    port = find_free_port()
-    make_certificate(tmp_path)
-    file = nginx_configuration(block, tmp_path, place, port)
-    with running_nginx(file, port):
-        assert status(port, "/poll/event?event=nginx&timeout=0.1") == "200"
-        assert status(port, "/v1/messages?key=nginx&cursor=all&timeout=0.1") == "200"
-        assert status(port, "/v1/ws", *UPGRADE) == "101"
-        for path in ("/metrics", "/readyz", "/livez", "/openapi.json"):
-            assert status(port, path) == "404"
-
-
-UPGRADE = (
-    *("--http1.1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"),
-    *("-H", "Sec-WebSocket-Version: 13"),
-    *("-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
-)
-
-
-def status(port: int, path: str, *options: str) -> str:
-    """The status of a response through nginx; a connection that stays open is cut."""
-    url = f"https://127.0.0.1:{port}{path}"
-    command = [find_tool("curl"), "-sk", "--max-time", "1", *options]
-    command += ["-o", "/dev/null", "-w", "%{http_code}", url]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout
