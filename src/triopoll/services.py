@@ -14,6 +14,7 @@ import trio
 from trioslock import Client, Database
 
 from .access import AccessControl, access_control_from, follow_revoked
+from .access.configuration import entries_of, naming
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
 from .core.held_keys import HeldKeys
@@ -39,6 +40,7 @@ from .store import (
     StreamLimits,
     claimed_memory,
     open_stores,
+    with_retention,
 )
 
 __all__ = ["Services", "open_services"]
@@ -238,10 +240,12 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
 
 def _log_limits(settings: Settings) -> LogLimits:
     longest = settings.log_max_ttl
-    return LogLimits(
+    limits = LogLimits(
         max_messages=settings.log_max_messages,
         max_age=settings.log_max_age,
         max_ttl=longest,
         memory=max(longest, LogLimits().memory),
         trim_acked=settings.log_trim_acked,
     )
+    with naming("RETENTION"):
+        return with_retention(limits, entries_of(settings.retention))

@@ -258,6 +258,8 @@ class Settings:
         log_max_age: Seconds for which they are kept.
         log_max_ttl: Longest time to live that a publisher may give a message, seconds.
         log_trim_acked: Whether a reader's cursor removes the messages before it.
+        retention: Rules for the logs of some keys, as `store.with_retention` reads
+            them: words, or ``file:PATH`` with a rule in each line.
         websockets: Whether ``/v1/ws`` and ``/poll/ws`` are served.
         websocket_ping: Seconds from one ping of a websocket to the next. Its client
             must send something within half of that.
@@ -317,6 +319,7 @@ class Settings:
     log_max_age: float = _setting(3600.0, _seconds)
     log_max_ttl: float = _setting(604800.0, _seconds)
     log_trim_acked: bool = _setting(False, _flag)
+    retention: str = _setting("", str)
     websockets: bool = _setting(True, _flag)
     websocket_ping: float = _setting(20.0, _seconds)
     drain_window: float = _setting(2.0, _seconds)

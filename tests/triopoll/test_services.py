@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from triopoll.ops.metrics import Metrics
 from triopoll.pending import wait_in_task
 from triopoll.services import open_services
 from triopoll.settings import Settings, SettingsError
+from triopoll.store import ALL, NewMessage
 from trioslock import to_key
 
 SECRET = "a-secret-of-services-0123456789-abcdefgh"
@@ -52,6 +54,20 @@ async def test_access_that_cannot_be_configured() -> None:
     """Nothing is opened then."""
     with pytest.raises(SettingsError, match="TRIOPOLL_TICKET_SECRETS"):
         await open_with(ticket_secrets="short")
+
+
+async def test_retention_by_key(tmp_path: Path) -> None:
+    """Rules are words, or the lines of a file; a bad one names the variable."""
+    rules = tmp_path / "rules"
+    rules.write_text("# of two kinds\nshort*:length=1\n\nother keys*:length=3\n")
+    chosen = Settings(slock_url="embedded://127.0.0.1:0", retention=f"file:{rules}")
+    async with open_services(chosen, Drain(), Metrics()) as services:
+        for key, kept in (("short.1", 1), ("other keys", 3), ("third", 4)):
+            await services.log.append([NewMessage(key, b"x") for _ in range(4)])
+            assert len((await services.log.read(key, ALL, 9)).messages) == kept
+    for bad in ("short*:length=0", f"file:{tmp_path}/absent"):
+        with pytest.raises(SettingsError, match="TRIOPOLL_RETENTION"):
+            await open_with(retention=bad)
 
 
 async def test_a_database_for_events(free_port: int) -> None:

@@ -57,6 +57,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         log_max_age=60,
         log_max_ttl=70,
         log_trim_acked=True,
+        retention="orders/*:length=8",
         websockets=False,
         websocket_ping=14,
         sse_lifetime=30,

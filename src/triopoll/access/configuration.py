@@ -14,7 +14,14 @@ from .keyring import Keyring
 from .proxies import TrustedProxies
 from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifier
 
-__all__ = ["access_control_from", "read_revoked", "revoked_path", "signing_secret"]
+__all__ = [
+    "access_control_from",
+    "entries_of",
+    "naming",
+    "read_revoked",
+    "revoked_path",
+    "signing_secret",
+]
 
 # The old secret and the new one.
 _SECRETS = 2
@@ -29,14 +36,14 @@ def access_control_from(settings: Settings) -> AccessControl:
         SettingsError: A value or a file cannot be used; names the variable, and
             never a secret.
     """
-    with _naming("TRUSTED_PROXIES"):
+    with naming("TRUSTED_PROXIES"):
         proxies = TrustedProxies(
-            _entries(settings.trusted_proxies), settings.proxy_header
+            entries_of(settings.trusted_proxies), settings.proxy_header
         )
-    with _naming("CORS_ORIGINS"):
-        cors = Cors(_entries(settings.cors_origins))
-    with _naming("HOSTS"):
-        hosts = tuple(_entries(settings.hosts))
+    with naming("CORS_ORIGINS"):
+        cors = Cors(entries_of(settings.cors_origins))
+    with naming("HOSTS"):
+        hosts = tuple(entries_of(settings.hosts))
     rules = Rules(
         keyring=_keyring(settings),
         tickets=_tickets(settings),
@@ -56,7 +63,7 @@ def access_control_from(settings: Settings) -> AccessControl:
         ),
     )
     # What it refuses of the rules are host names.
-    with _naming("HOSTS"):
+    with naming("HOSTS"):
         return AccessControl(rules)
 
 
@@ -66,8 +73,8 @@ def read_revoked(settings: Settings) -> frozenset[str]:
     Raises:
         SettingsError: The file cannot be read.
     """
-    with _naming("REVOKED_TICKETS"):
-        return frozenset(_entries(settings.revoked_tickets))
+    with naming("REVOKED_TICKETS"):
+        return frozenset(entries_of(settings.revoked_tickets))
 
 
 def revoked_path(settings: Settings) -> str | None:
@@ -82,42 +89,21 @@ def signing_secret(settings: Settings) -> str:
     Raises:
         SettingsError: No secret is set, or it cannot be used.
     """
-    with _naming("TICKET_SECRETS"):
-        secrets = _entries(settings.ticket_secrets)
+    with naming("TICKET_SECRETS"):
+        secrets = entries_of(settings.ticket_secrets)
         if not secrets:
             raise ValueError("has no secret to sign with")
         secret_verifier(secrets[0])
     return secrets[0]
 
 
-def _keyring(settings: Settings) -> Keyring | None:
-    if not settings.publish_keys:
-        return None
-    with _naming("PUBLISH_KEYS"):
-        # A file without entries admits no publisher: its author asked for keys.
-        return Keyring(_entries(settings.publish_keys))
+def entries_of(text: str) -> list[str]:
+    """Return the words of a value, or the lines of the file that it names.
 
-
-def _tickets(settings: Settings) -> TicketReader | None:
-    if not (settings.ticket_secrets or settings.ticket_public_keys):
-        return None
-    with _naming("TICKET_SECRETS"):
-        verifiers = _secrets(settings.ticket_secrets)
-    with _naming("TICKET_PUBLIC_KEYS"):
-        paths = _entries(settings.ticket_public_keys)
-        verifiers += [public_key_verifier(_content(path)) for path in paths]
-    return TicketReader(verifiers, read_revoked(settings))
-
-
-def _secrets(text: str) -> list[Verifier]:
-    secrets = _entries(text)
-    if len(secrets) > _SECRETS:
-        raise ValueError(f"has {len(secrets)} secrets; {_SECRETS} are for changing")
-    return [secret_verifier(secret) for secret in secrets]
-
-
-def _entries(text: str) -> list[str]:
-    """Return the words of a value, or the lines of the file that it names."""
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is too long, or not UTF-8.
+    """
     if not text.startswith(_FILE):
         return text.split()
     lines = _content(text.removeprefix(_FILE)).decode().splitlines()
@@ -125,14 +111,16 @@ def _entries(text: str) -> list[str]:
     return [line for line in stripped if line and not line.startswith("#")]
 
 
-def _content(path: str) -> bytes:
-    if os.path.getsize(path) > _MAX_FILE_BYTES:
-        raise ValueError(f"names a file of more than {_MAX_FILE_BYTES} bytes")
-    return Path(path).read_bytes()
-
-
 @contextlib.contextmanager
-def _naming(name: str) -> Generator[None]:
+def naming(name: str) -> Generator[None]:
+    """Name the variable in what a value or a file is refused with.
+
+    Args:
+        name: Of the variable, without its prefix.
+
+    Raises:
+        SettingsError: The block has raised what `entries_of` raises, or ValueError.
+    """
     try:
         yield
     except UnicodeDecodeError:
@@ -144,3 +132,35 @@ def _naming(name: str) -> Generator[None]:
         ) from None
     except ValueError as error:
         raise SettingsError(f"{PREFIX}{name} {error}") from None
+
+
+def _keyring(settings: Settings) -> Keyring | None:
+    if not settings.publish_keys:
+        return None
+    with naming("PUBLISH_KEYS"):
+        # A file without entries admits no publisher: its author asked for keys.
+        return Keyring(entries_of(settings.publish_keys))
+
+
+def _tickets(settings: Settings) -> TicketReader | None:
+    if not (settings.ticket_secrets or settings.ticket_public_keys):
+        return None
+    with naming("TICKET_SECRETS"):
+        verifiers = _secrets(settings.ticket_secrets)
+    with naming("TICKET_PUBLIC_KEYS"):
+        paths = entries_of(settings.ticket_public_keys)
+        verifiers += [public_key_verifier(_content(path)) for path in paths]
+    return TicketReader(verifiers, read_revoked(settings))
+
+
+def _secrets(text: str) -> list[Verifier]:
+    secrets = entries_of(text)
+    if len(secrets) > _SECRETS:
+        raise ValueError(f"has {len(secrets)} secrets; {_SECRETS} are for changing")
+    return [secret_verifier(secret) for secret in secrets]
+
+
+def _content(path: str) -> bytes:
+    if os.path.getsize(path) > _MAX_FILE_BYTES:
+        raise ValueError(f"names a file of more than {_MAX_FILE_BYTES} bytes")
+    return Path(path).read_bytes()

@@ -37,6 +37,7 @@ from ._redis import RedisStore
 from ._redis_log import RedisLog
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
+from ._retention import with_retention
 from ._state import BackendState
 from ._states_base import FoundState, StateRecord, StateStore
 from ._streams_base import (
@@ -117,4 +118,5 @@ __all__ = [
     "claimed_memory",
     "open_stores",
     "parse_cursor",
+    "with_retention",
 ]

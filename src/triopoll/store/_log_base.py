@@ -40,6 +40,7 @@ __all__ = [
     "NEW",
     "NO_TAG",
     "NewMessage",
+    "Override",
     "Page",
     "StoredMessage",
     "empty_number",
@@ -206,6 +207,8 @@ class LogLimits:
         seen: Seconds for which a publisher's own id is recognised.
         page_bytes: A page ends with the message that reaches this many bytes.
         trim_acked: A reader's cursor removes everything up to it, for all readers.
+        overrides: Limits of some keys, the first that match one. They differ in how
+            much is kept, and not in `memory`, `seen` and `page_bytes`.
     """
 
     max_messages: int = 1000
@@ -215,14 +218,30 @@ class LogLimits:
     seen: float = 600.0
     page_bytes: int = 2**20
     trim_acked: bool = False
+    overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
         if self.memory < self.max_ttl:
             raise ValueError("a log must be remembered for as long as its messages")
 
+    def of(self, key: str) -> LogLimits:
+        """Return the limits of a log."""
+        for text, is_prefix, limits in self.overrides:
+            if key.startswith(text) and (is_prefix or key == text):
+                return limits
+        return self
+
     def lifetime(self, ttl: float | None) -> float:
         """Return for how many seconds a message is kept that asks for `ttl`."""
         return max(0.001, min(self.max_age if ttl is None else ttl, self.max_ttl))
+
+
+class Override(NamedTuple):
+    """The limits of the key of this name, or of those with this prefix."""
+
+    text: str
+    is_prefix: bool
+    limits: LogLimits
 
 
 class MessageLog(Protocol):

@@ -163,7 +163,7 @@ class MemoryLog:
             missed = place is not None and not self._is_fresh(place, now)
             return Page((), self._end(log, now), missed, None if missed else 0)
         page = self._page(log, place, (limit, self._limits.page_bytes // share), now)
-        if acks and self._limits.trim_acked and place is not None:
+        if acks and self._limits.of(key).trim_acked and place is not None:
             self._trim_acked(log, place)
         return page
 
@@ -191,11 +191,12 @@ class MemoryLog:
         log = log or _Log(int(now * 1e6))
         self._remember(message.key, log, now)
         log.last += 1
-        expires = now + self._limits.lifetime(message.ttl)
+        limits = self._limits.of(message.key)
+        expires = now + limits.lifetime(message.ttl)
         log.entries.append(
             _Entry(log.last, message.data, now, expires, log.tag, message.is_json)
         )
-        self._trim(log, now)
+        self._trim(log, limits.max_messages, now)
         cursor = self._end(log, now)
         if name is not None:
             self._names[name] = (cursor, now + self._limits.seen)
@@ -211,8 +212,8 @@ class MemoryLog:
             self._sweep(now)
         self._budget.take(size)
 
-    def _trim(self, log: _Log, now: float) -> None:
-        too_old = log.last - self._limits.max_messages
+    def _trim(self, log: _Log, max_messages: int, now: float) -> None:
+        too_old = log.last - max_messages
         while log.entries and (
             log.entries[0].n <= too_old or log.entries[0].expires <= now
         ):

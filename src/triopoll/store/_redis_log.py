@@ -91,15 +91,16 @@ class RedisLog:
         """
         place = parse_question(cursor, limit)
         names = self._layout.of_log(key)
+        limits = self._limits.of(key)
         last_write = self._last_writes[names.histories]
         command = READ(
             _keys(names, key),
             new_epoch(),
             cursor if place is None else "at",
             limit,
-            self._limits.page_bytes // share,
-            milliseconds(self._limits.memory),
-            int(self._limits.trim_acked and acks),
+            limits.page_bytes // share,
+            milliseconds(limits.memory),
+            int(limits.trim_acked and acks),
             *(place or _NOWHERE),
             HISTORY,
             HISTORY_MAY_LACK,
@@ -129,17 +130,18 @@ class RedisLog:
         """Append messages to one log."""
         names = self._layout.of_log(key)
         seen = [names.seen(key, each.id) for each in messages if each.id is not None]
+        limits = self._limits.of(key)
         args: list[str | bytes | int] = []
         for message in messages:
-            lifetime = milliseconds(self._limits.lifetime(message.ttl))
+            lifetime = milliseconds(limits.lifetime(message.ttl))
             args += message.data, lifetime, new_tag()
             args += _flag(message.is_json), _flag(message.id is not None)
         command = APPEND(
             [*_keys(names, key), *seen],
             new_epoch(),
-            self._limits.max_messages,
-            milliseconds(self._limits.memory),
-            milliseconds(self._limits.seen),
+            limits.max_messages,
+            milliseconds(limits.memory),
+            milliseconds(limits.seen),
             HISTORY,
             HISTORY_MAY_LACK,
             self._last_writes[names.histories].for_writes,

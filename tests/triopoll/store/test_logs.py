@@ -17,6 +17,7 @@ from triopoll.store import (
     NewMessage,
     Page,
     open_stores,
+    with_retention,
 )
 
 
@@ -300,6 +301,24 @@ async def test_the_length_is_limited(world: World, key: str) -> None:
         page = await log.read(key, ids[1], 10)
         assert (ids_of(page), page.gap, page.lost) == (ids[2:], False, 0)
         assert ids_of(await log.read(key, ALL, 10)) == ids[2:]
+
+
+async def test_some_keys_have_limits_of_their_own(world: World, key: str) -> None:
+    """Length, age and trimming, by both stores."""
+    rules = [f"{key}/short*:length=2:trim=on", f"{key}/old*:age={3 * world.tick}"]
+    limits = with_retention(LogLimits(max_messages=4), rules)
+    async with world.open_limited(limits) as log:
+        short, old, other = (f"{key}/{name}" for name in ("short", "old", "other"))
+        data = [b"%d" % n for n in range(5)]
+        ids = {each: await append(log, each, *data) for each in (short, old, other)}
+        assert ids_of(await log.read(short, ALL, 10)) == ids[short][3:]
+        assert ids_of(await log.read(other, ids[other][2], 10)) == ids[other][3:]
+        assert ids_of(await log.read(other, ALL, 10)) == ids[other][1:]
+        await log.read(short, ids[short][3], 10)
+        assert ids_of(await log.read(short, ALL, 10)) == ids[short][4:]
+        await world.pass_time(4)
+        assert ids_of(await log.read(old, ALL, 10)) == []
+        assert ids_of(await log.read(other, ALL, 10)) == ids[other][1:]
 
 
 @pytest.mark.slow
