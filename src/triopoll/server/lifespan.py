@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import trio
@@ -11,7 +11,7 @@ import trio
 from triopoll.asgi.exceptions import only_error
 from triopoll.asgi.types import ASGIApp, Message
 
-__all__ = ["LifespanError", "StartupFailed", "open_lifespan"]
+__all__ = ["LifespanError", "StartupFailed", "StartupStopped", "open_lifespan"]
 
 # Seconds that an application may take for its shutdown before it is cancelled.
 SHUTDOWN_DEADLINE = 9.0
@@ -25,18 +25,30 @@ class StartupFailed(LifespanError):
     """The application refused to start; the message is the one that it gave."""
 
 
+class StartupStopped(Exception):
+    """The start was ended before the application had started."""
+
+
 @contextlib.asynccontextmanager
-async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
+async def open_lifespan(
+    app: ASGIApp, stopped: Callable[[], Awaitable[object]] = trio.sleep_forever
+) -> AsyncGenerator[dict[str, Any], None]:
     """Start the application, and shut it down after the block.
 
     The application must answer the startup: one that does not serve the lifespan cannot
     be told from one that failed in it.
+
+    Args:
+        app: The application.
+        stopped: Runs while the application starts. When it returns, the start is
+            cancelled. It is cancelled itself when the application has started.
 
     Returns:
         The state that the application left for its requests.
 
     Raises:
         StartupFailed: The application said so, or failed, before it had started.
+        StartupStopped: `stopped` returned before.
         LifespanError: It failed to shut down.
 
     Cancellation:
@@ -45,7 +57,7 @@ async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
     lifespan = _Lifespan()
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(lifespan.run, app)
+            await _start(nursery, lifespan, app, stopped)
             yield lifespan.state
             await lifespan.shut_down()
             # A task that the application left running must not keep the process up.
@@ -53,6 +65,27 @@ async def open_lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
     except BaseExceptionGroup as group:
         error = only_error(group)
         raise error from error.__cause__
+
+
+async def _start(
+    nursery: trio.Nursery,
+    lifespan: _Lifespan,
+    app: ASGIApp,
+    stopped: Callable[[], Awaitable[object]],
+) -> None:
+    has_started = False
+
+    async def stop() -> None:
+        await stopped()
+        starting.cancel_scope.cancel()
+
+    async with trio.open_nursery() as starting:
+        starting.start_soon(stop)
+        await nursery.start(lifespan.run, app)
+        has_started = True
+        starting.cancel_scope.cancel()
+    if not has_started:
+        raise StartupStopped
 
 
 class _Lifespan:

@@ -25,7 +25,7 @@ from .config import ServerSettings
 from .connection import ServerConnection, ServerContext
 from .disconnects import open_disconnects
 from .errors import PeerGone
-from .lifespan import LifespanError, open_lifespan
+from .lifespan import LifespanError, StartupStopped, open_lifespan
 from .response_writer import plain_response
 from .send_budget import SendBudget
 from .stream import ClientStream
@@ -49,7 +49,8 @@ async def serve(
     """Serve an ASGI application until SIGTERM or SIGINT, and drain it.
 
     SIGINT (a developer's Ctrl-C) and SIGUSR1 (what a supervisor sends instead of it)
-    skip the drain delay; a second signal of any kind cuts what is left.
+    skip the drain delay; a second signal of any kind cuts what is left. The first one
+    cancels a start of the application that has not ended; nothing is accepted then.
 
     Args:
         app: If it has an attribute ``drain`` that is a `Drain`, that one is used; in
@@ -57,8 +58,9 @@ async def serve(
         listeners: Are closed when the function returns.
         settings: Limits, deadlines and drain times.
         drained: Called at the end of the drain, before the application's shutdown, with
-            the number of clients that were cut.
-        task_status: Is started with the server once connections are accepted.
+            the number of clients that were cut; with 0 before a start is cancelled.
+        task_status: Is started with the server once connections are accepted, which is
+            never if a signal has cancelled the start.
 
     Returns:
         How many clients were cut: 0 if all were answered.
@@ -74,17 +76,20 @@ async def serve(
     server = HttpServer(app, settings)
     try:
         with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
-            async with open_lifespan(app) as state:
+            stop = _StopSignal(signals, drained)
+            async with open_lifespan(app, stop.wait_in_start) as state:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(server.accept, listeners, state)
                     for listener in listeners:
                         logger.info("listening on %s", url_of(listener.socket))
                     task_status.started(server)
-                    first = await anext(aiter(signals))
+                    first = await stop.wait()
                     nursery.start_soon(server.cut_on_signal, signals)
                     await server.drain_all(at_once=first in _AT_ONCE)
                     drained(server.cut)
                     nursery.cancel_scope.cancel()
+    except StartupStopped:
+        logger.info("stopped before the application had started")
     except LifespanError as error:
         # That clients were cut is what a deployment has to know first.
         if not server.cut:
@@ -94,7 +99,34 @@ async def serve(
         if not server.cut:
             raise
         logger.exception("the application failed in its shutdown")
+    finally:
+        # An application that has not started leaves them open.
+        for listener in listeners:
+            listener.socket.close()
     return server.cut
+
+
+class _StopSignal:
+    """The first signal; the application may start or run when it comes."""
+
+    def __init__(
+        self, signals: AsyncIterator[int], drained: Callable[[int], object]
+    ) -> None:
+        self._signals = signals
+        self._drained = drained
+        self._first: int | None = None
+
+    async def wait(self) -> int:
+        """Return the signal; at once if it has come already."""
+        if self._first is None:
+            self._first = await anext(self._signals)
+        return self._first
+
+    async def wait_in_start(self) -> None:
+        """Return when the signal comes, and say that the start ends by it."""
+        await self.wait()
+        logger.info("stopping: the application has not started yet")
+        self._drained(0)
 
 
 class HttpServer:

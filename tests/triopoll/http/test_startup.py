@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import trio
 from tests.services import find_free_port
 from tests.triopoll.service import poll_process
+
+from triopoll.app import Triopoll
+from triopoll.server import ServerSettings, serve
+from triopoll.settings import Settings
 
 
 def fail_to_start(*command: str, **env: str) -> str:
@@ -102,3 +109,68 @@ def test_access_that_cannot_be_configured() -> None:
     )
     assert "TRIOPOLL_TICKET_SECRETS" in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("silent", ["slock", "both"])
+async def test_a_stop_during_the_start_ends_it(
+    silent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not only when slock has not answered within its limit."""
+    caplog.set_level("INFO")
+    backend = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    address = f"127.0.0.1:{backend.socket.getsockname()[1]}"
+    settings = Settings(
+        slock_url=f"slock://{address}",
+        redis_url=f"redis://{address}" if silent == "both" else "memory://",
+        backend_limit=1000.0,
+    )
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+    async def stop_in_start() -> None:
+        async with await backend.accept():
+            os.kill(os.getpid(), signal.SIGTERM)
+            await trio.sleep_forever()
+
+    with trio.fail_after(60):
+        async with backend, trio.open_nursery() as nursery:
+            nursery.start_soon(stop_in_start)
+            assert await serve(Triopoll(settings), listeners, ServerSettings()) == 0
+            nursery.cancel_scope.cancel()
+    assert "stopped before the application had started" in caplog.messages
+    assert "listening" not in caplog.text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_during_the_start_of_workers(
+    workers: str, number: signal.Signals
+) -> None:
+    """Each worker ends, none announces an address, and no client was cut: it is 0."""
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        address = f"127.0.0.1:{backend.getsockname()[1]}"
+        process = subprocess.Popen(
+            [
+                *(script("triopoll"), "serve", "--bind", "127.0.0.1:0"),
+                *("--workers", workers),
+            ],
+            env={
+                **os.environ,
+                "TRIOPOLL_SLOCK_URL": f"slock://{address}",
+                "TRIOPOLL_REDIS_URL": f"redis://{address}",
+                "TRIOPOLL_BACKEND_LIMIT": "1000",
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+        connections = [backend.accept()[0] for _ in range(int(workers))]
+        process.send_signal(number)
+        try:
+            _, log = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        for connection in connections:
+            connection.close()
+    assert process.returncode == 0, log
+    assert "listening" not in log

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from triopoll.server import LifespanError, StartupFailed
-from triopoll.server.lifespan import open_lifespan
+from triopoll.server.lifespan import StartupStopped, open_lifespan
 
 
 async def test_startup_before_and_shutdown_after_the_block() -> None:
@@ -162,4 +162,58 @@ async def test_a_wrong_message_is_refused() -> None:
 
     with pytest.raises(StartupFailed, match="not a message of a lifespan"):
         async with open_lifespan(app):
+            pytest.fail("it has not started")
+
+
+async def test_a_start_that_is_stopped_is_cancelled() -> None:
+    """The application cleans up, and the block is not entered."""
+    seen: list[str] = []
+    asked = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        asked.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.append("cleaned up")
+
+    with pytest.raises(StartupStopped):
+        async with open_lifespan(app, asked.wait):
+            pytest.fail("it has not started")
+    assert seen == ["cleaned up"]
+
+
+async def test_nothing_stops_a_start_that_is_over() -> None:
+    """What waits for the stop is cancelled as soon as the application has started."""
+    seen: list[str] = []
+
+    async def stopped() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.append("cancelled")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(2):
+            await send({"type": f"{(await receive())['type']}.complete"})
+
+    async with open_lifespan(app, stopped):
+        assert seen == ["cancelled"]
+
+
+async def test_an_application_that_fails_while_it_is_stopped() -> None:
+    """Its failure is not hidden by the stop."""
+    asked = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        asked.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise LookupError("not closed")
+
+    with pytest.raises(StartupFailed, match="not closed"):
+        async with open_lifespan(app, asked.wait):
             pytest.fail("it has not started")

@@ -395,4 +395,30 @@ async def test_an_application_that_does_not_start() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     with pytest.raises(StartupFailed, match="no port"):
         await serve(app, listeners, QUICK)
-    await listeners[0].aclose()
+    assert listeners[0].socket.fileno() == -1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+async def test_a_signal_ends_a_start_at_once(
+    caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    """No client is accepted, and no address announced; the process's end is limited."""
+    caplog.set_level("INFO")
+    counted: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        os.kill(os.getpid(), number)
+        try:
+            await trio.sleep_forever()
+        finally:
+            assert counted == [0]
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with trio.fail_after(30):
+        assert await serve(app, listeners, QUICK, drained=counted.append) == 0
+    assert [record.message for record in caplog.records] == [
+        "stopping: the application has not started yet",
+        "stopped before the application had started",
+    ]
+    assert listeners[0].socket.fileno() == -1
