@@ -162,7 +162,11 @@ def test_workers_need_nothing_but_tmp(tmp_path: Path) -> None:
     redis = f"redis://127.0.0.1:{find_free_port()}"
     variables = ["--setenv", "TRIOPOLL_SLOCK_URL", slock]
     variables += ["--setenv", "TRIOPOLL_REDIS_URL", redis]
-    mounts = ["--tmpfs", "/tmp", *variables]
+    # The clone and its environment may be below /tmp.
+    binds = [
+        word for path in (str(ROOT), sys.prefix) for word in ("--ro-bind", path, path)
+    ]
+    mounts = ["--tmpfs", "/tmp", *binds, *variables]
     serve_contained(tmp_path, "--workers", "2", mounts=mounts)
 
 
