@@ -64,7 +64,7 @@ ASYNC_EXCEPTIONS = {
     "src/trioslock/aio/_body.py": "ASYNC103,ASYNC910",
     "src/trioslock/aio/_opening.py": "ASYNC102,ASYNC910",
     "src/trioslock/aio/_portal.py": "ASYNC102,ASYNC103,ASYNC910",
-    "src/trioslock/aio/recipes.py": "ASYNC102,ASYNC910",
+    "src/trioslock/aio/recipes.py": "ASYNC910",
     # An async generator that another task is to close.
     "tests/trioslock/aio/test_base.py": f"{TESTS},ASYNC119",
     # A body that swallows its cancellation.

@@ -190,14 +190,13 @@ class Portal:
             The function is cancelled, and has ended; a grant that it has returned all
             the same is released.
         """
-        call = self.start(partial(function, *args, **kwargs))
-        cancelled = await call.pause(never)
-        result = call.result()
-        if cancelled is None:
-            return result
+        return await self.call_or_undo(
+            partial(function, *args, **kwargs), self._release_later
+        )
+
+    async def _release_later(self, result: object) -> None:
         if isinstance(result, Grant) and self._calls is not None:
             self._calls.start_soon(release_unusable, result)
-        raise cancelled
 
     async def call_or_undo(
         self, function: Callable[[], Awaitable[T]], undo: Callable[[T], Awaitable[None]]

@@ -6,20 +6,17 @@ Each takes an asyncio `Client` or `Database` as its first argument.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
-
-import trio
+from typing import Any, Self, TypeVar, cast
 
 from .. import primitives as native
 from .. import recipes
-from .._arguments import check_type, shown
-from .._errors import LockLost
+from .._arguments import check_type
 from ..client import Key
 from ..primitives import Lease, release_unusable
 from ..recipes import Leader
+from ..recipes._cache_lock import read_or_compute
 from ..recipes._holding import Holding
 from ._base import Grant
 from ._database import Database
@@ -140,7 +137,7 @@ class Election:
         def wrap(term: recipes.Term, grant: Grant) -> Term:
             return Term(term.name, term.token, grant)
 
-        return _Held(self._portal, self._election.lead(), wrap)
+        return _hold(self._portal, self._election.lead(), wrap)
 
     async def current(self) -> Leader | None:
         """Return who leads now; see `trioslock.recipes.Election.current`."""
@@ -219,7 +216,7 @@ def worker_pool(
     def wrap(worker: recipes.Worker, permit: Grant) -> Worker:
         return Worker(worker.number, permit)
 
-    return _Held(portal, pool, wrap)
+    return _hold(portal, pool, wrap)
 
 
 async def barrier(
@@ -279,25 +276,7 @@ class CacheLock:
             Nothing waits or is held on the server. If this process computes, its
             ``compute`` is cancelled and another one's begins.
         """
-        for name, function in (("read", read), ("compute", compute)):
-            if not callable(function):
-                raise TypeError(f"{name} must be callable, not {shown(function)}")
-        while True:
-            value = await read()
-            if value is not None:
-                return value
-            try:
-                grant = await self._lock.try_acquire()
-            except (trio.WouldBlock, LockLost):
-                await self._free.wait()
-                continue
-            try:
-                async with grant:
-                    value = await read()
-                    return await compute() if value is None else value
-            except LockLost as lost:
-                if lost.key != self._lock.key:
-                    raise
+        return await read_or_compute(self._lock, self._free, read, compute)
 
 
 def cache_lock(db: Database, key: Key, *, lease: Lease = _LEASE) -> CacheLock:
@@ -305,7 +284,11 @@ def cache_lock(db: Database, key: Key, *, lease: Lease = _LEASE) -> CacheLock:
     return CacheLock(db, key, lease=lease)
 
 
-class _Held(AbstractAsyncContextManager[F, bool], Generic[N, F]):
+def _hold(
+    portal: Portal,
+    manager: AbstractAsyncContextManager[N, bool],
+    wrap: Callable[[N, Grant], F],
+) -> Holding[F, Grant]:
     """Hold the grants of a trio recipe for the body of an asyncio task.
 
     Args:
@@ -314,39 +297,14 @@ class _Held(AbstractAsyncContextManager[F, bool], Generic[N, F]):
         wrap: Makes what the body gets, of what the trio body would get and the first
             grant.
     """
+    trio_holding = cast("Holding[N, native.Grant]", manager)
 
-    def __init__(
-        self,
-        portal: Portal,
-        manager: AbstractAsyncContextManager[N, bool],
-        wrap: Callable[[N, Grant], F],
-    ) -> None:
-        assert isinstance(manager, Holding)
-        self._portal = portal
-        self._take = manager.take
-        self._wrap = wrap
-        self._held: AsyncExitStack | None = None
+    async def take() -> tuple[F, *tuple[Grant, ...]]:
+        given, *taken = await portal.call_or_undo(trio_holding.take, _release)
+        grants = [Grant(portal, each) for each in taken]
+        return wrap(given, grants[0]), *grants
 
-    async def __aenter__(self) -> F:
-        if self._held is not None:
-            raise RuntimeError("this has been entered already: make another for it")
-        self._held = AsyncExitStack()
-        given, *taken = await self._portal.call_or_undo(self._take, _release)
-        # No await in between: no grant can get lost before its body.
-        grants = [Grant(self._portal, each) for each in taken]
-        for grant in grants:
-            grant.enter()
-            self._held.push_async_exit(grant)
-        return self._wrap(given, grants[0])
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        assert self._held is not None
-        return bool(await self._held.__aexit__(exc_type, exc, traceback))
+    return Holding(take)
 
 
 async def _release(taken: tuple[Any, *tuple[native.Grant, ...]]) -> None:

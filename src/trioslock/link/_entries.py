@@ -327,7 +327,23 @@ class PendingPreparedLock(PendingLock):
         return self._prepared.lock(self.attempt)
 
 
-class BegunLock(PendingPreparedLock):
+class _WithoutTask:
+    """What requests share that give their reply to a function and wake no task."""
+
+    __slots__ = ()
+
+    _ended: PreparedEnded
+
+    def wake(self, result: LockResult | None) -> None:
+        """Give the reply to the function."""
+        self._ended(outcome.Value(result))
+
+    def fail(self, error: Exception) -> None:
+        """Give an error to the function."""
+        self._ended(outcome.Error(error))
+
+
+class BegunLock(_WithoutTask, PendingPreparedLock):
     """The LOCK of a prepared lock for which no task waits."""
 
     __slots__ = ("_ended",)
@@ -350,14 +366,6 @@ class BegunLock(PendingPreparedLock):
         self.sequence = 0
         self.in_doubt = False
         self._ended = ended
-
-    def wake(self, result: LockResult | None) -> None:
-        """Give the reply to the function."""
-        self._ended(outcome.Value(result))
-
-    def fail(self, error: Exception) -> None:
-        """Give an error to the function."""
-        self._ended(outcome.Error(error))
 
     def withdraw(self) -> None:
         """End the wait here and on the server; do nothing after its end."""
@@ -496,7 +504,7 @@ class PendingPreparedUnlock(PendingUnlock):
         return self._prepared.unlock(self._attempt)
 
 
-class BegunUnlock(PendingPreparedUnlock):
+class BegunUnlock(_WithoutTask, PendingPreparedUnlock):
     """The UNLOCK of a prepared lock for which no task waits."""
 
     __slots__ = ("_ended",)
@@ -518,14 +526,6 @@ class BegunUnlock(PendingPreparedUnlock):
         self.raise_cancel = None
         self.repeated = False
         self._ended = ended
-
-    def wake(self, result: LockResult | None) -> None:
-        """Give the reply to the function."""
-        self._ended(outcome.Value(result))
-
-    def fail(self, error: Exception) -> None:
-        """Give an error to the function."""
-        self._ended(outcome.Error(error))
 
     def leave(self) -> None:
         """Wait no longer for the reply; the UNLOCK takes effect all the same."""

@@ -7,7 +7,8 @@ Here they wait for the key to be free without taking it, so all of them wake at 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -69,27 +70,55 @@ class CacheLock:
             Nothing waits or is held on the server. If this process computes, its
             ``compute`` is cancelled and another one's begins.
         """
-        for name, function in (("read", read), ("compute", compute)):
-            if not callable(function):
-                raise TypeError(f"{name} must be callable, not {shown(function)}")
-        while True:
-            value = await read()
-            if value is not None:
-                return value
-            try:
-                grant = await self._lock.try_acquire()
-            except (trio.WouldBlock, LockLost):
-                await self._free.wait()
-                continue
-            try:
-                async with grant:
-                    # Another may have stored it since the first look.
-                    value = await read()
-                    return await compute() if value is None else value
-            except LockLost as lost:
-                # Another process may compute by now, so this one waits with the rest.
-                if lost.key != self._lock.key:
-                    raise
+        return await read_or_compute(self._lock, self._free, read, compute)
+
+
+class _Lock(Protocol):
+    @property
+    def key(self) -> bytes: ...
+
+    async def try_acquire(self) -> AbstractAsyncContextManager[object, bool]: ...
+
+
+class _Free(Protocol):
+    async def wait(self) -> object: ...
+
+
+async def read_or_compute(
+    lock: _Lock,
+    free: _Free,
+    read: Callable[[], Awaitable[T | None]],
+    compute: Callable[[], Awaitable[T]],
+) -> T:
+    """Do what `CacheLock.get` does, with the handles of trio or those of asyncio.
+
+    Args:
+        lock: The lock of the entry.
+        free: An event of the same key, set while the key is free.
+        read: As there.
+        compute: As there.
+    """
+    for name, function in (("read", read), ("compute", compute)):
+        if not callable(function):
+            raise TypeError(f"{name} must be callable, not {shown(function)}")
+    while True:
+        value = await read()
+        if value is not None:
+            return value
+        try:
+            grant = await lock.try_acquire()
+        except (trio.WouldBlock, LockLost):
+            await free.wait()
+            continue
+        try:
+            async with grant:
+                # Another may have stored it since the first look.
+                value = await read()
+                return await compute() if value is None else value
+        except LockLost as lost:
+            # Another process may compute by now, so this one waits with the rest.
+            if lost.key != lock.key:
+                raise
 
 
 def cache_lock(db: Database, key: Key, *, lease: Lease = DEFAULT_LEASE) -> CacheLock:

@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from trio.lowlevel import enable_ki_protection
 
-from ..primitives import Grant
+
+class Enterable(AbstractAsyncContextManager[object, bool], Protocol):
+    """A grant, of trio or of asyncio."""
+
+    def enter(self) -> None:
+        """Begin the body, which a loss cancels. It does not wait."""
+
 
 T = TypeVar("T")
+G = TypeVar("G", bound=Enterable)
 
 
-class Holding(AbstractAsyncContextManager[T, bool]):
+class Holding(AbstractAsyncContextManager[T, bool], Generic[T, G]):
     """Take grants, and release them at the end of the body of an ``async with``.
+
+    It waits for nothing but the grants, so it works in asyncio tasks as well.
 
     Args:
         take: Returns what the body gets, and the grants, which have not been entered.
             The last of them is released first.
     """
 
-    def __init__(
-        self, take: Callable[[], Awaitable[tuple[T, *tuple[Grant, ...]]]]
-    ) -> None:
+    def __init__(self, take: Callable[[], Awaitable[tuple[T, *tuple[G, ...]]]]) -> None:
         self.take = take
         self._held: AsyncExitStack | None = None
 
