@@ -60,7 +60,9 @@ def find_free_port() -> int:
                 return port
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes] | subprocess.Popen[str]
+) -> None:
     """Block until something listens on the port, or fail if the process ends first."""
     deadline = time.monotonic() + START_LIMIT
     while time.monotonic() < deadline:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services import find_free_port
+from tests.services import find_free_port, wait_for_port
 from tests.trioslock.outside import Outside, open_outside
 
 pytestmark = pytest.mark.slow
@@ -39,19 +37,6 @@ def command_of(name: str, port: int) -> list[str]:
         start += f"aiohttp_app.make_app(), host='127.0.0.1', port={port})"
         return [sys.executable, "-c", start]
     return [sys.executable, *SERVERS[name].replace("PORT", str(port)).split()]
-
-
-def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
-    """Wait until the server listens."""
-    ends_at = time.monotonic() + 30
-    while time.monotonic() < ends_at and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-        else:
-            return
-    raise AssertionError(process.communicate(timeout=10)[1])
 
 
 def post(url: str) -> tuple[int, Any]:
