@@ -24,9 +24,11 @@ __all__ = [
     "Network",
     "Settings",
     "SettingsError",
+    "count_of",
     "hosts_of",
     "is_internal",
     "networks_of",
+    "seconds_of",
     "settings_from",
 ]
 
@@ -120,7 +122,12 @@ def _host(member: str) -> tuple[str, int | None]:
     return (match["v6"] or match["name"]).lower(), port
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """Return the number of seconds that a value says.
+
+    Raises:
+        ValueError: It is not a number above 0.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -130,14 +137,19 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
+def count_of(text: str) -> int:
+    """Return the number that a value says.
+
+    Raises:
+        ValueError: It is not a whole number above 0, of at most nine digits.
+    """
     if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
         raise ValueError(f"must be a whole number above 0, not {text!r}")
     return int(text)
 
 
 def _limit(text: str) -> int:
-    return 0 if text == "0" else _count(text)
+    return 0 if text == "0" else count_of(text)
 
 
 def _database(text: str) -> int:
@@ -290,11 +302,11 @@ class Settings:
     slock_url: str = _setting("embedded://127.0.0.1:5658", _url(_SLOCK_SCHEMES))
     slock_db: int | None = _setting(None, _database)
     redis_url: str = _setting("memory://", _url(_REDIS_SCHEMES), secret=True)
-    default_timeout: float = _setting(60.0, _seconds)
-    max_timeout: float = _setting(300.0, _seconds)
-    backend_limit: float = _setting(5.0, _seconds)
-    max_key_bytes: int = _setting(256, _count)
-    max_waits: int = _setting(16384, _count)
+    default_timeout: float = _setting(60.0, seconds_of)
+    max_timeout: float = _setting(300.0, seconds_of)
+    backend_limit: float = _setting(5.0, seconds_of)
+    max_key_bytes: int = _setting(256, count_of)
+    max_waits: int = _setting(16384, count_of)
     publish_keys: str = _setting("", str, secret=True)
     ticket_secrets: str = _setting("", str, secret=True)
     ticket_public_keys: str = _setting("", str)
@@ -310,33 +322,33 @@ class Settings:
     waits_per_subject: int = _setting(100, _limit)
     waits_per_ip: int = _setting(1000, _limit)
     requests_per_ip: int = _setting(100, _limit)
-    burst_per_ip: int = _setting(1000, _count)
-    max_url_bytes: int = _setting(2**14, _count)
-    max_body_bytes: int = _setting(2**20, _count)
+    burst_per_ip: int = _setting(1000, count_of)
+    max_url_bytes: int = _setting(2**14, count_of)
+    max_body_bytes: int = _setting(2**20, count_of)
     list_prefix: str = _setting("", _prefix)
     redis_prefix: str = _setting("triopoll:", _prefix)
-    log_max_messages: int = _setting(1000, _count)
-    log_max_age: float = _setting(3600.0, _seconds)
-    log_max_ttl: float = _setting(604800.0, _seconds)
+    log_max_messages: int = _setting(1000, count_of)
+    log_max_age: float = _setting(3600.0, seconds_of)
+    log_max_ttl: float = _setting(604800.0, seconds_of)
     log_trim_acked: bool = _setting(False, _flag)
     retention: str = _setting("", str)
     websockets: bool = _setting(True, _flag)
-    websocket_ping: float = _setting(20.0, _seconds)
-    drain_window: float = _setting(2.0, _seconds)
+    websocket_ping: float = _setting(20.0, seconds_of)
+    drain_window: float = _setting(2.0, seconds_of)
     metrics_from: str = _setting("loopback", _networks)
-    max_held_keys: int = _setting(65536, _count)
+    max_held_keys: int = _setting(65536, count_of)
     held_keys_per_ip: int = _setting(1000, _limit)
-    max_watched_keys: int = _setting(32768, _count)
-    v1_default_timeout: float = _setting(25.0, _seconds)
-    v1_max_timeout: float = _setting(55.0, _seconds)
-    sse_lifetime: float = _setting(60.0, _seconds)
-    sse_ping: float = _setting(15.0, _seconds)
-    max_message_bytes: int = _setting(262144, _count)
+    max_watched_keys: int = _setting(32768, count_of)
+    v1_default_timeout: float = _setting(25.0, seconds_of)
+    v1_max_timeout: float = _setting(55.0, seconds_of)
+    sse_lifetime: float = _setting(60.0, seconds_of)
+    sse_ping: float = _setting(15.0, seconds_of)
+    max_message_bytes: int = _setting(262144, count_of)
     states_create: str = _setting("publishers", _choice("publishers", "visitors"))
     states_per_ip: int = _setting(30, _limit)
-    stream_timeout: float = _setting(20.0, _seconds)
-    stream_max_bytes: int = _setting(2**24, _count)
-    stream_max_append_bytes: int = _setting(2**20, _count)
+    stream_timeout: float = _setting(20.0, seconds_of)
+    stream_max_bytes: int = _setting(2**24, count_of)
+    stream_max_append_bytes: int = _setting(2**20, count_of)
     stream_max_ttl: int = _setting(0, _limit)
     demo: str = _setting("auto", _choice("auto", "on", "off"))
 

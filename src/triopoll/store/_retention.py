@@ -8,10 +8,11 @@ follows the first colon behind which nothing but options stands.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from triopoll.settings import count_of, seconds_of
 
 from ._log_base import LogLimits, Override
 
@@ -83,37 +84,22 @@ def _options(pattern: str, texts: Iterable[str]) -> dict[str, Any]:
         if name not in _OPTIONS:
             words = ", ".join(_OPTIONS)
             raise ValueError(f"has {name!r} for {pattern!r}; there are {words}")
-        field, parse = _OPTIONS[name]
+        field, parse, wrong = _OPTIONS[name]
         if field in options:
             raise ValueError(f"has {name} for {pattern!r} twice")
-        options[field] = parse(name, text)
+        try:
+            options[field] = parse(text)
+        except (ValueError, KeyError):
+            raise ValueError(f"has {name}={text[:40]}, which is {wrong}") from None
     return options
 
 
-def _count(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
-        raise ValueError(f"has {name}={text[:40]}, which is not a whole number above 0")
-    return int(text)
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ValueError(f"has {name}={text[:40]}, which is not a number above 0")
-    return value
-
-
-def _flag(name: str, text: str) -> bool:
-    if text not in ("on", "off"):
-        raise ValueError(f"has {name}={text[:40]}, which is neither on nor off")
-    return text == "on"
-
-
-_OPTIONS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
-    "length": ("max_messages", _count),
-    "age": ("max_age", _seconds),
-    "trim": ("trim_acked", _flag),
+_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "length": ("max_messages", count_of, "not a whole number above 0"),
+    "age": ("max_age", seconds_of, "not a number above 0"),
+    "trim": (
+        "trim_acked",
+        {"on": True, "off": False}.__getitem__,
+        "neither on nor off",
+    ),
 }
