@@ -152,6 +152,7 @@ def test_tasks_that_the_loop_cancels_close_their_clients() -> None:
 
         async def hold() -> None:
             async with aio.open_client(outside.url) as client, client.lock("key"):
+                begun.set()
                 try:
                     await asyncio.sleep(30)
                 finally:
@@ -161,9 +162,10 @@ def test_tasks_that_the_loop_cancels_close_their_clients() -> None:
 
         async def main() -> None:
             task = asyncio.create_task(hold())
-            await asyncio.to_thread(outside.until, "key", 1, 0)
+            await begun.wait()
             assert not task.done()
 
+        begun = asyncio.Event()
         asyncio.run(main())
         assert closed == [True]
         outside.until("key", 0, 0)
