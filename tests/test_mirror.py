@@ -29,6 +29,7 @@ EXCEPTIONS = {
     "triopoll/asgi/types.py": "types without behaviour",
     "triopoll/core/poll_query.py": "types without behaviour",
     "triopoll/store/_base.py": "types without behaviour",
+    "triopoll/store/_delayed_scripts.py": "Lua, tested through the store that runs it",
     "triopoll/store/_held_scripts.py": "Lua, tested through the store that runs it",
     "triopoll/store/_log_scripts.py": "Lua, tested through the store that runs it",
     "triopoll/store/_state_scripts.py": "Lua, tested through the store that runs it",

@@ -15,6 +15,15 @@ from ._base import (
 )
 from ._budget import Budget
 from ._claim import MemoryTaken, claimed_memory
+from ._delayed_base import (
+    DelayedMessage,
+    DelayedStore,
+    Delivered,
+    DueMessages,
+    PendingLimits,
+    Scheduled,
+    TooManyPending,
+)
 from ._log_base import (
     ALL,
     NEW,
@@ -29,11 +38,13 @@ from ._log_base import (
     parse_cursor,
 )
 from ._memory import MemoryStore
+from ._memory_delayed import MemoryDelayed
 from ._memory_log import MemoryLog
 from ._memory_states import MemoryStates
 from ._memory_streams import MemoryStreams
 from ._open import Stores, open_stores
 from ._redis import RedisStore
+from ._redis_delayed import RedisDelayed
 from ._redis_log import RedisLog
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
@@ -79,6 +90,13 @@ __all__ = [
     "Cursor",
     "ALL",
     "NEW",
+    "DelayedStore",
+    "DelayedMessage",
+    "Scheduled",
+    "DueMessages",
+    "Delivered",
+    "PendingLimits",
+    "TooManyPending",
     "StateStore",
     "StateRecord",
     "FoundState",
@@ -103,11 +121,13 @@ __all__ = [
     "BackendState",
     "Budget",
     "MemoryStore",
+    "MemoryDelayed",
     "MemoryLog",
     "MemoryStates",
     "MemoryStreams",
     "MemoryTaken",
     "MemoryValues",
+    "RedisDelayed",
     "RedisLog",
     "RedisStates",
     "RedisStreams",

@@ -41,9 +41,9 @@ from __future__ import annotations
 
 from ._scripts import Script
 
-__all__ = ["APPEND", "HEADS", "READ"]
+__all__ = ["APPEND", "APPENDING", "COMMON", "HEADS", "READ"]
 
-_COMMON = """
+COMMON = """
 local time = redis.call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
@@ -111,15 +111,13 @@ local function oldest()
 end
 """
 
-# Further keys: for each message that has one, where its publisher's id is kept.
+# What appends share. Further keys: the messages of the log that are not due yet (a
+# hash), and when those of this place are due (a sorted set); see `_delayed_scripts`.
 # Arguments: an epoch if there is none, the longest log, how long (ms) the meta and the
 # publishers' ids are kept, Redis's history and whether that may lack writes, how long
-# ago the caller wrote to another; for each message data, lifetime (ms), tag; 1 or ''
-# for a JSON value or none, and for a publisher's id or none.
-# Returns for each message its id and whether it is a duplicate.
-APPEND = Script(
-    "append",
-    _COMMON
+# ago the caller wrote to another.
+APPENDING = (
+    COMMON
     + """
 local longest, memory, seen_for = ARGV[2], ARGV[3], ARGV[4]
 local history, may_lack, wrote_elsewhere = ARGV[5], ARGV[6] == '1', ARGV[7]
@@ -129,7 +127,7 @@ local last, known_lacking = tonumber(meta[1]), tonumber(meta[2])
 local seam = tonumber(meta[3])
 -- Also for messages that are known: the caller takes the answer for its last write.
 local lacking = count_lacking(history, may_lack, wrote_elsewhere, redis.call)
-local answers, tags = {}, {}
+local tags = {}
 
 local function begin()
   redis.call('HSET', KEYS[3], 'base', text(micros))
@@ -167,6 +165,10 @@ local function append(data, lifetime, tag, is_json, seen)
     -- Changes nothing. A user that may not SET is refused before the message is stored,
     -- or it would be stored with each attempt of its publisher.
     redis.call('SET', seen, '', 'XX', 'KEEPTTL')
+    -- A message that is stored is not pending any more.
+    if redis.call('HDEL', KEYS[5], seen) == 1 then
+      redis.call('ZREM', KEYS[6], seen)
+    end
   end
   if last then
     -- Changes nothing either. An entry whose number cannot be noted takes the number.
@@ -197,7 +199,33 @@ local function append(data, lifetime, tag, is_json, seen)
   return id
 end
 
-local seen_keys = 4
+local function trim(messages)
+  if last then
+    redis.call('PEXPIRE', KEYS[3], memory)
+    redis.call('XTRIM', KEYS[2], 'MINID', text(last - longest + 1) .. '-0')
+  end
+  -- A few each time: more go than come.
+  for _ = 1, 1 + messages do
+    local entry = oldest()
+    if not entry or tonumber(entry[2][6]) > now then
+      break
+    end
+    redis.call('XDEL', KEYS[2], entry[1])
+  end
+end
+"""
+)
+
+# Further keys: for each message that has one, where its publisher's id is kept.
+# Further arguments: for each message data, lifetime (ms), tag; 1 or '' for a JSON value
+# or none, and for a publisher's id or none.
+# Returns for each message its id and whether it is a duplicate.
+APPEND = Script(
+    "append",
+    APPENDING
+    + """
+local answers = {}
+local seen_keys = 6
 for message = 1, (#ARGV - 7) / 5 do
   local data, lifetime, tag, is_json, has_id =
     unpack(ARGV, 3 + 5 * message, 7 + 5 * message)
@@ -214,18 +242,7 @@ for message = 1, (#ARGV - 7) / 5 do
   answers[2 * message - 1] = id
 end
 
-if last then
-  redis.call('PEXPIRE', KEYS[3], memory)
-  redis.call('XTRIM', KEYS[2], 'MINID', text(last - longest + 1) .. '-0')
-end
--- A few each time: more go than come.
-for _ = 1, 1 + #answers / 2 do
-  local entry = oldest()
-  if not entry or tonumber(entry[2][6]) > now then
-    break
-  end
-  redis.call('XDEL', KEYS[2], entry[1])
-end
+trim(#answers / 2)
 return answers
 """,
 )
@@ -239,7 +256,7 @@ return answers
 # number, tag, time (ms), data, and 1 or '' for a JSON value or none.
 READ = Script(
     "read",
-    _COMMON
+    COMMON
     + """
 local how, most, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local memory, trims = tonumber(ARGV[5]), ARGV[6] == '1'

@@ -103,7 +103,12 @@ class _Log:
 
 
 class MemoryLog:
-    """Keep logs in memory, bounded; for development and tests."""
+    """Keep logs in memory, bounded; for development and tests.
+
+    Attributes:
+        on_stored: Called with the key and the publisher's id of a message that was
+            stored under one.
+    """
 
     def __init__(
         self,
@@ -127,6 +132,7 @@ class MemoryLog:
         self._logs: OrderedDict[str, _Log] = OrderedDict()
         self._names: OrderedDict[_Name, tuple[str, float]] = OrderedDict()
         self._sweep_at = 0.0
+        self.on_stored: Callable[[_Name], object] = _ignore
 
     def __repr__(self) -> str:
         return f"<MemoryLog: {len(self._logs)} logs, {self._budget.taken} bytes>"
@@ -143,6 +149,18 @@ class MemoryLog:
         now = self._clock()
         self._forget(now)
         return [self._append(message, now) for message in messages]
+
+    def append_now(self, message: NewMessage) -> Appended | StoreError:
+        """Append one message, without a checkpoint."""
+        now = self._clock()
+        self._forget(now)
+        return self._append(message, now)
+
+    def stored_as(self, key: str, name: str) -> str | None:
+        """Return the id of the message that was stored under a publisher's id."""
+        self._forget(self._clock())
+        stored = self._names.get((key, name))
+        return None if stored is None else stored[0]
 
     async def read(
         self, key: str, cursor: str, limit: int, *, share: int = 1, acks: bool = True
@@ -200,6 +218,7 @@ class MemoryLog:
         cursor = self._end(log, now)
         if name is not None:
             self._names[name] = (cursor, now + self._limits.seen)
+            self.on_stored(name)
         return Appended(cursor, duplicate=False)
 
     def _make_room(self, message: NewMessage, now: float, *, is_first: bool) -> None:
@@ -316,6 +335,10 @@ class MemoryLog:
     def _stored(self, entry: _Entry) -> StoredMessage:
         cursor = Cursor(self._epoch, entry.n, entry.tag)
         return StoredMessage(str(cursor), entry.data, entry.ts, entry.is_json)
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 def _number(entry: _Entry) -> int:

@@ -13,6 +13,7 @@ lies in one slot:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ._slots import slot_of, spread_tags, tag_of
@@ -39,6 +40,9 @@ class Names:
         self.workers = f"{prefix}workers"
         self.places = f"{prefix}places"
         self.probe = f"{prefix}probe"
+        self.due = f"{prefix}due"
+        self.due_places = f"{prefix}due-places"
+        self.due_counts = f"{prefix}due-counts"
         # What the names of a stream's other keys begin with; scripts make them up.
         self.stream_parts = f"{prefix}stream-"
 
@@ -65,6 +69,10 @@ class Names:
         """Return the hash with the numbers of a log."""
         return f"{self.prefix}meta:{key}"
 
+    def pending(self, key: str) -> str:
+        """Return the hash with the messages of a log that are not due yet."""
+        return f"{self.prefix}pending:{key}"
+
     def state(self, key: str) -> str:
         """Return the hash with a state."""
         return f"{self.prefix}state:{key}"
@@ -81,6 +89,11 @@ class Names:
         """Return the string with the id of a publisher's message."""
         return f"{self.prefix}seen:{len(key)}:{key}:{name}"
 
+    def key_of_seen(self, seen: str) -> str:
+        """Return the key of the log in what `seen` has returned."""
+        size, _, rest = seen[len(self.prefix) + len("seen:") :].partition(":")
+        return rest[: int(size)]
+
 
 class Layout(Protocol):
     """Says which names the keys of a list, a log or the workers have.
@@ -89,11 +102,13 @@ class Layout(Protocol):
         control: The names of what is known of workers.
         probes: Keys that never exist, to try writes with.
         is_spread: Whether keys lie in more places than one.
+        log_tags: The tags that the keys of logs have.
     """
 
     control: Names
     probes: list[str]
     is_spread: bool
+    log_tags: Sequence[str]
 
     def of_list(self, key: str) -> Names:
         """Return the names of what lies with a list; `key` has its prefix."""
@@ -116,6 +131,7 @@ class ServerLayout:
     """One server: all keys lie together."""
 
     is_spread = False
+    log_tags: Sequence[str] = ("",)
 
     def __init__(self, prefix: str) -> None:
         """Use a prefix that nothing else in this database has."""
@@ -154,7 +170,7 @@ class ClusterLayout:
             raise ValueError("in a cluster the prefixes of keys cannot have braces")
         self._prefix = prefix
         self._names: dict[str, Names] = {}
-        self._log_tags = spread_tags(_LOG_TAGS)
+        self.log_tags: Sequence[str] = spread_tags(_LOG_TAGS)
         self.control = self.of_tag(tag_of(0))
         self.probes = [self.of_tag(tag).probe for tag in spread_tags(_PROBES)]
 
@@ -164,7 +180,7 @@ class ClusterLayout:
 
     def of_log(self, key: str) -> Names:
         """Return the names of the log's place among all; see `Layout`."""
-        return self.of_tag(self._log_tags[slot_of(key) % _LOG_TAGS])
+        return self.of_tag(self.log_tags[slot_of(key) % _LOG_TAGS])
 
     def of_tag(self, tag: str) -> Names:
         """Return the names with a tag; see `Layout`."""

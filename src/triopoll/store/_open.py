@@ -11,15 +11,18 @@ import trio
 
 from ._base import MessageStore
 from ._budget import Budget
+from ._delayed_base import DelayedStore, PendingLimits
 from ._executors import Command, executor_for
 from ._log_base import LogLimits, MessageLog
 from ._memory import MemoryStore
+from ._memory_delayed import MemoryDelayed
 from ._memory_log import MemoryLog
 from ._memory_states import MemoryStates
 from ._memory_streams import MemoryStreams
 from ._names import ClusterLayout, Layout, ServerLayout
 from ._pipeliner import Pipeliner
 from ._redis import RedisStore
+from ._redis_delayed import RedisDelayed
 from ._redis_log import RedisLog
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
@@ -39,6 +42,7 @@ class Stores:
     Attributes:
         lists: For the compatible endpoints: a message is taken by one poll.
         log: For `/v1`: a message is read by every reader.
+        delayed: Messages that will be in a log.
         values: For the OpenResty API: a message is kept for a while.
         states: For state waits: only the last state of a key counts.
         streams: For Durable Streams: all of it is kept until it is deleted.
@@ -46,6 +50,7 @@ class Stores:
 
     lists: MessageStore
     log: MessageLog
+    delayed: DelayedStore
     values: ValueStore
     states: StateStore
     streams: StreamStore
@@ -59,6 +64,7 @@ async def open_stores(
     redis_prefix: str = "triopoll:",
     list_prefix: str = "",
     log_limits: LogLimits | None = None,
+    pending_limits: PendingLimits | None = None,
     stream_limits: StreamLimits | None = None,
     max_queued: int = 65536,
     lease: float = 10.0,
@@ -71,6 +77,7 @@ async def open_stores(
         redis_prefix: All keys that begin with it are ours.
         list_prefix: What the names of lists and values begin with.
         log_limits: How much is kept in logs.
+        pending_limits: How many delayed messages may be pending.
         stream_limits: How much is kept in streams.
         max_queued: Commands that may wait for Redis at once; one more fails.
         lease: Seconds after its last sign of life at which a process counts as dead.
@@ -84,12 +91,15 @@ async def open_stores(
         On the way out what is held is returned, shielded; that takes at most 2.5 s.
     """
     log_limits = log_limits or LogLimits()
+    pending_limits = pending_limits or PendingLimits()
     stream_limits = stream_limits or StreamLimits()
     if url.startswith("memory://"):
         budget = Budget()
+        memory_log = MemoryLog(log_limits, budget=budget)
         yield Stores(
             MemoryStore(budget=budget),
-            MemoryLog(log_limits, budget=budget),
+            memory_log,
+            MemoryDelayed(memory_log, pending_limits, budget=budget),
             MemoryValues(budget=budget),
             MemoryStates(budget=budget),
             MemoryStreams(stream_limits, budget=budget),
@@ -107,6 +117,7 @@ async def open_stores(
             yield Stores(
                 lists,
                 log,
+                RedisDelayed(pipeliner, layout, log, (log_limits, pending_limits)),
                 RedisValues(pipeliner, list_prefix),
                 RedisStates(pipeliner, layout),
                 RedisStreams(pipeliner, layout, stream_limits),

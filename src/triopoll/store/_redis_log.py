@@ -124,6 +124,21 @@ class RedisLog:
             lambda names, some: HEADS([names.meta(key) for key in some]),
         )
 
+    def append_head(self, key: str) -> tuple[list[str], list[str | int]]:
+        """Return the first keys and arguments of a script that appends to a log."""
+        names = self._layout.of_log(key)
+        limits = self._limits.of(key)
+        keys = [*_keys(names, key), names.pending(key), names.due]
+        return keys, [
+            new_epoch(),
+            limits.max_messages,
+            milliseconds(limits.memory),
+            milliseconds(limits.seen),
+            HISTORY,
+            HISTORY_MAY_LACK,
+            self._last_writes[names.histories].for_writes,
+        ]
+
     async def _append(
         self, key: str, messages: Sequence[NewMessage]
     ) -> Sequence[Appended | StoreError]:
@@ -136,17 +151,8 @@ class RedisLog:
             lifetime = milliseconds(limits.lifetime(message.ttl))
             args += message.data, lifetime, new_tag()
             args += _flag(message.is_json), _flag(message.id is not None)
-        command = APPEND(
-            [*_keys(names, key), *seen],
-            new_epoch(),
-            limits.max_messages,
-            milliseconds(limits.memory),
-            milliseconds(limits.seen),
-            HISTORY,
-            HISTORY_MAY_LACK,
-            self._last_writes[names.histories].for_writes,
-            *args,
-        )
+        keys, head = self.append_head(key)
+        command = APPEND([*keys, *seen], *head, *args)
         try:
             answers = await self._pipeliner.call(*command)
         except StoreError as error:

@@ -22,6 +22,7 @@ from triopoll.store import (
     ALL,
     NEW,
     Appended,
+    DelayedMessage,
     LogLimits,
     NewMessage,
     RedisStore,
@@ -133,6 +134,23 @@ async def test_states(stores: Stores, key: str) -> None:
     assert all(await stores.states.heads([key, key + "none"]))
 
 
+async def test_delayed_messages(stores: Stores, key: str) -> None:
+    """Schedule, replace, look, deliver, cancel, put off."""
+    await delay_and_deliver(stores, key)
+
+
+async def delay_and_deliver(stores: Stores, key: str) -> None:
+    for _ in range(2):
+        messages = [NewMessage(key, b"x", name) for name in "ab"]
+        await stores.delayed.schedule(
+            [DelayedMessage(messages[0], 0), DelayedMessage(messages[1], 60)]
+        )
+    found = await stores.delayed.look()
+    assert len(await stores.delayed.deliver(key, found.due[key])) == 1
+    assert await stores.delayed.cancel(key, "b") is True
+    assert isinstance(await stores.delayed.cancel(key, "a"), str)
+
+
 async def test_workers(
     stores: Stores, server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
@@ -172,6 +190,7 @@ async def test_a_cluster(redis_cluster: ClusterRig, key: str) -> None:
             await stores.values.put(f"{key}{n}-value", b"1", 60)
             await stores.log.append([NewMessage(f"{key}{n}", b"1", id="a")])
             await stores.log.read(f"{key}{n}", ALL, 10)
+            await delay_and_deliver(stores, f"{key}{n}-delayed")
         await stores.log.heads([f"{key}{n}" for n in range(20)])
         await stores.lists.ping()
         for each in (stores, others):
