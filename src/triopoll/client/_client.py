@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Literal, TypeAlias, overload
 
 from ._credentials import Credential, Secret
@@ -101,6 +102,7 @@ class PollClient:
         *,
         id: str | None = None,  # noqa: A002  # the word of the endpoint
         ttl: float | None = None,
+        not_before: float | datetime | None = None,
     ) -> Published:
         """Publish one message; see `publish_many`.
 
@@ -108,10 +110,14 @@ class PollClient:
             key: The log.
             data: Text; bytes; or any other value that the `json` module can write.
                 Readers get it as `Message.value`.
-            id: A name under which the server stores it only once; default: random.
+            id: A name under which the server stores it only once; default: random. A
+                message with the name of a pending one replaces that.
             ttl: Seconds for which it is kept; default: as the server is configured.
+            not_before: When readers get it: seconds after the server has received it,
+                or a time with a zone; default: at once.
         """
-        (published,) = await self.publish_many([Draft(key, data, id, ttl)])
+        draft = Draft(key, data, id, ttl, not_before)
+        (published,) = await self.publish_many([draft])
         return published
 
     async def publish_many(self, drafts: Sequence[Draft]) -> list[Published]:
@@ -123,13 +129,33 @@ class PollClient:
             Refused: The server does not accept them, or not all of them.
             Unreachable: It was repeated for 300 s.
             TypeError: Some data is neither bytes nor JSON.
-            ValueError: Some data has NaN, an infinity or half a surrogate pair.
+            ValueError: Some data has NaN, an infinity or half a surrogate pair, or a
+                time has no zone.
 
         Cancellation:
             Any of them may be stored. Publishing the same drafts again is harmless if
             they have ids.
         """
         return await self._publisher.publish(drafts)
+
+    async def cancel(self, id: str) -> bool:  # noqa: A002  # the word of the endpoint
+        """Cancel a pending message. It is repeated while the server is away.
+
+        Args:
+            id: From `Published.id`.
+
+        Returns:
+            Whether it was pending. False also if it was cancelled before, by an attempt
+            whose response was lost.
+
+        Raises:
+            Refused: 409: readers have it already; or the server does not accept it.
+            Unreachable: It was repeated for 300 s.
+
+        Cancellation:
+            It may have been cancelled.
+        """
+        return await self._publisher.cancel(id)
 
     async def create_state(
         self,

@@ -13,8 +13,10 @@ import base64
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from ._credentials import Credential
 from ._errors import Refused, ServerBusy, UnexpectedResponse
@@ -26,7 +28,13 @@ __all__ = ["Draft", "Json", "Published", "Publisher", "plain_value"]
 
 # Codes of a message that could not be stored now; those of a 503 for a whole request.
 _BUSY_CODES = frozenset(
-    {"slock_unreachable", "store_failed", "store_unreachable", "too_many_waits"}
+    {
+        "slock_unreachable",
+        "store_failed",
+        "store_unreachable",
+        "too_many_pending",
+        "too_many_waits",
+    }
 )
 
 Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
@@ -41,12 +49,15 @@ class Draft:
         data: Text; bytes; or any other value that the `json` module can write.
         id: A name under which the server stores it only once; None: a random one.
         ttl: Seconds for which it is kept; None: as the server is configured.
+        not_before: When readers get it: seconds after the server has received it, or a
+            time with a zone; None: at once.
     """
 
     key: str
     data: Json | bytes
     id: str | None = None
     ttl: float | None = None
+    not_before: float | datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +65,23 @@ class Published:
     """A message that is stored.
 
     Attributes:
-        id: Its id, which is the cursor after it.
+        id: Its id, which is the cursor after it; of a pending message what
+            `PollClient.cancel` takes, and no cursor.
         duplicate: The server had stored it before, under the same name.
+        due: Of a pending message when readers get it, in Unix seconds by the server's
+            clock; None of one that they have already.
+        replaced: It has replaced a pending message of the same name.
     """
 
     id: str
     duplicate: bool
+    due: float | None = None
+    replaced: bool = False
+
+    @property
+    def pending(self) -> bool:
+        """Return whether readers get it later."""
+        return self.due is not None
 
 
 class Publisher:
@@ -79,6 +101,17 @@ class Publisher:
         parse = partial(_results, count=len(drafts))
         return await self._requests.request("POST", "/v1/publish", body, parse)
 
+    async def cancel(self, id_: str) -> bool:
+        """Cancel a pending message; see `PollClient.cancel`."""
+        path = f"/v1/publish/{quote(id_, safe='')}"
+        try:
+            await self._requests.request("DELETE", path, b"", lambda shape: None)
+        except Refused as refused:
+            if refused.status == 404 and refused.code == "unknown":
+                return False
+            raise
+        return True
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self._requests.aclose()
@@ -95,6 +128,12 @@ def _shape(draft: Draft) -> dict[str, Any]:
             shape["data_base64"] = base64.b64encode(draft.data).decode()
     if draft.ttl is not None:
         shape["ttl"] = draft.ttl
+    if isinstance(draft.not_before, datetime):
+        if draft.not_before.tzinfo is None:
+            raise ValueError("not_before is a time without a zone")
+        shape["not_before"] = draft.not_before.isoformat()
+    elif draft.not_before is not None:
+        shape["not_before"] = draft.not_before
     return shape
 
 
@@ -127,4 +166,8 @@ def _result(item: Mapping[str, Any]) -> Published:
         if code in _BUSY_CODES:
             raise ServerBusy(f"{message} ({code})", 0.0)
         raise Refused(200, code, message)
-    return Published(item["id"], bool(item.get("duplicate")))
+    if not item.get("pending"):
+        return Published(item["id"], bool(item.get("duplicate")))
+    if not isinstance(due := item.get("due"), int | float):
+        raise UnexpectedResponse("a pending message without a time")
+    return Published(item["id"], False, float(due), bool(item.get("replaced")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
@@ -186,3 +187,63 @@ async def test_a_cancelled_publish_leaves_the_client_usable(
         site.state["script"] = store
         await client.publish("k", "w")
     assert [item["data"] for item in store.items.values()] == ["w"]
+
+
+async def test_a_message_that_is_due_later(autojump_clock: MockClock) -> None:
+    """By seconds or by a time; its id is for cancelling."""
+
+    async def schedule(asked: Asked) -> None:
+        item = {"id": "aw.YQ", "pending": True, "due": 1795927379, "replaced": True}
+        await asked.answer({"items": [item]})
+
+    when = datetime(2027, 1, 1, 9, tzinfo=timezone(timedelta(hours=1)))
+    async with scripted(schedule) as (client, site):
+        published = await client.publish("k", "v", id="a", not_before=when)
+        assert published.pending
+        assert published == Published("aw.YQ", False, 1795927379.0, True)
+        await client.publish("k", "v", not_before=1.5)
+        with pytest.raises(ValueError, match="a time without a zone"):
+            await client.publish("k", "v", not_before=when.replace(tzinfo=None))
+    sent = [asked.json["items"][0]["not_before"] for asked in site.asked]
+    assert sent == ["2027-01-01T09:00:00+01:00", 1.5]
+    assert not Published("i", duplicate=False).pending
+
+
+async def test_a_pending_message_without_a_time(autojump_clock: MockClock) -> None:
+    """It is no answer of the server, so the request is repeated."""
+
+    async def nonsense(asked: Asked) -> None:
+        site.state["script"] = Store()
+        await asked.answer({"items": [{"id": "aw.YQ", "pending": True}]})
+
+    async with scripted(nonsense) as (client, site):
+        assert not (await client.publish("k", "v", not_before=1)).pending
+    assert len(site.asked) == 2
+
+
+async def test_cancelling(autojump_clock: MockClock) -> None:
+    """Whether it was pending; a message that is delivered is an error."""
+    answers: list[tuple[int, dict[str, str]]] = [
+        (503, {"code": "store_unreachable", "message": "away"}),
+        (200, {"id": "aw.YQ"}),
+        (404, {"code": "unknown", "message": "none"}),
+        (404, {"code": "not_found", "message": "no path"}),
+        (409, {"code": "delivered", "message": "too late", "id": cursor_of(1)}),
+    ]
+
+    async def answer(asked: Asked) -> None:
+        status, shape = answers.pop(0)
+        await asked.answer(shape, status)
+
+    async with scripted(answer, api_key="secret") as (client, site):
+        assert await client.cancel("aw.YQ") is True
+        assert await client.cancel("aw.YQ") is False
+        with pytest.raises(Refused, match="not_found"):
+            await client.cancel("a/b")
+        with pytest.raises(Refused, match="delivered"):
+            await client.cancel("aw.YQ")
+    assert [asked.path for asked in site.asked][1::2] == [
+        "/v1/publish/aw.YQ",
+        "/v1/publish/a%2Fb",
+    ]
+    assert site.asked[0].headers["authorization"] == "Bearer secret"
