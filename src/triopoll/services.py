@@ -15,6 +15,7 @@ from trioslock import Client, Database
 
 from .access import AccessControl, access_control_from, follow_revoked
 from .access.configuration import entries_of, naming
+from .core.delayed import DelayedMessages
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
 from .core.held_keys import HeldKeys
@@ -27,6 +28,7 @@ from .core.reader import Reader
 from .core.slock_backend import SlockMonitor, StartupError, open_slock, probe_slock
 from .core.states import States
 from .core.streams import Streams
+from .core.waker import Waker
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
@@ -36,6 +38,7 @@ from .store import (
     LogLimits,
     MemoryTaken,
     MessageLog,
+    PendingLimits,
     Stores,
     StreamLimits,
     claimed_memory,
@@ -71,6 +74,7 @@ class Services:
         group_messages: The group messages of the OpenResty API.
         reader: The waits of `/v1` and of websockets.
         publisher: Publishing through `/v1`.
+        delayed: Messages that were published and are not due yet.
         states: State waits.
         streams: Durable Streams.
         notifier: Wakes the waits for message logs.
@@ -87,6 +91,7 @@ class Services:
     group_messages: GroupMessages
     reader: Reader
     publisher: Publisher
+    delayed: DelayedMessages
     states: States
     streams: Streams
     notifier: LogNotifier
@@ -140,6 +145,11 @@ async def open_services(
         notifier = _notifier(client, stores.log, settings, held, "log")
         state_notifier = _notifier(client, stores.states, settings, held, "state")
         stream_notifier = _notifier(client, stores.streams, settings, held, "stream")
+        waker = Waker(notifier, monitor, metrics, limit)
+        delayed = DelayedMessages(
+            stores.delayed, client, waker, monitor, metrics, settings
+        )
+        metrics.readings["delayed_pending"] = lambda: delayed.pending
         worker_metrics = worker_metrics_from(os.environ)
         _connect_metrics(metrics, access, drain, monitor, settings)
 
@@ -150,6 +160,8 @@ async def open_services(
         await nursery.start(stream_notifier.run)
         await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
         nursery.start_soon(stores.lists.run)
+        if settings.max_delay:
+            nursery.start_soon(delayed.run)
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
         if access.rules.tickets is not None:
             nursery.start_soon(follow_revoked, settings, access.rules.tickets)
@@ -170,8 +182,9 @@ async def open_services(
                 events, stores.log, notifier, waits, monitor, metrics, settings
             ),
             publisher=Publisher(
-                events, stores.log, notifier, monitor, metrics, settings
+                events, stores.log, notifier, monitor, metrics, settings, delayed
             ),
+            delayed=delayed,
             states=States(
                 stores.states, state_notifier, waits, monitor, metrics, settings
             ),
@@ -223,6 +236,9 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
         redis_prefix=settings.redis_prefix,
         list_prefix=settings.list_prefix,
         log_limits=_log_limits(settings),
+        pending_limits=PendingLimits(
+            per_key=settings.max_pending_per_key, in_total=settings.max_pending
+        ),
         stream_limits=StreamLimits(max_bytes=settings.stream_max_bytes),
     )
     if not settings.keeps_messages and not settings.list_prefix:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 __all__ = [
     "ANY_ADDRESS",
+    "DELAYED_NAME",
     "SUPERVISOR_VARIABLE",
     "PREFIX",
     "WORKER_VARIABLE",
@@ -51,8 +52,10 @@ _LOOPBACK: tuple[Network, ...] = (
 )
 _NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
 
-# The locks that all senders to a group take, and the probe's.
-_INTERNAL_NAMES = ("polling:group:message:", "triopoll:probe:")
+# What the names on slock begin with that deliver delayed messages.
+DELAYED_NAME = "triopoll:delayed:"
+# The locks that all senders to a group take, the probe's, and those.
+_INTERNAL_NAMES = ("polling:group:message:", "triopoll:probe:", DELAYED_NAME)
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
@@ -272,6 +275,10 @@ class Settings:
         log_trim_acked: Whether a reader's cursor removes the messages before it.
         retention: Rules for the logs of some keys, as `store.with_retention` reads
             them: words, or ``file:PATH`` with a rule in each line.
+        max_delay: Seconds by which a message may be delayed; 0: messages cannot be
+            delayed, and none are delivered.
+        max_pending_per_key: Delayed messages of a key that may be pending.
+        max_pending: Delayed messages that may be pending in all.
         websockets: Whether ``/v1/ws`` and ``/poll/ws`` are served.
         websocket_ping: Seconds from one ping of a websocket to the next. Its client
             must send something within half of that.
@@ -332,6 +339,9 @@ class Settings:
     log_max_ttl: float = _setting(604800.0, seconds_of)
     log_trim_acked: bool = _setting(False, _flag)
     retention: str = _setting("", str)
+    max_delay: int = _setting(604_800, _limit)
+    max_pending_per_key: int = _setting(1000, count_of)
+    max_pending: int = _setting(100_000, count_of)
     websockets: bool = _setting(True, _flag)
     websocket_ping: float = _setting(20.0, seconds_of)
     drain_window: float = _setting(2.0, seconds_of)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import trio
 
 import trioslock
+from triopoll.core.delayed import DelayedMessages
 from triopoll.core.held_keys import HeldKeys
 from triopoll.core.log_notifier import LogNotifier, group_key
 from triopoll.core.log_wait import LogWait
@@ -18,11 +19,12 @@ from triopoll.core.parked_waits import ParkedWaits
 from triopoll.core.reader import Reader
 from triopoll.core.slock_backend import SlockMonitor
 from triopoll.core.wait_items import LogItem, ReadResult
+from triopoll.core.waker import Waker
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 from triopoll.pending import wait_in_task
 from triopoll.settings import Settings
-from triopoll.store import MemoryLog, NewMessage, Page
+from triopoll.store import DelayedStore, MemoryDelayed, MemoryLog, NewMessage, Page
 from trioslock.embedded import open_embedded
 from trioslock.host import EngineHost
 from trioslock.server import open_server
@@ -159,6 +161,18 @@ async def open_log_rig(
         await nursery.start(rig.notifier.run)
         yield rig
         nursery.cancel_scope.cancel()
+
+
+def delayed_of(rig: LogRig, store: DelayedStore | None = None) -> DelayedMessages:
+    """Return the delayed messages of a worker; by default in the rig's own memory."""
+    return DelayedMessages(
+        MemoryDelayed(rig.log) if store is None else store,
+        rig.client,
+        Waker(rig.notifier, rig.monitor, rig.metrics, LIMIT),
+        rig.monitor,
+        rig.metrics,
+        SETTINGS,
+    )
 
 
 async def messages(

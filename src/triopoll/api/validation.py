@@ -57,6 +57,7 @@ MAX_DEPTH = 128
 
 # The fields whose value is one of some words.
 _CHOICES = {"default_type": "clear, set", "live": "sse"}
+_NO_TIME = "is neither seconds nor a time in ISO 8601 with its zone"
 _ERROR = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _SENTENCES: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern, re.DOTALL), sentence)
@@ -69,6 +70,8 @@ _SENTENCES: Sequence[tuple[re.Pattern[str], str]] = [
         (r"Expected `array` of length >= 1", "is empty"),
         (r"Expected `array` of length <= (\d+)", "has more than {0} items"),
         (r"Expected `object` of length <= (\d+)", "has more than {0} members"),
+        (r"(?:Expected `float \| datetime`|Invalid RFC3339).*", _NO_TIME),
+        (r"Expected `datetime` with a timezone.*", _NO_TIME),
         (r"Expected `bool`.*", "is not true or false"),
         (r"Expected `(?:int|float)` >= (\d+)(?:\.0)?", "is below {0}"),
         (r"Expected `(?:int|float)` <= (\d+)(?:\.0)?", "is above {0}"),

@@ -14,7 +14,7 @@ import trio
 from trioslock import ConnectionLost, NoLeader, SlockError
 
 from ..ops.metrics import Backend, Metrics
-from ..store import StoreError, StoreUnreachable
+from ..store import StoreError, StoreUnreachable, TooManyPending
 from .outcomes import Failure, OperationFailed
 
 __all__ = [
@@ -122,6 +122,8 @@ def store_failure(error: StoreError | trio.TooSlowError) -> Failure:
     """Return the neutral form of an error of the store, or of its deadline."""
     if isinstance(error, (StoreUnreachable, trio.TooSlowError)):
         return Failure.STORE_UNREACHABLE
+    if isinstance(error, TooManyPending):
+        return Failure.TOO_MANY_PENDING
     return Failure.STORE_FAILED
 
 

@@ -78,6 +78,7 @@ class Failure(Enum):
     STORE_FAILED = "store_failed"
     TOO_MANY_WAITS = "too_many_waits"
     TOO_MANY_HELD_KEYS = "too_many_held_keys"
+    TOO_MANY_PENDING = "too_many_pending"
 
 
 class OperationFailed(Exception):

@@ -10,7 +10,7 @@ without it; those in other processes find the messages within 5 s (see `log_noti
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar, TypeVarTuple
 
@@ -20,8 +20,17 @@ from trioslock import Database
 
 from ..ops.metrics import Metrics
 from ..settings import Settings
-from ..store import Appended, MessageLog, NewMessage, StoreError, StoreUnreachable
+from ..store import (
+    Appended,
+    DelayedMessage,
+    MessageLog,
+    NewMessage,
+    Scheduled,
+    StoreError,
+    StoreUnreachable,
+)
 from .backend_calls import call_slock, count_failure, store_failure
+from .delayed import DelayedMessages
 from .log_notifier import LogNotifier
 from .outcomes import Failure, OperationFailed
 from .slock_backend import SlockMonitor, clear_group
@@ -30,6 +39,7 @@ from .wait_items import GROUP_LEASE
 __all__ = [
     "ClearEvent",
     "Draft",
+    "Pending",
     "Published",
     "Publisher",
     "SetEvent",
@@ -68,7 +78,7 @@ class WakeGroup:
     key: str
 
 
-Draft: TypeAlias = NewMessage | SetEvent | ClearEvent | WakeGroup
+Draft: TypeAlias = NewMessage | DelayedMessage | SetEvent | ClearEvent | WakeGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,23 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A message will be in its log later.
+
+    Attributes:
+        key: The log.
+        name: The publisher's id, or a random one.
+        due: When it is due, in Unix seconds of the store's clock.
+        replaced: It has replaced a pending message of this id.
+    """
+
+    key: str
+    name: str
+    due: float
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Signalled:
     """An event was set or cleared, or a group woken.
 
@@ -106,10 +133,12 @@ class Unpublished:
     failure: Failure
 
 
-Published: TypeAlias = Stored | Signalled | Unpublished
+Published: TypeAlias = Stored | Pending | Signalled | Unpublished
+_Kept: TypeAlias = Appended | Scheduled | StoreError
 
 _TYPES: dict[type[Draft], str] = {
     NewMessage: "message",
+    DelayedMessage: "delayed",
     SetEvent: "event",
     ClearEvent: "clear",
     WakeGroup: "group",
@@ -127,6 +156,7 @@ class Publisher:
         monitor: SlockMonitor,
         metrics: Metrics,
         settings: Settings,
+        delayed: DelayedMessages,
     ) -> None:
         """Use parts that are open already.
 
@@ -137,6 +167,7 @@ class Publisher:
             monitor: Knows whether slock answers.
             metrics: Counts items and failures.
             settings: For the limits.
+            delayed: For messages that are due later.
         """
         self._events = events
         self._log = log
@@ -144,6 +175,7 @@ class Publisher:
         self._monitor = monitor
         self._metrics = metrics
         self._limit = settings.backend_limit
+        self._delayed = delayed
 
     def __repr__(self) -> str:
         return f"<Publisher: {self._log!r}, {self._monitor!r}>"
@@ -161,15 +193,16 @@ class Publisher:
             for the store, once for slock.
         """
         results: list[Published] = []
-        messages = [draft for draft in drafts if isinstance(draft, NewMessage)]
         with trio.CancelScope(shield=True):
-            appended = await self._append(messages) if messages else []
+            kept = await self._store(drafts, trio.current_time() + self._limit)
             # One deadline for all calls: a slock that hangs costs the limit once.
             until = trio.current_time() + self._limit
-            stored = await self._wake(messages, appended, until)
-            for draft in drafts:
-                if isinstance(draft, NewMessage):
-                    results.append(stored.pop(0))
+            woken = await self._wake_all(_stored_keys(drafts, kept), until)
+            if any(isinstance(e, Scheduled) and e.is_first for e in kept.values()):
+                await self._delayed.announce(max(0.0, until - trio.current_time()))
+            for place, draft in enumerate(drafts):
+                if isinstance(draft, NewMessage | DelayedMessage):
+                    results.append(_result(draft, kept[place], woken.get(draft.key)))
                 else:
                     results.append(await self._signal(draft, until))
         for draft, result in zip(drafts, results, strict=True):
@@ -186,30 +219,19 @@ class Publisher:
 
     # --- messages ---------------------------------------------------------------------
 
-    async def _append(self, messages: list[NewMessage]) -> list[Appended | StoreError]:
-        try:
-            with trio.fail_after(self._limit):
-                return await self._log.append(messages)
-        except trio.TooSlowError:
-            return [StoreUnreachable("it does not answer")] * len(messages)
-
-    async def _wake(
-        self,
-        messages: list[NewMessage],
-        appended: list[Appended | StoreError],
-        until: float,
-    ) -> list[Published]:
-        """Wake the waits for what was stored; return the result of each message."""
-        keys = {
-            message.key
-            for message, result in zip(messages, appended, strict=True)
-            if isinstance(result, Appended)
+    async def _store(self, drafts: Sequence[Draft], until: float) -> dict[int, _Kept]:
+        """Store messages, then delayed ones; return what became of each, by place."""
+        now = {n: each for n, each in enumerate(drafts) if isinstance(each, NewMessage)}
+        later = {
+            n: each for n, each in enumerate(drafts) if isinstance(each, DelayedMessage)
         }
-        woken = await self._wake_all(keys, until)
-        return [
-            _stored(result, woken.get(message.key))
-            for message, result in zip(messages, appended, strict=True)
-        ]
+        kept: dict[int, _Kept] = {}
+        if now:
+            kept |= zip(now, await _store(self._log.append, now, until), strict=True)
+        if later:
+            schedule = self._delayed.schedule
+            kept |= zip(later, await _store(schedule, later, until), strict=True)
+        return kept
 
     async def _wake_all(self, keys: set[str], until: float) -> dict[str, bool | None]:
         """Wake the waits for these logs.
@@ -269,8 +291,30 @@ class Publisher:
         return await call_slock(limit, operation, *args)
 
 
-def _stored(result: Appended | StoreError, woken: bool | None) -> Published:
-    if isinstance(result, Appended):
+async def _store(
+    operation: Callable[[list[_T]], Awaitable[Sequence[_Kept]]],
+    drafts: Mapping[int, _T],
+    until: float,
+) -> Sequence[_Kept]:
+    try:
+        with trio.fail_at(until):
+            return await operation(list(drafts.values()))
+    except trio.TooSlowError:
+        return [StoreUnreachable("it does not answer")] * len(drafts)
+
+
+def _stored_keys(drafts: Sequence[Draft], kept: Mapping[int, _Kept]) -> set[str]:
+    """Return the keys of the logs that have a message of these, new or not."""
+    return {drafts[n].key for n, each in kept.items() if isinstance(each, Appended)}
+
+
+def _result(
+    draft: NewMessage | DelayedMessage, kept: _Kept, woken: bool | None
+) -> Published:
+    if isinstance(kept, Scheduled):
+        assert isinstance(draft, DelayedMessage)
+        return Pending(draft.key, draft.name, kept.due, kept.replaced)
+    if isinstance(kept, Appended):
         waiting = 0 if woken is False else None
-        return Stored(result.id, result.duplicate, woken is not None, waiting)
-    return Unpublished(store_failure(result))
+        return Stored(kept.id, kept.duplicate, woken is not None, waiting)
+    return Unpublished(store_failure(kept))

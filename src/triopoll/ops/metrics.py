@@ -35,10 +35,13 @@ Backend: TypeAlias = Literal["slock", "store"]
 monotonic = time.perf_counter
 
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# The last ones are for what was due while no worker could deliver it.
+_LATE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 # Gauges that are read at a scrape, with their help text. The name of each is
 # `triopoll_` and the key; one that no part of the process provides has no sample.
 _READINGS = {
     "connections": "Client connections that are open (under `triopoll serve`).",
+    "delayed_pending": "Delayed messages that are pending; 0 in all workers but one.",
     "draining": "1 once the server is stopping, else 0.",
     "slock_up": "1 if slock answered the last request, else 0.",
     "waits_limit": "Waits that may be parked at once.",
@@ -120,6 +123,8 @@ class Metrics:
         published: How many items were published, by their type.
         states: What became of states, by word: how many were created, and so on.
         streams: What became of Durable Streams, by word.
+        delayed: What became of delayed messages, by word.
+        delayed_late: Seconds after its time at which one was delivered.
         answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
         readings: What is read at a scrape, by the name of the gauge.
@@ -135,6 +140,8 @@ class Metrics:
         self.published: dict[str, int] = {}
         self.states: Counter[str] = Counter()
         self.streams: Counter[str] = Counter()
+        self.delayed: Counter[str] = Counter()
+        self.delayed_late = Histogram(_LATE)
         self.refusals: Mapping[str, int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
         self._backend_errors: dict[tuple[Backend, str], int] = {}
@@ -212,6 +219,12 @@ class Metrics:
             [([event], count) for event, count in self.streams.items()],
         )
         yield _counter(
+            "delayed",
+            "Delayed messages that were scheduled, replaced, cancelled and delivered.",
+            ["event"],
+            [([event], count) for event, count in self.delayed.items()],
+        )
+        yield _counter(
             "refusals",
             "Requests that the access check or a limit refused, by code.",
             ["code"],
@@ -272,6 +285,11 @@ class Metrics:
             "loop_lag_seconds",
             "How much later than it had asked for a task of the loop woke.",
             self.loop_lag,
+        )
+        yield _histogram(
+            "delayed_late_seconds",
+            "From the time of a delayed message to its delivery.",
+            self.delayed_late,
         )
 
 

@@ -11,6 +11,7 @@ from tests.triopoll.logrig import (
     PREFIX,
     SETTINGS,
     LogRig,
+    delayed_of,
     messages,
     open_log_rig,
 )
@@ -21,6 +22,7 @@ from triopoll.core.outcomes import Failure
 from triopoll.core.publisher import (
     ClearEvent,
     Draft,
+    Pending,
     Published,
     Publisher,
     SetEvent,
@@ -34,6 +36,8 @@ from triopoll.store import (
     ALL,
     NEW,
     Appended,
+    DelayedMessage,
+    MessageLog,
     NewMessage,
     StoreError,
     StoreFailed,
@@ -44,8 +48,18 @@ from trioslock import Event, GroupEvent
 
 @pytest.fixture
 def publisher(rig: LogRig) -> Publisher:
+    return publisher_of(rig)
+
+
+def publisher_of(rig: LogRig, log: MessageLog | None = None) -> Publisher:
     return Publisher(
-        rig.client, rig.log, rig.notifier, rig.monitor, rig.metrics, SETTINGS
+        rig.client,
+        rig.log if log is None else log,
+        rig.notifier,
+        rig.monitor,
+        rig.metrics,
+        SETTINGS,
+        delayed_of(rig),
     )
 
 
@@ -117,6 +131,28 @@ async def test_a_duplicate(
     assert stored(result).duplicate
     assert seen == ["armed", "woken"]
     assert await kept(rig, "a") == [b"0", b"1"]
+
+
+async def test_delayed_messages(
+    autojump_clock: MockClock, rig: LogRig, publisher: Publisher
+) -> None:
+    """They are pending beside what is stored at once; one that is stored is not."""
+    drafts: list[Draft] = [
+        DelayedMessage(NewMessage("a", b"1", id="later"), 60),
+        NewMessage("a", b"2", id="now"),
+        DelayedMessage(NewMessage("a", b"3", id="now"), 60),
+        DelayedMessage(NewMessage("a", b"4", id="later"), 90),
+    ]
+    first, now, again, replaced = await publisher.publish(drafts)
+    assert isinstance(first, Pending)
+    assert (first.key, first.name, first.replaced) == ("a", "later", False)
+    assert isinstance(replaced, Pending)
+    assert replaced.replaced
+    assert stored(again).duplicate
+    assert stored(again).id == stored(now).id
+    assert await kept(rig, "a") == [b"2"]
+    assert rig.metrics.published == {"message": 1, "delayed": 3}
+    assert rig.metrics.delayed == {"scheduled": 1, "replaced": 1}
 
 
 async def test_events_and_groups(
@@ -208,9 +244,7 @@ async def test_the_store_fails(
             return [fault or StoreError()] * len(messages)
 
     log = Faulty()
-    publisher = Publisher(
-        rig.client, log, rig.notifier, rig.monitor, rig.metrics, SETTINGS
-    )
+    publisher = publisher_of(rig, log)
     results = await publisher.publish([NewMessage("a", b"1"), WakeGroup("g")])
     assert results[0] == Unpublished(failure)
     assert isinstance(results[1], Signalled)
@@ -224,9 +258,7 @@ async def test_a_publisher_that_leaves(
     """Wherever it does: a stored message wakes its waits, since the wake follows."""
     for steps in range(1, 40):
         async with open_log_rig() as rig:
-            publisher = Publisher(
-                rig.client, rig.log, rig.notifier, rig.monitor, rig.metrics, SETTINGS
-            )
+            publisher = publisher_of(rig)
             read_results: list[object] = []
             async with trio.open_nursery() as nursery:
 

@@ -25,6 +25,7 @@ def filled() -> Metrics:
     metrics = Metrics()
     metrics.state("created")
     metrics.stream("created")
+    metrics.delayed["scheduled"] += 1
     metrics.backend_error("slock", "unreachable")
     metrics.answers["/livez", 200] += 1
     metrics.published["message"] = 1

@@ -30,6 +30,7 @@ FAILURES = {
     Failure.STORE_FAILED: (500, "redis lpop fail"),
     Failure.TOO_MANY_WAITS: (503, "too many waits"),
     Failure.TOO_MANY_HELD_KEYS: (503, "too many held keys"),
+    Failure.TOO_MANY_PENDING: (503, "too many pending messages"),
 }
 _SUCCESS = "succed"  # wire spelling
 _TIMEOUT, _BAD_REQUEST = 504, 400

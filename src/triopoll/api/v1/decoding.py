@@ -9,8 +9,11 @@ they cannot say: the limits that are settings, and names that are given twice. E
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -21,7 +24,7 @@ from ...asgi.query import Query, is_utf8, read_number
 from ...core.publisher import ClearEvent, Draft, SetEvent, WakeGroup
 from ...core.wait_items import EventItem, GroupItem, Item, LogItem
 from ...settings import Settings
-from ...store import NewMessage
+from ...store import DelayedMessage, NewMessage
 from ..validation import (
     MALFORMED,
     BadRequest,
@@ -71,6 +74,8 @@ _Struct = TypeVar("_Struct", bound=StrictStruct)
 # ``_=<time>`` to get around caches).
 _FOREIGN = frozenset({"_", "session", "ticket"})
 _BODY = "the body"
+# Of the name of a delayed message that its publisher has not named.
+_RANDOM_ID_BYTES = 12
 _NUMBERS = ("timeout", "max")
 # What stands before the colon of an item in a query string.
 _HEADS = {"message": "cursor", "event": "default_type", "group": "version"}
@@ -263,7 +268,9 @@ def _draft(item: PublishItem, place: str, settings: Settings) -> Draft:
     return kind(item.key, item.default_type, min(item.ttl, settings.log_max_ttl))
 
 
-def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage:
+def _message(
+    item: PublishMessage, place: str, settings: Settings
+) -> NewMessage | DelayedMessage:
     if (item.data is UNSET) is (item.data_base64 is UNSET):
         raise BadRequest(f"{place} has not one of data and data_base64")
     name, ttl = value_or_none(item.id), value_or_none(item.ttl)
@@ -271,7 +278,28 @@ def _message(item: PublishMessage, place: str, settings: Settings) -> NewMessage
     if ttl is not None:
         ttl = min(ttl, settings.log_max_ttl)
     data, is_json = _data(item, place, settings)
-    return NewMessage(item.key, data, name, ttl, is_json)
+    message = NewMessage(item.key, data, name, ttl, is_json)
+    if isinstance(item.not_before, UnsetType):
+        return message
+    return _delayed(message, item.not_before, field_at(place, "not_before"), settings)
+
+
+def _delayed(
+    message: NewMessage, not_before: float | datetime, at: str, settings: Settings
+) -> NewMessage | DelayedMessage:
+    """Return a message that is due later; one that is due already is not delayed."""
+    is_relative = not isinstance(not_before, datetime)
+    when = not_before.timestamp() if isinstance(not_before, datetime) else not_before
+    seconds = when if is_relative else when - time.time()
+    if seconds > 0 and not settings.max_delay:
+        raise BadRequest(f"{at}: messages cannot be delayed here")
+    if seconds > settings.max_delay:
+        raise BadRequest(f"{at} is more than {settings.max_delay} seconds from now")
+    if seconds <= 0:
+        return message
+    if message.id is None:
+        message = replace(message, id=secrets.token_urlsafe(_RANDOM_ID_BYTES))
+    return DelayedMessage(message, when, is_relative)
 
 
 def _data(item: PublishMessage, place: str, settings: Settings) -> tuple[bytes, bool]:

@@ -15,13 +15,13 @@ from ...asgi.messages import Answer, Request, Response, Routes
 from ...asgi.query import BadQuery
 from ...core.log_wait import LogWait
 from ...core.outcomes import Failure
-from ...core.publisher import Published, Signalled, Stored, Unpublished
+from ...core.publisher import Pending, Published, Signalled, Stored, Unpublished
 from ...core.wait_items import Item, ItemState, LogItem, ReadResult
 from ...services import Services
 from ...store import BadCursor
 from ..pending_response import PendingResponse
 from ..refusals import format_v1
-from ..validation import BadRequest
+from ..validation import BadRequest, check_key, check_length
 from .decoding import (
     read_messages_query,
     read_publish,
@@ -29,6 +29,7 @@ from .decoding import (
     read_wait_query,
 )
 from .live_messages import stream_messages
+from .pending_ids import pending_id, read_pending_id
 from .responses import (
     FAILURES,
     LARGE,
@@ -39,8 +40,13 @@ from .responses import (
     respond,
     shortened,
 )
+from .schemas import MAX_ID_BYTES
 from .serializers import (
+    CancelledResponse,
+    DeliveredResponse,
+    ErrorResponse,
     FailedResult,
+    PendingResult,
     PublishResponse,
     PublishResult,
     SignalResult,
@@ -68,6 +74,7 @@ def v1_routes(services: Services) -> Routes:
         "/v1/messages": {"GET": partial(_messages, services, turns)},
         "/v1/wait": {"GET": wait, "POST": wait},
         "/v1/publish": {"POST": partial(_publish, services)},
+        "/v1/publish/{id}": {"DELETE": partial(_cancel, services)},
     }
 
 
@@ -219,6 +226,29 @@ async def _publish(services: Services, request: Request) -> Response:
     return _publish_response(await services.publisher.publish(drafts))
 
 
+async def _cancel(services: Services, request: Request) -> Response:
+    """Serve ``DELETE /v1/publish/ID``."""
+    given = request.path_values["id"]
+    try:
+        key, name = read_pending_id(given)
+        check_key(key, services.settings.max_key_bytes, "the id", "key")
+        check_length(name, MAX_ID_BYTES, "the id", "id")
+    except BadRequest as error:
+        return refusal_response(error)
+    publisher = services.access.admit_publisher(request, [key], format_v1)
+    if isinstance(publisher, Response):
+        return publisher
+    found = await services.delayed.cancel(key, name)
+    if isinstance(found, Failure):
+        return failure_response(found)
+    if isinstance(found, str):
+        body = DeliveredResponse(message="the message is delivered", id=found)
+        return respond(body, 409)
+    if not found:
+        return respond(ErrorResponse("unknown", "no such message is pending"), 404)
+    return respond(CancelledResponse(given), 200)
+
+
 def _publish_response(results: list[Published]) -> Response:
     failures = [each.failure for each in results if isinstance(each, Unpublished)]
     if len(failures) == len(results):
@@ -239,5 +269,8 @@ def _publish_result(result: Published) -> PublishResult:
             return FailedResult(failure.value, FAILURES[failure])
         case Stored():
             return convert(result, StoredResult, from_attributes=True)
+        case Pending():
+            id_ = pending_id(result.key, result.name)
+            return PendingResult(id_, True, round(result.due, 3), result.replaced)
         case Signalled(version):
             return SignalResult(UNSET if version is None else version)

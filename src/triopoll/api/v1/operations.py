@@ -11,15 +11,19 @@ from .schemas import (
     PUBLISH_ITEMS,
     WAIT_ITEMS,
     MessagesQuery,
+    PendingId,
     PublishBatch,
     PublishBody,
     WaitBody,
     WaitParameters,
 )
 from .serializers import (
+    CancelledResponse,
+    DeliveredResponse,
     ErrorResponse,
     FailedResult,
     MessagesResponse,
+    PendingResult,
     PublishResponse,
     SignalResult,
     StoredResult,
@@ -46,12 +50,15 @@ _REFUSALS: Mapping[int, type] = dict.fromkeys(
     (400, 401, 403, 408, 409, 413, 414, 429, 503), ErrorResponse
 )
 
+_CANCEL_REFUSALS: Mapping[int, type] = {**_REFUSALS, 409: DeliveredResponse}
+
 # Structs that the schemas of others refer to by name.
 V1_REFERENCED: Sequence[type] = (
     *WAIT_ITEMS.values(),
     *PUBLISH_ITEMS.values(),
     PublishBatch,
     StoredResult,
+    PendingResult,
     SignalResult,
     FailedResult,
 )
@@ -145,6 +152,15 @@ V1_OPERATIONS: Sequence[Operation] = (
         {200: PublishResponse, 202: PublishResponse, **_REFUSALS},
         _TAG,
         body=PublishBody,
+        admits="key",
+    ),
+    Operation(
+        "DELETE",
+        "/v1/publish/{id}",
+        "Cancel a message that is not due yet",
+        {200: CancelledResponse, 404: ErrorResponse, **_CANCEL_REFUSALS},
+        _TAG,
+        path_parameters={"id": PendingId},
         admits="key",
     ),
     *_STATE_OPERATIONS,

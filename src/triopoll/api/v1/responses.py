@@ -41,6 +41,7 @@ FAILURES = {
     Failure.STORE_FAILED: "the message store answered with an error",
     Failure.TOO_MANY_WAITS: "the limit of parked waits has been reached",
     Failure.TOO_MANY_HELD_KEYS: "the limit of keys held by waits has been reached",
+    Failure.TOO_MANY_PENDING: "the limit of pending messages has been reached",
 }
 
 

@@ -13,6 +13,7 @@ would not do: it is what JSON's null decodes to, which is refused.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Raw, UnsetType, field
@@ -27,6 +28,7 @@ __all__ = [
     "WAIT_ITEMS",
     "GroupVersion",
     "MessagesQuery",
+    "PendingId",
     "PublishBatch",
     "PublishBody",
     "PublishItem",
@@ -253,6 +255,28 @@ _Id: TypeAlias = Annotated[
 ]
 
 
+PendingId: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="Of a pending message, from the answer to its publish: the "
+        "base64url of its key and of its publisher's id, with a dot between them.",
+        extra_json_schema={"pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"},
+    ),
+]
+# One time, or seconds from now.
+_NotBefore: TypeAlias = (
+    Annotated[float, Meta(ge=0, description="Seconds from now.", examples=[90])]
+    | Annotated[
+        datetime,
+        Meta(
+            tz=True,
+            description="A time in ISO 8601, with its zone.",
+            examples=["2027-01-01T09:00:00+01:00"],
+        ),
+    ]
+)
+
+
 class PublishMessage(StrictStruct):
     """A message to store."""
 
@@ -262,6 +286,7 @@ class PublishMessage(StrictStruct):
     data_base64: _Bytes | UnsetType = UNSET
     id: _Id | UnsetType = UNSET
     ttl: Ttl | UnsetType = UNSET
+    not_before: _NotBefore | UnsetType = UNSET
 
 
 class PublishEvent(StrictStruct):

@@ -26,7 +26,10 @@ __all__ = [
     "ErrorResponse",
     "FailedResult",
     "GapEvent",
+    "CancelledResponse",
+    "DeliveredResponse",
     "MessagesResponse",
+    "PendingResult",
     "PublishResponse",
     "PublishResult",
     "Seconds",
@@ -220,6 +223,15 @@ class StoredResult(StrictStruct):
     waiting: Count | None
 
 
+class PendingResult(StrictStruct):
+    """A message is stored, and will be in its log when it is due."""
+
+    id: str
+    pending: Annotated[bool, Meta(extra_json_schema={"const": True})]
+    due: Seconds
+    replaced: bool
+
+
 class SignalResult(StrictStruct):
     """An event was set or cleared, or a group woken, which has a version then."""
 
@@ -233,16 +245,34 @@ class FailedResult(StrictStruct):
     message: str
 
 
-PublishResult: TypeAlias = StoredResult | SignalResult | FailedResult
+PublishResult: TypeAlias = StoredResult | PendingResult | SignalResult | FailedResult
 
 
 class PublishResponse(StrictStruct):
     """What became of each item, in the order given."""
 
-    # The three are told apart by their fields; a union of Structs would need a tag.
+    # They are told apart by their fields; a union of Structs would need a tag.
     items: list[
         Annotated[
             Any,
-            Meta(extra_json_schema=any_of(StoredResult, SignalResult, FailedResult)),
+            Meta(
+                extra_json_schema=any_of(
+                    StoredResult, PendingResult, SignalResult, FailedResult
+                )
+            ),
         ]
     ]
+
+
+class CancelledResponse(StrictStruct):
+    """A pending message was cancelled."""
+
+    id: str
+
+
+class DeliveredResponse(StrictStruct, kw_only=True):
+    """A message is in its log, under this id, and cannot be cancelled."""
+
+    code: Literal["delivered"] = "delivered"
+    message: str
+    id: str

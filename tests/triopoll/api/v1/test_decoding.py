@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +25,7 @@ from triopoll.asgi.query import BadQuery, parse_query
 from triopoll.core.publisher import ClearEvent, Draft, SetEvent, WakeGroup
 from triopoll.core.wait_items import EventItem, GroupItem, LogItem
 from triopoll.settings import Settings
-from triopoll.store import NewMessage
+from triopoll.store import DelayedMessage, NewMessage
 
 SETTINGS = Settings(max_key_bytes=16, max_message_bytes=32)
 
@@ -272,6 +274,34 @@ def test_bodies_that_are_refused(body: bytes, sentence: str) -> None:
     assert str(caught.value) == sentence
 
 
+def test_messages_that_are_due_later() -> None:
+    """By seconds or by a time with its zone; one that is due is not delayed."""
+    for not_before, when, is_relative in (
+        (0.5, 0.5, True),
+        (604_800, 604_800, True),
+        (f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:00:00Z}", None, False),
+    ):
+        shape = {"key": "k", "data": "x", "id": "a", "not_before": not_before}
+        (draft,) = publish(shape)
+        assert isinstance(draft, DelayedMessage)
+        assert draft.message == NewMessage("k", b"x", "a")
+        assert draft.is_relative is is_relative
+        assert when is None or draft.not_before == when
+    zone = {"key": "k", "data": "x", "not_before": "2099-01-01T01:00:00.5+01:00"}
+    settings = replace(SETTINGS, max_delay=10**10)
+    (draft,) = read_publish(json.dumps(zone).encode(), settings)
+    assert isinstance(draft, DelayedMessage)
+    assert draft.not_before == 4_070_908_800.5
+    assert len(draft.name) == 16
+    for due in (0, "2000-01-01T00:00:00Z"):
+        assert publish({"key": "k", "data": "x", "not_before": due}) == [
+            NewMessage("k", b"x")
+        ]
+    settings = replace(SETTINGS, max_delay=0)
+    with pytest.raises(BadRequest, match="messages cannot be delayed here"):
+        read_publish(b'{"key":"k","data":1,"not_before":1}', settings)
+
+
 def test_publish() -> None:
     """One item, or several; text, or bytes."""
     assert publish({"key": "k", "data": "é"}) == [NewMessage("k", "é".encode())]
@@ -442,6 +472,26 @@ def test_what_is_stored_is_json_for_python(text: str) -> None:
         ),
         ({"key": "k", "type": "group", "ttl": 1}, "the body of type group has no ttl"),
         ({"items": [], "key": "k"}, "the body has an unknown field: 'key'"),
+        *(
+            (
+                {"key": "k", "data": "", "not_before": value},
+                "not_before is neither seconds nor a time in ISO 8601 with its zone",
+            )
+            for value in ("x", "2027-01-01T09:00:00", None, True, "20270101T090000Z")
+        ),
+        ({"key": "k", "data": "", "not_before": -1}, "not_before is below 0"),
+        (
+            {"key": "k", "data": "", "not_before": 604_801},
+            "not_before is more than 604800 seconds from now",
+        ),
+        (
+            {"items": [{"key": "k", "data": "", "not_before": "2999-01-01T00:00:00Z"}]},
+            "items[0].not_before is more than 604800 seconds from now",
+        ),
+        (
+            {"key": "k", "type": "event", "not_before": 1},
+            "the body of type event has no not_before",
+        ),
         ({"items": [{"key": "k"}] * 101}, "items has more than 100 items"),
         ({"items": [{"key": "k"}]}, "items[0] has not one of data and data_base64"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from tests.triopoll.asgi_calls import serving
 
 from triopoll.access import AccessControl, Rules
 from triopoll.api.v1.endpoints import v1_routes
+from triopoll.api.v1.pending_ids import pending_id
 from triopoll.app import Triopoll
 from triopoll.asgi.messages import Request, Response
 from triopoll.core.outcomes import Failure
@@ -22,7 +24,7 @@ from triopoll.core.reader import ItemState, ReadResult
 from triopoll.pending import wait_in_task
 from triopoll.services import Services
 from triopoll.settings import Settings
-from triopoll.store import NewMessage, Page, StoredMessage
+from triopoll.store import Appended, NewMessage, Page, StoredMessage
 
 
 @pytest.fixture
@@ -167,6 +169,81 @@ async def test_what_a_publish_is_told(
         assert shape == {"items": [expected[each] for each in results]}
     else:
         assert set(shape) >= {"code", "message"}
+
+
+async def cancel(services: Services, text: str, peer: str = "127.0.0.1") -> Response:
+    endpoint = v1_routes(services)["/v1/publish/{id}"]["DELETE"]
+    headers = [(b"host", b"localhost")]
+    request = Request("DELETE", f"/v1/publish/{text}", b"", headers, peer, b"")
+    request.path_values = {"id": text}
+    answer = await endpoint(request)
+    assert isinstance(answer, Response)
+    return answer
+
+
+async def test_a_message_that_is_due_later(services: Services) -> None:
+    """It is pending, replaced and cancelled by the same id, or delivered."""
+    shape = {"key": "k/1", "data": "x", "id": "a", "not_before": 60}
+    for replaced in (False, True):
+        answer = await ask(services, "/v1/publish", shape=shape)
+        assert answer.status == 200
+        (item,) = shape_of(answer)["items"]
+        assert item.pop("due") == pytest.approx(time.time() + 60, abs=30)
+        assert item == {"id": "ay8x.YQ", "pending": True, "replaced": replaced}
+    answer = await cancel(services, "ay8x.YQ")
+    assert (answer.status, shape_of(answer)) == (200, {"id": "ay8x.YQ"})
+    answer = await cancel(services, "ay8x.YQ")
+    assert (answer.status, shape_of(answer)["code"]) == (404, "unknown")
+    (stored,) = await services.log.append([NewMessage("k/1", b"x", "a")])
+    assert isinstance(stored, Appended)
+    answer = await cancel(services, "ay8x.YQ")
+    assert answer.status == 409
+    assert shape_of(answer) == {
+        "code": "delivered",
+        "message": "the message is delivered",
+        "id": stored.id,
+    }
+
+
+async def test_cancellations_that_are_refused(services: Services) -> None:
+    """A text that is no id, a reserved name, no grant, a store that fails."""
+    internal = pending_id("triopoll:delayed:lock:", "a")
+    long = pending_id("k", "a" * 129)
+    for text, sentence in (
+        ("x", "not that of a pending message"),
+        (internal, "key is a name that is reserved"),
+        (long, "id is longer than 128 bytes"),
+    ):
+        answer = await cancel(services, text)
+        assert (answer.status, shape_of(answer)["code"]) == (400, "bad_request")
+        assert sentence in shape_of(answer)["message"]
+    answer = await cancel(services, "aw.YQ", peer="198.51.100.7")
+    assert answer.status == 403
+
+    class Fails:
+        async def cancel(self, key: str, name: str) -> Failure:
+            return Failure.STORE_UNREACHABLE
+
+    fails: Any = Fails()
+    answer = await cancel(replace(services, delayed=fails), "aw.YQ")
+    assert (answer.status, shape_of(answer)["code"]) == (503, "store_unreachable")
+
+
+async def test_so_many_are_pending(services: Services) -> None:
+    """One more is refused, and the others of the same request are not."""
+    items = [{"key": "k", "data": "", "not_before": 60} for _ in range(100)]
+    for _ in range(10):
+        assert (
+            await ask(services, "/v1/publish", shape={"items": items})
+        ).status == 200
+    refused = await ask(services, "/v1/publish", shape=items[0])
+    assert (refused.status, shape_of(refused)["code"]) == (503, "too_many_pending")
+    both = {"items": [items[0], {**items[0], "key": "other"}]}
+    answer = await ask(services, "/v1/publish", shape=both)
+    first, second = shape_of(answer)["items"]
+    assert answer.status == 202
+    assert first["code"] == "too_many_pending"
+    assert second["pending"]
 
 
 async def test_a_json_value_is_read_as_it_was_sent(services: Services) -> None:

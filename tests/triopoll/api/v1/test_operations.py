@@ -25,10 +25,11 @@ def test_what_each_needs_and_answers() -> None:
         if operation.path.startswith("/v1/states"):
             continue
         is_publish = operation.path == "/v1/publish"
-        assert operation.admits == ("key" if is_publish else "ticket")
+        is_publisher = operation.path.startswith("/v1/publish")
+        assert operation.admits == ("key" if is_publisher else "ticket")
         assert {400, 401, 403, 429, 503} < operation.responses.keys()
         assert (202 in operation.responses) is is_publish
-        assert (operation.body is None) is (operation.method == "GET")
+        assert (operation.body is None) is (operation.method in ("GET", "DELETE"))
 
 
 def test_messages_are_read_as_json_or_as_events() -> None:
