@@ -8,6 +8,7 @@ Helper modules beside the tests are imported from the root of the repository, as
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -70,6 +71,12 @@ def pytest_collection_modifyitems(
     for item in items:
         if item.get_closest_marker("live"):
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Keep all tests out of later garbage collections: they are a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
