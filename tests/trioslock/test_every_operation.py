@@ -135,8 +135,18 @@ async def by_the_wire(after: float, world: World, run: Run) -> bool:
     return not cut
 
 
+# A second cancellation and a lost connection alone are also tried, at each step, in the
+# programs below.
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [by_deadline, twice, with_the_wire_cut, by_the_wire])
+@pytest.mark.parametrize(
+    "way",
+    [
+        by_deadline,
+        with_the_wire_cut,
+        pytest.param(twice, marks=pytest.mark.long),
+        pytest.param(by_the_wire, marks=pytest.mark.long),
+    ],
+)
 @EVERY_OPERATION
 async def test_an_operation_is_disturbed_at_each_moment(
     autojump_clock: MockClock, operation: str, way: Any
