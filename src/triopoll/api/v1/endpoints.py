@@ -233,8 +233,9 @@ async def _cancel(services: Services, request: Request) -> Response:
         key, name = read_pending_id(given)
         check_key(key, services.settings.max_key_bytes, "the id", "key")
         check_length(name, MAX_ID_BYTES, "the id", "id")
-    except BadRequest as error:
-        return refusal_response(error)
+    except BadRequest:
+        # No publish returns such an id.
+        return _not_pending()
     publisher = services.access.admit_publisher(request, [key], format_v1)
     if isinstance(publisher, Response):
         return publisher
@@ -244,9 +245,11 @@ async def _cancel(services: Services, request: Request) -> Response:
     if isinstance(found, str):
         body = DeliveredResponse(message="the message is delivered", id=found)
         return respond(body, 409)
-    if not found:
-        return respond(ErrorResponse("unknown", "no such message is pending"), 404)
-    return respond(CancelledResponse(given), 200)
+    return respond(CancelledResponse(given), 200) if found else _not_pending()
+
+
+def _not_pending() -> Response:
+    return respond(ErrorResponse("unknown", "no such message is pending"), 404)
 
 
 def _publish_response(results: list[Published]) -> Response:

@@ -209,14 +209,9 @@ async def test_cancellations_that_are_refused(services: Services) -> None:
     """A text that is no id, a reserved name, no grant, a store that fails."""
     internal = pending_id("triopoll:delayed:lock:", "a")
     long = pending_id("k", "a" * 129)
-    for text, sentence in (
-        ("x", "not that of a pending message"),
-        (internal, "key is a name that is reserved"),
-        (long, "id is longer than 128 bytes"),
-    ):
+    for text in ("x", "0.0", internal, long):
         answer = await cancel(services, text)
-        assert (answer.status, shape_of(answer)["code"]) == (400, "bad_request")
-        assert sentence in shape_of(answer)["message"]
+        assert (answer.status, shape_of(answer)["code"]) == (404, "unknown")
     answer = await cancel(services, "aw.YQ", peer="198.51.100.7")
     assert answer.status == 403
 
