@@ -265,7 +265,7 @@ def docs(session: nox.Session) -> None:
         "test_move_to_trioslock",
     )
     files = [f"tests/{name}.py" for name in (*pages, "examples/test_locks")]
-    session.run("pytest", "-q", *files)
+    session.run("pytest", "-q", "-m", "not browser", *files)
 
 
 @nox.session

@@ -116,7 +116,7 @@ def test_every_program_is_known(block: Block) -> None:
         assert not program or program in (*NOT_RUN, *RUN) or is_server(command)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("block", of_language("console", "sh"), ids=str)
 def test_commands_run(block: Block, place: Place) -> None:
     """Commands end without an error, and servers start and end without one.

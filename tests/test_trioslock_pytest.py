@@ -132,7 +132,7 @@ assert new == {"_trioslock_pytest", "_triopoll_pytest"}, new
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_examples_pass_in_two_processes() -> None:
     """Those of the page about tests, with warnings as errors."""
     folder = ROOT / "examples" / "testing"

@@ -85,7 +85,7 @@ def schemathesis(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [
@@ -95,12 +95,9 @@ def schemathesis(
             *("--generation-codec", "ascii", "--phases", "coverage,fuzzing"),
             *("--exclude-path-regex", "^/poll/"),
         ),
-        pytest.param(
-            (
-                *("--phases", "examples,fuzzing"),
-                *("--exclude-checks", _BOUNDS_OF_CHARACTERS),
-            ),
-            marks=pytest.mark.long,
+        (
+            *("--phases", "examples,fuzzing"),
+            *("--exclude-checks", _BOUNDS_OF_CHARACTERS),
         ),
     ],
     ids=["bounds", "all of Unicode"],
