@@ -31,7 +31,7 @@ ASYNC_RULES = ",".join(
     )
 )
 # Functions of ours that are made for ``nursery.start``.
-STARTABLE = "run,accept,_serve,_hold_open,_run"
+STARTABLE = "run,accept,_serve,_hold_open,_run,call_at_reloads"
 CHECKPOINT_RULES = "ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
 
 TESTS = (

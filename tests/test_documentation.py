@@ -50,8 +50,12 @@ NOT_RUN = {
     "trioslock": "runs a command of the reader's; tests/trioslock/cli does so",
     "slock": "a real slock server, which no package registry has",
 }
-# tests/examples/test_locks.py runs its programs, which wait for each other.
-IN_TERMINALS = "docs/tutorials/a-lock-across-machines.md"
+# The commands of these follow each other, and tests/examples runs them so: in terminals
+# (test_locks.py), and on the files of a running service (test_rotate_keys.py).
+IN_ORDER = (
+    "docs/tutorials/a-lock-across-machines.md",
+    "docs/how-to/rotate-keys.md",
+)
 SERVERS = ("triopoll serve", "python -m trioslock serve", "uvicorn", "granian")
 SERVERS += ("hypercorn",)
 RUN = ("curl", "redis-cli", "python", "triopoll", "openssl")
@@ -61,7 +65,7 @@ def of_language(*languages: str) -> list[Block]:
     found = [
         block
         for block in BLOCKS
-        if block.language in languages and block.page != IN_TERMINALS
+        if block.language in languages and block.page not in IN_ORDER
     ]
     assert found
     return found

@@ -15,6 +15,8 @@ from dataclasses import fields
 if __name__ == "__main__":
     # As `triopoll.script` does: before the imports that take a second.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import trio
 

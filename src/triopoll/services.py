@@ -13,7 +13,7 @@ import trio
 
 from trioslock import Client, Database
 
-from .access import AccessControl, access_control_from, follow_revoked
+from .access import AccessControl, KeyFiles, access_control_from
 from .access.configuration import entries_of, naming
 from .core.delayed import DelayedMessages
 from .core.group_messages import GroupMessages
@@ -32,6 +32,7 @@ from .core.waker import Waker
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
+from .ops.signals import call_at_reloads
 from .ops.worker_metrics import WorkerMetrics, worker_metrics_from
 from .settings import PREFIX, Settings
 from .store import (
@@ -151,7 +152,10 @@ async def open_services(
         )
         metrics.readings["delayed_pending"] = lambda: delayed.pending
         worker_metrics = worker_metrics_from(os.environ)
+        key_files = KeyFiles(settings, access.rules)
         _connect_metrics(metrics, access, drain, monitor, settings)
+        metrics.reloads = key_files.reloads
+        metrics.readings["reloads_failing"] = lambda: key_files.failing
 
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(monitor.run)
@@ -163,8 +167,9 @@ async def open_services(
         if settings.max_delay:
             nursery.start_soon(delayed.run)
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
-        if access.rules.tickets is not None:
-            nursery.start_soon(follow_revoked, settings, access.rules.tickets)
+        nursery.start_soon(key_files.run)
+        if drain.driven:
+            await nursery.start(call_at_reloads, key_files.read_soon)
 
         poller = Poller(events, stores.lists, waits, monitor, settings, metrics)
         yield Services(

@@ -12,12 +12,12 @@ from .configuration import access_control_from
 from .control import AccessControl, AdmittedPublisher, Limits, Permit, Rules
 from .keyring import BadKeyEntry, Keyring, entry_for, new_key
 from .refusals import Refusal, RefusalFormat
-from .revocation import follow_revoked
+from .rotation import KeyFiles
 from .tickets import BadTicket, TicketReader, issue_ticket, secret_verifier
 
 # Checking requests:
 __all__ = ["AccessControl", "AdmittedPublisher", "Permit", "Refusal", "RefusalFormat"]
-__all__ += ["access_control_from", "follow_revoked"]
+__all__ += ["KeyFiles", "access_control_from"]
 # What requests are checked against:
 __all__ += ["Rules", "Limits", "Keyring", "TicketReader", "secret_verifier"]
 # Issuing:

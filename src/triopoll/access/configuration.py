@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -17,15 +16,21 @@ from .tickets import TicketReader, Verifier, public_key_verifier, secret_verifie
 __all__ = [
     "access_control_from",
     "entries_of",
+    "files_of",
+    "names_file",
     "naming",
+    "read_keyring",
+    "read_public_keys",
     "read_revoked",
-    "revoked_path",
+    "read_secrets",
     "signing_secret",
 ]
 
 # The old secret and the new one.
 _SECRETS = 2
 _FILE = "file:"
+# The setting whose entries are paths themselves.
+_PATHS = "TICKET_PUBLIC_KEYS"
 _MAX_FILE_BYTES = 2**24
 
 
@@ -45,7 +50,7 @@ def access_control_from(settings: Settings) -> AccessControl:
     with naming("HOSTS"):
         hosts = tuple(entries_of(settings.hosts))
     rules = Rules(
-        keyring=_keyring(settings),
+        keyring=read_keyring(settings) if settings.publish_keys else None,
         tickets=_tickets(settings),
         cookie=settings.ticket_cookie,
         proxies=proxies,
@@ -77,10 +82,66 @@ def read_revoked(settings: Settings) -> frozenset[str]:
         return frozenset(entries_of(settings.revoked_tickets))
 
 
-def revoked_path(settings: Settings) -> str | None:
-    """Return the path of the file of revoked tickets, or None if there is none."""
-    text = settings.revoked_tickets
-    return text.removeprefix(_FILE) if text.startswith(_FILE) else None
+def read_keyring(settings: Settings) -> Keyring:
+    """Return the keys of publishers; a file is read now.
+
+    Raises:
+        SettingsError: The file cannot be read, or an entry is malformed.
+    """
+    with naming("PUBLISH_KEYS"):
+        # A file without entries admits no publisher: its author asked for keys.
+        return Keyring(entries_of(settings.publish_keys))
+
+
+def read_secrets(settings: Settings) -> list[Verifier]:
+    """Return what verifies tickets that are signed with a secret; a file is read now.
+
+    Raises:
+        SettingsError: The file cannot be read, or a secret cannot be used.
+    """
+    with naming("TICKET_SECRETS"):
+        secrets = entries_of(settings.ticket_secrets)
+        if len(secrets) > _SECRETS:
+            raise ValueError(f"has {len(secrets)} secrets; {_SECRETS} are for changing")
+        return [secret_verifier(secret) for secret in secrets]
+
+
+def read_public_keys(settings: Settings) -> list[Verifier]:
+    """Return what verifies tickets that are signed with a private key; read now.
+
+    Raises:
+        SettingsError: A file cannot be read, or is not a public key.
+    """
+    with naming("TICKET_PUBLIC_KEYS"):
+        paths = entries_of(settings.ticket_public_keys)
+        return [public_key_verifier(_content(path)) for path in paths]
+
+
+def names_file(settings: Settings, name: str) -> bool:
+    """Return whether a setting names a file, and is not the value itself.
+
+    Args:
+        settings: Have it.
+        name: Of the variable, without its prefix.
+    """
+    text = _text_of(settings, name)
+    return bool(text) and (text.startswith(_FILE) or name == _PATHS)
+
+
+def files_of(settings: Settings, name: str) -> list[str]:
+    """Return the paths of the files that a setting names, as far as they are known.
+
+    Args:
+        settings: Have it.
+        name: Of the variable, without its prefix.
+    """
+    text = _text_of(settings, name)
+    files = [text.removeprefix(_FILE)] if text.startswith(_FILE) else []
+    if name == _PATHS:
+        # A list that cannot be read is refused by who reads the keys.
+        with contextlib.suppress(OSError, ValueError):
+            files += entries_of(text)
+    return files
 
 
 def signing_secret(settings: Settings) -> str:
@@ -134,33 +195,21 @@ def naming(name: str) -> Generator[None]:
         raise SettingsError(f"{PREFIX}{name} {error}") from None
 
 
-def _keyring(settings: Settings) -> Keyring | None:
-    if not settings.publish_keys:
-        return None
-    with naming("PUBLISH_KEYS"):
-        # A file without entries admits no publisher: its author asked for keys.
-        return Keyring(entries_of(settings.publish_keys))
-
-
 def _tickets(settings: Settings) -> TicketReader | None:
     if not (settings.ticket_secrets or settings.ticket_public_keys):
         return None
-    with naming("TICKET_SECRETS"):
-        verifiers = _secrets(settings.ticket_secrets)
-    with naming("TICKET_PUBLIC_KEYS"):
-        paths = entries_of(settings.ticket_public_keys)
-        verifiers += [public_key_verifier(_content(path)) for path in paths]
+    verifiers = read_secrets(settings) + read_public_keys(settings)
     return TicketReader(verifiers, read_revoked(settings))
 
 
-def _secrets(text: str) -> list[Verifier]:
-    secrets = entries_of(text)
-    if len(secrets) > _SECRETS:
-        raise ValueError(f"has {len(secrets)} secrets; {_SECRETS} are for changing")
-    return [secret_verifier(secret) for secret in secrets]
+def _text_of(settings: Settings, name: str) -> str:
+    text: str = getattr(settings, name.lower())
+    return text
 
 
 def _content(path: str) -> bytes:
-    if os.path.getsize(path) > _MAX_FILE_BYTES:
+    with Path(path).open("rb") as file:
+        data = file.read(_MAX_FILE_BYTES + 1)
+    if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"names a file of more than {_MAX_FILE_BYTES} bytes")
-    return Path(path).read_bytes()
+    return data

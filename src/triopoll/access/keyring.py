@@ -78,6 +78,10 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def replace(self, other: Keyring) -> None:
+        """Have the keys of another keyring instead of those before."""
+        self._keys = other._keys
+
     def find(self, key: str) -> PublisherKey | None:
         """Return the entry of a key, or None if it is not known.
 

@@ -50,6 +50,7 @@ _MAX_ID_LENGTH = 256
 # Tickets whose signature is not checked again; 16 MiB if each has the greatest length.
 _KEPT = 4096
 
+_BY_SECRET = "HS256"
 _JWS = jwt.PyJWS()
 
 
@@ -95,6 +96,11 @@ class Verifier:
     algorithm: str
     key: Any = field(repr=False)
 
+    @property
+    def is_secret(self) -> bool:
+        """Return whether the key also signs."""
+        return self.algorithm == _BY_SECRET
+
 
 class TicketReader:
     """Check tickets.
@@ -116,6 +122,18 @@ class TicketReader:
     def __repr__(self) -> str:
         algorithms = ", ".join(verifier.algorithm for verifier in self._verifiers)
         return f"<TicketReader: {algorithms}, {len(self.revoked)} revoked>"
+
+    def replace_verifiers(self, verifiers: Iterable[Verifier], *, secret: bool) -> None:
+        """Replace the secrets or the public keys, and keep the others.
+
+        Args:
+            verifiers: The new ones.
+            secret: Whether they are secrets.
+        """
+        kept = [each for each in self._verifiers if each.is_secret != secret]
+        self._verifiers = (*kept, *verifiers)
+        # Their signatures may be those of a key that is gone.
+        self._signed.cache_clear()
 
     def read(self, text: str, now: float) -> Ticket:
         """Check a ticket and return its claims.
@@ -166,10 +184,10 @@ def secret_verifier(secret: str) -> Verifier:
     if len(key) < MIN_SECRET_BYTES:
         raise BadVerifier(f"has a secret of less than {MIN_SECRET_BYTES} bytes")
     try:
-        _JWS.encode(b"", key, algorithm="HS256")
+        _JWS.encode(b"", key, algorithm=_BY_SECRET)
     except jwt.PyJWTError:
         raise BadVerifier("has a secret that looks like a public key") from None
-    return Verifier("HS256", key)
+    return Verifier(_BY_SECRET, key)
 
 
 def public_key_verifier(pem: bytes) -> Verifier:

@@ -43,6 +43,7 @@ _READINGS = {
     "connections": "Client connections that are open (under `triopoll serve`).",
     "delayed_pending": "Delayed messages that are pending; 0 in all workers but one.",
     "draining": "1 once the server is stopping, else 0.",
+    "reloads_failing": "Settings whose file cannot be used; older values stay.",
     "slock_up": "1 if slock answered the last request, else 0.",
     "waits_limit": "Waits that may be parked at once.",
 }
@@ -127,6 +128,7 @@ class Metrics:
         delayed_late: Seconds after its time at which one was delivered.
         answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
+        reloads: How often files of keys were read again, by setting and by result.
         readings: What is read at a scrape, by the name of the gauge.
     """
 
@@ -143,6 +145,7 @@ class Metrics:
         self.delayed: Counter[str] = Counter()
         self.delayed_late = Histogram(_LATE)
         self.refusals: Mapping[str, int] = {}
+        self.reloads: Mapping[tuple[str, str], int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
         self._backend_errors: dict[tuple[Backend, str], int] = {}
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -229,6 +232,12 @@ class Metrics:
             "Requests that the access check or a limit refused, by code.",
             ["code"],
             [([code], count) for code, count in self.refusals.items()],
+        )
+        yield _counter(
+            "reloads",
+            "How often the files of a setting were read again, or could not be used.",
+            ["setting", "result"],
+            self.reloads.items(),
         )
         yield _counter(
             "backend_errors",

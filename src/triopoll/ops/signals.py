@@ -1,4 +1,4 @@
-"""Drain at the signal that stops a server which does not drain by itself.
+"""The signals that the application handles: those that stop a server, and a reload.
 
 At SIGTERM uvicorn and granian wait for the running requests, so a parked poll delays
 them up to its own end; Hypercorn waits some seconds and cuts it. None of them tells the
@@ -8,6 +8,9 @@ polls, and the server has nothing to wait for.
 The server's handler is called too. Where there was none, as in the processes of
 ``hypercorn -k trio``, the signal ends the process as it would have done, after the
 drain.
+
+A reload is only handled where the server leaves SIGHUP to the application, which
+``triopoll serve`` does.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import trio
 
 from .drain import Drain
 
-__all__ = ["drain_on_signals"]
+__all__ = ["call_at_reloads", "drain_on_signals"]
 
 # A signal that comes again within so many seconds is a repetition: Hypercorn and
 # multiprocessing send one after the other. Later it means that the drain must not go
@@ -69,6 +72,32 @@ async def drain_on_signals(drain: Drain, window: float) -> AsyncGenerator[None]:
         asked.set()
         await drained.wait()
         nursery.cancel_scope.cancel()
+
+
+async def call_at_reloads(
+    call: Callable[[], object],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call at each SIGHUP, and at each SIGURG, which a supervisor sends instead.
+
+    Outside the main thread, in which alone signals can be received, nothing is done.
+
+    Args:
+        call: Returns at once.
+        task_status: Is started when no signal is missed any more.
+
+    Cancellation:
+        The handlers are as they were before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        task_status.started()
+        await trio.lowlevel.checkpoint()
+        return
+    with trio.open_signal_receiver(signal.SIGHUP, signal.SIGURG) as signals:
+        task_status.started()
+        async for _ in signals:
+            call()
 
 
 def _soon(token: trio.lowlevel.TrioToken, call: Callable[[], None]) -> None:

@@ -79,7 +79,8 @@ def demo_is_open(services: Services) -> bool:
     if mode != "auto":
         return mode == "on"
     rules = services.access.rules
-    if rules.keyring or rules.tickets or rules.proxies.any_trusted:
+    closed = rules.keyring is not None or rules.tickets is not None
+    if closed or rules.proxies.any_trusted:
         return False
     asked = _asgi_request()
     hosts = [value for name, value in asked.headers if name == b"host"]

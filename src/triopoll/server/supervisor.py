@@ -35,6 +35,9 @@ EXIT_FAILED = 4  # the server or the application failed otherwise, with all answ
 # What a worker is sent for a signal to the supervisor. Not SIGINT: a worker that is
 # still starting would end with the traceback of a KeyboardInterrupt.
 _WORKER_SIGNALS = {signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGUSR1}
+# What it is sent for SIGHUP: a worker that has not started to handle it ignores it, by
+# the default of this signal, and reads all files in its start. SIGHUP would end it.
+_WORKER_RELOAD = signal.SIGURG
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
@@ -45,6 +48,8 @@ async def supervise(
     command: Sequence[str], sockets: Sequence[socket.socket], workers: int
 ) -> int:
     """Run workers until SIGTERM or SIGINT; pass the signal on and wait for them.
+
+    SIGHUP is passed on as well, as a signal that ends no worker.
 
     Args:
         command: The command line of one worker. It names the sockets by number;
@@ -65,7 +70,7 @@ async def supervise(
     # For the workers' metrics sockets; only this user can enter it.
     with (
         tempfile.TemporaryDirectory(prefix="triopoll-") as directory,
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        trio.open_signal_receiver(*_WORKER_SIGNALS, signal.SIGHUP) as signals,
     ):
         pool = _Workers([*command, "--lifeline", str(lifeline)], inherited, directory)
         async with trio.open_nursery() as nursery:
@@ -113,6 +118,9 @@ class _Workers:
         self, signals: AsyncIterator[int], sockets: Sequence[socket.socket]
     ) -> None:
         async for number in signals:
+            if number == signal.SIGHUP:
+                self._send(_WORKER_RELOAD)
+                continue
             self._stop(_WORKER_SIGNALS[signal.Signals(number)])
             # Once the workers have closed theirs, new clients must be refused and not
             # wait in a queue that no worker serves.
@@ -176,6 +184,9 @@ class _Workers:
 
     def _stop(self, number: signal.Signals) -> None:
         self._stopping.set()
+        self._send(number)
+
+    def _send(self, number: signal.Signals) -> None:
         for process in self._processes.values():
             process.send_signal(number)
 

@@ -17,7 +17,7 @@ from tests.triopoll.access.asking import (
 )
 
 from triopoll.access import AdmittedPublisher, Permit, access_control_from, entry_for
-from triopoll.access.configuration import read_revoked
+from triopoll.access.configuration import files_of, names_file, read_revoked
 from triopoll.api.refusals import format_v1
 from triopoll.settings import SettingsError, settings_from
 
@@ -106,6 +106,24 @@ def test_an_empty_file_of_secrets_refuses_all_subscribers(tmp_path: Path) -> Non
         code_of(control.admit_subscriber(ask(bearer=ticket("a")), ["a"], format_v1))
         == "ticket_invalid"
     )
+
+
+def test_the_files_of_a_setting(tmp_path: Path) -> None:
+    """Those of public keys are listed in the setting, or in a file that is one too."""
+    paths = tmp_path / "list"
+    paths.write_text("1.pem\n# old\n2.pem\n")
+    for name, value, files in (
+        ("PUBLISH_KEYS", "file:keys", ["keys"]),
+        ("PUBLISH_KEYS", "a b", []),
+        ("PUBLISH_KEYS", "", []),
+        ("TICKET_PUBLIC_KEYS", "1.pem 2.pem", ["1.pem", "2.pem"]),
+        ("TICKET_PUBLIC_KEYS", f"file:{paths}", [str(paths), "1.pem", "2.pem"]),
+        ("TICKET_PUBLIC_KEYS", f"file:{paths}.absent", [f"{paths}.absent"]),
+        ("TICKET_PUBLIC_KEYS", "", []),
+    ):
+        settings = settings_from({f"TRIOPOLL_{name}": value})
+        assert files_of(settings, name) == files
+        assert names_file(settings, name) == bool(files)
 
 
 def test_revoked_tickets_are_read_again(tmp_path: Path) -> None:

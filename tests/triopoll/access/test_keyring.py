@@ -30,6 +30,15 @@ def test_keys_are_random() -> None:
     assert {len(key) for key in keys} == {43}
 
 
+def test_the_keys_are_replaced() -> None:
+    """Whoever has the keyring asks the new ones from then on."""
+    ring = Keyring([entry_for("a", "old", ["*"])])
+    ring.replace(Keyring([entry_for("b", "new", ["*"])]))
+    assert ring.find("old") is None
+    assert ring.find("new") is not None
+    assert repr(ring) == "<Keyring: b>"
+
+
 def test_old_and_new_key_are_valid_together() -> None:
     """Two keys of one name are valid together, each with its own patterns."""
     ring = Keyring([entry_for("a", "old", ["x"]), entry_for("a", "new", ["x", "y"])])

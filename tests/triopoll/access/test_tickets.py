@@ -111,6 +111,24 @@ def test_a_revoked_ticket_is_refused_from_then_on() -> None:
     checker.read(other, NOW)
 
 
+def test_secrets_and_public_keys_are_replaced_apart() -> None:
+    """What was signed with one that is gone is refused, also if it was read before."""
+    private = ed25519.Ed25519PrivateKey.generate()
+    by_key = signed({"exp": NOW + 9, "keys": ["a"]}, private, "EdDSA")
+    public = public_key_verifier(pem(private))
+    tickets = TicketReader([secret_verifier(SECRET), public])
+    tickets.read(ticket("a"), NOW)
+    tickets.replace_verifiers([secret_verifier(OTHER)], secret=True)
+    tickets.read(ticket("a", secret=OTHER), NOW)
+    with pytest.raises(BadTicket):
+        tickets.read(ticket("a"), NOW)
+    tickets.read(by_key, NOW)
+    tickets.replace_verifiers([], secret=False)
+    with pytest.raises(BadTicket):
+        tickets.read(by_key, NOW)
+    assert repr(tickets) == "<TicketReader: HS256, 0 revoked>"
+
+
 def test_two_secrets_are_valid_together() -> None:
     """Tickets that were signed with the old secret stay valid during a rotation."""
     checker = TicketReader([secret_verifier(SECRET), secret_verifier(OTHER)])

@@ -30,8 +30,10 @@ def filled() -> Metrics:
     metrics.answers["/livez", 200] += 1
     metrics.published["message"] = 1
     metrics.refusals = {"limit": 1}
+    metrics.reloads = {("publish_keys", "ok"): 1}
     metrics.waits["event"].end("fired")
     metrics.readings |= dict.fromkeys(
-        ("connections", "draining", "slock_up", "waits_limit"), lambda: 1
+        ("connections", "draining", "reloads_failing", "slock_up", "waits_limit"),
+        lambda: 1,
     )
     return metrics

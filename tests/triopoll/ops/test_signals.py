@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from triopoll.ops.drain import Drain
-from triopoll.ops.signals import drain_on_signals
+from triopoll.ops.signals import call_at_reloads, drain_on_signals
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -151,7 +151,7 @@ def test_sigterm_without_a_handler(again: str) -> None:
 INTERRUPTED = """
 import signal, trio
 from triopoll.ops.drain import Drain
-from triopoll.ops.signals import drain_on_signals
+from triopoll.ops.signals import call_at_reloads, drain_on_signals
 
 async def request():
     try:
@@ -199,3 +199,26 @@ async def test_a_handler_that_was_set_later_stays(caught: list[int]) -> None:
     await trio.to_thread.run_sync(trio.run, main)
     signal.raise_signal(signal.SIGTERM)
     assert caught == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGURG])
+async def test_a_reload(number: signal.Signals) -> None:
+    """Each signal is a call: that of an operator, and that of a supervisor."""
+    calls: list[None] = []
+    before = signal.getsignal(number)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(call_at_reloads, lambda: calls.append(None))
+        for count in (1, 2):
+            signal.raise_signal(number)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(calls) == count
+        nursery.cancel_scope.cancel()
+    assert signal.getsignal(number) is before
+
+
+def test_a_reload_in_another_thread() -> None:
+    """No signal can be received in it, so nothing is done."""
+    thread = threading.Thread(target=trio.run, args=(call_at_reloads, int))
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()

@@ -118,6 +118,28 @@ async def test_the_exit_code_is_the_greatest_one(
 
 
 @pytest.mark.slow
+async def test_a_reload_reaches_the_workers(tmp_path: Path) -> None:
+    """As a signal that does nothing to a worker which does not handle it yet."""
+    then = """
+pathlib.Path(sys.argv[1], place + ".starting").touch()
+if place == "1":
+    signal.signal(signal.SIGURG, lambda *_: path.with_suffix(".reloaded").touch())
+    pathlib.Path(sys.argv[1], "ready.x").touch()
+while True:
+    signal.pause()
+"""
+    async with supervised(tmp_path, 0, then) as running:
+        await eventually((tmp_path / "ready.x").exists, 20)
+        await eventually((tmp_path / "0.starting").exists, 20)
+        running.stop(signal.SIGHUP)
+        await eventually((tmp_path / "1-0.reloaded").exists, 20)
+        assert not running.ended
+        running.stop()
+    assert running.starts() == ["0-0", "1-0"]
+    assert running.ended == [0]
+
+
+@pytest.mark.slow
 async def test_new_clients_are_refused_while_workers_drain(tmp_path: Path) -> None:
     """The supervisor's own sockets do not keep the address open."""
     slow = "signal.pause(); import time; time.sleep(0.3)"
