@@ -109,6 +109,7 @@ def make_certificates(folder: Path) -> None:
     """Make the certificate that the samples name, signed by itself."""
     command = [find_tool("openssl"), "req", "-x509", "-newkey", "ed25519", "-nodes"]
     command += ["-subj", "/CN=poll.example", "-days", "2"]
+    command += ["-addext", "subjectAltName=DNS:poll.example,IP:127.0.0.1"]
     key, certificate = folder / "poll.example.key", folder / "poll.example.pem"
     command += ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
