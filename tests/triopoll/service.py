@@ -45,9 +45,11 @@ class Process:
     What it writes is shown when it ends, and must have no secret.
 
     Attributes:
+        stdout: Where it writes its output instead.
         stderr: Where it writes its log instead.
     """
 
+    stdout: IO[bytes] | None = None
     stderr: IO[bytes] | None = None
 
     def __init__(
@@ -70,7 +72,7 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, "-m", *self._command],
             env=self._env,
-            stdout=self._output,
+            stdout=self.stdout or self._output,
             stderr=self.stderr or self._output,
             start_new_session=True,
         )
