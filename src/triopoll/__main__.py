@@ -200,16 +200,12 @@ def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
     sockets = [open_socket(bind) for bind in _binds(options)]
 
     async def run() -> int:
-        listeners = [
-            trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-            for sock in sockets
-        ]
         try:
             async with trio.open_nursery() as nursery:
                 if options.lifeline is not None:
                     nursery.start_soon(watch_lifeline, options.lifeline)
                 nursery.start_soon(collect_seldom)
-                cut = await serve(app, listeners, settings, drained=_limit_shutdown)
+                cut = await serve(app, sockets, settings, drained=_limit_shutdown)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = only_error(group)

@@ -13,7 +13,7 @@ HTTP/2; a proxy in front of it does.
 
 from triopoll.asgi.types import ASGIApp
 
-from .binding import BindError, open_socket
+from .binding import BindError, listen, open_socket
 from .config import ServerSettings
 from .lifespan import LifespanError, StartupFailed
 from .server import HttpServer, serve
@@ -26,6 +26,7 @@ __all__ = [
     "HttpServer",
     "ServerSettings",
     "StartupFailed",
+    "listen",
     "open_socket",
     "serve",
     "supervise",

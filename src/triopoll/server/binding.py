@@ -1,4 +1,4 @@
-"""Listening sockets from the addresses of ``--bind``, and back."""
+"""Sockets from the addresses of ``--bind``, and back."""
 
 # Addresses and buffers come from the standard library without a closer type:
 # pyright: reportUnknownVariableType=false
@@ -11,7 +11,7 @@ import stat
 
 import trio
 
-__all__ = ["BACKLOG", "BindError", "open_socket", "url_of"]
+__all__ = ["BACKLOG", "BindError", "listen", "open_socket", "url_of"]
 
 # Connections that the kernel accepts before the server does; Linux caps it at
 # net.core.somaxconn, which is 4096 since Linux 5.4.
@@ -23,7 +23,11 @@ class BindError(Exception):
 
 
 def open_socket(bind: str) -> socket.socket:
-    """Return a listening socket.
+    """Return a socket that has its address, and on which `listen` can be called.
+
+    Until then TCP clients are refused, so a proxy sends them to another node. A socket
+    file is listened on at once: without a listener another server may replace it. An
+    inherited socket stays as it is.
 
     Args:
         bind: ``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, or ``fd:NUMBER`` for a
@@ -40,21 +44,40 @@ def open_socket(bind: str) -> socket.socket:
             sock = _bind_unix(rest)
         else:
             sock = _bind_tcp(bind)
-        sock.listen(BACKLOG)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BindError(f"cannot listen on {bind!r}: {reason}") from error
+        raise _refused(bind, error) from error
     sock.setblocking(False)
     return sock
 
 
+def listen(sock: socket.socket) -> trio.SocketListener:
+    """Let clients connect to a socket.
+
+    Args:
+        sock: From `open_socket`. The listener owns it.
+
+    Raises:
+        BindError: The system refuses: another program listens on the address by now.
+    """
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        raise _refused(url_of(sock), error) from error
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
 def url_of(sock: socket.socket | trio.socket.SocketType) -> str:
-    """Return how a listening socket is written for people: a URL, or ``unix:PATH``."""
+    """Return how a socket's address is written for people: a URL, or ``unix:PATH``."""
     address = sock.getsockname()
     if not isinstance(address, tuple):
         return f"unix:{address}"
     host, port = address[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _refused(address: str, error: Exception) -> BindError:
+    reason = getattr(error, "strerror", None) or error
+    return BindError(f"cannot listen on {address!r}: {reason}")
 
 
 def _bind_tcp(bind: str) -> socket.socket:
@@ -84,6 +107,7 @@ def _bind_unix(path: str) -> socket.socket:
         if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
             _remove_if_dead(path)
         sock.bind(path)
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

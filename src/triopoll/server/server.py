@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
@@ -20,7 +21,7 @@ from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 
 from .accepting import Start, accept_clients, accept_waiting
-from .binding import url_of
+from .binding import listen, url_of
 from .config import ServerSettings
 from .connection import ServerConnection, ServerContext
 from .disconnects import open_disconnects
@@ -40,7 +41,7 @@ _AT_ONCE = (signal.SIGINT, signal.SIGUSR1)
 
 async def serve(
     app: ASGIApp,
-    listeners: Sequence[trio.SocketListener],
+    sockets: Sequence[socket.socket],
     settings: ServerSettings,
     *,
     drained: Callable[[int], object] = int,
@@ -55,7 +56,8 @@ async def serve(
     Args:
         app: If it has an attribute ``drain`` that is a `Drain`, that one is used; in
             ``metrics``, if those are `Metrics`, connections are counted.
-        listeners: Are closed when the function returns.
+        sockets: From `open_socket`. They accept clients once the application has
+            started, and are closed when the function returns.
         settings: Limits, deadlines and drain times.
         drained: Called at the end of the drain, before the application's shutdown, with
             the number of clients that were cut; with 0 before a start is cancelled.
@@ -67,6 +69,7 @@ async def serve(
 
     Raises:
         StartupFailed: The application refused to start.
+        BindError: Another program listens on an address by now.
         LifespanError: It failed to shut down, after all clients had been answered.
         Exception: It raised an error, and no client was cut.
 
@@ -78,6 +81,7 @@ async def serve(
         with trio.open_signal_receiver(signal.SIGTERM, *_AT_ONCE) as signals:
             stop = _StopSignal(signals, drained)
             async with open_lifespan(app, stop.wait_in_start) as state:
+                listeners = [listen(sock) for sock in sockets]
                 async with trio.open_nursery() as nursery:
                     await nursery.start(server.accept, listeners, state)
                     for listener in listeners:
@@ -101,8 +105,8 @@ async def serve(
         logger.exception("the application failed in its shutdown")
     finally:
         # An application that has not started leaves them open.
-        for listener in listeners:
-            listener.socket.close()
+        for sock in sockets:
+            sock.close()
     return server.cut
 
 

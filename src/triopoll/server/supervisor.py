@@ -1,4 +1,4 @@
-"""Several worker processes on the same listening sockets.
+"""Several worker processes on the same sockets.
 
 The workers are this same command with ``--workers 1`` and inherited sockets. The
 supervisor does not load the application. A worker that dies is started again after a
@@ -54,8 +54,8 @@ async def supervise(
     Args:
         command: The command line of one worker. It names the sockets by number;
             ``--lifeline`` is added, the pipe whose end shows that this process is gone.
-        sockets: Listening sockets, which the workers inherit. They are closed here
-            as soon as the workers drain.
+        sockets: Bound sockets, which the workers inherit and listen on when they have
+            started. They are closed here as soon as the workers drain.
         workers: How many.
 
     Returns:

@@ -15,7 +15,7 @@ import trio
 
 from triopoll.access.keyring import entry_for
 from triopoll.app import Triopoll
-from triopoll.server import HttpServer, ServerSettings, open_socket
+from triopoll.server import HttpServer, ServerSettings, listen, open_socket
 from triopoll.server.lifespan import open_lifespan
 from triopoll.settings import Settings
 from trioslock.testing import InThread, open_in_thread
@@ -174,7 +174,7 @@ def open_triopoll_server(
 @asynccontextmanager
 async def _open(app: Triopoll) -> AsyncGenerator[int]:
     sock = open_socket(f"{_HOST}:0")
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    listener = listen(sock)
     port: int = sock.getsockname()[1]
     server = HttpServer(app, _SERVER)
     async with listener, open_lifespan(app) as state, trio.open_nursery() as nursery:

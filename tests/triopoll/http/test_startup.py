@@ -15,7 +15,7 @@ from tests.services import find_free_port
 from tests.triopoll.service import poll_process
 
 from triopoll.app import Triopoll
-from triopoll.server import ServerSettings, serve
+from triopoll.server import ServerSettings, open_socket, serve
 from triopoll.settings import Settings
 
 
@@ -124,7 +124,7 @@ async def test_a_stop_during_the_start_ends_it(
         redis_url=f"redis://{address}" if silent == "both" else "memory://",
         backend_limit=1000.0,
     )
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    sockets = [open_socket("127.0.0.1:0")]
 
     async def stop_in_start() -> None:
         async with await backend.accept():
@@ -134,7 +134,7 @@ async def test_a_stop_during_the_start_ends_it(
     with trio.fail_after(60):
         async with backend, trio.open_nursery() as nursery:
             nursery.start_soon(stop_in_start)
-            assert await serve(Triopoll(settings), listeners, ServerSettings()) == 0
+            assert await serve(Triopoll(settings), sockets, ServerSettings()) == 0
             nursery.cancel_scope.cancel()
     assert "stopped before the application had started" in caplog.messages
     assert "listening" not in caplog.text

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from triopoll.server.binding import BACKLOG, BindError, open_socket, url_of
+from triopoll.server.binding import BACKLOG, BindError, listen, open_socket, url_of
 
 
 @contextlib.contextmanager
 def listening(bind: str) -> Iterator[socket.socket]:
     sock = open_socket(bind)
     try:
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         assert not sock.getblocking()
+        listen(sock)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         yield sock
     finally:
         sock.close()
@@ -42,6 +43,34 @@ def test_addresses(tmp_path: Path) -> None:
             open_socket(f"unix:{path}")
     with listening(f"unix:{path}"):
         pass  # the file that a server left behind is taken over
+
+
+def test_tcp_clients_are_refused_until_it_listens() -> None:
+    """The address is taken all the same, with its port."""
+    with open_socket("127.0.0.1:0") as sock:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(sock.getsockname(), 1)
+        listen(sock)
+        socket.create_connection(sock.getsockname(), 1).close()
+
+
+def test_two_that_have_an_address_cannot_both_listen() -> None:
+    """Neither listened when they were bound."""
+    with open_socket("127.0.0.1:0") as sock:
+        port = sock.getsockname()[1]
+        with open_socket(f"127.0.0.1:{port}") as other:
+            listen(sock)
+            expected = f"cannot listen on 'http://127.0.0.1:{port}': Address already in"
+            with pytest.raises(BindError, match=expected):
+                listen(other)
+
+
+def test_a_socket_file_is_listened_on_at_once(tmp_path: Path) -> None:
+    """Otherwise another server would take it for one that is left behind."""
+    path = str(tmp_path / "sock")
+    with open_socket(f"unix:{path}"):
+        with pytest.raises(BindError, match="in use"):
+            open_socket(f"unix:{path}")
 
 
 @pytest.mark.parametrize(

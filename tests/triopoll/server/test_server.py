@@ -23,10 +23,13 @@ from tests.triopoll.support import eventually
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
 from triopoll.server import (
+    BindError,
     HttpServer,
     LifespanError,
     ServerSettings,
     StartupFailed,
+    listen,
+    open_socket,
     serve,
 )
 
@@ -146,15 +149,15 @@ async def serve_and_signal(
     drained: Callable[[int], object] = int,
 ) -> tuple[int, float, bytes]:
     """Serve with one client at `path`; return the count, the time and its answer."""
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
+    sock = open_socket("127.0.0.1:0")
+    port = sock.getsockname()[1]
     results: list[int] = []
 
     async def run(
         *, task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED
     ) -> None:
         cut = await serve(
-            app, listeners, settings, drained=drained, task_status=task_status
+            app, [sock], settings, drained=drained, task_status=task_status
         )
         results.append(cut)
 
@@ -221,12 +224,12 @@ async def test_a_client_that_does_not_read_does_not_stop_the_drain() -> None:
     """Hypercorn waited for it for ever."""
     app = ParkApp()
     settings = replace(HASTY, write_deadline=60.0)
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
+    sock = open_socket("127.0.0.1:0")
+    port = sock.getsockname()[1]
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             server: HttpServer = await nursery.start(
-                partial(serve, app, listeners, settings)
+                partial(serve, app, [sock], settings)
             )
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 await Client(stream).get("/flood")
@@ -380,9 +383,9 @@ async def test_an_application_that_fails_while_running() -> None:
         await send({"type": "lifespan.startup.complete"})
         raise LookupError("lost")
 
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    sock = open_socket("127.0.0.1:0")
     with pytest.raises(LookupError, match="lost"):
-        await serve(app, listeners, QUICK)
+        await serve(app, [sock], QUICK)
 
 
 async def test_an_application_that_does_not_start() -> None:
@@ -392,10 +395,50 @@ async def test_an_application_that_does_not_start() -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no port"})
 
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    sock = open_socket("127.0.0.1:0")
     with pytest.raises(StartupFailed, match="no port"):
-        await serve(app, listeners, QUICK)
-    assert listeners[0].socket.fileno() == -1
+        await serve(app, [sock], QUICK)
+    assert sock.fileno() == -1
+
+
+async def test_clients_are_refused_until_the_application_has_started() -> None:
+    """A proxy then asks another node, instead of waiting for this one."""
+    sock = open_socket("127.0.0.1:0")
+    address = sock.getsockname()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        with pytest.raises(OSError, match=r"refused|failed"):
+            await trio.open_tcp_stream(*address)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, app, [sock], QUICK)
+        await (await trio.open_tcp_stream(*address)).aclose()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+async def test_an_address_that_is_taken_during_the_start() -> None:
+    """The error names the address, and the application ends."""
+    sock = open_socket("127.0.0.1:0")
+    port = sock.getsockname()[1]
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        try:
+            await receive()
+        finally:
+            ended.append("application")
+
+    async with listen(open_socket(f"127.0.0.1:{port}")):
+        with pytest.raises(BindError, match=f"127.0.0.1:{port}'.*in use"):
+            await serve(app, [sock], QUICK)
+    assert ended == ["application"]
+    assert sock.fileno() == -1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -414,11 +457,11 @@ async def test_a_signal_ends_a_start_at_once(
         finally:
             assert counted == [0]
 
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    sock = open_socket("127.0.0.1:0")
     with trio.fail_after(30):
-        assert await serve(app, listeners, QUICK, drained=counted.append) == 0
+        assert await serve(app, [sock], QUICK, drained=counted.append) == 0
     assert [record.message for record in caplog.records] == [
         "stopping: the application has not started yet",
         "stopped before the application had started",
     ]
-    assert listeners[0].socket.fileno() == -1
+    assert sock.fileno() == -1
