@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +100,62 @@ async def test_a_node_that_is_down_costs_no_request(
         for _ in range(4):
             answer = await ask(port, "/poll/event", event="down", timeout="0.01")
             assert (answer.status, answer.json["err_code"]) == (200, 504)
+
+
+@contextmanager
+def machine_that_is_off() -> Iterator[int]:
+    """A port whose connections are neither accepted nor refused: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("each", PROXIES, ids=str)
+async def test_a_machine_that_is_off_costs_no_request(
+    service: TriopollServer, each: Proxy, tmp_path: Path
+) -> None:
+    """Also where the proxy has not noticed it: only the time of a connection."""
+    with (
+        machine_that_is_off() as off,
+        each.running(tmp_path, service.port, off, checks_nodes=False) as port,
+    ):
+        for _ in range(4):
+            answer = await ask(port, "/poll/event", event="off", timeout="0.01")
+            assert (answer.status, answer.json["err_code"]) == (200, 504)
+
+
+async def answer_all_but_the_first(listener: trio.SocketListener) -> None:
+    """Be a node, one of whose workers is killed with its connection."""
+    for n in itertools.count():
+        async with await listener.accept() as stream:
+            await stream.receive_some()
+            if n:
+                await stream.send_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n"
+                    b"Connection: close\r\n\r\nnull"
+                )
+
+
+@pytest.mark.parametrize("each", PROXIES, ids=str)
+async def test_a_worker_that_dies_does_not_take_its_node_out_of_service(
+    each: Proxy, tmp_path: Path
+) -> None:
+    """Not even while the other node is down: nginx would count it as a failure."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(answer_all_but_the_first, listener)
+        node = listener.socket.getsockname()[1]
+        with each.running(tmp_path, node, checks_nodes=False) as port:
+            await ask(port, "/v1/")
+            assert (await ask(port, "/v1/")).status == 200
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/livez", "/docs"])
