@@ -34,9 +34,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +51,8 @@ from chaos_clients import (
     kept_numbers,
 )
 from chaos_faults import Programs
-from chaos_tally import Tally
+from chaos_programs import folder_of
+from chaos_tally import Tally, print_counts
 
 READERS_A_KEY = 10
 # Seconds after which the second balancer cuts a poll that waits.
@@ -170,23 +169,17 @@ def report(run: Run, took: float) -> bool:
     tally = run.tally
     complete = sum(reader.progress.is_complete for reader in run.readers)
     print(f"{complete} of {len(run.readers)} readers received everything")
-    _print("must be 0", tally.failures)
-    _print("allowed", tally.allowed)
-    _print("faults", tally.faults)
-    _print("servers that were asked to stop", tally.deploys)
-    _print("clients disconnected", tally.closes)
-    _print("messages received by", tally.arrived)
-    _print("publishing", tally.published)
+    print_counts("must be 0", tally.failures)
+    print_counts("allowed", tally.allowed)
+    print_counts("faults", tally.faults)
+    print_counts("servers that were asked to stop", tally.deploys)
+    print_counts("clients disconnected", tally.closes)
+    print_counts("messages received by", tally.arrived)
+    print_counts("publishing", tally.published)
     for death in tally.deaths:
         print(death)
     print(f"{took:.1f} s")
     return not (any(tally.failures.values()) or tally.deaths)
-
-
-def _print(title: str, figures: Mapping[str, int]) -> None:
-    print(f"{title}:")
-    for name, figure in figures.items():
-        print(f"{figure:>10,}  {name}")
 
 
 def _fault_counts(words: list[str]) -> dict[str, int]:
@@ -236,9 +229,7 @@ def main() -> int:
     options.faults = _fault_counts(
         default if options.faults is None else options.faults
     )
-    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        folder = options.logs or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with folder_of(options.logs) as folder:
         run = Run(options, folder)
         started = time.monotonic()
         trio.run(run.run)

@@ -53,6 +53,7 @@ class Plan:
         tally: Counts the events of all clients.
         seed: Seed of the random numbers.
         leaving: Probability that a client disconnects during a request.
+        headers: Further header lines of each request, each with its line end.
         is_calm: All faults are over. The last messages are published after that, so
             that none of them is lost and every reader sees where its key ends.
     """
@@ -61,10 +62,16 @@ class Plan:
     tally: Tally
     seed: int
     leaving: float = 0.1
+    headers: str = ""
     is_calm: trio.Event = field(default_factory=trio.Event)
 
     def rng(self, name: str) -> random.Random:
         return random.Random(f"{self.seed}/{name}")
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a connection is left, on average; infinite for never."""
+        return 1 / self.leaving if self.leaving else math.inf
 
 
 async def pause(rng: random.Random, shape: object = None) -> None:
@@ -101,7 +108,9 @@ class Exchange:
         try:
             with trio.fail_after(patience):
                 async with await trio.open_tcp_stream(HOST, port) as stream:
-                    return await self._ask(stream, point, _request(path, body))
+                    return await self._ask(
+                        stream, point, _request(path, body, self._plan.headers)
+                    )
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             raise CutError(repr(error)) from error
 
@@ -129,8 +138,9 @@ class Exchange:
         raise LeftError(point)
 
 
-def _request(path: str, body: bytes | None) -> bytes:
+def _request(path: str, body: bytes | None, headers: str) -> bytes:
     head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: {HOST}\r\n"
+    head += headers
     if body is not None:
         head += f"Content-Length: {len(body)}\r\n"
     return (head + "Connection: close\r\n\r\n").encode() + (body or b"")
@@ -149,7 +159,10 @@ def _parsed(answer: bytes) -> tuple[int, Any]:
     length = b"content-length: %d" % len(body)
     if length not in lines:
         raise CutError("the answer is not whole")
-    return int(head.split()[1]), json.loads(body)
+    status = int(head.split()[1])
+    # A proxy has pages of its own for its errors.
+    is_json = b"content-type: application/json" in lines
+    return status, json.loads(body) if is_json else None
 
 
 # --- readers -----------------------------------------------------------------------
@@ -249,7 +262,7 @@ class WebSocketReader(Reader):
         is_leaving = True
         try:
             # Disconnects in the handshake, in a page, or before an acknowledgement.
-            with trio.move_on_after(self.rng.uniform(0.0, 1.5 / self.plan.leaving)):
+            with trio.move_on_after(self.rng.uniform(0.0, 1.5) * self.plan.patience):
                 async with _websocket(port) as websocket:
                     await self._follow(websocket)
                 is_leaving = False
@@ -325,7 +338,7 @@ class LibraryReader(Reader):
         ):
             while not self.progress.is_complete:
                 # Cancelled anywhere; then continued, or replaced by a new subscription.
-                with trio.move_on_after(self.rng.expovariate(0.5 * self.plan.leaving)):
+                with trio.move_on_after(self.rng.expovariate(0.5) * self.plan.patience):
                     await self._follow(subscription)
                     return
                 self.plan.tally.closes["somewhere in triopoll.client"] += 1
@@ -459,11 +472,12 @@ class Publisher:
             until = min(number + self._rng.randint(1, BATCH), self._total)
             if until == self._total:
                 await self._plan.is_calm.wait()
-            await self._publish(range(number, until))
+            await self.publish(range(number, until))
             number = until
             await trio.sleep(self._rng.uniform(0.0, 2 * self._interval))
 
-    async def _publish(self, numbers: Sequence[int]) -> None:
+    async def publish(self, numbers: Sequence[int]) -> None:
+        """Publish messages in one request, which is repeated until it is answered."""
         texts = [data_of(self._key, number) for number in numbers]
         items = [{"key": self._key, "data": text, "id": text} for text in texts]
         body = json.dumps({"items": items}).encode()

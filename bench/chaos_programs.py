@@ -7,8 +7,9 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -153,3 +154,12 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise SystemExit("no free ports")
+
+
+@contextmanager
+def folder_of(logs: Path | None) -> Iterator[Path]:
+    """Give the block a directory for all files: a temporary one, if none is named."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        folder = logs or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder

@@ -9,13 +9,20 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 # Seconds within which a gap has to report what an old primary took: each client asks
 # the Sentinels once a second, and readers come and go.
 LATEST_REPORT = 10.0
+
+
+def print_counts(title: str, counts: Mapping[str, int]) -> None:
+    """Print a title, and a line for each count."""
+    print(f"{title}:")
+    for name, count in counts.items():
+        print(f"{count:>10,}  {name}")
 
 
 def data_of(key: str, number: int) -> str:
@@ -69,6 +76,8 @@ class Tally:
         late_gaps: Messages skipped, and reported as a gap with a later message.
         strangers: Messages with another id than the first time, or of another key.
         duplicates: Messages that a reader received again with the same id.
+        read_again: Those of them that followed a gap of unknown size which begins at an
+            earlier message.
         reported_gaps: Gaps that were reported.
         gone: Messages that readers did not receive because of these gaps.
         faults: How often each fault happened.
@@ -88,6 +97,7 @@ class Tally:
     late_gaps: int = 0
     strangers: int = 0
     duplicates: int = 0
+    read_again: int = 0
     reported_gaps: int = 0
     gone: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -142,8 +152,10 @@ class Progress:
         self.place = Place("all", -1, math.inf)
         self.transport = transport
         self._tally = tally
-        self._total = total
+        self.total = total
         self._seen: set[int] = set()
+        # Up to this number, a gap has made the server give out messages once more.
+        self._read_again_to = -1
         self._gone: set[int] = set()
         # What was skipped so far otherwise than reported: the numbers by the first of
         # them, and by how many the report is wrong.
@@ -151,7 +163,7 @@ class Progress:
 
     @property
     def is_complete(self) -> bool:
-        return self.place.number >= self._total - 1
+        return self.place.number >= self.total - 1
 
     def finish(self, kept: set[int]) -> None:
         """Count the messages that this reader has not received.
@@ -162,7 +174,7 @@ class Progress:
         excused = self._gone - self._seen - kept
         self._tally.gone += len(excused)
         self._tally.silent_gaps += sum(each.wrong for each in self._skipped.values())
-        self._tally.lost += self._total - len(excused | self._seen)
+        self._tally.lost += self.total - len(excused | self._seen)
 
     def take(
         self, messages: Iterable[Arrived], cursor: str, gone: float | None = None
@@ -192,6 +204,7 @@ class Progress:
         self._tally.arrived[self.transport] += 1
         if reported == math.inf and number <= before:
             # The server gives out all that it has, since it cannot know the position.
+            self._read_again_to = max(self._seen, default=-1)
             before = number - 1
             self._judge_again(number)
         elif reported == math.inf:
@@ -202,6 +215,7 @@ class Progress:
             self._leave_out(range(before + 1, number), reported)
         if number in self._seen:
             self._tally.duplicates += 1
+            self._tally.read_again += number <= self._read_again_to
         self._seen.add(number)
         return number
 

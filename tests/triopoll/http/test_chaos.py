@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from tests.bench_runs import figures_of, run_bench
 from tests.services import find_tool
 
-BENCH = Path(__file__).parents[3] / "bench" / "chaos.py"
 FAULTS = (
     *("worker-killed", "server-killed", "deploy"),
     *("redis-cut", "redis-killed", "slock-killed"),
@@ -23,22 +19,9 @@ REFUSALS = ("disk-full", "memory-full", "rights-changed")
 
 def chaos(*options: str) -> tuple[int, dict[str, int]]:
     """Run the bench; return its exit code, and its figures by name."""
-    command = [
-        *(sys.executable, str(BENCH), "--messages", "300", "--clients", "12"),
-        *("--seconds", "4", "--limit", "60", *options),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        output, _ = process.communicate(timeout=150)
-    except subprocess.TimeoutExpired:
-        # On SIGINT it also ends its programs.
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
-        raise
-    print(output)
-    words = (line.strip().split("  ", 1) for line in output.splitlines())
-    figures = {each[1]: int(each[0].replace(",", "")) for each in words if each[1:]}
-    return process.returncode, figures
+    small = ("--messages", "300", "--clients", "12", "--seconds", "4", "--limit", "60")
+    code, output = run_bench("chaos.py", *small, *options)
+    return code, figures_of(output)
 
 
 @pytest.mark.long
