@@ -102,4 +102,5 @@ async def test_a_deploy_cuts_no_client(
             clients, code, took = await drained(service, slock_url)
     assert clients.ends == {"200 504": POLLS, "closed 1012": WEBSOCKETS}
     assert code == 0
-    assert took < WINDOW + 2
+    # A busy machine may take seconds more; a client that is not released takes 100.
+    assert took < WINDOW + 20
