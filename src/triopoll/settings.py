@@ -21,6 +21,7 @@ __all__ = [
     "DELAYED_NAME",
     "SUPERVISOR_VARIABLE",
     "PREFIX",
+    "PRESENCE_NAME",
     "WORKER_VARIABLE",
     "Network",
     "Settings",
@@ -54,8 +55,13 @@ _NETWORKS = {"any": ANY_ADDRESS, "loopback": _LOOPBACK, "nobody": ()}
 
 # What the names on slock begin with that deliver delayed messages.
 DELAYED_NAME = "triopoll:delayed:"
+# What the names of the logs begin with that have joins and leaves.
+PRESENCE_NAME = "triopoll:presence:"
 # The locks that all senders to a group take, the probe's, and those.
-_INTERNAL_NAMES = ("polling:group:message:", "triopoll:probe:", DELAYED_NAME)
+_INTERNAL_NAMES = (
+    *("polling:group:message:", "triopoll:probe:"),
+    *(DELAYED_NAME, PRESENCE_NAME),
+)
 
 _SLOCK_SCHEMES = ("embedded", "slock")
 _MAX_PREFIX_BYTES = 128
@@ -217,10 +223,10 @@ def _networks(text: str) -> str:
 
 
 def is_internal(key: str) -> bool:
-    """Return whether a name is that of a key on slock which the service itself uses.
+    """Return whether a name is that of a key which the service itself uses.
 
     No client may name one, publishers included: an event or a group of that name would
-    hold what the service takes as a lock.
+    hold what the service takes as a lock, and a message would be one of its own.
     """
     return key.startswith(_INTERNAL_NAMES)
 

@@ -40,12 +40,15 @@ from ._log_base import (
 from ._memory import MemoryStore
 from ._memory_delayed import MemoryDelayed
 from ._memory_log import MemoryLog
+from ._memory_presence import MemoryPresence
 from ._memory_states import MemoryStates
 from ._memory_streams import MemoryStreams
 from ._open import Stores, open_stores
+from ._presence_base import FoundWaiting, PresenceStore, Waiting, changes_key
 from ._redis import RedisStore
 from ._redis_delayed import RedisDelayed
 from ._redis_log import RedisLog
+from ._redis_presence import RedisPresence
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
 from ._retention import with_retention
@@ -97,6 +100,10 @@ __all__ = [
     "Delivered",
     "PendingLimits",
     "TooManyPending",
+    "PresenceStore",
+    "Waiting",
+    "FoundWaiting",
+    "changes_key",
     "StateStore",
     "StateRecord",
     "FoundState",
@@ -123,12 +130,14 @@ __all__ = [
     "MemoryStore",
     "MemoryDelayed",
     "MemoryLog",
+    "MemoryPresence",
     "MemoryStates",
     "MemoryStreams",
     "MemoryTaken",
     "MemoryValues",
     "RedisDelayed",
     "RedisLog",
+    "RedisPresence",
     "RedisStates",
     "RedisStreams",
     "RedisStore",

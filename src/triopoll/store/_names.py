@@ -73,6 +73,10 @@ class Names:
         """Return the hash with the messages of a log that are not due yet."""
         return f"{self.prefix}pending:{key}"
 
+    def presence(self, key: str) -> str:
+        """Return the hash with what workers report of the waits on a key."""
+        return f"{self.prefix}presence:{key}"
+
     def state(self, key: str) -> str:
         """Return the hash with a state."""
         return f"{self.prefix}state:{key}"

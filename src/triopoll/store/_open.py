@@ -17,13 +17,16 @@ from ._log_base import LogLimits, MessageLog
 from ._memory import MemoryStore
 from ._memory_delayed import MemoryDelayed
 from ._memory_log import MemoryLog
+from ._memory_presence import MemoryPresence
 from ._memory_states import MemoryStates
 from ._memory_streams import MemoryStreams
 from ._names import ClusterLayout, Layout, ServerLayout
 from ._pipeliner import Pipeliner
+from ._presence_base import PresenceStore
 from ._redis import RedisStore
 from ._redis_delayed import RedisDelayed
 from ._redis_log import RedisLog
+from ._redis_presence import RedisPresence
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
 from ._scripts import Scripted
@@ -43,6 +46,7 @@ class Stores:
         lists: For the compatible endpoints: a message is taken by one poll.
         log: For `/v1`: a message is read by every reader.
         delayed: Messages that will be in a log.
+        presence: Who waits on a key.
         values: For the OpenResty API: a message is kept for a while.
         states: For state waits: only the last state of a key counts.
         streams: For Durable Streams: all of it is kept until it is deleted.
@@ -51,6 +55,7 @@ class Stores:
     lists: MessageStore
     log: MessageLog
     delayed: DelayedStore
+    presence: PresenceStore
     values: ValueStore
     states: StateStore
     streams: StreamStore
@@ -100,6 +105,7 @@ async def open_stores(
             MemoryStore(budget=budget),
             memory_log,
             MemoryDelayed(memory_log, pending_limits, budget=budget),
+            MemoryPresence(memory_log),
             MemoryValues(budget=budget),
             MemoryStates(budget=budget),
             MemoryStreams(stream_limits, budget=budget),
@@ -118,6 +124,7 @@ async def open_stores(
                 lists,
                 log,
                 RedisDelayed(pipeliner, layout, log, (log_limits, pending_limits)),
+                RedisPresence(pipeliner, layout, log, log_limits),
                 RedisValues(pipeliner, list_prefix),
                 RedisStates(pipeliner, layout),
                 RedisStreams(pipeliner, layout, stream_limits),

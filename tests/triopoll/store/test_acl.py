@@ -29,6 +29,7 @@ from triopoll.store import (
     StateRecord,
     StoreFailed,
     Stores,
+    Waiting,
     open_stores,
 )
 
@@ -151,6 +152,19 @@ async def delay_and_deliver(stores: Stores, key: str) -> None:
     assert isinstance(await stores.delayed.cancel(key, "a"), str)
 
 
+async def test_presence(stores: Stores, key: str) -> None:
+    """Report, look, record."""
+    await report_and_look(stores, key)
+
+
+async def report_and_look(stores: Stores, key: str) -> None:
+    await stores.presence.look([key], record=True)
+    assert [*await stores.presence.report({key: Waiting(("ann",))})] == [key]
+    (found,) = await stores.presence.look([key])
+    assert found.waiting.count == 1
+    assert [*await stores.presence.report({key: Waiting()})] == [key]
+
+
 async def test_workers(
     stores: Stores, server: RedisServer, admin: redis.Redis, key: str
 ) -> None:
@@ -191,6 +205,7 @@ async def test_a_cluster(redis_cluster: ClusterRig, key: str) -> None:
             await stores.log.append([NewMessage(f"{key}{n}", b"1", id="a")])
             await stores.log.read(f"{key}{n}", ALL, 10)
             await delay_and_deliver(stores, f"{key}{n}-delayed")
+            await report_and_look(stores, f"{key}{n}-presence")
         await stores.log.heads([f"{key}{n}" for n in range(20)])
         await stores.lists.ping()
         for each in (stores, others):
