@@ -20,6 +20,7 @@ from .api.poll.endpoints import poll_routes
 from .api.status import UNLIMITED, status_routes
 from .api.stream.endpoints import STREAM_HEADERS, stream_routes
 from .api.v1.endpoints import v1_routes
+from .api.v1.presence import presence_routes
 from .api.v1.state_endpoints import state_routes
 from .api.websocket.endpoint import WEBSOCKET_PATHS, WebSocketEndpoints
 from .asgi.guest import GuestApp, run_lifespan
@@ -173,6 +174,7 @@ class Triopoll(QuartTrio):
                 **openresty,
                 **poll_routes(services, openresty),
                 **v1_routes(services),
+                **presence_routes(services),
                 **state_routes(services),
                 **stream_routes(services),
                 **status_routes(services, self.metrics),

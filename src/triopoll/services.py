@@ -15,6 +15,7 @@ from trioslock import Client, Database
 
 from .access import AccessControl, KeyFiles, access_control_from
 from .access.configuration import entries_of, naming
+from .access.patterns import grants_from
 from .core.delayed import DelayedMessages
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
@@ -23,6 +24,7 @@ from .core.latest_message import LatestMessages
 from .core.log_notifier import Kind, LogNotifier, Watched
 from .core.parked_waits import ParkedWaits
 from .core.poller import Poller
+from .core.presence import Presence
 from .core.publisher import Publisher
 from .core.reader import Reader
 from .core.slock_backend import SlockMonitor, StartupError, open_slock, probe_slock
@@ -76,6 +78,7 @@ class Services:
         reader: The waits of `/v1` and of websockets.
         publisher: Publishing through `/v1`.
         delayed: Messages that were published and are not due yet.
+        presence: Who waits on a key; None where that is kept for no key.
         states: State waits.
         streams: Durable Streams.
         notifier: Wakes the waits for message logs.
@@ -93,6 +96,7 @@ class Services:
     reader: Reader
     publisher: Publisher
     delayed: DelayedMessages
+    presence: Presence | None
     states: States
     streams: Streams
     notifier: LogNotifier
@@ -151,6 +155,7 @@ async def open_services(
             stores.delayed, client, waker, monitor, metrics, settings
         )
         metrics.readings["delayed_pending"] = lambda: delayed.pending
+        presence = _presence(stores, waker, metrics, settings, access)
         worker_metrics = worker_metrics_from(os.environ)
         key_files = KeyFiles(settings, access.rules)
         _connect_metrics(metrics, access, drain, monitor, settings)
@@ -166,6 +171,8 @@ async def open_services(
         nursery.start_soon(stores.lists.run)
         if settings.max_delay:
             nursery.start_soon(delayed.run)
+        if presence is not None:
+            nursery.start_soon(presence.run)
         nursery.start_soon(measure_loop_lag, metrics.loop_lag)
         nursery.start_soon(key_files.run)
         if drain.driven:
@@ -190,6 +197,7 @@ async def open_services(
                 events, stores.log, notifier, monitor, metrics, settings, delayed
             ),
             delayed=delayed,
+            presence=presence,
             states=States(
                 stores.states, state_notifier, waits, monitor, metrics, settings
             ),
@@ -216,6 +224,25 @@ def _notifier(
         held=held,
         kind=kind,
     )
+
+
+def _presence(
+    stores: Stores,
+    waker: Waker,
+    metrics: Metrics,
+    settings: Settings,
+    access: AccessControl,
+) -> Presence | None:
+    """Return what keeps who waits, and let it count all waits; None where it is off."""
+    with naming("PRESENCE"):
+        patterns = entries_of(settings.presence)
+        if not patterns:
+            return None
+        keeps = grants_from(patterns).allow
+    presence = Presence(stores.presence, waker, metrics, settings, keeps)
+    access.attend = presence.attend
+    metrics.readings["presence_waits"] = lambda: presence.table.places
+    return presence
 
 
 def _connect_metrics(

@@ -285,6 +285,11 @@ class Settings:
             delayed, and none are delivered.
         max_pending_per_key: Delayed messages of a key that may be pending.
         max_pending: Delayed messages that may be pending in all.
+        presence: Keys on which it is kept who waits, as `access.patterns` reads them:
+            words, or ``file:PATH`` with one in each line.
+        presence_linger: Seconds for which a wait that has ended still counts.
+        presence_max_subjects: Subjects of a key in this process; one more is anonymous.
+        presence_max_waits: Waits in this process that count, on all keys.
         websockets: Whether ``/v1/ws`` and ``/poll/ws`` are served.
         websocket_ping: Seconds from one ping of a websocket to the next. Its client
             must send something within half of that.
@@ -348,6 +353,10 @@ class Settings:
     max_delay: int = _setting(604_800, _limit)
     max_pending_per_key: int = _setting(1000, count_of)
     max_pending: int = _setting(100_000, count_of)
+    presence: str = _setting("", str)
+    presence_linger: float = _setting(10.0, seconds_of)
+    presence_max_subjects: int = _setting(100, count_of)
+    presence_max_waits: int = _setting(65536, count_of)
     websockets: bool = _setting(True, _flag)
     websocket_ping: float = _setting(20.0, seconds_of)
     drain_window: float = _setting(2.0, seconds_of)

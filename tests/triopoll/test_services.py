@@ -70,6 +70,24 @@ async def test_retention_by_key(tmp_path: Path) -> None:
             await open_with(retention=bad)
 
 
+async def test_presence_by_pattern(tmp_path: Path) -> None:
+    """Keys are words, or the lines of a file; a bad one names the variable."""
+    patterns = tmp_path / "patterns"
+    patterns.write_text("# rooms\nchat/*\n\nalerts\n")
+    chosen = Settings(slock_url="embedded://127.0.0.1:0", presence=f"file:{patterns}")
+    metrics = Metrics()
+    async with open_services(chosen, Drain(), metrics) as services:
+        assert services.presence is not None
+        kept = map(services.presence.keeps, ("chat/1", "alerts", "alerts2"))
+        assert list(kept) == [True, True, False]
+        wait = services.presence.attend(["alerts"], None)
+        wait.begin()
+        assert metrics.readings["presence_waits"]() == 1
+    for bad in ("chat*x", f"file:{tmp_path}/absent"):
+        with pytest.raises(SettingsError, match="TRIOPOLL_PRESENCE"):
+            await open_with(presence=bad)
+
+
 async def test_a_database_for_events(free_port: int) -> None:
     """Events and groups are in it; what clients do not name is in that of the URL."""
     url = f"embedded://127.0.0.1:{free_port}"

@@ -24,7 +24,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -33,6 +33,7 @@ from typing import Self
 import trio
 
 from ..asgi.messages import Request, Response
+from .attendance import Attend, Attendance
 from .cors import Cors
 from .credentials import shown_key, shown_ticket
 from .headers import parameter_values
@@ -141,6 +142,7 @@ class Permit:
 
     __slots__ = (
         "_access",
+        "_attendance",
         "_claims",
         "_end",
         "_format",
@@ -162,6 +164,7 @@ class Permit:
         session: Owned | None,
         claims: tuple[Claim, ...],
         format_refusal: RefusalFormat,
+        attendance: Attendance | None = None,
     ) -> None:
         """Only `AccessControl.admit_subscriber` makes one."""
         self.subject = ticket.subject if ticket else None
@@ -169,6 +172,8 @@ class Permit:
         self.expires = ticket.expires if ticket else None
         self.ended: Response | None = None
         self._access = access
+        # None where presence is off.
+        self._attendance = attendance
         self._grants = ticket.grants if ticket else EVERYTHING
         self._session = session
         self._claims = claims
@@ -192,6 +197,11 @@ class Permit:
             return math.inf
         return trio.current_time() + self.expires - self._access.clock()
 
+    @property
+    def follow(self) -> Callable[[Collection[str]], None] | None:
+        """Return what counts who waits on the keys of a websocket; None: nothing."""
+        return None if self._attendance is None else self._attendance.follow
+
     def begin(self, end: Callable[[], None]) -> None:
         """Count the wait.
 
@@ -201,6 +211,8 @@ class Permit:
         """
         if self._claims:
             self._access.concurrency.take(self._claims)
+        if self._attendance is not None:
+            self._attendance.begin()
         if self._session is not None:
             self._end = end
             self._access.sessions.enter(self._session, self._replace)
@@ -209,6 +221,8 @@ class Permit:
         """Count the wait no longer; may be called again."""
         if self._claims:
             self._release_claims()
+        if self._attendance is not None:
+            self._attendance.finish()
         if self._session is not None:
             self._access.sessions.leave(self._session, self._replace)
 
@@ -267,6 +281,7 @@ class AccessControl:
         concurrency: The parked waits that are counted against limits.
         sessions: The sessions that wait.
         refusals: How often each code was answered, for metrics.
+        attend: Returns what counts a wait for presence; None where that is off.
     """
 
     def __init__(
@@ -280,6 +295,7 @@ class AccessControl:
         self.concurrency = ConcurrencyLimits({n: getattr(limits, n) for n in names})
         self.sessions = Sessions()
         self.refusals: Counter[str] = Counter()
+        self.attend: Attend | None = None
         self._sources = Sources(self.rules.cors, self.rules.proxies, self.rules.hosts)
         self._limits_waits = any(getattr(limits, name) for name in names)
         self._rate = RateLimiter(limits.requests_per_ip, limits.burst_per_ip)
@@ -389,7 +405,13 @@ class AccessControl:
                 claims = self._claims(visitor, ticket, keys)
                 if claims:
                     self._check_claims(claims)
-            return Permit(self, visitor, ticket, session, claims, format_refusal)
+            attendance = None
+            if self.attend is not None:
+                attendance = self.attend(keys, ticket.subject if ticket else None)
+            return Permit(
+                *(self, visitor, ticket, session),
+                *(claims, format_refusal, attendance),
+            )
         except AccessRefused as refused:
             return self.refuse(refused.refusal, format_refusal)
 

@@ -42,6 +42,7 @@ _LATE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 60
 _READINGS = {
     "connections": "Client connections that are open (under `triopoll serve`).",
     "delayed_pending": "Delayed messages that are pending; 0 in all workers but one.",
+    "presence_waits": "Waits that presence counts, those that linger included.",
     "draining": "1 once the server is stopping, else 0.",
     "reloads_failing": "Settings whose file cannot be used; older values stay.",
     "slock_up": "1 if slock answered the last request, else 0.",

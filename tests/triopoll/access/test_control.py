@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 
 import pytest
 import trio
@@ -333,3 +334,45 @@ def test_a_clock_of_its_own() -> None:
     """By default the access check uses the time of day."""
     expired = AccessControl(access_control(tickets=reader()).rules)
     assert abs(expired.clock() - NOW) < 10 * 365 * 86400
+
+
+class Counted:
+    """What counts a wait for presence."""
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+
+    def attend(self, keys: Collection[str], subject: str | None) -> Counted:
+        self.log.append((*keys, subject))
+        return self
+
+    def begin(self) -> None:
+        self.log.append("begin")
+
+    def follow(self, keys: Collection[str]) -> None:
+        self.log.append(sorted(keys))
+
+    def finish(self) -> None:
+        self.log.append("finish")
+
+
+async def test_an_admitted_wait_is_counted_for_presence() -> None:
+    """With its ticket's subject, from begin to finish; a refused one is not."""
+    control = access_control(tickets=reader())
+    counted = Counted()
+    control.attend = counted.attend
+    request = ask(bearer=ticket("k", subject="ann"))
+    with admitted(control, request, "k") as permit:
+        assert permit.follow is not None
+        permit.follow({"b", "a"})
+    assert counted.log == [("k", "ann"), "begin", ["a", "b"], "finish"]
+    refused = control.admit_subscriber(request, ["other"], format_v1)
+    assert isinstance(refused, Response)
+    assert len(counted.log) == 4
+
+
+def test_without_presence_nothing_is_counted() -> None:
+    permit = admitted(access_control(), ask(), "k")
+    assert permit.follow is None
+    permit.begin(lambda: None)
+    permit.finish()

@@ -37,6 +37,8 @@ QUERIES = {
     "/poll/group/message/send": "key=g&message_id=1",
     "/v1/messages": "key=k&timeout=0",
     "/v1/wait": "message=:k&timeout=0",
+    "/v1/presence": "key=k",
+    "/v1/presence/changes": "key=k&timeout=0",
 }
 BODIES = {
     "/v1/wait": b'{"items":[{"key":"k"}],"timeout":0}',
@@ -86,7 +88,7 @@ PAGES: list[Headers] = [
 async def running(**settings: Any) -> AsyncIterator[Triopoll]:
     url = f"embedded://127.0.0.1:{find_free_port()}"
     async with serving(
-        Triopoll(Settings(slock_url=url, cors_origins=LISTED, **settings))
+        Triopoll(Settings(slock_url=url, cors_origins=LISTED, presence="*", **settings))
     ) as app:
         yield app
 
@@ -133,6 +135,8 @@ async def code(app: Triopoll, method: str, path: str, headers: Headers) -> objec
 
 def publishes(method: str, path: str) -> bool:
     """Return whether an endpoint is for publishers."""
+    if path.startswith("/v1/presence"):
+        return True
     if path.startswith("/v1/states"):
         return not path.endswith(("/wait", "/ack"))
     if path.startswith("/v1/stream/"):
@@ -241,7 +245,10 @@ async def test_a_get_that_changes_a_state(peer: str) -> None:
             assert await ask("wait_type=reset", headers) == 504
 
 
-INTERNAL = ("polling:group:message:g", "polling:group:message:", "triopoll:probe:0a")
+INTERNAL = (
+    *("polling:group:message:g", "polling:group:message:"),
+    *("triopoll:probe:0a", "triopoll:presence:k"),
+)
 # Each parameter and field that names a key, with the places of the key.
 NAMING = [
     ("GET", "/poll/event", "event={}&default_type=set&wait_type=reset", ""),
@@ -263,6 +270,8 @@ NAMING = [
         ]
     ),
     ("GET", "/v1/messages", "key={}", ""),
+    ("GET", "/v1/presence", "key={}", ""),
+    ("GET", "/v1/presence/changes", "key={}", ""),
     ("GET", "/v1/wait", "message=:{}", ""),
     ("GET", "/v1/wait", "event=set:{}", ""),
     ("GET", "/v1/wait", "group=:{}", ""),

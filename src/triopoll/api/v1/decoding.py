@@ -49,6 +49,8 @@ from .schemas import (
     PUBLISH_ITEMS,
     WAIT_ITEMS,
     MessagesQuery,
+    PageQuery,
+    PresenceQuery,
     PublishBatch,
     PublishItem,
     PublishMessage,
@@ -61,7 +63,9 @@ from .schemas import (
 
 __all__ = [
     "WaitRequest",
+    "read_changes_query",
     "read_messages_query",
+    "read_presence_query",
     "read_publish",
     "read_wait",
     "read_wait_query",
@@ -107,6 +111,21 @@ def read_messages_query(parameters: Query, settings: Settings) -> WaitRequest:
         return _wait_request([("the query", query)], query, settings)
     item = _wait_item(query, "the query", query.max, settings)
     return WaitRequest((item,), _at_most(query.timeout, settings.sse_lifetime), True)
+
+
+def read_presence_query(parameters: Query, settings: Settings) -> str:
+    """Read the parameters of ``GET /v1/presence``; return the key."""
+    given, _ = _read_query(parameters, ())
+    key = _convert(given, PresenceQuery, "the query").key
+    check_key(key, settings.max_key_bytes, "the query", "key")
+    return key
+
+
+def read_changes_query(parameters: Query, settings: Settings) -> WaitRequest:
+    """Read the parameters of ``GET /v1/presence/changes``: a wait for one key."""
+    given, _ = _read_query(parameters, ())
+    query = _convert(given, PageQuery, "the query")
+    return _wait_request([("the query", query)], query, settings)
 
 
 def read_wait_query(parameters: Query, settings: Settings) -> WaitRequest:
@@ -231,8 +250,8 @@ def _decode_item(
 
 
 def _wait_request(
-    items: Iterable[tuple[str, WaitItem | MessagesQuery]],
-    wait: WaitBody | WaitParameters | MessagesQuery,
+    items: Iterable[tuple[str, WaitItem | PageQuery]],
+    wait: WaitBody | WaitParameters | PageQuery,
     settings: Settings,
 ) -> WaitRequest:
     wait_items = [_wait_item(item, place, wait.max, settings) for place, item in items]
@@ -245,7 +264,7 @@ def _at_most(timeout: float | UnsetType, maximum: float) -> float | None:
 
 
 def _wait_item(
-    item: WaitItem | MessagesQuery, place: str, limit: int, settings: Settings
+    item: WaitItem | PageQuery, place: str, limit: int, settings: Settings
 ) -> Item:
     check_key(item.key, settings.max_key_bytes, place, "key")
     match item:

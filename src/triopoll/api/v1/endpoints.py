@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import trio
 from msgspec import UNSET, convert
@@ -33,12 +32,10 @@ from .pending_ids import pending_id, read_pending_id
 from .responses import (
     FAILURES,
     LARGE,
-    SPREAD_MS,
     error_response,
     failure_response,
     refusal_response,
     respond,
-    shortened,
 )
 from .schemas import MAX_ID_BYTES
 from .serializers import (
@@ -55,6 +52,7 @@ from .serializers import (
     item_result,
     messages_response,
 )
+from .timing import Timing
 
 __all__ = ["v1_routes"]
 
@@ -91,7 +89,7 @@ async def _messages(services: Services, turns: trio.Lock, request: Request) -> A
             return permit
         if query.is_live:
             return stream_messages(services, turns, request, query, permit)
-        timing = _Timing(services, query.timeout)
+        timing = Timing(services, query.timeout)
         with _PendingMessages(permit, timing, turns) as pending:
             found = await services.reader.begin_messages(
                 cast("LogItem", item), timing.seconds, permit.visitor.bucket
@@ -108,7 +106,7 @@ class _PendingMessages(PendingResponse[ReadResult | Failure]):
 
     __slots__ = ("_timing", "_turns")
 
-    def __init__(self, permit: Permit, timing: _Timing, turns: trio.Lock) -> None:
+    def __init__(self, permit: Permit, timing: Timing, turns: trio.Lock) -> None:
         super().__init__(permit)
         self._timing = timing
         self._turns = turns
@@ -144,7 +142,7 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
         permit = services.access.admit_subscriber(request, keys, format_v1)
         if isinstance(permit, Response):
             return permit
-        timing = _Timing(services, query.timeout)
+        timing = Timing(services, query.timeout)
         with permit:
             found = await services.reader.wait_any(
                 query.items, timing.seconds, permit.visitor.bucket
@@ -167,48 +165,11 @@ async def _wait(services: Services, turns: trio.Lock, request: Request) -> Respo
 
 
 def _encode_wait(
-    items: Sequence[Item], found: Sequence[ItemState], timing: _Timing
+    items: Sequence[Item], found: Sequence[ItemState], timing: Timing
 ) -> Response:
     results = list(map(item_result, items, found))
     fields = timing.fields(any(state.ready for state in found))
     return respond(WaitResponse(items=results, **fields), 200)
-
-
-class _Timing:
-    """How long a wait may take, and how long it took.
-
-    Attributes:
-        seconds: What it may take.
-    """
-
-    __slots__ = ("_services", "_since", "seconds")
-
-    def __init__(self, services: Services, seconds: float | None) -> None:
-        """Begin.
-
-        Args:
-            services: Their settings have the default, and their drain may end it.
-            seconds: What was asked for.
-        """
-        if seconds is None:
-            seconds = services.settings.v1_default_timeout
-        self.seconds = shortened(seconds)
-        self._services = services
-        self._since = trio.current_time()
-
-    def fields(self, is_ready: bool) -> dict[str, Any]:
-        """Return the fields of a response: how long was waited, and why."""
-        draining = self._services.drain.released
-        fields: dict[str, Any] = {
-            # The clients of a server that is being replaced reconnect at different
-            # times.
-            "retry_ms": random.randint(0, SPREAD_MS) if draining else 0,
-            "wait": round(self.seconds, 3),
-            "waited": round(trio.current_time() - self._since, 3),
-        }
-        if not is_ready:
-            fields["code"] = "draining" if draining else "timeout"
-        return fields
 
 
 # --- publishing -----------------------------------------------------------------------

@@ -11,7 +11,9 @@ from .schemas import (
     PUBLISH_ITEMS,
     WAIT_ITEMS,
     MessagesQuery,
+    PageQuery,
     PendingId,
+    PresenceQuery,
     PublishBatch,
     PublishBody,
     WaitBody,
@@ -24,6 +26,7 @@ from .serializers import (
     FailedResult,
     MessagesResponse,
     PendingResult,
+    PresenceResponse,
     PublishResponse,
     SignalResult,
     StoredResult,
@@ -50,6 +53,7 @@ _REFUSALS: Mapping[int, type] = dict.fromkeys(
     (400, 401, 403, 408, 409, 413, 414, 429, 503), ErrorResponse
 )
 
+_PRESENCE_REFUSALS: Mapping[int, type] = {**_REFUSALS, 404: ErrorResponse}
 _CANCEL_REFUSALS: Mapping[int, type] = {**_REFUSALS, 409: DeliveredResponse}
 
 # Structs that the schemas of others refer to by name.
@@ -63,6 +67,7 @@ V1_REFERENCED: Sequence[type] = (
     FailedResult,
 )
 
+_PRESENCE = "Presence"
 _STATES = "States"
 _SECRET: Mapping[str, Any] = {
     "Triopoll-Poll-Secret": PollSecret,
@@ -161,6 +166,24 @@ V1_OPERATIONS: Sequence[Operation] = (
         {200: CancelledResponse, 404: ErrorResponse, **_CANCEL_REFUSALS},
         _TAG,
         path_parameters={"id": PendingId},
+        admits="key",
+    ),
+    Operation(
+        "GET",
+        "/v1/presence",
+        "Read who waits on a key",
+        {200: PresenceResponse, **_PRESENCE_REFUSALS},
+        _PRESENCE,
+        query=PresenceQuery,
+        admits="key",
+    ),
+    Operation(
+        "GET",
+        "/v1/presence/changes",
+        "Read who has come and gone on a key after a cursor, or wait for the first",
+        {200: MessagesResponse, **_PRESENCE_REFUSALS},
+        _PRESENCE,
+        query=PageQuery,
         admits="key",
     ),
     *_STATE_OPERATIONS,

@@ -28,7 +28,9 @@ __all__ = [
     "WAIT_ITEMS",
     "GroupVersion",
     "MessagesQuery",
+    "PageQuery",
     "PendingId",
+    "PresenceQuery",
     "PublishBatch",
     "PublishBody",
     "PublishItem",
@@ -138,14 +140,25 @@ EventDefault: TypeAlias = Annotated[
 # --- reading --------------------------------------------------------------------------
 
 
-class MessagesQuery(StrictStruct):
-    """The messages of a key after a cursor."""
+class PageQuery(StrictStruct):
+    """What came after a cursor."""
 
     key: Key
     cursor: Cursor = "new"
     timeout: Timeout | UnsetType = UNSET
     max: Limit = _DEFAULT_LIMIT
+
+
+class MessagesQuery(PageQuery):
+    """The messages of a key after a cursor."""
+
     live: Live | UnsetType = UNSET
+
+
+class PresenceQuery(StrictStruct):
+    """Who waits on a key."""
+
+    key: Key
 
 
 class WaitMessage(StrictStruct):

@@ -30,6 +30,7 @@ __all__ = [
     "DeliveredResponse",
     "MessagesResponse",
     "PendingResult",
+    "PresenceResponse",
     "PublishResponse",
     "PublishResult",
     "Seconds",
@@ -86,6 +87,15 @@ class MessagesResponse(StrictStruct, kw_only=True):
     retry_ms: Count
     wait: Seconds
     waited: Seconds
+
+
+class PresenceResponse(StrictStruct):
+    """Who waits on a key: each subject counts once, and each wait without one."""
+
+    key: str
+    count: Count
+    subjects: list[str]
+    anonymous: Count
 
 
 class CursorEvent(StrictStruct):

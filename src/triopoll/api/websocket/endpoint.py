@@ -150,6 +150,7 @@ class WebSocketEndpoints:
             ),
             permit.allows,
             permit.visitor.bucket,
+            permit.follow,
         )
         return session, first
 

@@ -10,7 +10,7 @@ page, and the log may be trimmed up to what was acknowledged.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias, cast
 
@@ -108,6 +108,7 @@ class WebSocketSession:
         settings: WebSocketSettings,
         allows: Callable[[str], bool],
         visitor: str | None = None,
+        count: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         """Prepare to serve; `run` does it.
 
@@ -118,6 +119,7 @@ class WebSocketSession:
             settings: Limits.
             allows: Says which keys this client may subscribe to.
             visitor: Who the client is, as limits by visitor are counted.
+            count: Called with all keys that are followed, when these have changed.
         """
         self._reader = reader
         self._codec = codec
@@ -125,6 +127,7 @@ class WebSocketSession:
         self._settings = settings
         self._allows = allows
         self._visitor = visitor
+        self._count = count
         # What the client follows. News of an item is sent once; until the client has
         # acknowledged it, the item is in `_unacked` and is not waited for.
         self._followed: dict[_ItemName, Item] = {}
@@ -294,15 +297,23 @@ class WebSocketSession:
         name = (type(item), item.key)
         if self._followed.get(name) == item and name not in self._unacked:
             return
+        is_new = name not in self._followed
         self._followed[name] = item
         self._unacked.discard(name)
+        if is_new:
+            self._count_followed()
         self._wake_pump()
 
     def _unfollow(self, kind: type[Item], keys: Iterable[str]) -> None:
         for key in keys:
             self._followed.pop((kind, key), None)
             self._unacked.discard((kind, key))
+        self._count_followed()
         self._wake_pump()
+
+    def _count_followed(self) -> None:
+        if self._count is not None:
+            self._count({key for _, key in self._followed})
 
     def _wake_pump(self) -> None:
         self._changed.set()

@@ -7,6 +7,7 @@ from typing import Any
 
 from triopoll.api.v1.endpoints import v1_routes
 from triopoll.api.v1.operations import V1_OPERATIONS
+from triopoll.api.v1.presence import presence_routes
 from triopoll.api.v1.serializers import MessagesResponse
 from triopoll.api.v1.state_endpoints import state_routes
 
@@ -14,7 +15,11 @@ from triopoll.api.v1.state_endpoints import state_routes
 def test_every_route_is_described_and_no_other() -> None:
     """Each method of each path."""
     services: Any = SimpleNamespace(states=None, access=None)
-    routes = {**v1_routes(services), **state_routes(services)}
+    routes = {
+        **v1_routes(services),
+        **presence_routes(services),
+        **state_routes(services),
+    }
     served = {(path, method) for path in routes for method in routes[path]}
     assert {(each.path, each.method) for each in V1_OPERATIONS} == served
 
@@ -25,7 +30,7 @@ def test_what_each_needs_and_answers() -> None:
         if operation.path.startswith("/v1/states"):
             continue
         is_publish = operation.path == "/v1/publish"
-        is_publisher = operation.path.startswith("/v1/publish")
+        is_publisher = operation.path.startswith(("/v1/publish", "/v1/presence"))
         assert operation.admits == ("key" if is_publisher else "ticket")
         assert {400, 401, 403, 429, 503} < operation.responses.keys()
         assert (202 in operation.responses) is is_publish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,10 +92,12 @@ async def session(
     codec: Codec | None = None,
     settings: WebSocketSettings = SETTINGS,
     allows: Callable[[str], bool] = lambda key: True,
+    count: Callable[[Collection[str]], None] | None = None,
 ) -> AsyncIterator[Peer]:
     peer = Peer()
     peer.session = WebSocketSession(
-        rig.reader, codec or V1Codec(settings.limits), peer.send, settings, allows
+        *(rig.reader, codec or V1Codec(settings.limits), peer.send, settings, allows),
+        count=count,
     )
 
     async def run() -> None:
@@ -466,3 +468,26 @@ async def test_gaps_in_the_style_of_the_polls(autojump_clock: MockClock) -> None
             await peer.hear()
             frame = await peer.hear()
             assert (frame["err_code"], frame["gap"], frame["data"]) == (0, True, "1")
+
+
+async def test_what_is_followed_is_counted(autojump_clock: MockClock) -> None:
+    """All keys, whatever is waited for on them; an acknowledgement changes none."""
+    counted: list[list[str]] = []
+
+    def count(keys: Collection[str]) -> None:
+        if counted[-1:] != [sorted(keys)]:
+            counted.append(sorted(keys))
+
+    async with open_log_rig() as rig, session(rig, count=count) as peer:
+        await peer.follow("a")
+        await peer.say(type="subscribe", events=[{"key": "a"}, {"key": "b"}])
+        for _ in range(2):
+            assert (await peer.hear())["type"] == "subscribed"
+        await publish(rig, "a", b"1")
+        page = await peer.hear()
+        await peer.say(type="ack", key="a", cursor=page["cursor"])
+        await peer.say(type="unsubscribe", messages=["a"])
+        assert (await peer.hear())["type"] == "unsubscribed"
+        await peer.say(type="unsubscribe", events=["a"])
+        assert (await peer.hear())["type"] == "unsubscribed"
+    assert counted == [["a"], ["a", "b"], ["b"]]
