@@ -93,6 +93,7 @@ def place(
         "TRIOPOLL_SLOCK_URL": f"embedded://127.0.0.1:{place.slock}",
         "TRIOPOLL_REDIS_URL": redis_server.url,
         "TRIOPOLL_TRUSTED_PROXIES": "127.0.0.1",
+        "TRIOPOLL_PRESENCE": "user/*",
     }
     command = ["triopoll", "serve", "--bind", f"127.0.0.1:{place.web}"]
     with running(command, variables, folder):

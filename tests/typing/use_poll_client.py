@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import assert_type
 
-from triopoll.client import Draft, PollClient, Published
+from triopoll.client import Draft, PollClient, Presence, Published
 
 
 async def publish(client: PollClient) -> None:
@@ -18,3 +18,9 @@ async def publish(client: PollClient) -> None:
     drafts = [Draft("key", b"bytes", not_before=when), Draft("key", "text", "a", 60)]
     assert_type(await client.publish_many(drafts), list[Published])
     assert_type(await client.cancel(reminder.id), bool)
+
+
+async def see_who_waits(client: PollClient) -> None:
+    presence = await client.presence("key")
+    assert_type(presence, Presence)
+    assert_type(presence.subjects, tuple[str, ...])

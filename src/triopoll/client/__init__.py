@@ -14,7 +14,8 @@ trio-websocket, and nothing of the server.
 
 from __future__ import annotations
 
-# General layout: the client, its errors, publishing, states, subscriptions, items.
+# General layout: the client, its errors, presence, publishing, states,
+# subscriptions, items.
 from ._client import PollClient as PollClient
 from ._client import open_poll_client as open_poll_client
 from ._credentials import Secret as Secret
@@ -22,6 +23,7 @@ from ._errors import MessagesLost as MessagesLost
 from ._errors import PollClientError as PollClientError
 from ._errors import Refused as Refused
 from ._errors import Unreachable as Unreachable
+from ._presence import Presence as Presence
 from ._publishing import Draft as Draft
 from ._publishing import Json as Json
 from ._publishing import Published as Published
@@ -44,6 +46,7 @@ __all__ = [
     "MessagesLost",
     "PollClient",
     "PollClientError",
+    "Presence",
     "Published",
     "Refused",
     "Secret",

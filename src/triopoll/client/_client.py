@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, overload
 
 from ._credentials import Credential, Secret
 from ._http import Site
+from ._presence import Presence, PresenceReader
 from ._publishing import Draft, Json, Published, Publisher
 from ._responses import Gap, Message
 from ._states import ChangedState, CreatedState, StateClient, StateOrigin, StateWatch
@@ -29,6 +30,7 @@ class PollClient:
         self._site = site
         self._ticket = ticket
         self._publisher = Publisher(site, api_key)
+        self._presence = PresenceReader(site, api_key)
         self._states = StateClient(site, api_key)
 
     def __repr__(self) -> str:
@@ -156,6 +158,22 @@ class PollClient:
             It may have been cancelled.
         """
         return await self._publisher.cancel(id)
+
+    async def presence(self, key: str) -> Presence:
+        """Return who waits on a key now; a client that polls in a loop is one of them.
+
+        Args:
+            key: The key, which the API key must grant.
+
+        Raises:
+            Refused: 404: the server does not keep who waits on it; or it does not
+                accept the request.
+            Unreachable: It was repeated for 300 s.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        return await self._presence.read(key)
 
     async def create_state(
         self,
@@ -288,6 +306,7 @@ class PollClient:
     async def aclose(self) -> None:
         """Close the connections of publishers; subscriptions have their own."""
         await self._publisher.aclose()
+        await self._presence.aclose()
         await self._states.aclose()
 
 
