@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triopoll.store._names import ClusterLayout, Names, ServerLayout
@@ -33,6 +33,8 @@ def test_two_users_parts_never_make_one_name(
     assert all(one != other for one, other in combinations(kinds, 2))
 
 
+# The first one makes the tags of all places.
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_in_a_cluster_a_scripts_keys_share_a_slot(key: str) -> None:
     """Those of a log, and what is held of a list with the list itself."""
