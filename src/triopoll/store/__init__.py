@@ -24,6 +24,14 @@ from ._delayed_base import (
     Scheduled,
     TooManyPending,
 )
+from ._inspection import (
+    Host,
+    RedisReport,
+    inspect_cluster,
+    inspect_redis,
+    inspect_sentinel,
+    numbers_of,
+)
 from ._log_base import (
     ALL,
     NEW,
@@ -52,6 +60,7 @@ from ._redis_presence import RedisPresence
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
 from ._retention import with_retention
+from ._rights import LOWEST_VERSION
 from ._state import BackendState
 from ._states_base import FoundState, StateRecord, StateStore
 from ._streams_base import (
@@ -74,6 +83,7 @@ from ._streams_base import (
     kind_of,
     parse_offset,
 )
+from ._url import RedisAddress, parse_redis_url
 from ._values import MemoryValues, RedisValues, ValueStore
 
 __all__ = [
@@ -148,4 +158,14 @@ __all__ = [
     "open_stores",
     "parse_cursor",
     "with_retention",
+    # What a Redis says of itself, before the service uses it.
+    "Host",
+    "LOWEST_VERSION",
+    "RedisAddress",
+    "RedisReport",
+    "inspect_cluster",
+    "inspect_redis",
+    "inspect_sentinel",
+    "numbers_of",
+    "parse_redis_url",
 ]

@@ -31,9 +31,11 @@ from ._slots import SLOTS, slot_of
 from ._state import BackendState
 from ._url import RedisAddress
 
-__all__ = ["ClusterNodes"]
+__all__ = ["ClusterNodes", "SlotRange", "ask_slots"]
 
 _Host: TypeAlias = tuple[str, int]
+SlotRange: TypeAlias = tuple[int, int, list[_Host]]
+"""First slot, last slot, and who has them: the primary, then its replicas."""
 
 _log = logging.getLogger("triopoll.store")
 
@@ -226,7 +228,7 @@ class _SlotMap:
         errors: list[str] = []
         for host in dict.fromkeys((*self._hosts, *self._address.hosts)):
             try:
-                self._fill_in(self._ask(host))
+                self._fill_in(ask_slots(self._address, host))
             except (redis.RedisError, OSError) as error:
                 errors.append(str(error) or type(error).__name__)
                 continue
@@ -234,27 +236,13 @@ class _SlotMap:
             return True
         return self._fail("; ".join(errors))
 
-    def _ask(self, host: _Host) -> list[Any]:
-        connection = self._address.connection(*host)
-        try:
-            connection.connect()
-            connection.send_command("CLUSTER", "SLOTS", check_health=False)
-            ranges: list[Any] = connection.read_response()
-        finally:
-            connection.disconnect()
-        # A node that has just started does not know yet, or does not know where it is.
-        return [
-            (first, last, (name.decode() if name else host[0], int(port)))
-            for first, last, (name, port, *_), *_ in ranges
-        ]
-
-    def _fill_in(self, ranges: list[Any]) -> None:
+    def _fill_in(self, ranges: Sequence[SlotRange]) -> None:
         if not ranges:
             raise _NoPrimary("it knows of no slots")
         self._owners = [None] * SLOTS
-        for first, last, host in ranges:
-            self._owners[first : last + 1] = [host] * (last + 1 - first)
-        self._hosts = {host for _, _, host in ranges}
+        for first, last, (primary, *_) in ranges:
+            self._owners[first : last + 1] = [primary] * (last + 1 - first)
+        self._hosts = {hosts[0] for _, _, hosts in ranges}
         self.is_outdated = False
 
     def _fail(self, reasons: str) -> bool:
@@ -278,6 +266,31 @@ class _NodeLocator:
 
     def has_moved(self, connection: Any) -> bool:
         return False
+
+
+def ask_slots(address: RedisAddress, host: _Host) -> list[SlotRange]:
+    """Ask a node of a cluster which nodes have which slots, over a new connection.
+
+    Args:
+        address: How to connect.
+        host: The node.
+
+    Raises:
+        redis.RedisError: It does not answer, or refuses.
+        OSError: The same.
+    """
+    connection = address.connection(*host)
+    try:
+        connection.connect()
+        connection.send_command("CLUSTER", "SLOTS", check_health=False)
+        ranges: list[Any] = connection.read_response()
+    finally:
+        connection.disconnect()
+    # A node that has just started does not know yet, or does not know where it is.
+    return [
+        (first, last, [(n.decode() if n else host[0], int(p)) for n, p, *_ in nodes])
+        for first, last, *nodes in ranges
+    ]
 
 
 def _key_of(command: Command) -> str | bytes:

@@ -35,7 +35,7 @@ from ._streams_base import StreamLimits, StreamStore
 from ._url import RedisAddress, parse_redis_url
 from ._values import MemoryValues, RedisValues, ValueStore
 
-__all__ = ["Stores", "open_pipeliner", "open_stores"]
+__all__ = ["Stores", "layout_of", "open_pipeliner", "open_stores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ async def open_stores(
         )
         return
     address = parse_redis_url(url, limit)
-    layout = _layout(address, redis_prefix, list_prefix)
+    layout = layout_of(address, redis_prefix, list_prefix)
     last: list[Command] = []
     async with open_pipeliner(
         address, layout, max_queued=max_queued, last=last
@@ -163,7 +163,12 @@ async def open_pipeliner(
             await pipeliner.finish(last)
 
 
-def _layout(address: RedisAddress, redis_prefix: str, list_prefix: str) -> Layout:
+def layout_of(address: RedisAddress, redis_prefix: str, list_prefix: str) -> Layout:
+    """Return how keys are named in the Redis of an address.
+
+    Raises:
+        ValueError: A prefix cannot be used in a cluster.
+    """
     if address.kind == "cluster":
         return ClusterLayout(redis_prefix, list_prefix)
     return ServerLayout(redis_prefix)

@@ -13,6 +13,7 @@ need Redis 6.2.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,9 @@ from redis.exceptions import NoScriptError
 
 from ._executors import Command, Executor
 
-__all__ = ["Script", "Scripted", "describe", "milliseconds"]
+__all__ = ["Script", "Scripted", "commands_in_scripts", "describe", "milliseconds"]
 
+_CALL = re.compile(r"redis\.p?call\(\s*'([A-Za-z]+)'")
 _scripts: dict[str, Script] = {}
 
 
@@ -82,6 +84,12 @@ class Scripted:
             return command
         self._sent.add(command[1])
         return _in_full(command)
+
+
+def commands_in_scripts() -> frozenset[str]:
+    """Return the names of the commands that the scripts call, in capitals."""
+    sources = (script.source for script in _scripts.values())
+    return frozenset(name for source in sources for name in _CALL.findall(source))
 
 
 def milliseconds(seconds: float) -> int:

@@ -16,7 +16,7 @@ import redis
 
 from ._url import RedisAddress
 
-__all__ = ["SentinelLocator"]
+__all__ = ["SentinelLocator", "ask_sentinel"]
 
 # Seconds for which Sentinels that did not answer are not asked about a connection that
 # works.
@@ -54,7 +54,7 @@ class SentinelLocator:
         errors: list[str] = []
         for sentinel in list(self._sentinels):
             try:
-                found = self._ask(sentinel)
+                found = ask_sentinel(sentinel, self._address.name)
             except (redis.RedisError, OSError) as error:
                 sentinel.disconnect()
                 errors.append(str(error) or type(error).__name__)
@@ -68,13 +68,21 @@ class SentinelLocator:
             f"no Sentinel names the primary {self._address.name!r}: {'; '.join(errors)}"
         )
 
-    def _ask(self, sentinel: Any) -> tuple[str, int] | None:
-        sentinel.connect()
-        sentinel.send_command(
-            "SENTINEL",
-            "GET-MASTER-ADDR-BY-NAME",
-            self._address.name,
-            check_health=False,
-        )
-        reply = sentinel.read_response()
-        return None if reply is None else (reply[0].decode(), int(reply[1]))
+
+def ask_sentinel(sentinel: Any, name: str) -> tuple[str, int] | None:
+    """Ask a Sentinel where the primary is; None if it does not know one by this name.
+
+    Args:
+        sentinel: A connection to it, which is opened if need be.
+        name: What the Sentinels call the primary.
+
+    Raises:
+        redis.RedisError: It does not answer, or refuses.
+        OSError: The same.
+    """
+    sentinel.connect()
+    sentinel.send_command(
+        "SENTINEL", "GET-MASTER-ADDR-BY-NAME", name, check_health=False
+    )
+    reply = sentinel.read_response()
+    return None if reply is None else (reply[0].decode(), int(reply[1]))
