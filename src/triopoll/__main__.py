@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
-import math
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 
 if __name__ == "__main__":
     # As `triopoll.script` does: before the imports that take a second.
@@ -24,9 +20,17 @@ import trioslock
 from triopoll.access import add_commands
 from triopoll.access.commands import Commands
 from triopoll.asgi.exceptions import only_error
-from triopoll.ops.logs import FORMATS, set_up_logs
+from triopoll.cli import add_commands as add_other_commands
+from triopoll.cli.serve_options import (
+    OPTIONS,
+    add_serve_options,
+    binds_of,
+    load_app,
+    option_of,
+    server_settings,
+)
+from triopoll.ops.logs import set_up_logs
 from triopoll.server import (
-    ASGIApp,
     BindError,
     LifespanError,
     ServerSettings,
@@ -49,25 +53,8 @@ __all__ = ["main"]
 
 logger = logging.getLogger("triopoll")
 
-DEFAULT_APP = "triopoll:app"
-DEFAULT_BIND = "127.0.0.1:8000"
-_DEFAULT = " (default: %(default)s)"
 # Seconds from the end of the drain to the end of the process.
 _SHUTDOWN_SECONDS = 10.0
-
-# Settings of the server that have an option, with its help.
-_OPTIONS = {
-    "drain_delay": "seconds from SIGTERM, with readiness off, until listeners close",
-    "drain_window": "seconds over which parked polls are then answered",
-    "drain_grace": "seconds after that until the clients that are left are cut",
-    "keep_alive": "seconds that a connection may be idle between two requests",
-    "write_deadline": "seconds that a client may take to read what it is sent",
-    "max_connections": "connections of one worker; more are answered 503",
-    "max_unread_bytes": "bytes of answers that wait in one worker to be read by slow "
-    "clients; beyond it the slowest are cut",
-    "websocket_ping": "seconds without a byte after which a websocket is pinged",
-    "websocket_pong_deadline": "seconds in which its client must then send something",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; default: those of the process.
 
     Returns:
-        0 after a drain in which all clients were answered, 1 if a client was cut, 2 for
-        a wrong command line, 3 if the application or its address refused to start, 4 if
-        the application failed to shut down, or the server failed.
+        2 for a wrong command line. Of `serve`: 0 after a drain in which all clients
+        were answered, 1 if a client was cut, 3 if the application or its address
+        refused to start, 4 if the application failed to shut down, or the server
+        failed. The reference has those of the other commands.
     """
     options = _parser().parse_args(arguments)
     code: int = options.run(options)
@@ -88,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     set_up_logs(options.log_format)
-    numbers = {name: getattr(options, name) for name in _OPTIONS}
-    settings = ServerSettings(access_log=options.access_log, **numbers)
+    settings = server_settings(options)
     if options.lifeline is None:  # workers inherit the limit of their supervisor
         allow_descriptors(settings.max_connections)
     try:
@@ -109,14 +96,17 @@ def _serve(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "triopoll",
-        description="Serve long polls over HTTP, and make API keys and tickets for "
-        "them. The settings are environment variables that begin with TRIOPOLL_.",
+        description="Serve long polls over HTTP, check a deployment, make API keys and "
+        "tickets, publish and wait. The settings of the service are environment "
+        "variables that begin with TRIOPOLL_.",
     )
+    parser.set_defaults(parser=parser)
     version = f"triopoll {trioslock.__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     add_commands(commands)
+    add_other_commands(commands)
     return parser
 
 
@@ -127,77 +117,13 @@ def _add_serve(commands: Commands) -> None:
         description="Serve an ASGI application over HTTP/1.1 until SIGTERM or SIGINT, "
         "then answer its parked requests and stop.",
     )
-    add = serve_parser.add_argument
-    add(
-        "app",
-        nargs="?",
-        default=DEFAULT_APP,
-        help=f"the application, as module:name{_DEFAULT}",
-    )
-    add(
-        "--bind",
-        action="append",
-        metavar="ADDRESS",
-        help="where to listen: HOST:PORT, unix:PATH or fd:NUMBER; may be given more "
-        f"than once (default: {DEFAULT_BIND})",
-    )
-    add(
-        "--workers",
-        type=_whole,
-        default=1,
-        metavar="N",
-        help=f"number of processes, at most one for each core{_DEFAULT}",
-    )
-    add(
-        "--log-format",
-        choices=FORMATS,
-        default="text",
-        help=f"format of the lines on standard error{_DEFAULT}",
-    )
-    add("--access-log", action="store_true", help="log each request, without its query")
-    # The supervisor adds it to the command lines of its workers.
-    add("--lifeline", type=int, help=argparse.SUPPRESS)
-    for field in fields(ServerSettings):
-        if field.name in _OPTIONS:
-            is_count = isinstance(field.default, int)
-            add(
-                _option(field.name),
-                type=_whole if is_count else _seconds,
-                metavar="N" if is_count else "SECONDS",
-                default=field.default,
-                help=_OPTIONS[field.name] + _DEFAULT,
-            )
+    add_serve_options(serve_parser)
     serve_parser.set_defaults(run=_serve)
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def load_app(path: str) -> ASGIApp:
-    """Import an application.
-
-    Args:
-        path: ``module:name``; the working directory is searched too.
-
-    Raises:
-        StartupFailed: There is no such module or name, or its import failed.
-    """
-    module_name, _, name = path.partition(":")
-    if not module_name or not name:
-        raise StartupFailed(f"{path!r} is not module:name")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        app: ASGIApp = getattr(importlib.import_module(module_name), name)
-    except Exception as error:
-        raise StartupFailed(f"cannot import {path!r}: {error!r}") from error
-    return app
 
 
 def _run_worker(options: argparse.Namespace, settings: ServerSettings) -> int:
     app = load_app(options.app)
-    sockets = [open_socket(bind) for bind in _binds(options)]
+    sockets = [open_socket(bind) for bind in binds_of(options)]
 
     async def run() -> int:
         try:
@@ -220,36 +146,16 @@ def _limit_shutdown(cut: int) -> None:
 
 
 def _run_workers(options: argparse.Namespace, settings: ServerSettings) -> int:
-    sockets = [open_socket(bind) for bind in _binds(options)]
+    sockets = [open_socket(bind) for bind in binds_of(options)]
     command = [sys.executable, "-m", "triopoll", "serve", options.app]
     command += ["--log-format", options.log_format]
     if options.access_log:
         command.append("--access-log")
     for sock in sockets:
         command += ["--bind", f"fd:{sock.fileno()}"]
-    for name in _OPTIONS:
-        command += [_option(name), str(getattr(settings, name))]
+    for name in OPTIONS:
+        command += [option_of(name), str(getattr(settings, name))]
     return trio.run(supervise, command, sockets, options.workers)
-
-
-def _binds(options: argparse.Namespace) -> list[str]:
-    return options.bind or [DEFAULT_BIND]
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return number
 
 
 if __name__ == "__main__":

@@ -81,6 +81,14 @@ class Triopoll(QuartTrio):
         self.register_error_handler(NotFound, _explain_unknown)
         self.register_error_handler(MethodNotAllowed, _explain_unknown)
 
+    def read_settings(self) -> Settings:
+        """Return the settings that the application is served with.
+
+        Raises:
+            SettingsError: A TRIOPOLL_ variable cannot be used.
+        """
+        return self._settings or settings_from(os.environ)
+
     def services(self) -> Services:
         """Return what the endpoints work with.
 
@@ -129,7 +137,7 @@ class Triopoll(QuartTrio):
         """
         if self._stop.is_set():
             raise StartupError(_ENDED)
-        settings = self._settings or settings_from(os.environ)
+        settings = self.read_settings()
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
         # Behind all routes that were added to the application: those win.
         self.register_blueprint(pages_blueprint(self.services))

@@ -49,7 +49,7 @@ from .store import (
     with_retention,
 )
 
-__all__ = ["Services", "open_services"]
+__all__ = ["Services", "log_limits", "open_services"]
 
 _MEMORY_TAKEN = (
     "messages in memory serve one process only, and another worker keeps some. Run "
@@ -267,7 +267,7 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
         limit=settings.backend_limit,
         redis_prefix=settings.redis_prefix,
         list_prefix=settings.list_prefix,
-        log_limits=_log_limits(settings),
+        log_limits=log_limits(settings),
         pending_limits=PendingLimits(
             per_key=settings.max_pending_per_key, in_total=settings.max_pending
         ),
@@ -286,7 +286,12 @@ async def _enter_stores(stack: AsyncExitStack, settings: Settings) -> Stores:
         raise StartupError(f"{PREFIX}REDIS_URL: {error}") from error
 
 
-def _log_limits(settings: Settings) -> LogLimits:
+def log_limits(settings: Settings) -> LogLimits:
+    """Return how much is kept in logs; a file of rules is read now.
+
+    Raises:
+        SettingsError: A rule cannot be used.
+    """
     longest = settings.log_max_ttl
     limits = LogLimits(
         max_messages=settings.log_max_messages,

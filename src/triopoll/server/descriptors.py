@@ -5,12 +5,21 @@ from __future__ import annotations
 import logging
 import resource
 
-__all__ = ["allow_descriptors"]
+__all__ = ["allow_descriptors", "allowed_descriptors"]
 
 logger = logging.getLogger(__name__)
 
 # Listeners, Redis, slock, clients of the embedded engine, files and pipes.
 _OTHER_FILES = 200
+
+
+def allowed_descriptors(connections: int) -> int:
+    """Return how many files this process may open after `allow_descriptors`."""
+    needed = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return max(soft, needed)
+    return needed if hard == resource.RLIM_INFINITY else min(needed, hard)
 
 
 def allow_descriptors(connections: int) -> None:
@@ -22,12 +31,10 @@ def allow_descriptors(connections: int) -> None:
     Args:
         connections: How many clients may be connected at once.
     """
-    needed = connections + _OTHER_FILES
+    allowed = allowed_descriptors(connections)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if soft != resource.RLIM_INFINITY and allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < connections:
         logger.warning(
             "this process may open %d files, too few for %d connections: raise "

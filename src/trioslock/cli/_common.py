@@ -96,14 +96,17 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
-def fail(text: str) -> None:
-    """Print one line on stderr."""
-    print(f"trioslock: {text}", file=sys.stderr)
+def fail(text: str, program: str = "trioslock") -> None:
+    """Print one line on stderr, after the name of the program."""
+    print(f"{program}: {text}", file=sys.stderr)
 
 
 def run(
     function: Callable[[argparse.Namespace], Awaitable[int]],
     options: argparse.Namespace,
+    *,
+    program: str = "trioslock",
+    refusals: tuple[type[Exception], ...] = (),
 ) -> int:
     """Run a command in trio, and return its exit code.
 
@@ -113,6 +116,8 @@ def run(
     Args:
         function: Does the work, and returns the exit code.
         options: Its argument.
+        program: Its name, for the lines of errors.
+        refusals: Errors that count as `UNREACHABLE`, beside those of the client.
 
     Raises:
         BaseException: Any other error.
@@ -125,7 +130,7 @@ def run(
         # What does not fit into a closed pipe fails here, not after this.
         sys.stdout.flush()
     except BaseException as error:  # noqa: ASYNC103  # no trio run is left to cancel
-        codes = [_exit_code(leaf) for leaf in leaves(error)]
+        codes = [_exit_code(leaf, program, refusals) for leaf in leaves(error)]
         if None in codes:
             raise
         code = max(filter(None, codes))
@@ -140,7 +145,9 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [leaf for each in group.exceptions for leaf in leaves(each)]
 
 
-def _exit_code(error: BaseException) -> int | None:
+def _exit_code(
+    error: BaseException, program: str, refusals: tuple[type[Exception], ...]
+) -> int | None:
     """Return the exit code of an error, and print its line; None for a bug."""
     match error:
         case KeyboardInterrupt():
@@ -155,7 +162,9 @@ def _exit_code(error: BaseException) -> int | None:
             code = UNREACHABLE
         case ValueError():
             code = USAGE
+        case _ if isinstance(error, refusals):
+            code = UNREACHABLE
         case _:
             return None
-    fail(str(error))
+    fail(str(error), program)
     return code

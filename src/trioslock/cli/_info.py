@@ -10,6 +10,7 @@ import trio
 
 from .._errors import RemoteProtocolError
 from ..client import open_client, parse_url
+from ..link import reason_of
 from ..primitives import DatabaseState
 from ..transport import NETWORK_ERRORS
 from ._common import Commands, add_url, run
@@ -100,7 +101,7 @@ async def ask_node(address: tuple[str, int]) -> Node:
         try:
             facts, error = _facts(await _info(*address)), None
         except (*NETWORK_ERRORS, RemoteProtocolError, UnicodeError) as caught:
-            error = str(caught) or type(caught).__name__
+            error = reason_of(caught)
     return Node(address_text(address), facts, error)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import trioslock
 
-from . import _completion, _events, _hold, _info, _leader, _serve, _values, _watch
+from . import _completion, _events, _hold, _info, _leader, _serve, _values, _watch  # pyright: ignore[reportPrivateUsage]
 
 __all__ = ["main", "make_parser"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isinf
 
 from ..protocol import Data, to_key
@@ -18,8 +18,10 @@ __all__ = [
     "key_text",
     "safe",
     "show",
+    "show_bytes",
     "show_data",
     "show_json",
+    "shown",
     "typed",
     "word",
 ]
@@ -75,11 +77,15 @@ def age(seconds: float | None) -> str:
     return f"{max(seconds, 0):.0f}s"
 
 
-def show(text: str) -> None:
-    """Print one line, in the characters that stdout has; others are escaped."""
+def shown(text: str) -> str:
+    """Return text in the characters that stdout has; others are escaped."""
     encoding = sys.stdout.encoding or "utf-8"
-    shown = safe(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(shown, flush=True)
+    return safe(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def show(text: str) -> None:
+    """Print one line, as `shown`."""
+    print(shown(text), flush=True)
 
 
 def show_json(record: Record) -> None:
@@ -102,6 +108,11 @@ def show_data(data: Data) -> None:
             lines = [b"%s=%s" % entry for entry in value.items()]
         case _:
             lines = [value]
+    show_bytes(lines)
+
+
+def show_bytes(lines: Sequence[bytes]) -> None:
+    """Print lines as their bytes are; on a terminal control characters are escaped."""
     if sys.stdout.isatty():
         for line in lines:
             show(word(line))

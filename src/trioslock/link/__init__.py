@@ -22,10 +22,11 @@ from ._requester import (
     WaitEnded,
 )
 from ._session import ClientSession, Connector, connector
-from ._settings import SessionSettings, SessionStatistics
+from ._settings import SessionSettings, SessionStatistics, reason_of
 from ._topology import MemberState, Role, SetState
 
 __all__ = [
+    "reason_of",
     "Backoff",
     "BaseLink",
     "BegunRelease",

@@ -1,0 +1,21 @@
+"""The commands for the shell, added to the parser of ``triopoll``."""
+
+from __future__ import annotations
+
+import argparse
+
+from trioslock.cli import Commands, add_completion
+
+from .check import add_check
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add all commands of this package; ``run`` of the options executes one.
+
+    Args:
+        commands: What ``add_subparsers()`` has returned.
+    """
+    add_check(commands)
+    add_completion(commands, "triopoll")
