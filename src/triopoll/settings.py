@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 __all__ = [
     "ANY_ADDRESS",
+    "CLIENT_VARIABLES",
     "DELAYED_NAME",
     "SUPERVISOR_VARIABLE",
     "PREFIX",
@@ -41,6 +42,14 @@ SUPERVISOR_VARIABLE = "_TRIOPOLL_SUPERVISOR"
 # Not a setting either: which worker it is, of how many, and where their metrics sockets
 # are, as PLACE/COUNT:DIRECTORY.
 WORKER_VARIABLE = "_TRIOPOLL_WORKER"
+
+# Not settings of the service: the commands that are its clients read them, in a shell
+# that may start the service as well.
+CLIENT_VARIABLES = (
+    "TRIOPOLL_CLIENT_URL",
+    "TRIOPOLL_CLIENT_API_KEY",
+    "TRIOPOLL_CLIENT_TICKET",
+)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANY_ADDRESS: tuple[Network, ...] = (
@@ -404,7 +413,8 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
 
     Args:
-        environ: All variables; those without the prefix are ignored.
+        environ: All variables; those without the prefix are ignored, and so are
+            `CLIENT_VARIABLES`.
 
     Returns:
         The settings; what is absent or empty has its default.
@@ -416,7 +426,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings)}
     values: dict[str, Any] = {}
     for variable, text in sorted(environ.items()):
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
             continue
         if variable not in fields:
             raise SettingsError(_unknown(variable, list(fields)))

@@ -7,6 +7,8 @@ import argparse
 from trioslock.cli import Commands, add_completion
 
 from .check import add_check
+from .publish import add_publish
+from .wait import add_wait
 
 __all__ = ["add_commands"]
 
@@ -18,4 +20,6 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         commands: What ``add_subparsers()`` has returned.
     """
     add_check(commands)
+    add_publish(commands)
+    add_wait(commands)
     add_completion(commands, "triopoll")

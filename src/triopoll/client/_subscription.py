@@ -35,6 +35,7 @@ __all__ = ["Subscription", "SubscriptionOptions"]
 
 _T = TypeVar("_T", bound=Message | Gap)
 
+_SILENT = "the server has not answered"
 _NEW = "new"
 # Seconds that a response may take beyond the wait that was asked for.
 _GRACE = 10.0
@@ -74,6 +75,8 @@ class Subscription(Generic[_T]):
         self._retry_delay = RetryDelay()
         self._retry_log = RetryLog(f"reading {options.key!r} from {site.authority}")
         self._not_before = 0.0
+        # Which cursor "new" is, is answered at once; another question may be parked.
+        self._error = _SILENT if options.cursor == _NEW else None
         self._may_renew = True
         # Items to return, each with the cursor that the user has after it.
         self._ready: deque[tuple[Message | Gap, str]] = deque()
@@ -99,6 +102,14 @@ class Subscription(Generic[_T]):
         the messages.
         """
         return self._cursor
+
+    @property
+    def error(self) -> str | None:
+        """Return why the last attempt has failed; None if it has not.
+
+        Failed attempts are repeated; this is for a caller whose time is over.
+        """
+        return self._error
 
     @property
     def transport(self) -> str:
@@ -246,6 +257,7 @@ class Subscription(Generic[_T]):
         if link.failure is not None:
             raise link.failure
         self._link = link
+        self._error = None
         self._may_renew = True
         self._retry_log.worked()
         await self._http.aclose()
@@ -256,6 +268,7 @@ class Subscription(Generic[_T]):
             raise Refused(200, page.end_code, "the server ended the wait")
         self._retry_delay.reset()
         self._retry_log.worked()
+        self._error = None
         self._may_renew = True
         self._not_before = trio.current_time() + page.retry
         # A gap does not move the cursor: it is reported again to a user who stores it.
@@ -273,6 +286,7 @@ class Subscription(Generic[_T]):
         self, transport: TransportKind, since: float, error: TransientError
     ) -> None:
         now = trio.current_time()
+        self._error = str(error)
         if transport is TransportKind.WEBSOCKET:
             await self._drop_link(now)
         elif isinstance(error, ConnectionBroken | UnexpectedResponse):

@@ -221,6 +221,25 @@ async def test_entering_waits_while_connections_are_refused(
             assert await take(messages, 1) == ["3"]
 
 
+async def test_why_there_is_no_message(autojump_clock: MockClock) -> None:
+    """The last attempt has failed, or it has not, and there is none yet."""
+    log = Log()
+    async with scripted(log) as (client, site):
+        subscription = client.subscribe("k")
+        assert subscription.error == "the server has not answered"
+        assert client.subscribe("k", cursor="all").error is None
+        site.state["down"] = True
+        with trio.move_on_after(600):
+            await subscription.__aenter__()
+        assert "refused" in str(subscription.error)
+        site.state["down"] = False
+        async with client.subscribe("k") as messages:
+            assert messages.error is None
+            with trio.move_on_after(1):
+                await anext(messages)
+            assert messages.error is None
+
+
 async def test_the_first_retry_is_spread(autojump_clock: MockClock) -> None:
     """Clients that were cut at the same instant retry at different times."""
     log, delays = Log(), []
