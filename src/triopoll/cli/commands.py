@@ -6,6 +6,7 @@ import argparse
 
 from trioslock.cli import Commands, add_completion
 
+from .bench import add_bench
 from .check import add_check
 from .publish import add_publish
 from .wait import add_wait
@@ -22,4 +23,5 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add_check(commands)
     add_publish(commands)
     add_wait(commands)
+    add_bench(commands)
     add_completion(commands, "triopoll")

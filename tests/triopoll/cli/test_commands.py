@@ -10,7 +10,7 @@ from tests.triopoll.cli.conftest import Command
 from triopoll.__main__ import main
 
 
-@pytest.mark.parametrize("name", ["check", "publish", "wait", "completion"])
+@pytest.mark.parametrize("name", ["check", "publish", "wait", "bench", "completion"])
 def test_each_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Plain text, with examples and one default for an option."""
     with pytest.raises(SystemExit) as caught:
