@@ -15,7 +15,14 @@ from triopoll.access.configuration import entries_of
 from triopoll.server import BindError, open_socket
 from triopoll.server.descriptors import allowed_descriptors
 from triopoll.services import log_limits
-from triopoll.settings import ANY_ADDRESS, PREFIX, Settings, SettingsError, networks_of
+from triopoll.settings import (
+    ANY_ADDRESS,
+    CLIENT_VARIABLES,
+    PREFIX,
+    Settings,
+    SettingsError,
+    networks_of,
+)
 
 from .finding import Finding, right, warning, wrong
 
@@ -40,7 +47,8 @@ def check_settings(settings: Settings) -> Finding:
         access_control_from(settings)
     except SettingsError as error:
         return wrong("settings", str(error), "correct the variable or the file")
-    given = [name for name in os.environ if name.startswith(PREFIX)]
+    given = {name for name in os.environ if name.startswith(PREFIX)}
+    given -= {*CLIENT_VARIABLES}
     return right("settings", f"{len(given)} variables are set, and all are valid")
 
 

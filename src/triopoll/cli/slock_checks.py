@@ -17,11 +17,11 @@ from triopoll.settings import PREFIX, Settings
 from trioslock import Client, Flags, SlockError, open_client
 from trioslock.cli import NodeInfo, ask_node, replica_set
 from trioslock.client import Address, parse_url
-from trioslock.link import Role
+from trioslock.link import Role, SetState
 
 from .finding import Finding, clock_finding, right, warning, wrong
 
-__all__ = ["check_slock"]
+__all__ = ["check_clock", "check_slock", "set_findings"]
 
 # The version that slock is tested with.
 _TESTED = "2.1.12"
@@ -64,9 +64,9 @@ async def _check_use(settings: Settings, is_only: bool, limit: float) -> list[Fi
     async with open_client(settings.slock_url, wait_connected=False) as client:
         found.append(await _check_locks(client, limit))
         if found[0].verdict == "right":
-            found += await _check_clock(client, limit)
+            found += await check_clock(client, limit)
         if not is_only:
-            found += await _check_set(client)
+            found += set_findings(await replica_set(client))
     return found
 
 
@@ -140,8 +140,8 @@ async def _check_locks(client: Client, limit: float) -> Finding:
     return wrong(check, error, "see whether slock, or its replica set, has a leader")
 
 
-async def _check_set(client: Client) -> list[Finding]:
-    state = await replica_set(client)
+def set_findings(state: SetState) -> list[Finding]:
+    """Return what the state of a replica set means."""
     check = "slock replica set"
     found: list[Finding] = []
     for member in state.members:
@@ -159,8 +159,15 @@ async def _check_set(client: Client) -> list[Finding]:
     return [*found, right(check, text)]
 
 
-async def _check_clock(client: Client, limit: float) -> list[Finding]:
-    """Compare the clock of slock with the time at which it says a lock was taken."""
+async def check_clock(client: Client, limit: float) -> list[Finding]:
+    """Compare the clock of slock with the time at which it says a lock was taken.
+
+    Returns:
+        One finding; none if slock does not say it.
+
+    Cancellation:
+        The lock ends by itself within 2 seconds.
+    """
     name = f"triopoll:probe:{secrets.token_hex(8)}"
     lock = client.lock(name, lease=_CLOCK_LEASE, renew=False, flags=Flags(log="never"))
     with trio.move_on_after(limit):

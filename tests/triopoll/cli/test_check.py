@@ -16,6 +16,9 @@ from tests.triopoll.cli.conftest import Command
 Json = Callable[..., tuple[int, list[dict[str, Any]]]]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command, with addresses that are free."""

@@ -32,6 +32,7 @@ def verdicts(findings: list[Finding]) -> dict[str, str]:
 def test_settings_that_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """How many are given is said, since a variable may not have reached the process."""
     monkeypatch.setenv("TRIOPOLL_MAX_WAITS", "1")
+    monkeypatch.setenv("TRIOPOLL_CLIENT_URL", "http://a")
     finding = check_settings(Settings())
     assert (finding.verdict, finding.text[:1]) == ("right", "1")
 

@@ -17,6 +17,9 @@ from triopoll.cli import publish
 Server = Any
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def credential(monkeypatch: pytest.MonkeyPatch, triopoll_server: Server) -> None:
     monkeypatch.setenv("TRIOPOLL_CLIENT_URL", triopoll_server.url)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.redis_rigs import ClusterRig, SentinelRig, admin_of, until
-from tests.services import RedisServer, find_free_port, find_tool
+from tests.services import RedisServer, find_free_port, find_tool, wait_for_port
 from tests.triopoll.store.test_acl import documented_rules
 
 from triopoll.cli.finding import Finding
@@ -180,6 +181,7 @@ def lone_node(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
+@pytest.mark.slow
 async def test_a_cluster_of_one_node(lone_node: RedisServer) -> None:
     """Slots that no node has are wrong; a silent node that is named is a warning."""
     url = f"redis+cluster://127.0.0.1:{lone_node.port}"
@@ -219,10 +221,6 @@ class _LoneSentinel(RedisServer):
         )
 
     def start(self, *, wait_until_loaded: bool = True) -> None:
-        import subprocess
-
-        from tests.services import wait_for_port
-
         self._process = subprocess.Popen(
             [find_tool("redis-sentinel"), str(self._path)], stdout=subprocess.DEVNULL
         )

@@ -13,8 +13,12 @@ from tests.services import find_free_port
 
 from triopoll.cli import slock_checks
 from triopoll.cli.finding import Finding
-from triopoll.cli.slock_checks import check_slock
+from triopoll.cli.slock_checks import check_clock, check_slock, set_findings
 from triopoll.settings import Settings
+from trioslock import open_client
+from trioslock.engine import EngineLimits
+from trioslock.link import MemberState, Role, SetState
+from trioslock.server import open_server
 
 DOWN = "127.0.0.1:1"
 
@@ -143,13 +147,8 @@ async def test_a_server_that_is_full(slock_full: str) -> None:
 
 @pytest.fixture
 async def slock_full() -> AsyncIterator[str]:
-    from trioslock.engine import EngineLimits
-    from trioslock.server import open_server
-
     limits = EngineLimits(keys=1)
     async with open_server("127.0.0.1", 0, engine_limits=limits) as server:
-        from trioslock import open_client
-
         url = f"slock://{server.address}"
         async with open_client(url) as client:
             async with await client.lock("other").acquire():
@@ -165,6 +164,25 @@ async def test_a_clock_that_is_wrong(
     finding = (await check(slock_server.url))[-1]
     assert finding.verdict == "warning"
     assert "behind" in finding.text
+
+
+async def test_a_clock_that_cannot_be_compared(slock_full: str) -> None:
+    """It is left out: the lock was refused, or there was no time."""
+    async with open_client(slock_full) as client:
+        assert await check_clock(client, 5) == []
+        assert await check_clock(client, 0) == []
+
+
+def test_a_member_that_the_url_does_not_name() -> None:
+    """It may be the only one that is left one day."""
+    members = (
+        MemberState(("a", 1), Role.DOWN),
+        MemberState(("b", 2), Role.LEADER, learned=True),
+    )
+    found = set_findings(SetState(("b", 2), ("b", 2), members, 1))
+    assert [finding.verdict for finding in found] == ["warning", "right"]
+    assert found[0].advice == "add b:2 to the variable"
+    assert found[1].text == "b:2 leads, 1 of 2 members answer"
 
 
 @pytest.mark.live

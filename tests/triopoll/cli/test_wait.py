@@ -9,13 +9,20 @@ import sys
 from typing import Any
 
 import pytest
+import trio
 from tests.services import find_free_port
 from tests.triopoll.cli.conftest import Command
+from tests.triopoll.support import eventually
 
+from triopoll.__main__ import _parser
+from triopoll.cli import wait
 from triopoll.cli.wait import _show_gap
 from triopoll.client import Gap
 
 Server = Any
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +94,21 @@ def test_a_cursor_that_is_none(command: Command) -> None:
     assert "400" in errors
 
 
-@pytest.mark.slow
+async def test_follow(service: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message is printed as it comes."""
+    lines: list[bytes] = []
+    monkeypatch.setattr(wait, "show_bytes", lines.extend)
+    options = _parser().parse_args(["wait", "k", "--cursor", "all", "--follow"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait._run, options)
+        for text in ("1", "2", "3"):
+            await trio.to_thread.run_sync(service.publish, "k", text)
+            await eventually(lambda text=text: text.encode() in lines, limit=30)
+        nursery.cancel_scope.cancel()
+    assert lines == [b"1", b"2", b"3"]
+
+
+@pytest.mark.long
 def test_messages_that_come_later(service: Server) -> None:
     """In a process of its own, line by line; a Ctrl-C ends it without a word."""
     words = [sys.executable, "-m", "triopoll", "wait", "k", "--follow"]

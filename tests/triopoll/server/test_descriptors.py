@@ -59,3 +59,12 @@ def test_a_limit_that_is_high_enough_is_left_alone() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     allow_descriptors(1)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+def test_how_many_there_will_be() -> None:
+    """As many as are needed where the hard limit allows it, and no more than that."""
+    from triopoll.server.descriptors import allowed_descriptors
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert allowed_descriptors(1) >= soft
+    assert hard == resource.RLIM_INFINITY or allowed_descriptors(hard) == hard

@@ -48,6 +48,18 @@ def test_an_error_is_a_line_and_a_code(
     assert capsys.readouterr().err == text
 
 
+def test_another_program(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has its name in the line, and errors of its own that are no bugs."""
+
+    async def function(_: argparse.Namespace) -> int:
+        raise ZeroDivisionError("refused")
+
+    options = argparse.Namespace()
+    refusals = (ZeroDivisionError,)
+    assert common.run(function, options, program="other", refusals=refusals) == 74
+    assert capsys.readouterr().err == "other: refused\n"
+
+
 def test_a_bug_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code(ZeroDivisionError())

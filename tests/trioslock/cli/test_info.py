@@ -53,6 +53,12 @@ def test_a_server_that_is_not_there_is_code_74(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+async def test_why_a_server_cannot_be_asked() -> None:
+    """In the words of the system, not those of trio."""
+    node = await info.ask_node(("127.0.0.1", 1))
+    assert node.error == "Connection refused"
+
+
 async def ask(answer: bytes) -> info.Node:
     """Ask a server that gives this answer and closes."""
 
