@@ -11,12 +11,17 @@ import trio
 import trio.testing
 
 from triopoll.ops.worker_metrics import WorkerMetrics, worker_metrics_from
+from triopoll.ops.worker_sockets import WorkerSockets
 from triopoll.settings import WORKER_VARIABLE
+
+
+def workers(name: str, directory: Path) -> WorkerMetrics:
+    return WorkerMetrics(WorkerSockets(name, directory, 2, "metrics"))
 
 
 async def test_all_workers_answer(tmp_path: Path) -> None:
     """The worker that is asked returns those of all, in order."""
-    first, second = (WorkerMetrics(str(n), tmp_path, 2) for n in range(2))
+    first, second = (workers(str(n), tmp_path) for n in range(2))
     async with trio.open_nursery() as nursery:
         await nursery.start(first.run, lambda: b"one")
         await nursery.start(second.run, lambda: b"two" * 100_000)
@@ -28,14 +33,14 @@ async def test_all_workers_answer(tmp_path: Path) -> None:
 
 async def test_a_worker_that_is_gone(tmp_path: Path) -> None:
     """Its numbers are missing at once; its successor takes its place."""
-    first = WorkerMetrics("0", tmp_path, 2)
+    first = workers("0", tmp_path)
     assert await first.snapshots(b"1") == {"0": b"1", "1": None}
     left_behind = trio.socket.socket(trio.socket.AF_UNIX)
-    await left_behind.bind(str(tmp_path / "1"))
+    await left_behind.bind(str(tmp_path / "metrics-1"))
     left_behind.close()
     assert await first.snapshots(b"1") == {"0": b"1", "1": None}
     async with trio.open_nursery() as nursery:
-        await nursery.start(WorkerMetrics("1", tmp_path, 2).run, lambda: b"again")
+        await nursery.start(workers("1", tmp_path).run, lambda: b"again")
         assert await first.snapshots(b"1") == {"0": b"1", "1": b"again"}
         nursery.cancel_scope.cancel()
 
@@ -44,10 +49,10 @@ async def test_a_worker_that_is_gone(tmp_path: Path) -> None:
 async def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """It is waited for a second, not for ever."""
     listening = trio.socket.socket(trio.socket.AF_UNIX)
-    await listening.bind(str(tmp_path / "1"))
+    await listening.bind(str(tmp_path / "metrics-1"))
     listening.listen(1)
     with listening, trio.fail_after(3):
-        assert await WorkerMetrics("0", tmp_path, 2).snapshots(b"1") == {
+        assert await workers("0", tmp_path).snapshots(b"1") == {
             "0": b"1",
             "1": None,
         }
@@ -56,9 +61,9 @@ async def test_a_worker_that_hangs(tmp_path: Path) -> None:
 async def test_a_worker_that_talks_too_much(tmp_path: Path) -> None:
     """A snapshot above the limit is not read to its end."""
     async with trio.open_nursery() as nursery:
-        endless = WorkerMetrics("1", tmp_path, 2)
+        endless = workers("1", tmp_path)
         await nursery.start(endless.run, lambda: b"x" * (2**22 + 1))
-        found = await WorkerMetrics("0", tmp_path, 2).snapshots(b"1")
+        found = await workers("0", tmp_path).snapshots(b"1")
         assert found == {"0": b"1", "1": None}
         nursery.cancel_scope.cancel()
 
@@ -69,8 +74,8 @@ async def test_an_answer_that_fails(
     """It is missing, and the error in the log; the next one is sent."""
     answers = [b"fine"]
     async with trio.open_nursery() as nursery:
-        await nursery.start(WorkerMetrics("1", tmp_path, 2).run, answers.pop)
-        asking = WorkerMetrics("0", tmp_path, 2)
+        await nursery.start(workers("1", tmp_path).run, answers.pop)
+        asking = workers("0", tmp_path)
         assert await asking.snapshots(b"") == {"0": b"", "1": b"fine"}
         assert await asking.snapshots(b"") == {"0": b"", "1": None}
         answers.append(b"again")
@@ -85,10 +90,10 @@ async def test_a_socket_that_cannot_be_opened(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Paths of sockets are short; the worker serves on, and the log says why."""
-    await WorkerMetrics("0", tmp_path / ("x" * 200), 2).run(lambda: b"")
+    await workers("0", tmp_path / ("x" * 200)).run(lambda: b"")
     (record,) = caplog.records
     assert (
-        "answer /metrics without the numbers of this one: AF_UNIX path too long"
+        "answer without the metrics of this one: AF_UNIX path too long"
         in record.message
     )
 
@@ -120,12 +125,13 @@ async def test_a_worker_that_leaves_before_its_answer(
         return b"x" * 2**21
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(WorkerMetrics("1", tmp_path, 2).run, snapshot)
-        stream = await trio.open_unix_socket(str(tmp_path / "1"))
+        await nursery.start(workers("1", tmp_path).run, snapshot)
+        stream = await trio.open_unix_socket(str(tmp_path / "metrics-1"))
+        await stream.send_eof()
         await asked.wait()
         await stream.aclose()
         await trio.testing.wait_all_tasks_blocked(0.01)
-        found = await WorkerMetrics("0", tmp_path, 2).snapshots(b"")
+        found = await workers("0", tmp_path).snapshots(b"")
         assert found == {"0": b"", "1": b"x" * 2**21}
         nursery.cancel_scope.cancel()
     assert not caplog.records
