@@ -45,6 +45,7 @@ from ._log_base import (
     StoredMessage,
     parse_cursor,
 )
+from ._log_tail import LogTail, TailMessage
 from ._memory import MemoryStore
 from ._memory_delayed import MemoryDelayed
 from ._memory_log import MemoryLog
@@ -61,7 +62,7 @@ from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
 from ._retention import with_retention
 from ._rights import LOWEST_VERSION
-from ._state import BackendState
+from ._state import BackendState, BackendStatus
 from ._states_base import FoundState, StateRecord, StateStore
 from ._streams_base import (
     START,
@@ -100,6 +101,8 @@ __all__ = [
     "StoredMessage",
     "LogLimits",
     "BadCursor",
+    "LogTail",
+    "TailMessage",
     "Cursor",
     "ALL",
     "NEW",
@@ -136,6 +139,7 @@ __all__ = [
     "kind_of",
     "parse_offset",
     "BackendState",
+    "BackendStatus",
     "Budget",
     "MemoryStore",
     "MemoryDelayed",

@@ -28,7 +28,7 @@ import redis
 from ._node import Command, Node, address_of
 from ._refusals import code_of
 from ._slots import SLOTS, slot_of
-from ._state import BackendState
+from ._state import BackendState, BackendStatus
 from ._url import RedisAddress
 
 __all__ = ["ClusterNodes", "SlotRange", "ask_slots"]
@@ -116,6 +116,11 @@ class ClusterNodes:
         """Close the connections; see `Executor`."""
         for node in self._nodes.values():
             node.disconnect()
+
+    def status(self) -> list[BackendStatus]:
+        """Return what is known of each primary; see `Executor`."""
+        # The copy is one operation: the worker thread changes the table.
+        return [node.status() for node in list(self._nodes.values())]
 
     def _parts(
         self,

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ._cluster import ClusterNodes
 from ._node import Command, Node, address_of
 from ._sentinel import SentinelLocator
-from ._state import BackendState
+from ._state import BackendState, BackendStatus
 from ._url import RedisAddress
 
 __all__ = ["Command", "Executor", "executor_for"]
@@ -32,6 +32,10 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Close the connections; nothing is executed afterwards."""
+        ...
+
+    def status(self) -> list[BackendStatus]:
+        """Return what is known of each server; called from another thread."""
         ...
 
 
@@ -63,6 +67,9 @@ class _OneServer:
 
     def close(self) -> None:
         self._node.disconnect()
+
+    def status(self) -> list[BackendStatus]:
+        return [self._node.status()]
 
 
 class _FixedLocator:

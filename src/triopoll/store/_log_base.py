@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ._base import StoreError
+from ._log_tail import LogTail
 
 __all__ = [
     "ALL",
@@ -302,6 +303,25 @@ class MessageLog(Protocol):
 
         Raises:
             StoreError: The logs could not be looked at.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        ...
+
+    async def tail(
+        self, key: str, limit: int, most_bytes: int, before: int | None = None
+    ) -> LogTail:
+        """Return the end of a log, for an operator. It counts as no reader.
+
+        Args:
+            key: The log.
+            limit: Messages that are returned at most, at least 1.
+            most_bytes: Bytes of each of them that are returned at most.
+            before: Messages from this number on are left out; None: the newest first.
+
+        Raises:
+            StoreError: The log could not be read.
 
         Cancellation:
             Nothing is left behind.

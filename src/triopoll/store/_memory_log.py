@@ -33,6 +33,7 @@ from ._log_base import (
     new_epoch,
     parse_question,
 )
+from ._log_tail import EMPTY_TAIL, LogTail, TailMessage
 
 __all__ = ["MemoryLog"]
 
@@ -194,6 +195,34 @@ class MemoryLog:
         await trio.lowlevel.checkpoint()
         logs = map(self._logs.get, keys)
         return ["" if log is None else f"{log.last}.{log.tag}" for log in logs]
+
+    async def tail(
+        self, key: str, limit: int, most_bytes: int, before: int | None = None
+    ) -> LogTail:
+        """Return the end of a log; see `MessageLog.tail`.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        await trio.lowlevel.checkpoint()
+        now = self._clock()
+        self._forget(now)
+        log = self._logs.get(key)
+        if log is None:
+            return EMPTY_TAIL
+        entries = reversed(log.entries)
+        older = (each for each in entries if before is None or each.n < before)
+        found = list(islice(older, limit))
+        messages = [
+            TailMessage(
+                str(Cursor(self._epoch, each.n, each.tag)),
+                *(each.data[:most_bytes], len(each.data), each.ts, each.is_json),
+            )
+            for each in found
+            if each.expires > now
+        ]
+        before = found[-1].n if len(found) == limit else None
+        return LogTail(self._end(log, now), len(log.entries), messages, before)
 
     # --- appending ----------------------------------------------------------------
 

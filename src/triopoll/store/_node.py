@@ -30,7 +30,7 @@ import redis
 
 from ._history import HISTORY, HISTORY_MAY_LACK, LastWrite, SinceLastWrite
 from ._refusals import AWAY, REFUSALS, Refusal, code_of, refusal_of
-from ._state import BackendState
+from ._state import BackendState, BackendStatus
 
 __all__ = ["Command", "Locator", "Node", "NotPrimary"]
 
@@ -167,6 +167,10 @@ class Node:
     def host(self) -> str:
         """Return the host in use; "" for a socket file, or before the first attempt."""
         return str(getattr(self._connection, "host", ""))
+
+    def status(self) -> BackendStatus:
+        """Return what is known of the server, for operators; from any thread."""
+        return self._state.status()
 
     # --- a pipeline ---------------------------------------------------------------
 
@@ -330,7 +334,7 @@ class Node:
             return
         self._is_suspect = False
         self._pause, self._next_attempt = _FIRST_PAUSE, 0.0
-        self._state.serves(self.address)
+        self._state.serves(self.address, self._facts.history)
 
     def _heed(self, reply: redis.ResponseError) -> None:
         """Note what the reply to one command says of the server."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ from ._redis_presence import RedisPresence
 from ._redis_states import RedisStates
 from ._redis_streams import RedisStreams
 from ._scripts import Scripted
+from ._state import BackendStatus
 from ._states_base import StateStore
 from ._streams_base import StreamLimits, StreamStore
 from ._url import RedisAddress, parse_redis_url
@@ -50,6 +51,7 @@ class Stores:
         values: For the OpenResty API: a message is kept for a while.
         states: For state waits: only the last state of a key counts.
         streams: For Durable Streams: all of it is kept until it is deleted.
+        status: Returns what is known of each Redis; nothing if there is none.
     """
 
     lists: MessageStore
@@ -59,6 +61,7 @@ class Stores:
     values: ValueStore
     states: StateStore
     streams: StreamStore
+    status: Callable[[], Sequence[BackendStatus]] = tuple
 
 
 @asynccontextmanager
@@ -128,6 +131,7 @@ async def open_stores(
                 RedisValues(pipeliner, list_prefix),
                 RedisStates(pipeliner, layout),
                 RedisStreams(pipeliner, layout, stream_limits),
+                pipeliner.status,
             )
         finally:
             last += lists.closing_commands()

@@ -39,6 +39,7 @@ from ._base import StoreUnreachable
 from ._executors import Command, Executor
 from ._refusals import refusal_of, translate
 from ._scripts import describe
+from ._state import BackendStatus
 
 __all__ = ["Pipeliner"]
 
@@ -214,6 +215,10 @@ class Pipeliner:
         """
         self._unacknowledged += 1
         self._queue.put(_Request(command, done=done or _nothing))
+
+    def status(self) -> list[BackendStatus]:
+        """Return what is known of each Redis, for operators."""
+        return self._executor.status()
 
     def start(self) -> None:
         """Start the worker thread; `finish` ends it."""

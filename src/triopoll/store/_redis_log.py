@@ -27,6 +27,7 @@ from ._log_base import (
     parse_question,
 )
 from ._log_scripts import APPEND, HEADS, READ
+from ._log_tail import TAIL, LogTail, tail_from
 from ._names import Layout, Names
 from ._pipeliner import Pipeliner
 from ._scripts import milliseconds
@@ -138,6 +139,19 @@ class RedisLog:
             HISTORY_MAY_LACK,
             self._last_writes[names.histories].for_writes,
         ]
+
+    async def tail(
+        self, key: str, limit: int, most_bytes: int, before: int | None = None
+    ) -> LogTail:
+        """Return the end of a log; see `MessageLog.tail`.
+
+        Cancellation:
+            Nothing is left behind.
+        """
+        keys = _keys(self._layout.of_log(key), key)[:3]
+        first = "+" if before is None else f"({before}-0"
+        command = TAIL(keys, first, limit, most_bytes)
+        return tail_from(await self._pipeliner.call(*command))
 
     async def _append(
         self, key: str, messages: Sequence[NewMessage]

@@ -20,6 +20,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from ._executors import Command, Executor
+from ._state import BackendStatus
 
 __all__ = ["Script", "Scripted", "commands_in_scripts", "describe", "milliseconds"]
 
@@ -78,6 +79,10 @@ class Scripted:
     def close(self) -> None:
         """Close the connections; nothing is executed afterwards."""
         self._executor.close()
+
+    def status(self) -> list[BackendStatus]:
+        """Return what is known of each server; see `Executor`."""
+        return self._executor.status()
 
     def _known(self, command: Command) -> Command:
         if command[0] != "EVALSHA" or command[1] in self._sent:

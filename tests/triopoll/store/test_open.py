@@ -87,3 +87,14 @@ async def test_keys_are_text_of_any_kind(store: MessageStore, key: str) -> None:
 async def test_ping(store: MessageStore) -> None:
     """A store that is up says so."""
     await store.ping()
+
+
+async def test_what_is_known_of_redis(store_url: str) -> None:
+    """Where it is and that it serves; in memory there is none."""
+    async with open_stores(store_url, limit=5) as stores:
+        await stores.lists.ping()
+        servers = stores.status()
+    assert bool(servers) == (store_url != "memory://")
+    for server in servers:
+        assert server.address.startswith("127.0.0.1:")
+        assert (server.fault, server.changes, server.changed_at) == ("", 0, None)

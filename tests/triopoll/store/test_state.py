@@ -71,3 +71,19 @@ def test_its_repr() -> None:
     assert repr(rig.state) == "<BackendState: Redis serves>"
     rig.fail("is full")
     assert repr(rig.state) == "<BackendState: Redis is full>"
+
+
+def test_status_for_operators() -> None:
+    """Another server in its place, or another history, is a change."""
+    rig = Rig()
+    assert rig.state.status() == ("", "", "", 0, None)
+    rig.state.serves("h:1", "one")
+    rig.fail("does not answer")
+    assert rig.state.status() == ("h:1", "does not answer", "why", 0, None)
+    rig.state.serves("h:1", "one")
+    assert rig.state.status() == ("h:1", "", "", 0, None)
+    rig.state.serves("h:2", "one")
+    rig.state.serves("h:2", "two")
+    status = rig.state.status()
+    assert (status.address, status.changes) == ("h:2", 2)
+    assert status.changed_at is not None
