@@ -12,6 +12,7 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from .api.admin.endpoints import admin_routes
 from .api.javascript import javascript_routes
 from .api.openapi_document import openapi_routes
 from .api.openresty.endpoints import openresty_routes
@@ -186,6 +187,7 @@ class Triopoll(QuartTrio):
                 **state_routes(services),
                 **stream_routes(services),
                 **status_routes(services, self.metrics),
+                **admin_routes(services),
                 **openapi_routes(),
                 **module,
             },

@@ -17,12 +17,18 @@ it waits in `wait_in_task`, where the server has nothing better for it.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Generic, Protocol, TypeVar
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-__all__ = ["Pending", "Waiter", "wait_in_task"]
+__all__ = ["Pending", "Waiter", "wait_in_task", "waiting_subject"]
+
+# The subject of the ticket that the present task waits with; None without one. What
+# parks a wait is several calls below what has checked the ticket, and only operators
+# want to know (docs/decisions/0166).
+waiting_subject: ContextVar[str | None] = ContextVar("waiting_subject", default=None)
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)

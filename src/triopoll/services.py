@@ -16,6 +16,7 @@ from trioslock import Client, Database
 from .access import AccessControl, KeyFiles, access_control_from
 from .access.configuration import entries_of, naming
 from .access.patterns import grants_from
+from .core.admin_reports import AdminReports, AdminSources
 from .core.delayed import DelayedMessages
 from .core.group_messages import GroupMessages
 from .core.health import Health, measure_loop_lag
@@ -27,15 +28,18 @@ from .core.poller import Poller
 from .core.presence import Presence
 from .core.publisher import Publisher
 from .core.reader import Reader
+from .core.scan_times import ScanTimes
 from .core.slock_backend import SlockMonitor, StartupError, open_slock, probe_slock
 from .core.states import States
 from .core.streams import Streams
+from .core.wait_census import WaitCensus
 from .core.waker import Waker
 from .ops.drain import Drain
 from .ops.metrics import Metrics
 from .ops.prometheus import snapshot_of
 from .ops.signals import call_at_reloads
 from .ops.worker_metrics import WorkerMetrics, worker_metrics_from
+from .ops.worker_sockets import worker_sockets_from
 from .settings import PREFIX, Settings
 from .store import (
     LogLimits,
@@ -85,6 +89,7 @@ class Services:
         log: Messages that are read by cursor.
         health: Whether new clients are welcome.
         worker_metrics: The metrics of all workers.
+        admin: What the admin page shows; None where it is off.
     """
 
     settings: Settings
@@ -103,6 +108,7 @@ class Services:
     log: MessageLog
     health: Health
     worker_metrics: WorkerMetrics
+    admin: AdminReports | None
 
 
 @asynccontextmanager
@@ -161,6 +167,9 @@ async def open_services(
         _connect_metrics(metrics, access, drain, monitor, settings)
         metrics.reloads = key_files.reloads
         metrics.readings["reloads_failing"] = lambda: key_files.failing
+        admin = None
+        if settings.admin_keys:
+            admin = _admin_reports(settings, waits, monitor, client, stores, metrics)
 
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(monitor.run)
@@ -168,6 +177,8 @@ async def open_services(
         await nursery.start(state_notifier.run)
         await nursery.start(stream_notifier.run)
         await nursery.start(worker_metrics.run, partial(snapshot_of, metrics))
+        if admin is not None:
+            await nursery.start(admin.run)
         nursery.start_soon(stores.lists.run)
         if settings.max_delay:
             nursery.start_soon(delayed.run)
@@ -199,7 +210,8 @@ async def open_services(
             delayed=delayed,
             presence=presence,
             states=States(
-                stores.states, state_notifier, waits, monitor, metrics, settings
+                *(stores.states, state_notifier, waits, monitor, metrics, settings),
+                scans=None if admin is None else admin.scans,
             ),
             streams=Streams(
                 stores.streams, stream_notifier, waits, monitor, metrics, settings
@@ -208,6 +220,7 @@ async def open_services(
             log=stores.log,
             health=Health(drain, monitor, waits, stores.lists.ping, limit=limit),
             worker_metrics=worker_metrics,
+            admin=admin,
         )
         nursery.cancel_scope.cancel()
 
@@ -243,6 +256,28 @@ def _presence(
     access.attend = presence.attend
     metrics.readings["presence_waits"] = lambda: presence.table.places
     return presence
+
+
+def _admin_reports(
+    settings: Settings,
+    waits: ParkedWaits,
+    monitor: SlockMonitor,
+    client: Client,
+    stores: Stores,
+    metrics: Metrics,
+) -> AdminReports:
+    sources = AdminSources(
+        census=WaitCensus(waits),
+        waits_limit=settings.max_waits,
+        metrics=metrics,
+        scans=ScanTimes(),
+        monitor=monitor,
+        slock_address=settings.slock_address,
+        slock=client.statistics,
+        redis=stores.status,
+        ping=stores.lists.ping,
+    )
+    return AdminReports(sources, worker_sockets_from(os.environ, "admin"))
 
 
 def _connect_metrics(

@@ -265,6 +265,7 @@ class Settings:
         max_waits: Polls that may be parked in this process at once.
         publish_keys: Publishers' keys, as `access.keyring` reads them. This and the
             other lists are words, or ``file:PATH`` with an entry in each line.
+        admin_keys: Operators' keys, as `publish_keys`; the admin page needs them.
         ticket_secrets: Secrets that subscribers' tickets are signed with.
         ticket_public_keys: PEM files with public keys that they are checked by.
         ticket_cookie: Name of the cookie that may carry a ticket.
@@ -335,6 +336,7 @@ class Settings:
     max_key_bytes: int = _setting(256, count_of)
     max_waits: int = _setting(16384, count_of)
     publish_keys: str = _setting("", str, secret=True)
+    admin_keys: str = _setting("", str, secret=True)
     ticket_secrets: str = _setting("", str, secret=True)
     ticket_public_keys: str = _setting("", str)
     ticket_cookie: str = _setting("triopoll_ticket", str)

@@ -36,6 +36,7 @@ def test_each_field_is_read_from_its_variable() -> None:
         v1_max_timeout=5,
         max_message_bytes=99,
         publish_keys="file:/etc/triopoll/keys",
+        admin_keys="file:/etc/triopoll/operators",
         ticket_secrets="file:/etc/triopoll/secrets",
         ticket_public_keys="/etc/triopoll/ticket.pem",
         ticket_cookie="seat",

@@ -19,6 +19,7 @@ __all__ = [
     "files_of",
     "names_file",
     "naming",
+    "read_admins",
     "read_keyring",
     "read_public_keys",
     "read_revoked",
@@ -51,6 +52,7 @@ def access_control_from(settings: Settings) -> AccessControl:
         hosts = tuple(entries_of(settings.hosts))
     rules = Rules(
         keyring=read_keyring(settings) if settings.publish_keys else None,
+        admins=read_admins(settings) if settings.admin_keys else None,
         tickets=_tickets(settings),
         cookie=settings.ticket_cookie,
         proxies=proxies,
@@ -91,6 +93,16 @@ def read_keyring(settings: Settings) -> Keyring:
     with naming("PUBLISH_KEYS"):
         # A file without entries admits no publisher: its author asked for keys.
         return Keyring(entries_of(settings.publish_keys))
+
+
+def read_admins(settings: Settings) -> Keyring:
+    """Return the keys of operators; a file is read now.
+
+    Raises:
+        SettingsError: The file cannot be read, or an entry is malformed.
+    """
+    with naming("ADMIN_KEYS"):
+        return Keyring(entries_of(settings.admin_keys))
 
 
 def read_secrets(settings: Settings) -> list[Verifier]:

@@ -25,6 +25,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextvars import Token
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -33,6 +34,7 @@ from typing import Self
 import trio
 
 from ..asgi.messages import Request, Response
+from ..pending import waiting_subject
 from .attendance import Attend, Attendance
 from .cors import Cors
 from .credentials import shown_key, shown_ticket
@@ -92,6 +94,7 @@ class Rules:
 
     Attributes:
         keyring: Publishers' keys; None admits programs on this machine only.
+        admins: Operators' keys; None admits no operator.
         tickets: Checks subscribers' tickets; None admits every subscriber.
         cookie: Name of the cookie that may carry a ticket; "" for none.
         proxies: Finds out which client a request comes from.
@@ -102,6 +105,7 @@ class Rules:
     """
 
     keyring: Keyring | None = None
+    admins: Keyring | None = None
     tickets: TicketReader | None = None
     cookie: str = ""
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
@@ -150,6 +154,7 @@ class Permit:
         "_replaced",
         "_scope",
         "_session",
+        "_subject_token",
         "ended",
         "expires",
         "subject",
@@ -182,6 +187,7 @@ class Permit:
         # Ends the wait from here.
         self._end: Callable[[], None] | None = None
         self._replaced = False
+        self._subject_token: Token[str | None] | None = None
 
     def __repr__(self) -> str:
         return f"<Permit: {self.subject!r} from {self.visitor.address}>"
@@ -233,6 +239,8 @@ class Permit:
 
     # Written out, since a generator and its helper cost more than the rest of it.
     def __enter__(self) -> Self:
+        if self.subject is not None:
+            self._subject_token = waiting_subject.set(self.subject)
         if self.expires is not None or self._session is not None:
             self._scope = trio.CancelScope(deadline=self.deadline)
             self.begin(partial(self._scope.cancel, _REPLACED.code))
@@ -248,6 +256,8 @@ class Permit:
         traceback: TracebackType | None,
     ) -> bool | None:
         self.finish()
+        if self._subject_token is not None:
+            waiting_subject.reset(self._subject_token)
         if self._scope is None:
             return None
         swallow = self._scope.__exit__(kind, error, traceback)
@@ -435,6 +445,25 @@ class AccessControl:
                     raise AccessRefused(_NOT_LOCAL)
                 return AdmittedPublisher(None)
             return _find_publisher(self.rules.keyring, request, tuple(keys))
+        except AccessRefused as refused:
+            return self.refuse(refused.refusal, format_refusal)
+
+    def admit_admin(
+        self, request: Request, keys: Sequence[str], format_refusal: RefusalFormat
+    ) -> AdmittedPublisher | Response:
+        """Decide whether an operator may look at these keys, and publish to them.
+
+        Args:
+            request: With an operator's key.
+            keys: As they have been parsed; none for what concerns no single key.
+            format_refusal: How this endpoint writes a refusal.
+
+        Returns:
+            The operator, or what to answer instead.
+        """
+        keyring = self.rules.admins or Keyring(())
+        try:
+            return _find_publisher(keyring, request, tuple(keys))
         except AccessRefused as refused:
             return self.refuse(refused.refusal, format_refusal)
 

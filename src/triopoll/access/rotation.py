@@ -20,6 +20,7 @@ from ..settings import PREFIX, Settings, SettingsError
 from .configuration import (
     files_of,
     names_file,
+    read_admins,
     read_keyring,
     read_public_keys,
     read_revoked,
@@ -187,6 +188,16 @@ def _use_keyring(keyring: Keyring, rules: Rules) -> str:
     return f"keys: {len(keyring)}"
 
 
+def _load_admins(settings: Settings) -> _Use:
+    return partial(_use_admins, read_admins(settings))
+
+
+def _use_admins(admins: Keyring, rules: Rules) -> str:
+    assert rules.admins is not None
+    rules.admins.replace(admins)
+    return f"keys: {len(admins)}"
+
+
 def _load_secrets(settings: Settings) -> _Use:
     return partial(_use_verifiers, read_secrets(settings), "secrets")
 
@@ -215,6 +226,7 @@ def _use_revoked(revoked: frozenset[str], rules: Rules) -> str:
 # Of each setting that is followed.
 _LOADERS: dict[str, Callable[[Settings], _Use]] = {
     "PUBLISH_KEYS": _load_keyring,
+    "ADMIN_KEYS": _load_admins,
     "TICKET_SECRETS": _load_secrets,
     "TICKET_PUBLIC_KEYS": _load_public_keys,
     "REVOKED_TICKETS": _load_revoked,

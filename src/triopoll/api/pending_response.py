@@ -24,7 +24,13 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class Wait(Pending[_T_co], Protocol[_T_co]):
-    """A pending outcome that can be withdrawn for a reason."""
+    """A pending outcome that can be withdrawn for a reason.
+
+    Attributes:
+        subject: Of its ticket.
+    """
+
+    subject: str | None
 
     def withdraw(self, reason: str = ...) -> None:
         """End the wait without an outcome, for a reason of the metrics."""
@@ -70,6 +76,7 @@ class PendingResponse(ABC, Generic[_T]):
     def after(self, wait: Wait[_T]) -> Self:
         """Return this response, which is pending as long as a wait."""
         self._wait = wait
+        wait.subject = self._permit.subject
         self.deadline = wait.deadline
         if self._permit.expires is not None:
             self.deadline = min(self.deadline, self._permit.deadline)

@@ -6,7 +6,7 @@ reset it, to pop its message), is done by the waiter's task (`proceed`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import outcome
@@ -17,7 +17,7 @@ from trioslock import Data, Event
 from ..ops.metrics import Kind, Metrics, monotonic
 from .backend_calls import SLOCK_ERRORS, count_failure, slock_failure
 from .outcomes import EventFired, Failure, NothingYet, OperationFailed, PoppedMessage
-from .parked_waits import FIRED, ParkedWait, ParkedWaits, PendingWait
+from .parked_waits import FIRED, ParkedWait, ParkedWaits, PendingWait, WaitedKey
 
 __all__ = ["EventOutcome", "EventWait", "Then"]
 
@@ -34,13 +34,14 @@ class _BegunWait(Protocol):
 class EventWait(PendingWait[EventOutcome]):
     """Wait until an event is set: a `Pending`."""
 
-    __slots__ = ("_begun", "_event", "_fired", "_kind", "_metrics", "_then")
+    __slots__ = ("_begun", "_event", "_fired", "_key", "_kind", "_metrics", "_then")
 
     def __init__(
         self,
         waits: ParkedWaits,
         metrics: Metrics,
         event: Event,
+        key: str,
         deadline: float,
         kind: Kind,
         then: Then | None,
@@ -51,6 +52,7 @@ class EventWait(PendingWait[EventOutcome]):
             waits: The registry of this process.
             metrics: Counts wakes and failures.
             event: What to wait for.
+            key: What the client calls it.
             deadline: When the time is over, by trio's clock.
             kind: What is waited for, in the metrics.
             then: Returns the outcome after the event has fired, or a failure; None
@@ -59,6 +61,7 @@ class EventWait(PendingWait[EventOutcome]):
         super().__init__(waits, deadline, kind, needs_slock=True)
         self._metrics = metrics
         self._event = event
+        self._key = key
         self._kind: Kind = kind
         self._then = then
         self._begun: _BegunWait | None = None
@@ -72,6 +75,10 @@ class EventWait(PendingWait[EventOutcome]):
         self._leave(FIRED)
         assert self._then is not None
         return await self._then(self._fired)
+
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return the event."""
+        return (WaitedKey(self._key),)
 
     def _begin(self) -> None:
         try:
@@ -109,7 +116,9 @@ class EventWait(PendingWait[EventOutcome]):
         """Wait in this task: the client sends no more before slock has answered."""
         seconds = self.deadline - trio.current_time()
         try:
-            with ParkedWait(self._waits, seconds, self._kind) as parked:
+            with ParkedWait(
+                self._waits, seconds, self._kind, waited_keys=self.waited_keys
+            ) as parked:
                 await self._event.wait()
                 # No await from here on: an event that fired is never reported as a
                 # timeout.

@@ -44,7 +44,7 @@ from .outcomes import (
     NothingYet,
     OperationFailed,
 )
-from .parked_waits import ParkedWait, ParkedWaits
+from .parked_waits import ParkedWait, ParkedWaits, WaitedKey
 from .poll_query import (
     GROUP_NAMES,
     MAX_MESSAGE_ID,
@@ -177,7 +177,12 @@ class GroupMessages:
         self._monitor.raise_if_down()
         group = self._group(query.key, query.message_id, query.lease)
         try:
-            with ParkedWait(self._waits, query.timeout, "group") as parked:
+            with ParkedWait(
+                self._waits,
+                query.timeout,
+                "group",
+                waited_keys=lambda: (WaitedKey(query.key, str(query.message_id)),),
+            ) as parked:
                 await group.wait()
                 parked.outcome = EventFired(monotonic())
                 self._metrics.waits["group"].wakes += 1

@@ -9,6 +9,7 @@ import trio
 from ..ops.drain import Drain
 from ..ops.metrics import Histogram
 from ..store import StoreError, StoreFailed, StoreFull
+from .kept_result import KeptResult
 from .parked_waits import ParkedWaits
 from .slock_backend import SlockMonitor
 
@@ -58,10 +59,8 @@ class Health:
         self._waits = waits
         self._ping = ping
         self._limit = min(limit, _PROBE_TIME)
-        self._asking = trio.Lock()
-        # Why it would not take a message; "" if it would.
-        self._store_fault = ""
-        self._fresh_until = -1.0
+        # Why the store would not take a message; "" if it would.
+        self._store_fault = KeptResult[str](_FRESH)
 
     def __repr__(self) -> str:
         return f"<Health: {self._drain!r}, {self._monitor!r}, {self._waits!r}>"
@@ -72,7 +71,7 @@ class Health:
         Cancellation:
             Nothing is left behind.
         """
-        store_fault = await self._ask_store()
+        store_fault = await self._store_fault.get(self._try_store)
         found = {
             "draining": (self._drain.draining, _DRAINING),
             "slock": (
@@ -83,14 +82,6 @@ class Health:
             "waits": (self._waits.full, _WAITS),
         }
         return {code: sentence for code, (holds, sentence) in found.items() if holds}
-
-    async def _ask_store(self) -> str:
-        # One task pings; those that queue for the lock meanwhile reuse its result.
-        async with self._asking:
-            if trio.current_time() >= self._fresh_until:
-                self._store_fault = await self._try_store()
-                self._fresh_until = trio.current_time() + _FRESH
-            return self._store_fault
 
     async def _try_store(self) -> str:
         with trio.move_on_after(self._limit):

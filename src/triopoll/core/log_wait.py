@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from ..ops.metrics import Metrics
 from .log_notifier import LogNotifier, SharedRead, Wake
 from .outcomes import Failure
-from .parked_waits import ParkedWaits
+from .parked_waits import ParkedWaits, WaitedKey
 from .read_wait import ReadWait
 from .wait_items import LogItem, ReadResult
 
@@ -69,6 +69,12 @@ class LogWait(ReadWait[ReadResult]):
     def found(self, result: ReadResult) -> None:
         """Note what was read: its cursor continues from there."""
         self._found = result
+
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return the log, with the cursor up to which it was read."""
+        found = self._found
+        cursor = None if found is None else found.page.cursor
+        return (WaitedKey(self._item.key, cursor),)
 
     def _take(self, found: ReadResult, wake: Wake) -> ReadResult | None:
         if not found.ready:

@@ -12,14 +12,15 @@ is a block of a task with a cancel scope. A `PendingWait` has no task: see
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import trio
 
 from ..ops.drain import Drain
-from ..ops.metrics import Kind, Metrics
-from ..pending import Waiter
+from ..ops.metrics import Kind, Metrics, WaitMeter
+from ..pending import Waiter, waiting_subject
 from .backend_calls import SLOCK_ERRORS, slock_failure
 from .held_keys import HeldKeys
 from .outcomes import EventFired, Failure, NothingYet, OperationFailed
@@ -28,10 +29,12 @@ __all__ = [
     "FIRED",
     "REPLACED",
     "TICKET_EXPIRED",
+    "ParkedDetails",
     "ParkedWait",
     "ParkedWaits",
     "PendingWait",
     "TooManyWaits",
+    "WaitedKey",
 ]
 
 # Why a wait ended, in the metrics, beside the values of `Failure`.
@@ -41,6 +44,35 @@ _DISCONNECT, _FAILED = "disconnect", "failed"
 TICKET_EXPIRED, REPLACED = "ticket_expired", "replaced"
 
 _T = TypeVar("_T")
+
+
+class WaitedKey(NamedTuple):
+    """What a wait waits for.
+
+    Attributes:
+        key: As the client has named it.
+        position: What the client has read so far, as a cursor, an offset or a version;
+            of a state its name. None where a wait has no position.
+    """
+
+    key: str
+    position: str | None = None
+
+
+class ParkedDetails(NamedTuple):
+    """One parked wait, for operators.
+
+    Attributes:
+        kind: As in the metrics.
+        since: When it was parked, by trio's clock.
+        subject: Of its ticket; None without one.
+        keys: What it waits for.
+    """
+
+    kind: Kind
+    since: float
+    subject: str | None
+    keys: Sequence[WaitedKey]
 
 
 class TooManyWaits(OperationFailed):
@@ -55,6 +87,8 @@ class ParkedWaits:
 
     Attributes:
         held: The keys that waits leave held on slock.
+        notes_details: Whether it is noted when a wait was parked, and of which subject.
+            Set it before the first wait.
     """
 
     def __init__(
@@ -78,7 +112,9 @@ class ParkedWaits:
         self._drain = drain
         self._meters = (metrics or Metrics()).waits
         self._limit = limit
-        self._parked: set[_Parked] = set()
+        self.notes_details = False
+        # In the order of their arrival, each with its time if that is noted.
+        self._parked: dict[_Parked, float] = {}
 
     def __repr__(self) -> str:
         return f"<ParkedWaits: {len(self._parked)} of {self._limit}>"
@@ -91,6 +127,19 @@ class ParkedWaits:
         """Return whether one more wait would be refused."""
         return len(self._parked) >= self._limit
 
+    def details(self) -> Iterator[ParkedDetails]:
+        """Return what is known of each wait that is parked now, the oldest first.
+
+        The iterator may be left and resumed later. It skips a wait that has ended
+        meanwhile.
+        """
+        kinds: dict[WaitMeter, Kind]
+        kinds = {meter: kind for kind, meter in self._meters.items()}
+        for wait, since in list(self._parked.items()):
+            if wait in self._parked:
+                kind, keys = kinds[wait._meter], wait.waited_keys()
+                yield ParkedDetails(kind, since, wait.subject, keys)
+
     def end_all(self, failure: Failure) -> None:
         """End every parked wait that needs slock, with this outcome."""
         # A copy: a wait without a task leaves at once.
@@ -98,11 +147,23 @@ class ParkedWaits:
             if wait.needs_slock:
                 wait.end(failure)
 
+    def _time_of(self, wait: _Parked) -> float:
+        """Note the subject of a wait that begins, and return the present time."""
+        if wait.subject is None:
+            wait.subject = waiting_subject.get()
+        return trio.current_time()
+
 
 class _Parked(Protocol):
     """What is parked, as the registry sees it."""
 
     needs_slock: bool
+    subject: str | None
+    _meter: WaitMeter
+
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return what is waited for."""
+        ...
 
     def end(self, failure: Failure) -> None:
         """End the wait with this outcome, unless it is being ended already."""
@@ -124,11 +185,21 @@ class ParkedWait:
         outcome: How the wait ended: `NothingYet`, unless the block or `end` has set
             another outcome.
         needs_slock: Whether the condition can only be met while slock answers.
+        subject: Of the ticket, where details are noted.
     """
 
     # A class, since contextlib's generator and its helper would cost more calls than
     # all the rest of it. For the same reason its methods use the registry's attributes.
-    __slots__ = ("_meter", "_reason", "_scope", "_waits", "needs_slock", "outcome")
+    __slots__ = (
+        "_keys",
+        "_meter",
+        "_reason",
+        "_scope",
+        "_waits",
+        "needs_slock",
+        "outcome",
+        "subject",
+    )
 
     def __init__(
         self,
@@ -137,6 +208,7 @@ class ParkedWait:
         kind: Kind = "event",
         *,
         needs_slock: bool = True,
+        waited_keys: Callable[[], Sequence[WaitedKey]] = tuple,
     ) -> None:
         """Prepare it; entering the block parks it.
 
@@ -146,9 +218,12 @@ class ParkedWait:
             kind: What is waited for, in the metrics.
             needs_slock: False for a wait whose condition is also noticed without
                 slock, if later.
+            waited_keys: Returns what is waited for, for operators.
         """
         self.outcome: EventFired | NothingYet | Failure = NothingYet()
         self.needs_slock = needs_slock
+        self.subject: str | None = None
+        self._keys = waited_keys
         self._waits = waits
         self._meter = waits._meters[kind]
         self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
@@ -160,7 +235,7 @@ class ParkedWait:
         if len(waits._parked) >= waits._limit:
             self._meter.end(Failure.TOO_MANY_WAITS.value)
             raise TooManyWaits
-        waits._parked.add(self)
+        waits._parked[self] = waits._time_of(self) if waits.notes_details else 0.0
         waits._drain.enter(self, self._end_by_drain)
         self._meter.parked += 1
         self._scope.__enter__()
@@ -173,7 +248,7 @@ class ParkedWait:
         traceback: TracebackType | None,
     ) -> bool:
         waits = self._waits
-        waits._parked.discard(self)
+        waits._parked.pop(self, None)
         waits._drain.leave(self)
         self._meter.parked -= 1
         try:
@@ -184,6 +259,10 @@ class ParkedWait:
             else:
                 reason = FIRED if error is None else _reason_of(error)
             self._meter.end(reason)
+
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return what is waited for, for operators."""
+        return self._keys()
 
     def end(self, failure: Failure) -> None:
         """End the wait with this outcome, unless it is being ended already."""
@@ -206,6 +285,7 @@ class PendingWait(ABC, Generic[_T]):
     Attributes:
         deadline: When its time is over, by trio's clock.
         needs_slock: As in `ParkedWait`.
+        subject: Of the ticket, where that is known.
     """
 
     __slots__ = (
@@ -215,6 +295,7 @@ class PendingWait(ABC, Generic[_T]):
         "_waits",
         "deadline",
         "needs_slock",
+        "subject",
     )
 
     def __init__(
@@ -230,6 +311,7 @@ class PendingWait(ABC, Generic[_T]):
         """
         self.deadline = deadline
         self.needs_slock = needs_slock
+        self.subject: str | None = None
         self._waits = waits
         self._meter = waits._meters[kind]
         # None while it is not parked.
@@ -246,7 +328,7 @@ class PendingWait(ABC, Generic[_T]):
                 waiter.settle(Failure.TOO_MANY_WAITS)
                 return
             self._is_counted = True
-            waits._parked.add(self)
+            waits._parked[self] = waits._time_of(self) if waits.notes_details else 0.0
             self._meter.parked += 1
         self._waiter = waiter
         waits._drain.enter(self, self._end_by_drain)
@@ -269,6 +351,10 @@ class PendingWait(ABC, Generic[_T]):
     def end(self, failure: Failure) -> None:
         """End the wait with this outcome, unless its task is at work on another."""
         self._settle(failure, failure.value)
+
+    @abstractmethod
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return what is waited for, for operators."""
 
     @abstractmethod
     def _begin(self) -> None:
@@ -309,7 +395,7 @@ class PendingWait(ABC, Generic[_T]):
         """End it, for a reason of the metrics; None where it goes on otherwise."""
         self._waiter = None
         self._is_counted = False
-        self._waits._parked.discard(self)
+        self._waits._parked.pop(self, None)
         self._waits._drain.leave(self)
         self._meter.parked -= 1
         if reason is not None:

@@ -253,7 +253,8 @@ class Poller:
             self._waits.held.hold(visitor, "event", query.key, lease)
         event = self._event(query)
         if query.timeout > 0:
-            return EventWait(self._waits, self._metrics, event, until, kind, then)
+            parts = self._waits, self._metrics, event, query.key
+            return EventWait(*parts, until, kind, then)
         if not await call_slock(limit_until(self._limit, until), event.is_set):
             return NothingYet()
         return EventFired() if then is None else await then(EventFired())

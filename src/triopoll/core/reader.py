@@ -36,7 +36,7 @@ from .held_keys import OVERTIME
 from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
 from .log_wait import LogReads, LogWait
 from .outcomes import EventFired, Failure, OperationFailed
-from .parked_waits import ParkedWait, ParkedWaits
+from .parked_waits import ParkedWait, ParkedWaits, WaitedKey
 from .slock_backend import SlockMonitor, clear_group
 from .wait_items import (
     GROUP_LEASE,
@@ -203,7 +203,13 @@ class Reader:
             result = await log.read()
         if result.ready or seconds <= 0:
             return result
-        with ParkedWait(self._waits, seconds, "sse", needs_slock=False) as parked:
+        with ParkedWait(
+            self._waits,
+            seconds,
+            "sse",
+            needs_slock=False,
+            waited_keys=lambda: (WaitedKey(log.key, log.cursor),),
+        ) as parked:
             meter = self._metrics.waits["sse"]
             while log.at_end:
                 await log.wait()
@@ -355,7 +361,13 @@ class Reader:
         """Wait until one of the items is ready, for at most so many seconds."""
         needs_slock = bool(wait_set.signals)
         meter = self._metrics.waits[kind]
-        with ParkedWait(self._waits, seconds, kind, needs_slock=needs_slock) as parked:
+        with ParkedWait(
+            self._waits,
+            seconds,
+            kind,
+            needs_slock=needs_slock,
+            waited_keys=wait_set.waited_keys,
+        ) as parked:
             if needs_slock:
                 await self._wait_for_all(wait_set, subscription, meter)
             else:

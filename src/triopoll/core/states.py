@@ -22,7 +22,8 @@ from ..store import FoundState, StateRecord, StateStore
 from .backend_calls import call_store, count_failure
 from .log_notifier import LogNotifier, LogSubscription, SharedRead, Wake
 from .outcomes import EventFired, Failure, OperationFailed
-from .parked_waits import ParkedWait, ParkedWaits
+from .parked_waits import ParkedWait, ParkedWaits, WaitedKey
+from .scan_times import ScanTimes
 from .slock_backend import SlockMonitor
 from .state_rules import (
     SCANNED,
@@ -61,6 +62,7 @@ class States:
         monitor: SlockMonitor,
         metrics: Metrics,
         settings: Settings,
+        scans: ScanTimes | None = None,
     ) -> None:
         """Use parts that are open already.
 
@@ -71,12 +73,14 @@ class States:
             monitor: Knows whether slock answers.
             metrics: Counts states, wakes and failures.
             settings: For the limits.
+            scans: Notes how long people take, for operators; None: nothing does.
         """
         self._store = store
         self._notifier = notifier
         self._waits = waits
         self._waker = Waker(notifier, monitor, metrics, settings.backend_limit)
         self._metrics = metrics
+        self._scans = scans
         self._limit = settings.backend_limit
 
     def __repr__(self) -> str:
@@ -155,7 +159,7 @@ class States:
             result = await complete(self._change_and_wake, key, change)
         except OperationFailed as error:
             return count_failure(self._metrics, error.failure)
-        self._count_change(result)
+        self._count_change(key, result)
         return result
 
     async def acknowledge(
@@ -215,7 +219,13 @@ class States:
         try:
             with (
                 self._notifier.subscribe((key,)) as subscription,
-                ParkedWait(self._waits, seconds, "state", needs_slock=False) as parked,
+                ParkedWait(
+                    self._waits,
+                    seconds,
+                    "state",
+                    needs_slock=False,
+                    waited_keys=lambda: (WaitedKey(key, known.record.state),),
+                ) as parked,
             ):
                 result = await self._next(key, subscription, read, known)
                 parked.outcome = EventFired()
@@ -305,10 +315,12 @@ class States:
                 return None
 
     def _count_change(
-        self, result: StateView | StateRefusal | Conflict | BadChoice
+        self, key: str, result: StateView | StateRefusal | Conflict | BadChoice
     ) -> None:
         if isinstance(result, StateView):
             self._metrics.state("changed")
+            if self._scans is not None:
+                self._scans.note(key, result.record.state)
         elif isinstance(result, Conflict):
             self._metrics.state("mismatch" if result.replacement else "conflict")
 

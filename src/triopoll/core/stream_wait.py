@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ from ..ops.metrics import Metrics
 from ..store import Refused, StreamPage, Where
 from .log_notifier import LogNotifier, SharedRead, Wake
 from .outcomes import Failure
-from .parked_waits import ParkedWaits
+from .parked_waits import ParkedWaits, WaitedKey
 from .read_wait import ReadWait
 
 __all__ = ["StreamFound", "StreamRead", "StreamReads", "StreamWait"]
@@ -85,6 +85,11 @@ class StreamWait(ReadWait[StreamRead | Refused]):
     def found(self, page: StreamPage) -> None:
         """Note what was read: its end continues from there."""
         self._page = page
+
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return the stream, with the offset up to which it was read."""
+        end = None if self._page is None else str(self._page.end)
+        return (WaitedKey(self._path, end),)
 
     def _take(
         self, found: StreamPage | Refused, wake: Wake

@@ -8,7 +8,7 @@ told by the sweep of the notifier.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -31,7 +31,7 @@ from ..store import (
 from .backend_calls import MARGIN, call_store, count_failure
 from .log_notifier import LogNotifier, LogSubscription, Wake
 from .outcomes import EventFired, Failure, OperationFailed
-from .parked_waits import ParkedWait, ParkedWaits
+from .parked_waits import ParkedWait, ParkedWaits, WaitedKey
 from .slock_backend import SlockMonitor
 from .stream_wait import StreamFound, StreamRead, StreamReads, StreamWait
 from .waker import Waker, complete
@@ -329,7 +329,13 @@ class StreamFollower:
                 return found
         result: StreamRead | Refused | None = None
         left = until - trio.current_time()
-        with ParkedWait(streams.waits, left, "stream", needs_slock=False) as parked:
+        with ParkedWait(
+            streams.waits,
+            left,
+            "stream",
+            needs_slock=False,
+            waited_keys=self._waited_keys,
+        ) as parked:
             result = await self._wait()
             parked.outcome = EventFired()
         if result is not None:
@@ -339,6 +345,10 @@ class StreamFollower:
             raise OperationFailed(Failure.STORE_UNREACHABLE)
         assert self._page is not None
         return StreamRead(StreamPage(self._page.view, self._page.end, ()))
+
+    def _waited_keys(self) -> Sequence[WaitedKey]:
+        end = None if self._page is None else str(self._page.end)
+        return (WaitedKey(self._path, end),)
 
     async def _wait(self) -> StreamRead | Refused:
         streams = self._streams

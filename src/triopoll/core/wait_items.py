@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, cast
 from ..ops.metrics import Kind
 from ..store import Page
 from .outcomes import Failure
+from .parked_waits import WaitedKey
 
 __all__ = [
     "GROUP_LEASE",
@@ -156,6 +157,10 @@ class WaitSet:
         """Return the indexes of a log; it may be read from several cursors."""
         return [at for at in self.logs if self._items[at].key == key]
 
+    def waited_keys(self) -> Sequence[WaitedKey]:
+        """Return all keys, each with its cursor or version, for operators."""
+        return tuple(map(_waited_key, self._items, self.states))
+
     def log(self, index: int) -> LogItem:
         """Return the log at an index."""
         return cast("LogItem", self._items[index])
@@ -171,6 +176,14 @@ class WaitSet:
     def version(self, index: int) -> int:
         """Return the latest known version of a group."""
         return cast("GroupState", self.states[index]).version
+
+
+def _waited_key(item: Item, state: ItemState) -> WaitedKey:
+    if isinstance(state, ReadResult):
+        return WaitedKey(item.key, state.page.cursor)
+    if isinstance(state, GroupState):
+        return WaitedKey(item.key, str(state.version))
+    return WaitedKey(item.key)
 
 
 def _initial_state(item: Item) -> ItemState:

@@ -129,6 +129,7 @@ class Metrics:
         delayed_late: Seconds after its time at which one was delivered.
         answers: How often a path was answered, by path and HTTP status.
         refusals: How often a request was refused, by its code.
+        backend_errors: Calls that a backend failed, by backend and error.
         reloads: How often files of keys were read again, by setting and by result.
         readings: What is read at a scrape, by the name of the gauge.
     """
@@ -148,7 +149,7 @@ class Metrics:
         self.refusals: Mapping[str, int] = {}
         self.reloads: Mapping[tuple[str, str], int] = {}
         self.readings: dict[str, Callable[[], float]] = {}
-        self._backend_errors: dict[tuple[Backend, str], int] = {}
+        self.backend_errors: dict[tuple[Backend, str], int] = {}
         self.answers: Counter[tuple[str, int]] = Counter()
 
     def __repr__(self) -> str:
@@ -158,7 +159,7 @@ class Metrics:
     def backend_error(self, backend: Backend, error: str) -> None:
         """Count a call that a backend failed; `error` is one of a few words."""
         key = backend, error
-        self._backend_errors[key] = self._backend_errors.get(key, 0) + 1
+        self.backend_errors[key] = self.backend_errors.get(key, 0) + 1
 
     def state(self, event: str) -> None:
         """Count what became of a state; `event` is one of a few words."""
@@ -244,7 +245,7 @@ class Metrics:
             "backend_errors",
             "Calls that a backend failed: unreachable, or answered with an error.",
             ["backend", "error"],
-            self._backend_errors.items(),
+            self.backend_errors.items(),
         )
         yield _counter(
             "answers",

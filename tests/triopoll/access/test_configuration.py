@@ -97,6 +97,17 @@ def test_an_empty_file_of_keys_refuses_all_publishers(tmp_path: Path) -> None:
     assert code_of(answer) == "key_invalid"
 
 
+def test_keys_of_operators() -> None:
+    """Are apart from those of publishers; an error names their variable."""
+    entry = entry_for("olga", KEY, ["*"])
+    control = access_control_from(settings_from({"TRIOPOLL_ADMIN_KEYS": entry}))
+    assert control.rules.keyring is None
+    admitted = control.admit_admin(ask(bearer=KEY), ["k"], format_v1)
+    assert admitted == AdmittedPublisher("olga")
+    with pytest.raises(SettingsError, match="TRIOPOLL_ADMIN_KEYS entry 1 is not"):
+        access_control_from(settings_from({"TRIOPOLL_ADMIN_KEYS": KEY}))
+
+
 def test_an_empty_file_of_secrets_refuses_all_subscribers(tmp_path: Path) -> None:
     """An empty file of secrets refuses every subscriber."""
     (tmp_path / "secrets").write_text("")

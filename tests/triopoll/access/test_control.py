@@ -30,6 +30,7 @@ from triopoll.access.cors import Cors
 from triopoll.access.proxies import TrustedProxies
 from triopoll.api.refusals import format_v1
 from triopoll.asgi.messages import Request, Response
+from triopoll.pending import waiting_subject
 
 OFFICE = "203.0.113.9"
 
@@ -121,6 +122,29 @@ def test_a_publisher_shows_its_key() -> None:
     assert isinstance(local, Response)
     assert local.status == 401
     assert header_of(local, b"www-authenticate") == b'Bearer realm="triopoll"'
+
+
+def test_an_operator_shows_its_key() -> None:
+    """It is another one than a publisher's; without any configured, none fits."""
+    control = access_control(keyring=keyring(), admins=keyring("shop:*"))
+    request = ask(bearer=KEY)
+    admitted = AdmittedPublisher("shop")
+    assert control.admit_admin(request, [], format_v1) == admitted
+    assert control.admit_admin(request, ["shop:1"], format_v1) == admitted
+    refused = control.admit_admin(request, ["bank:1"], format_v1)
+    assert code_of(refused) == "forbidden"
+    assert code_of(control.admit_admin(ask(), [], format_v1)) == "key_missing"
+    closed = access_control(keyring=keyring())
+    assert code_of(closed.admit_admin(request, [], format_v1)) == "key_invalid"
+
+
+async def test_the_subject_is_known_within_the_block() -> None:
+    """To the task and to those that it starts; not outside."""
+    control = access_control(tickets=reader())
+    permit = admitted(control, ask(bearer=ticket("*", subject="anna")), "k")
+    with permit:
+        assert waiting_subject.get() == "anna"
+    assert waiting_subject.get() is None
 
 
 def test_a_subscriber_shows_a_ticket() -> None:

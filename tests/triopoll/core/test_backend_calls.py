@@ -82,7 +82,7 @@ def test_backend_failures_are_counted() -> None:
     metrics = Metrics()
     for failure in (*Failure, Failure.STORE_FAILED):
         assert count_failure(metrics, failure) is failure
-    assert metrics._backend_errors == {
+    assert metrics.backend_errors == {
         ("slock", "unreachable"): 1,
         ("slock", "failed"): 1,
         ("store", "unreachable"): 1,

@@ -32,7 +32,7 @@ def begin(
 ) -> tuple[EventWait, Calls]:
     event = event or event_of(rig)
     deadline = trio.current_time() + 25
-    wait = EventWait(rig.waits, rig.metrics, event, deadline, "event", then)
+    wait = EventWait(rig.waits, rig.metrics, event, "key", deadline, "event", then)
     calls = Calls()
     wait.start(calls)
     return wait, calls
@@ -112,7 +112,7 @@ async def test_slock_ends_the_wait(autojump_clock: MockClock, rig: SlockRig) -> 
     await wait_all_tasks_blocked()
     assert calls.results == [Failure.SLOCK_REFUSED]
     assert counted(rig) == (0, {"slock_refused": 1})
-    assert rig.metrics._backend_errors["slock", "failed"] == 1
+    assert rig.metrics.backend_errors["slock", "failed"] == 1
 
 
 class FullClient:

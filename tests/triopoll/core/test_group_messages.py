@@ -263,7 +263,7 @@ async def test_a_closed_client(autojump_clock: MockClock) -> None:
     assert await rig.send(b"1") is Failure.SLOCK_UNREACHABLE
     creation = GroupCreation("g", 0, 60)
     assert await rig.groups.create(creation) is Failure.SLOCK_UNREACHABLE
-    assert rig.metrics._backend_errors == {("slock", "unreachable"): 3}
+    assert rig.metrics.backend_errors == {("slock", "unreachable"): 3}
 
 
 async def test_the_process_is_full(autojump_clock: MockClock, rig: Rig) -> None:

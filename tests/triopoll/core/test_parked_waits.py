@@ -9,9 +9,16 @@ import trio.testing
 
 from triopoll.core.held_keys import HeldKeys
 from triopoll.core.outcomes import Failure, NothingYet, OperationFailed
-from triopoll.core.parked_waits import ParkedWait, ParkedWaits, TooManyWaits
+from triopoll.core.parked_waits import (
+    ParkedDetails,
+    ParkedWait,
+    ParkedWaits,
+    TooManyWaits,
+    WaitedKey,
+)
 from triopoll.ops.drain import Drain
 from triopoll.ops.metrics import Metrics
+from triopoll.pending import waiting_subject
 
 
 async def park(waits: ParkedWaits, seconds: float, outcomes: list[object]) -> None:
@@ -170,3 +177,31 @@ def test_the_held_keys_that_are_given_are_used() -> None:
     """Also while none are held."""
     held = HeldKeys(limit=1)
     assert ParkedWaits(Drain(), limit=1, held=held).held is held
+
+
+async def test_details_for_operators(autojump_clock: trio.abc.Clock) -> None:
+    """Each wait with its age, its subject and what it waits for, the oldest first."""
+    waits, outcomes = ParkedWaits(Drain(), limit=9), []
+    waits.notes_details = True
+    waiting_subject.set("anna")
+    with ParkedWait(waits, 60, "log", waited_keys=lambda: (WaitedKey("k", "c"),)):
+        waiting_subject.set(None)
+        await trio.sleep(3)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(park, waits, 60, outcomes)
+            await trio.testing.wait_all_tasks_blocked()
+            assert list(waits.details()) == [
+                ParkedDetails("log", 0.0, "anna", (WaitedKey("k", "c"),)),
+                ParkedDetails("event", 3.0, None, ()),
+            ]
+            nursery.cancel_scope.cancel()
+
+
+async def test_details_skip_what_has_ended() -> None:
+    """A walk may be interrupted; a wait that ends meanwhile is not in it."""
+    waits = ParkedWaits(Drain(), limit=9)
+    with ParkedWait(waits, 60):
+        with ParkedWait(waits, 60):
+            walk = waits.details()
+            assert next(walk).kind == "event"
+        assert list(walk) == []

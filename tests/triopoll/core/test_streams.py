@@ -246,7 +246,7 @@ async def test_a_store_that_fails(
         await rig.wait("s", START, 5),
     ):
         assert outcome is failure
-    assert sum(rig.metrics._backend_errors.values()) == 5
+    assert sum(rig.metrics.backend_errors.values()) == 5
 
 
 async def test_a_store_that_fails_during_a_wait(

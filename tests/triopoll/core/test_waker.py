@@ -23,7 +23,7 @@ async def test_a_wait_is_woken(autojump_clock: MockClock, no_sweep: None) -> Non
                     await waker.wake("k")
                     assert "k" in await subscription.wait()
                 await trio.sleep(1)
-    errors = rig.metrics._backend_errors
+    errors = rig.metrics.backend_errors
     assert errors == {("slock", "unreachable"): 1}
 
 

@@ -1,0 +1,1 @@
+"""``/admin/api/``: what the admin page shows, as JSON (docs/reference/admin.md)."""
