@@ -10,6 +10,7 @@ from quart import Blueprint, render_template, request
 
 from ..api.javascript import module_path
 from ..services import Services
+from .admin import add_admin
 from .api_docs import api_description
 from .demo import add_demo, demo_is_open
 from .security import add_security_headers, script_nonce
@@ -41,6 +42,7 @@ def pages_blueprint(services: Callable[[], Services]) -> Blueprint:
     async def docs() -> str:
         return await render_template("pages/docs.html", api=api_description())
 
+    add_admin(pages, services)
     add_demo(pages, services)
     return pages
 
