@@ -1,13 +1,14 @@
 """Take the screenshots of the documentation: ``python docs/screenshots.py``.
 
-Starts the service on a free port, signs in with the demo in a headless Chromium, and
-writes what it sees to ``docs/_static``.
+Starts the service on a free port, signs in with the demo in a headless Chromium, looks
+at the admin page while clients wait, and writes what it sees to ``docs/_static``.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,19 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.triopoll.pages.browser import Tab, chromium  # noqa: E402
+from tests.triopoll.pages.test_admin_browser import (  # noqa: E402
+    KEY,
+    publish,
+    sign_in,
+    waiting,
+)
 from tests.triopoll.service import poll_process  # noqa: E402
 
-WIDE, NARROW = (760, 860), (500, 780)
+from triopoll.access import entry_for  # noqa: E402
+
+WIDE, NARROW, TALL = (760, 860), (500, 780), (1000, 1300)
+# For three samples of the rates.
+SECONDS = 16
 
 
 def main(folder: Path) -> None:
@@ -44,6 +55,23 @@ def main(folder: Path) -> None:
         computer.until_state("approved")
         save(computer, folder / "qr-login-numbers.png")
         (folder / "demo.png").write_bytes(beside(Tab(driver), steps))
+        picture_of_admin(Tab(driver), folder / "admin.png")
+
+
+def picture_of_admin(tab: Tab, file: Path) -> None:
+    keys = ["user:1", "user:2", "user:2", *["prices/gold"] * 5, "prices/silver", "news"]
+    entry = entry_for("olga", KEY, ["*"])
+    with poll_process(server="triopoll", admin_keys=entry) as service:
+        with waiting(service.port, *keys):
+            for number in range(2 * SECONDS):
+                publish(service.port, f"audit:{number % 3}", "an entry")
+                time.sleep(0.5)
+            tab.driver.set_window_size(*TALL)
+            sign_in(tab, service.port)
+            tab.until(lambda: "news" in tab.texts("#keys button"))
+            tab.run("document.documentElement.style.overflow = 'hidden'")
+            save(tab, file)
+    tab.driver.set_window_size(*WIDE)
 
 
 def save(tab: Tab, file: Path) -> None:

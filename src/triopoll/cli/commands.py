@@ -9,6 +9,7 @@ from trioslock.cli import Commands, add_completion
 from .bench import add_bench
 from .check import add_check
 from .publish import add_publish
+from .top import add_top
 from .wait import add_wait
 
 __all__ = ["add_commands"]
@@ -23,5 +24,6 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add_check(commands)
     add_publish(commands)
     add_wait(commands)
+    add_top(commands)
     add_bench(commands)
     add_completion(commands, "triopoll")

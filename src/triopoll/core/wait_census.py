@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from heapq import nlargest
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 import trio
@@ -42,8 +42,9 @@ PREFIX_END = ":/."
 TOP = 100
 # Seconds for which a count is given out again.
 _FRESH = 1.5
-# Waits of one slice: about a millisecond.
-_SLICE = 256
+# Waits and their keys of one slice: about a millisecond. Names of one slice when those
+# with most waits are chosen.
+_SLICE, _NAMES_SLICE = 512, 4096
 # Part of the time that walks may take.
 _SHARE = 0.02
 # Counts by key that are kept at once.
@@ -186,7 +187,7 @@ class WaitCensus:
     async def _count_all(self) -> WaitCounts:
         tally = _Tally()
         await self._walk(tally.add)
-        return tally.counts()
+        return await tally.counts()
 
     async def _count_key(self, key: str) -> KeyWaits:
         positions: Counter[str] = Counter()
@@ -202,7 +203,7 @@ class WaitCensus:
         await self._walk(add)
         return KeyWaits(
             total=positions.total(),
-            positions=_top(positions),
+            positions=await _top(positions),
             oldest=round(max(ages, default=0.0), 3),
         )
 
@@ -210,15 +211,15 @@ class WaitCensus:
         """Call a function for each wait; begin when the last walk is paid for."""
         async with self._walking:
             await trio.sleep_until(self._not_before)
-            waits, spent, is_over = self._waits.details(), 0.0, False
-            while not is_over:
-                began = self._clock()
-                some = list(islice(waits, _SLICE))
-                for wait in some:
-                    add(wait)
-                spent += self._clock() - began
-                is_over = len(some) < _SLICE
-                await trio.lowlevel.checkpoint()
+            spent, began, size = 0.0, self._clock(), 0
+            for wait in self._waits.details():
+                add(wait)
+                size += 1 + len(wait.keys)
+                if size >= _SLICE:
+                    spent += self._clock() - began
+                    await trio.lowlevel.checkpoint()
+                    began, size = self._clock(), 0
+            spent += self._clock() - began
             self._not_before = trio.current_time() + spent / _SHARE
 
 
@@ -230,6 +231,7 @@ class _Tally:
         self._ages = [0] * len(AGES)
         self._kinds: Counter[str] = Counter()
         self._keys: Counter[str] = Counter()
+        self._prefixes: Counter[str] = Counter()
         self._stages: Counter[str] = Counter()
 
     def add(self, wait: ParkedDetails) -> None:
@@ -237,20 +239,18 @@ class _Tally:
         self._ages[bisect_right(AGES, self._now - wait.since, 1) - 1] += 1
         for key, position in wait.keys:
             self._keys[key] += 1
+            self._prefixes[prefix_of(key)] += 1
             if wait.kind == "state" and position is not None:
                 self._stages[position] += 1
 
-    def counts(self) -> WaitCounts:
-        prefixes: Counter[str] = Counter()
-        for key, count in self._keys.items():
-            prefixes[prefix_of(key)] += count
+    async def counts(self) -> WaitCounts:
         return WaitCounts(
             total=self._kinds.total(),
             kinds=dict(self._kinds),
             ages=self._ages,
-            prefixes=_top(prefixes),
-            keys=_top(self._keys),
-            stages=_top(self._stages),
+            prefixes=await _top(self._prefixes),
+            keys=await _top(self._keys),
+            stages=await _top(self._stages),
             distinct_keys=len(self._keys),
         )
 
@@ -261,8 +261,14 @@ def prefix_of(key: str) -> str:
     return found[0] if found else ""
 
 
-def _top(counter: Counter[str]) -> dict[str, int]:
-    return dict(nlargest(TOP, counter.items(), key=_count))
+async def _top(counter: Counter[str]) -> dict[str, int]:
+    """Return the names that were counted most often, in slices."""
+    best: list[tuple[str, int]] = []
+    names = iter(counter.items())
+    while some := list(islice(names, _NAMES_SLICE)):
+        best = nlargest(TOP, chain(best, some), key=_count)
+        await trio.lowlevel.checkpoint()
+    return dict(best)
 
 
 def _count(item: tuple[str, int]) -> int:

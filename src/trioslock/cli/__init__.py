@@ -5,6 +5,7 @@ from ._common import CONFLICT as CONFLICT
 from ._common import DEFAULT as DEFAULT
 from ._common import NOT_STARTED as NOT_STARTED
 from ._common import UNREACHABLE as UNREACHABLE
+from ._common import USAGE as USAGE
 from ._common import Commands as Commands
 from ._common import fail as fail
 from ._common import run as run
@@ -16,11 +17,13 @@ from ._info import ask_node as ask_node
 from ._main import main as main
 from ._main import make_parser as make_parser
 from ._output import add_json as add_json
+from ._output import safe as safe
 from ._output import show as show
 from ._output import show_bytes as show_bytes
 from ._output import show_json as show_json
 from ._output import shown as shown
 from ._snapshot import replica_set as replica_set
+from ._view import Table as Table
 
 __all__ = [
     "main",
@@ -29,14 +32,17 @@ __all__ = [
     "DEFAULT",
     "NOT_STARTED",
     "UNREACHABLE",
+    "USAGE",
     "Commands",
     "NodeInfo",
+    "Table",
     "add_completion",
     "add_json",
     "ask_node",
     "fail",
     "replica_set",
     "run",
+    "safe",
     "seconds",
     "show",
     "show_bytes",

@@ -92,6 +92,20 @@ async def test_only_the_keys_with_most_waits_are_listed(
     assert counts.distinct_keys == 300
 
 
+async def test_waits_with_many_keys(
+    autojump_clock: trio.testing.MockClock, rig: Rig
+) -> None:
+    """A slice is as long as its keys; thousands of names are chosen from in slices."""
+    for number in range(200):
+        rig.park(*(WaitedKey(f"{number}:{n}") for n in range(50)))
+    rig.park(WaitedKey("199:49"))
+    counts = await rig.census.counts()
+    assert counts.distinct_keys == 10_000
+    assert next(iter(counts.keys.items())) == ("199:49", 2)
+    # 11 waits with 50 keys are a slice of half a millisecond.
+    assert rig.time == pytest.approx(19 * 2 * 0.0005)
+
+
 async def test_a_walk_lets_others_run(
     autojump_clock: trio.testing.MockClock, rig: Rig
 ) -> None:
