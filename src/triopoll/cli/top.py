@@ -100,7 +100,7 @@ async def _run(options: argparse.Namespace) -> int:
         async with aclosing(HttpConnection(Site.parse(options.url))) as http:
             with _output(options) as show:
                 await _follow(http, headers, options, show)
-    except (_Failed, OSError, ValueError) as error:
+    except (_Failed, ValueError) as error:
         print(f"triopoll: {safe(str(error))}", file=sys.stderr)
         return error.code if isinstance(error, _Failed) else USAGE
     return 0
@@ -110,19 +110,23 @@ def _key(file: Path | None) -> str:
     """Return the operator's key.
 
     Raises:
-        OSError: The file cannot be read.
         ValueError: There is no key, or it is none that a header can have.
     """
-    key = os.environ.get(KEY_VARIABLE, "")
-    if file is not None:
-        with file.open("rb") as opened:
-            lines = opened.read(_MAX_KEY_BYTES).splitlines()
-        key = lines[0].decode("ascii", "replace") if lines else ""
+    key = os.environ.get(KEY_VARIABLE, "") if file is None else _first_line(file)
     key = key.strip()
     if not (key and key.isascii() and key.isprintable()):
         source = KEY_VARIABLE if file is None else str(file)
         raise ValueError(f"{source} has no key of an operator")
     return key
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            lines = opened.read(_MAX_KEY_BYTES).splitlines()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    return lines[0].decode("ascii", "replace") if lines else ""
 
 
 async def _follow(

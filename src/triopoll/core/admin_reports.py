@@ -167,8 +167,8 @@ class AdminReports:
             limit: How many are returned at most.
 
         Returns:
-            The waiters, and worker and offset of the next page; None at the end. A page
-            may be empty though another one follows.
+            The waiters, and worker and offset of the next page; None at the end. They
+            are of one worker, the first from there on that has any.
 
         Raises:
             UnknownWorker: There is no such worker, or it does not answer.
@@ -181,17 +181,24 @@ class AdminReports:
         if worker not in names:
             raise UnknownWorker(f"there is no worker {worker}")
         question = WaitersQuestion(key, offset, limit)
+        found = await self._ask_for_waiters(worker, question)
+        if len(found) == limit:
+            return found, (worker, offset + limit)
+        later = [name for name in names if name > worker]
+        if found or not later:
+            return found, (later[0], 0) if later else None
+        return await self.waiters(key, later[0], 0, limit)
+
+    async def _ask_for_waiters(
+        self, worker: str, question: WaitersQuestion
+    ) -> list[Waiter]:
         if worker == self._sockets.name:
             answer: bytes | None = await self.answer(_encode(question))
         else:
             answer = await self._sockets.ask(worker, _encode(question))
         if answer is None:
             raise UnknownWorker(f"worker {worker} does not answer")
-        found = _WAITERS.decode(answer)
-        if len(found) == limit:
-            return found, (worker, offset + limit)
-        later = [name for name in names if name > worker]
-        return found, (later[0], 0) if later else None
+        return _WAITERS.decode(answer)
 
     async def answer(self, question: bytes) -> bytes:
         """Answer a question of another worker.
