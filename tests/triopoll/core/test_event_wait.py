@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.event_wait import EventWait, Then
 from triopoll.core.outcomes import EventFired, Failure, NothingYet
+from triopoll.core.parked_waits import WaitedKey
 from trioslock import ConnectionLost, Data, Event
 
 
@@ -150,6 +151,8 @@ async def test_a_client_without_room(
         async def set_it() -> None:
             await trio.sleep(1)
             assert counted(rig) == (1, {})
+            (details,) = rig.waits.details()
+            assert details.keys == (WaitedKey("key"),)
             event.is_set.set()
 
         found = await wait.proceed()

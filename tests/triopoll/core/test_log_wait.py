@@ -9,6 +9,7 @@ from tests.triopoll.waiters import Calls
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.log_wait import LogWait
+from triopoll.core.parked_waits import WaitedKey
 from triopoll.core.wait_items import LogItem, ReadResult
 from triopoll.store import ALL, NEW
 
@@ -48,3 +49,16 @@ async def test_the_cursor_continues_from_the_last_look(
     assert [message.data for message in found.page.messages] == [b"2"]
     assert found.woken is not None
     assert sum(rig.metrics.publish_to_wake.counts) == 1
+
+
+async def test_what_operators_see_of_a_wait(
+    autojump_clock: MockClock, rig: LogRig
+) -> None:
+    """The log, and the cursor that it was read up to."""
+    begun = await rig.reader.begin_messages(LogItem("k", NEW, 9), 25)
+    assert isinstance(begun, LogWait)
+    (waited,) = begun.waited_keys()
+    begun.start(Calls())
+    nothing = begun.expire()
+    assert isinstance(nothing, ReadResult)
+    assert waited == WaitedKey("k", nothing.page.cursor)

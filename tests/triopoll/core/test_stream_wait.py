@@ -11,6 +11,7 @@ from tests.triopoll.streamrig import StreamRig, open_stream_rig
 from tests.triopoll.waiters import Calls
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from triopoll.core.parked_waits import WaitedKey
 from triopoll.core.stream_wait import StreamRead, StreamWait
 from triopoll.store import (
     START,
@@ -138,3 +139,14 @@ async def test_what_is_there_needs_no_wait(
     await rig.elsewhere.append("s", new)
     assert isinstance(await rig.streams.begin_read("s", None, 25), StreamRead)
     assert len(rig.notifier) == 0
+
+
+async def test_what_operators_see_of_a_wait(
+    autojump_clock: MockClock, rig: StreamRig
+) -> None:
+    """The stream, and the offset that it was read up to."""
+    wait, _ = await parked(rig)
+    (waited,) = wait.waited_keys()
+    read = wait.expire()
+    assert isinstance(read, StreamRead)
+    assert waited == WaitedKey("s", str(read.page.end))

@@ -12,6 +12,7 @@ from tests.triopoll.streamrig import TEXT, StreamRig, open_stream_rig
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopoll.core.outcomes import Failure
+from triopoll.core.parked_waits import WaitedKey
 from triopoll.core.stream_wait import StreamRead
 from triopoll.store import (
     START,
@@ -315,6 +316,22 @@ async def test_too_many_streams(rig: StreamRig) -> None:
             stack.enter_context(rig.streams.follow(f"s{n}", START))
         assert await rig.wait("s") is Failure.TOO_MANY_WAITS
         assert isinstance(await rig.streams.read("s", START), StreamRead)
+
+
+async def test_what_operators_see_of_a_follower(
+    autojump_clock: MockClock, rig: StreamRig
+) -> None:
+    """The stream, and the offset behind its last page."""
+    with rig.streams.follow("s", START) as follower:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follower.next, 25)
+            await wait_all_tasks_blocked()
+            (details,) = rig.waits.details()
+            nursery.cancel_scope.cancel()
+    (waited,) = details.keys
+    page = await rig.streams.read("s", START)
+    assert isinstance(page, StreamRead)
+    assert waited == WaitedKey("s", str(page.page.end))
 
 
 async def test_too_many_waits(autojump_clock: MockClock, rig: StreamRig) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from triopoll.core.parked_waits import WaitedKey
 from triopoll.core.wait_items import (
     EventItem,
     EventState,
@@ -87,3 +88,15 @@ def test_messages_and_gaps_make_a_log_ready(page: Page, ready: bool) -> None:
 def test_the_kind_of_a_wait(items: Sequence[Item], kind: Kind) -> None:
     """In the metrics, a signal counts before a log, a group before an event."""
     assert WaitSet(items).kind == kind
+
+
+def test_what_operators_see_of_a_wait() -> None:
+    """Each key, with how far it was read: a cursor, a version, or nothing."""
+    assert WaitSet(ITEMS).waited_keys() == (
+        WaitedKey("e"),
+        WaitedKey("k", "1"),
+        WaitedKey("g", "7"),
+        WaitedKey("k", "2"),
+        WaitedKey("l", "new"),
+        WaitedKey("h", "0"),
+    )
