@@ -31,7 +31,7 @@ class WorkerMetrics:
         others = len(self._sockets.others)
         return f"<WorkerMetrics: worker {self.name}, {others} others>"
 
-    async def run(
+    async def run(  # noqa: ASYNC128  # the sockets call it
         self,
         snapshot: Callable[[], bytes],
         *,
