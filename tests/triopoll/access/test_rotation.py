@@ -78,6 +78,22 @@ def rewrite(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+async def test_keys_of_operators(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Are followed as those of publishers are."""
+    path = tmp_path / "operators"
+    path.write_text(entry_for("olga", "old", ["*"]))
+    followed = await follow(caplog, admin_keys=f"file:{path}")
+    rename(path, entry_for("olga", "new", ["*"]))
+    await followed.look()
+    admins = followed.rules.admins
+    assert admins is not None
+    assert (admins.find("old"), bool(admins.find("new"))) == (None, True)
+    (record,) = caplog.records
+    assert record.message == "TRIOPOLL_ADMIN_KEYS was read again, keys: 1"
+
+
 @pytest.mark.parametrize("write", [rename, rewrite])
 async def test_a_key_is_changed_over(
     tmp_path: Path,

@@ -218,7 +218,7 @@ async def test_the_store_fails(
         looks = workers.store.looks
         await trio.sleep(60)
         assert workers.store.looks - looks < 2 * 62
-        assert sum(workers.rig.metrics._backend_errors.values()) > 5
+        assert sum(workers.rig.metrics.backend_errors.values()) > 5
         workers.store.fault, workers.store.hangs = None, False
         await until(lambda: workers.rig.metrics.delayed["delivered"] == 1, 20)
 

@@ -261,7 +261,7 @@ async def test_a_store_that_is_away(
             store.hangs, store.fault = False, None
             await trio.sleep(LIMIT + 8)
             assert await presence.read("k") == Waiting(("ann", "bob"))
-    assert worker.rig.metrics._backend_errors["store", "unreachable"] > 2
+    assert worker.rig.metrics.backend_errors["store", "unreachable"] > 2
 
 
 async def test_a_key_that_is_refused(autojump_clock: MockClock, no_sweep: None) -> None:
@@ -272,4 +272,4 @@ async def test_a_key_that_is_refused(autojump_clock: MockClock, no_sweep: None) 
         await trio.sleep(1.5)
         assert worker.store.reports == [256, 45]
         assert await presence.read("99") == Waiting((), 1)
-    assert worker.rig.metrics._backend_errors == {("store", "failed"): 1}
+    assert worker.rig.metrics.backend_errors == {("store", "failed"): 1}
