@@ -49,6 +49,7 @@ CLIENT_VARIABLES = (
     "TRIOPOLL_CLIENT_URL",
     "TRIOPOLL_CLIENT_API_KEY",
     "TRIOPOLL_CLIENT_TICKET",
+    "TRIOPOLL_CLIENT_ADMIN_KEY",
 )
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

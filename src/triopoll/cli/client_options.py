@@ -20,7 +20,7 @@ ERRORS: tuple[type[Exception], ...] = (PollClientError,)
 _DEFAULT_URL = "http://127.0.0.1:8000"
 # More than the longest ticket that the service reads.
 _LONGEST = 8192
-_URL, _API_KEY, _TICKET = CLIENT_VARIABLES
+_URL, _API_KEY, _TICKET, _ = CLIENT_VARIABLES
 
 Credential: TypeAlias = Literal["api_key", "ticket"]
 _SOURCES: dict[Credential, tuple[str, str]] = {

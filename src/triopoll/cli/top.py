@@ -30,11 +30,12 @@ from trioslock.cli import (
 from ..access.commands import Commands
 from ..client._errors import TransientError
 from ..client._http import HttpConnection, Site
+from ..settings import CLIENT_VARIABLES
 from .top_view import lines_of
 
 __all__ = ["KEY_VARIABLE", "add_top"]
 
-KEY_VARIABLE = "TRIOPOLL_ADMIN_KEY"
+URL_VARIABLE, _, _, KEY_VARIABLE = CLIENT_VARIABLES
 _PATH = "/admin/api/overview"
 # Seconds that an overview may take: each worker may take one.
 _ANSWER = 5.0
@@ -73,8 +74,17 @@ def add_top(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--url", default="http://127.0.0.1:8000", help="of the service" + DEFAULT)
-    add("--key-file", type=Path, metavar="FILE", help="file with the operator's key")
+    add(
+        "--url",
+        default=os.environ.get(URL_VARIABLE, "http://127.0.0.1:8000"),
+        help=f"service; {URL_VARIABLE} sets the default" + DEFAULT,
+    )
+    add(
+        "--admin-key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"file with the operator's key; default: the variable {KEY_VARIABLE}",
+    )
     add(
         *("-i", "--interval"),
         type=seconds,
@@ -91,12 +101,12 @@ def add_top(commands: Commands) -> None:
         help="most rows of a table" + DEFAULT,
     )
     add_json(parser)
-    parser.set_defaults(run=partial(run, _run))
+    parser.set_defaults(run=partial(run, _run, program="triopoll"))
 
 
 async def _run(options: argparse.Namespace) -> int:
     try:
-        headers = {"Authorization": f"Bearer {_key(options.key_file)}"}
+        headers = {"Authorization": f"Bearer {_key(options.admin_key_file)}"}
         async with aclosing(HttpConnection(Site.parse(options.url))) as http:
             with _output(options) as show:
                 await _follow(http, headers, options, show)

@@ -53,7 +53,7 @@ async def test_the_key_of_a_file(
     monkeypatch.delenv(KEY_VARIABLE)
     async with served(find_free_port(), admin_keys=KEYS) as (_, running):
         url = f"http://127.0.0.1:{running.port}"
-        assert await run("--url", url, "--once", "--key-file", str(file)) == 0
+        assert await run("--url", url, "--once", "--admin-key-file", str(file)) == 0
     assert await run("--once") == 2
     assert (
         capsys.readouterr().err
@@ -61,8 +61,8 @@ async def test_the_key_of_a_file(
     )
     for content in (b"", b"\n", "ключ".encode(), b"a\x07b"):
         file.write_bytes(content)
-        assert await run("--once", "--key-file", str(file)) == 2
-    assert await run("--once", "--key-file", str(tmp_path / "none")) == 2
+        assert await run("--once", "--admin-key-file", str(file)) == 2
+    assert await run("--once", "--admin-key-file", str(tmp_path / "none")) == 2
 
 
 async def test_a_service_that_refuses(capsys: pytest.CaptureFixture[str]) -> None:
