@@ -14,12 +14,14 @@ from ._scripts import Script
 
 __all__ = ["TAIL", "EMPTY_TAIL", "LogTail", "TailMessage", "tail_from"]
 
-# Keys: the epoch, the log and its meta, as in `_log_scripts`. Arguments: where to
-# begin, as XREVRANGE takes it; most entries, and most bytes of each.
+# Keys: the epoch, the log and its meta, as in `_log_scripts`. Arguments: the number
+# before which to begin, or ''; most entries, and most bytes of each.
 # Returns nothing where there is no log; else epoch, number and tag of the last message,
-# how many are stored, the number of the last entry that was looked at, or '' at the
-# beginning of the log; then for each message its number, tag, time (ms), beginning,
-# size in bytes, and 1 or '' for JSON.
+# how many are stored, the number before which to go on, or '' at the beginning of the
+# log; then for each message its number, tag, time (ms), beginning, size in bytes, and 1
+# or '' for JSON.
+# Numbers follow each other, so XRANGE finds the newest ones. XREVRANGE and XLEN would
+# be rights that no user of the service needs otherwise.
 TAIL = Script(
     "tail",
     """
@@ -30,16 +32,30 @@ local meta = redis.call('HMGET', KEYS[3], 'last', 'tag')
 if not (epoch and meta[1]) then
   return {}
 end
-local most = tonumber(ARGV[2])
-local entries = redis.call('XREVRANGE', KEYS[2], ARGV[1], '-', 'COUNT', most)
-local stored = redis.call('XLEN', KEYS[2])
-local answer = {epoch, meta[1], meta[2], stored, ''}
-for place, entry in ipairs(entries) do
-  local number = string.match(entry[1], '^%d+')
-  if place == most then
-    answer[5] = number
-  end
-  local fields = entry[2]
+
+local function number_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+local function id(number)
+  return string.format('%.0f-0', number)
+end
+
+local last, most = tonumber(meta[1]), tonumber(ARGV[2])
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local answer = {epoch, meta[1], meta[2], 0, ''}
+if not oldest then
+  return answer
+end
+local upto = ARGV[1] == '' and last or tonumber(ARGV[1]) - 1
+local from = upto - most + 1
+answer[4] = last - number_of(oldest) + 1
+if from > number_of(oldest) then
+  answer[5] = string.format('%.0f', from)
+end
+local entries = redis.call('XRANGE', KEYS[2], id(math.max(from, 0)), id(upto))
+for place = #entries, 1, -1 do
+  local number, fields = string.match(entries[place][1], '^%d+'), entries[place][2]
   if tonumber(fields[6]) > now then
     local json = fields[9] == 'j' and fields[10] or ''
     local data = string.sub(fields[2], 1, tonumber(ARGV[3]))
@@ -78,10 +94,11 @@ class LogTail:
 
     Attributes:
         head: The cursor after its last message; None where there is no log.
-        stored: How many messages are stored, those included whose time is over and
-            that have not been removed yet.
+        stored: How many messages there are from the oldest that is stored to the last
+            one, those between them included whose time is over.
         messages: The newest first.
-        before: Where to go on backwards; None at the beginning of the log.
+        before: Where to go on backwards, though there may be no message; None at the
+            beginning of the log.
     """
 
     head: str | None

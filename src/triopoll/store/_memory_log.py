@@ -222,7 +222,8 @@ class MemoryLog:
             if each.expires > now
         ]
         before = found[-1].n if len(found) == limit else None
-        return LogTail(self._end(log, now), len(log.entries), messages, before)
+        stored = log.last - log.start
+        return LogTail(self._end(log, now), stored, messages, before)
 
     # --- appending ----------------------------------------------------------------
 

@@ -149,7 +149,7 @@ class RedisLog:
             Nothing is left behind.
         """
         keys = _keys(self._layout.of_log(key), key)[:3]
-        first = "+" if before is None else f"({before}-0"
+        first = "" if before is None else before
         command = TAIL(keys, first, limit, most_bytes)
         return tail_from(await self._pipeliner.call(*command))
 
