@@ -4,8 +4,9 @@
 
 Parks waits for messages on one ``triopoll serve``, with its own Redis server and the
 embedded slock server, and measures the CPU of the worker in turns: with nobody looking
-(the baseline), with the page open, and with the page open at one key that all of the
-waits wait for. The page asks every 3 s, as its script does.
+(the baseline), with the page open, with the page open at one key, for which all or one
+of the waits wait, and with ``triopoll top``. What is asked, and how often, is what the
+page's script and the command ask.
 
 - *CPU*: in percent of a core, the median of the rounds.
 - *lags*: how often in all rounds a sleeping task of the worker woke more than 50 ms
@@ -31,7 +32,13 @@ from results import Table
 
 KEY = "a-key-of-an-operator"
 ENTRY = f"bench:{hashlib.sha256(KEY.encode()).hexdigest()}:*"
-PERIOD = 3.0
+# What is asked of the admin API, and every how many seconds.
+LOOKS: dict[str, tuple[Sequence[str], float]] = {
+    "nobody": ((), 3.0),
+    "page": (("overview",), 3.0),
+    "page at a key": (("overview", "key?key=user:0"), 3.0),
+    "top": (("overview",), 2.0),
+}
 # All wait on one key, or each on a key of its own.
 TARGETS = {
     "one key": "/v1/messages?key=user:0&cursor=new&timeout=300",
@@ -48,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    table = Table(["waits", "the page", "CPU", "lags"])
+    table = Table(["waits", "who looks", "CPU", "lags"])
     for name, target in TARGETS.items():
         for row in measure(target, options):
             table.add([f"{options.polls}, {name}", *row])
@@ -56,34 +63,32 @@ def main() -> None:
 
 def measure(target: str, options: argparse.Namespace) -> list[Sequence[str]]:
     """Return the rows of one way to wait."""
-    overview = ("overview",)
-    open_key = ("overview", "key?key=user:0")
-    looks = {"closed": (), "open": overview, "open at a key": open_key}
-    shares: dict[str, list[float]] = {look: [] for look in looks}
-    lags = dict.fromkeys(looks, 0.0)
+    shares: dict[str, list[float]] = {look: [] for look in LOOKS}
+    lags = dict.fromkeys(LOOKS, 0.0)
     with ExitStack() as stack:
         running = stack.enter_context(servers(None, TRIOPOLL_ADMIN_KEYS=ENTRY))
         park(stack, running.port, target, options.polls)
         for _ in range(options.rounds):
-            for look, paths in looks.items():
+            for look in LOOKS:
                 late = late_wakes(running.port)
-                share = cpu_share(running.service, paths, running.port, options.seconds)
+                share = cpu_share(running.service, look, running.port, options.seconds)
                 shares[look].append(share)
                 lags[look] += late_wakes(running.port) - late
     return [
         (look, f"{100 * statistics.median(shares[look]):.1f} %", f"{lags[look]:.0f}")
-        for look in looks
+        for look in LOOKS
     ]
 
 
-def cpu_share(pid: int, paths: Sequence[str], port: int, seconds: float) -> float:
-    """Return the part of a core that the worker uses while the paths are asked."""
+def cpu_share(pid: int, look: str, port: int, seconds: float) -> float:
+    """Return the part of a core that the worker uses while somebody looks."""
+    paths, period = LOOKS[look]
     began, used = time.monotonic(), cpu_seconds(pid)
     while time.monotonic() < began + seconds:
         asked = time.monotonic()
         for path in paths:
             get(port, f"/admin/api/{path}")
-        time.sleep(max(0.0, asked + PERIOD - time.monotonic()))
+        time.sleep(max(0.0, asked + period - time.monotonic()))
     return (cpu_seconds(pid) - used) / (time.monotonic() - began)
 
 
