@@ -20,7 +20,6 @@ import trioslock
 from triopoll.access import add_commands
 from triopoll.access.commands import Commands
 from triopoll.asgi.exceptions import only_error
-from triopoll.cli import add_commands as add_other_commands
 from triopoll.cli.serve_options import (
     OPTIONS,
     add_serve_options,
@@ -69,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refused to start, 4 if the application failed to shut down, or the server
         failed. The reference has those of the other commands.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(words).parse_args(words)
     code: int = options.run(options)
     return code
 
@@ -93,7 +93,8 @@ def _serve(options: argparse.Namespace) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of a command line; for `serve` without the other commands."""
     parser = argparse.ArgumentParser(
         "triopoll",
         description="Serve long polls over HTTP, check a deployment, make API keys and "
@@ -106,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     add_commands(commands)
-    add_other_commands(commands)
+    if words[:1] != ["serve"]:
+        # The clients, checks and stores that they import are not for a supervisor.
+        from triopoll.cli.commands import add_commands as add_others  # noqa: PLC0415
+
+        add_others(commands)
     return parser
 
 

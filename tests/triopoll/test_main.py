@@ -290,3 +290,17 @@ def test_an_application_that_fails_is_4(tmp_path: Path) -> None:
     assert code == 4
     assert "the server failed" in log
     assert "LookupError: lost" in log
+
+
+def test_a_supervisor_imports_neither_stores_nor_clients() -> None:
+    """They would cost each start a third more, and stay in its memory."""
+    program = (
+        "import sys\n"
+        "from triopoll.__main__ import _parser\n"
+        "_parser(['serve'])\n"
+        "print(*{'redis', 'triopoll.client', 'triopoll.services'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

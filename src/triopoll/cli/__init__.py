@@ -1,5 +1,4 @@
-"""The commands of ``triopoll`` beside ``serve``, ``key`` and ``ticket``."""
+"""The commands of ``triopoll`` beside ``serve``, ``key`` and ``ticket``.
 
-from .commands import add_commands
-
-__all__ = ["add_commands"]
+Nothing is imported here: `serve` has its options from this package, and no more.
+"""
