@@ -13,7 +13,6 @@ import statistics
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import trio
 
@@ -23,16 +22,14 @@ from trioslock.cli import (
     DEFAULT,
     UNREACHABLE,
     Commands,
-    add_json,
     fail,
-    run,
     seconds,
     show,
     show_json,
     whole_number,
 )
 
-from .client_options import ERRORS, add_client_options, client_of
+from .client_options import add_client_command, client_of
 
 __all__ = ["add_bench"]
 
@@ -80,16 +77,18 @@ class Figures:
 
 def add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``bench``."""
-    parser = commands.add_parser(
+    parser = add_client_command(
+        commands,
         "bench",
+        _run,
+        "api_key",
+        "ticket",
+        url=False,
         help="measure how fast a service wakes waits and takes messages",
         description="Park waits, publish to them, and print how long they took. "
         "Messages are really published, to keys of its own.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_client_options(parser, "api_key", "ticket", url=False)
-    add_json(parser)
     add = parser.add_argument
     add(
         "--waits",
@@ -118,8 +117,6 @@ def add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="SECONDS",
         help="time for all of it" + DEFAULT,
     )
-    run_it = partial(run, _run, program="triopoll", refusals=ERRORS)
-    parser.set_defaults(run=run_it)
 
 
 async def _run(options: argparse.Namespace) -> int:

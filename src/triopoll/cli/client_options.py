@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from triopoll.client import PollClient, PollClientError, open_poll_client
 from triopoll.settings import CLIENT_VARIABLES
-from trioslock.cli import DEFAULT
+from trioslock.cli import DEFAULT, Commands, add_json, run
 
-__all__ = ["ERRORS", "add_client_options", "client_of"]
+__all__ = ["add_client_command", "add_client_options", "client_of"]
 
-ERRORS: tuple[type[Exception], ...] = (PollClientError,)
-"""What the client raises when the service cannot be reached, or refuses."""
+# What the client raises when the service cannot be reached, or refuses.
+_ERRORS: tuple[type[Exception], ...] = (PollClientError,)
 
 _DEFAULT_URL = "http://127.0.0.1:8000"
 # More than the longest ticket that the service reads.
@@ -27,6 +29,36 @@ _SOURCES: dict[Credential, tuple[str, str]] = {
     "api_key": (_API_KEY, "API key"),
     "ticket": (_TICKET, "ticket"),
 }
+
+
+def add_client_command(
+    commands: Commands[argparse.ArgumentParser],
+    name: str,
+    execute: Callable[[argparse.Namespace], Awaitable[int]],
+    *credentials: Credential,
+    url: bool = True,
+    **words: Any,
+) -> argparse.ArgumentParser:
+    """Add a command that is a client of the service, with ``--json``.
+
+    Args:
+        commands: What ``add_subparsers()`` has returned.
+        name: Of the command.
+        execute: Returns the exit code; may raise what the client raises.
+        credentials: As for `add_client_options`.
+        url: As for `add_client_options`.
+        words: Its help, description and epilog.
+
+    Returns:
+        Its parser, for its own options.
+    """
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, formatter_class=layout, **words)
+    add_client_options(parser, *credentials, url=url)
+    add_json(parser)
+    run_it = partial(run, execute, program="triopoll", refusals=_ERRORS)
+    parser.set_defaults(run=run_it)
+    return parser
 
 
 def add_client_options(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from functools import partial
 
 import trio
 
@@ -13,15 +12,13 @@ from trioslock.cli import (
     DEFAULT,
     UNREACHABLE,
     Commands,
-    add_json,
     fail,
-    run,
     seconds,
     show,
     show_json,
 )
 
-from .client_options import ERRORS, add_client_options, client_of
+from .client_options import add_client_command, client_of
 
 __all__ = ["add_publish"]
 
@@ -37,16 +34,16 @@ examples:
 
 def add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``publish``."""
-    parser = commands.add_parser(
+    parser = add_client_command(
+        commands,
         "publish",
+        _run,
+        "api_key",
         help="publish a message, and print its id",
         description="Publish a message to all readers of a key, and print its id. This "
         "is repeated while the service cannot be reached; the message is stored once.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_client_options(parser, "api_key")
-    add_json(parser)
     add = parser.add_argument
     add("key", metavar="KEY")
     add(
@@ -65,8 +62,6 @@ def add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="SECONDS",
         help="try no longer" + DEFAULT,
     )
-    run_it = partial(run, _run, program="triopoll", refusals=ERRORS)
-    parser.set_defaults(run=run_it)
 
 
 async def _run(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from trioslock.cli import (
     DEFAULT,
     UNREACHABLE,
     USAGE,
+    Commands,
     add_json,
     run,
     safe,
@@ -27,15 +28,15 @@ from trioslock.cli import (
     whole_number,
 )
 
-from ..access.commands import Commands
 from ..client._errors import TransientError
 from ..client._http import HttpConnection, Site
 from ..settings import CLIENT_VARIABLES
+from .client_options import add_client_options
 from .top_view import lines_of
 
 __all__ = ["KEY_VARIABLE", "add_top"]
 
-URL_VARIABLE, _, _, KEY_VARIABLE = CLIENT_VARIABLES
+*_, KEY_VARIABLE = CLIENT_VARIABLES
 _PATH = "/admin/api/overview"
 # Seconds that an overview may take: each worker may take one.
 _ANSWER = 5.0
@@ -60,7 +61,7 @@ class _Failed(Exception):
         self.code = code
 
 
-def add_top(commands: Commands) -> None:
+def add_top(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``top``; `run` of the parsed options executes it.
 
     Args:
@@ -73,12 +74,8 @@ def add_top(commands: Commands) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_client_options(parser)
     add = parser.add_argument
-    add(
-        "--url",
-        default=os.environ.get(URL_VARIABLE, "http://127.0.0.1:8000"),
-        help=f"service; {URL_VARIABLE} sets the default" + DEFAULT,
-    )
     add(
         "--admin-key-file",
         type=Path,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-from functools import partial
 from math import inf
 
 import trio
@@ -15,15 +14,13 @@ from trioslock.cli import (
     DEFAULT,
     UNREACHABLE,
     Commands,
-    add_json,
     fail,
-    run,
     seconds,
     show_bytes,
     show_json,
 )
 
-from .client_options import ERRORS, add_client_options, client_of
+from .client_options import add_client_command, client_of
 
 __all__ = ["add_wait"]
 
@@ -37,16 +34,16 @@ examples:
 
 def add_wait(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``wait``."""
-    parser = commands.add_parser(
+    parser = add_client_command(
+        commands,
         "wait",
+        _run,
+        "ticket",
         help="wait for a message of a key, and print it",
         description="Wait for a message of a key, and print it as a line. Lost "
         "connections are repaired, and no message is left out.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_client_options(parser, "ticket")
-    add_json(parser)
     add = parser.add_argument
     add("key", metavar="KEY")
     add(
@@ -67,8 +64,6 @@ def add_wait(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="SECONDS",
         help="wait no longer; the exit code is 1 if there was no message",
     )
-    run_it = partial(run, _run, program="triopoll", refusals=ERRORS)
-    parser.set_defaults(run=run_it)
 
 
 async def _run(options: argparse.Namespace) -> int:
