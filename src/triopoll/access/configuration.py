@@ -19,7 +19,6 @@ __all__ = [
     "files_of",
     "names_file",
     "naming",
-    "read_admins",
     "read_keyring",
     "read_public_keys",
     "read_revoked",
@@ -51,8 +50,8 @@ def access_control_from(settings: Settings) -> AccessControl:
     with naming("HOSTS"):
         hosts = tuple(entries_of(settings.hosts))
     rules = Rules(
-        keyring=read_keyring(settings) if settings.publish_keys else None,
-        admins=read_admins(settings) if settings.admin_keys else None,
+        keyring=_keyring(settings, "PUBLISH_KEYS"),
+        admins=_keyring(settings, "ADMIN_KEYS"),
         tickets=_tickets(settings),
         cookie=settings.ticket_cookie,
         proxies=proxies,
@@ -84,25 +83,19 @@ def read_revoked(settings: Settings) -> frozenset[str]:
         return frozenset(entries_of(settings.revoked_tickets))
 
 
-def read_keyring(settings: Settings) -> Keyring:
-    """Return the keys of publishers; a file is read now.
+def read_keyring(settings: Settings, name: str) -> Keyring:
+    """Return the keys of publishers or of operators; a file is read now.
+
+    Args:
+        settings: Have them.
+        name: Of the variable, without its prefix.
 
     Raises:
         SettingsError: The file cannot be read, or an entry is malformed.
     """
-    with naming("PUBLISH_KEYS"):
-        # A file without entries admits no publisher: its author asked for keys.
-        return Keyring(entries_of(settings.publish_keys))
-
-
-def read_admins(settings: Settings) -> Keyring:
-    """Return the keys of operators; a file is read now.
-
-    Raises:
-        SettingsError: The file cannot be read, or an entry is malformed.
-    """
-    with naming("ADMIN_KEYS"):
-        return Keyring(entries_of(settings.admin_keys))
+    with naming(name):
+        # A file without entries admits nobody: its author asked for keys.
+        return Keyring(entries_of(_text_of(settings, name)))
 
 
 def read_secrets(settings: Settings) -> list[Verifier]:
@@ -205,6 +198,10 @@ def naming(name: str) -> Generator[None]:
         ) from None
     except ValueError as error:
         raise SettingsError(f"{PREFIX}{name} {error}") from None
+
+
+def _keyring(settings: Settings, name: str) -> Keyring | None:
+    return read_keyring(settings, name) if _text_of(settings, name) else None
 
 
 def _tickets(settings: Settings) -> TicketReader | None:

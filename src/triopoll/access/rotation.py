@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 import trio
@@ -20,7 +21,6 @@ from ..settings import PREFIX, Settings, SettingsError
 from .configuration import (
     files_of,
     names_file,
-    read_admins,
     read_keyring,
     read_public_keys,
     read_revoked,
@@ -41,6 +41,8 @@ _T = TypeVar("_T")
 _State: TypeAlias = tuple[tuple[int, ...] | None, ...]
 # Takes what was read into use, and says how much it is, without a secret.
 _Use: TypeAlias = Callable[[Rules], str]
+# Returns the keyring of publishers, or that of operators.
+_KeyringOf: TypeAlias = Callable[[Rules], Keyring | None]
 # A file that has changed at each of so many looks is read nevertheless.
 _MAX_CHANGES = 10
 
@@ -178,24 +180,15 @@ class _Source:
         self.seen, self.changes = state, 0
 
 
-def _load_keyring(settings: Settings) -> _Use:
-    return partial(_use_keyring, read_keyring(settings))
+def _load_keys(name: str, of: _KeyringOf, settings: Settings) -> _Use:
+    return partial(_use_keys, read_keyring(settings, name), of)
 
 
-def _use_keyring(keyring: Keyring, rules: Rules) -> str:
-    assert rules.keyring is not None
-    rules.keyring.replace(keyring)
-    return f"keys: {len(keyring)}"
-
-
-def _load_admins(settings: Settings) -> _Use:
-    return partial(_use_admins, read_admins(settings))
-
-
-def _use_admins(admins: Keyring, rules: Rules) -> str:
-    assert rules.admins is not None
-    rules.admins.replace(admins)
-    return f"keys: {len(admins)}"
+def _use_keys(new: Keyring, of: _KeyringOf, rules: Rules) -> str:
+    keyring = of(rules)
+    assert keyring is not None
+    keyring.replace(new)
+    return f"keys: {len(new)}"
 
 
 def _load_secrets(settings: Settings) -> _Use:
@@ -225,8 +218,8 @@ def _use_revoked(revoked: frozenset[str], rules: Rules) -> str:
 
 # Of each setting that is followed.
 _LOADERS: dict[str, Callable[[Settings], _Use]] = {
-    "PUBLISH_KEYS": _load_keyring,
-    "ADMIN_KEYS": _load_admins,
+    "PUBLISH_KEYS": partial(_load_keys, "PUBLISH_KEYS", attrgetter("keyring")),
+    "ADMIN_KEYS": partial(_load_keys, "ADMIN_KEYS", attrgetter("admins")),
     "TICKET_SECRETS": _load_secrets,
     "TICKET_PUBLIC_KEYS": _load_public_keys,
     "REVOKED_TICKETS": _load_revoked,
